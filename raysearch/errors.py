@@ -1,0 +1,49 @@
+"""What can go wrong, and what the command line makes of it.
+
+- `RaysearchError`
+  - `BadInput`      the user's input is at fault: exit 2, one message, every problem listed
+  - `StudyFailed`   the study could not give a result: exit 1
+  - `StudyHeld`     another driver holds the study: exit 1
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = ["BadInput", "RaysearchError", "StudyFailed", "StudyHeld", "near"]
+
+
+class RaysearchError(Exception):
+    """Base of every error that raysearch raises on purpose."""
+
+    exit_code = 1
+
+
+class BadInput(RaysearchError):
+    """One or more problems with what the user gave.
+
+    Each problem is one sentence that names the thing, its value and the remedy.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems: tuple[str, ...] = (
+            (problems,) if isinstance(problems, str) else tuple(problems)
+        )
+        super().__init__("\n".join(self.problems))
+
+
+class StudyFailed(RaysearchError):
+    """The study ended without a result (every trial failed, or its files could not be written)."""
+
+
+class StudyHeld(RaysearchError):
+    """Another driver holds this study's lease."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """' (did you mean X?)' for the nearest known name, or '' where none is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,0 +1,348 @@
+"""The stage graph of a fold: what it asks for, under which keys, and how one stage is run.
+
+key = hash(stage name, digest of its source and of the modules it imports, its own parameters,
+its parents' keys, the fingerprint of the parts of the fold it is handed, seed). A stage receives
+only what its key hashes. Threads, workers and the device are provenance, not identity.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.folds import Fold
+from trainables.stage import PARTS, Artifact, Method, Part, StageInputs
+
+__all__ = [
+    "Call",
+    "Context",
+    "Dataset",
+    "Runtime",
+    "calls",
+    "context",
+    "execute",
+    "inputs_of",
+    "source_digest",
+]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All that the stages of a study read: features, labels and folds. Lives in Ray's store."""
+
+    ids: NDArray[np.str_]
+    x: NDArray[np.float32]
+    """[N, D] features of all feature sets side by side"""
+    y: NDArray[np.int64]
+    """[N] class index; -1 where unlabelled"""
+    votes: NDArray[np.float32] | None
+    speaker: NDArray[np.int64]
+    corpus: NDArray[np.int64]
+    classes: tuple[str, ...]
+    folds: tuple[Fold, ...]
+    normalise: Literal["fold", "speaker"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What keys are made of beside the setting: small, and without arrays."""
+
+    seed: int
+    folds: tuple[str, ...]
+    """fold names by index"""
+    prints: tuple[Mapping[str, str], ...]
+    """by fold index: part -> fingerprint of its ids, labels, votes and data"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One stage on one fold, as it travels to the broker and on to a worker."""
+
+    key: str
+    name: str
+    target: str
+    """module:function"""
+    params: Mapping[str, Any]
+    parents: Mapping[str, str]
+    """role -> key"""
+    fold: int
+    parts: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a stage runs: no part of its identity."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    threads: int = 1
+    workers: int = 1
+    timeout: float | None = None
+    """seconds a stage may take"""
+
+
+def context(
+    dataset: Dataset, audio: Sequence[str], feature_ids: Sequence[str], seed: int
+) -> Context:
+    """Fingerprint every part of every fold.
+
+    Args:
+        dataset: the study's data.
+        audio: [N] digest of each utterance's audio.
+        feature_ids: name and version of each feature set, in the order of their columns.
+        seed: the study's seed.
+    """
+    head = json.dumps([list(feature_ids), dataset.normalise, list(dataset.classes)])
+    speakers = dataset.speaker
+    whole: dict[int, list[str]] = {}
+    if dataset.normalise == "speaker":
+        # a speaker's statistics read all of that speaker's clips, whatever part they are in
+        for row in np.argsort(dataset.ids, kind="stable"):
+            whole.setdefault(int(speakers[row]), []).append(audio[row])
+    prints = []
+    for fold in dataset.folds:
+        parts: dict[str, str] = {}
+        for part in PARTS:
+            rows: NDArray[np.int64] = getattr(fold, part)
+            sees_labels = part in ("train", "validation")
+            digest = hashlib.sha256(f"{part}\0{head}".encode())
+            for row in rows:
+                fact: list[Any] = [
+                    str(dataset.ids[row]),
+                    audio[row],
+                    int(dataset.speaker[row]),
+                    int(dataset.corpus[row]),
+                ]
+                if sees_labels:
+                    fact.append(int(dataset.y[row]))
+                    if dataset.votes is not None:
+                        fact.append([float(v) for v in dataset.votes[row]])
+                digest.update(json.dumps(fact).encode())
+            for speaker in sorted(set(speakers[rows].tolist())):
+                digest.update(json.dumps(whole.get(speaker, [])).encode())
+            parts[part] = digest.hexdigest()
+        if dataset.normalise == "fold":
+            # the other parts are normalised with the statistics of the training part
+            for part in PARTS[1:]:
+                joined = f"{parts[part]}{parts['train']}".encode()
+                parts[part] = hashlib.sha256(joined).hexdigest()
+        prints.append(parts)
+    return Context(seed, tuple(fold.name for fold in dataset.folds), tuple(prints))
+
+
+def calls(method: Method, setting: Mapping[str, Any], fold: int, where: Context) -> list[Call]:
+    """The stages that a full setting asks for on one fold, parents first, the scored one last."""
+    made: dict[str, Call] = {}
+    for node in method.graph(setting):
+        target = f"{node.run.__module__}:{node.run.__qualname__}"
+        parents = {role: made[name].key for role, name in sorted(node.parents.items())}
+        params = {name: _plain(value) for name, value in sorted(node.params.items())}
+        seed = stage_seed(where.seed, node.name, where.folds[fold])
+        identity = {
+            "format": 1,
+            "stage": node.name,
+            "target": target,
+            "source": source_digest(node.run.__module__),
+            "params": params,
+            "parents": parents,
+            "fold": {part: where.prints[fold][part] for part in sorted(node.parts)},
+            "seed": seed,
+        }
+        text = json.dumps(identity, sort_keys=True, allow_nan=False, separators=(",", ":"))
+        key = hashlib.sha256(text.encode()).hexdigest()
+        made[node.name] = Call(
+            key, node.name, target, params, parents, fold, tuple(node.parts), seed
+        )
+    return list(made.values())
+
+
+def stage_seed(seed: int, stage: str, fold: str) -> int:
+    """A stage's seed, in [0, 2^31): settings are compared under common random numbers."""
+    digest = hashlib.sha256(json.dumps([seed, stage, fold]).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON holds it; 1 and 1.0 are one value."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float | np.integer | np.floating):
+        number = float(value)
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    raise TypeError(f"a stage's parameter must be a number, text, truth or list, got {value!r}")
+
+
+# -- the digest of a stage's source ------------------------------------------------------------
+@functools.cache
+def source_digest(module: str) -> str:
+    """Digest of a module's code and of all it imports from its own package and `trainables`.
+
+    Comments, layout and docstrings do not count, so that editing them computes nothing anew.
+    """
+    seen: dict[str, str] = {}
+    waiting = [module]
+    tops = {module.partition(".")[0], "trainables"}
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        path = _file(name)
+        if path is None:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        seen[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        waiting += [other for other in _imports(tree, package) if other.partition(".")[0] in tops]
+    if module not in seen:
+        raise LookupError(f"the source of {module} cannot be found, so its stages have no key")
+    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module, found without importing it where its package's folder is known."""
+    top, _, rest = module.partition(".")
+    loaded = sys.modules.get(top) or importlib.import_module(top)
+    if not rest:
+        return Path(loaded.__file__) if getattr(loaded, "__file__", None) else None
+    for folder in getattr(loaded, "__path__", ()):
+        base = Path(folder, *rest.split("."))
+        for path in (base.with_suffix(".py"), base / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _imports(tree: ast.AST, package: str) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    with_parents: list[str] = []
+    for name in names:
+        pieces = name.split(".")
+        with_parents += [".".join(pieces[: i + 1]) for i in range(len(pieces))]
+    return with_parents
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [
+                item
+                for item in node.body
+                if not (
+                    isinstance(item, ast.Expr)
+                    and isinstance(item.value, ast.Constant)
+                    and isinstance(item.value.value, str)
+                )
+            ]
+    return tree
+
+
+# -- running one stage, in a worker ------------------------------------------------------------
+def inputs_of(
+    call: Call,
+    dataset: Dataset,
+    parents: Mapping[str, Artifact],
+    runtime: Runtime,
+    device: Literal["cpu", "cuda"],
+    scratch: Path | None = None,
+) -> StageInputs:
+    """What the stage may see: the parts its node names, without test labels."""
+    fold = dataset.folds[call.fold]
+    normalised = _normaliser(dataset, fold)
+    parts = {part: _part(part, call, dataset, fold, normalised) for part in PARTS}
+    return StageInputs(
+        classes=dataset.classes,
+        parents=parents,
+        seed=call.seed,
+        threads=runtime.threads,
+        workers=runtime.workers,
+        device=device,
+        scratch=scratch,
+        **parts,
+    )
+
+
+Normaliser = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+
+
+def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Normaliser) -> Part:
+    rows: NDArray[np.int64] = getattr(fold, part)
+    if part not in call.parts:
+        rows = rows[:0]
+    sees_labels = part in ("train", "validation")
+    votes = dataset.votes[rows] if sees_labels and dataset.votes is not None else None
+    return Part(
+        ids=dataset.ids[rows],
+        x=normalised(rows),
+        speaker=dataset.speaker[rows],
+        corpus=dataset.corpus[rows],
+        y=dataset.y[rows] if sees_labels else None,
+        votes=votes,
+    )
+
+
+def _normaliser(dataset: Dataset, fold: Fold) -> Normaliser:
+    """z-normalised features, from the training part's statistics or from each speaker's own."""
+    if dataset.normalise == "fold":
+        mean, scale = _statistics(dataset.x[fold.train])
+        return lambda rows: ((dataset.x[rows] - mean) / scale).astype(np.float32)
+
+    def by_speaker(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        x = np.empty((len(rows), dataset.x.shape[1]), dtype=np.float32)
+        for speaker in np.unique(dataset.speaker[rows]):
+            mean, scale = _statistics(dataset.x[dataset.speaker == speaker])
+            mine = dataset.speaker[rows] == speaker
+            x[mine] = (dataset.x[rows[mine]] - mean) / scale
+        return x
+
+    return by_speaker
+
+
+def _statistics(
+    x: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation by column; a constant column is only centred."""
+    wide = x.astype(np.float64)
+    scale = wide.std(axis=0)
+    mean = wide.mean(axis=0)
+    scale[scale <= 1e-7 * (1.0 + np.abs(mean))] = 1.0
+    return mean, scale
+
+
+def execute(
+    call: Call,
+    dataset: Dataset,
+    parents: Mapping[str, Artifact],
+    runtime: Runtime,
+    device: Literal["cpu", "cuda"] = "cpu",
+    scratch: Path | None = None,
+) -> Artifact:
+    """Run one stage in this process."""
+    module, _, function = call.target.partition(":")
+    run = getattr(importlib.import_module(module), function)
+    made = run(inputs_of(call, dataset, parents, runtime, device, scratch), **call.params)
+    if not isinstance(made, Artifact):
+        raise TypeError(f"stage {call.name!r} must return an Artifact, but returned {type(made)}")
+    return made

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysearch.errors import BadInput
+from raysearch.folds import Fold, divide
+
+CLASSES = ("angry", "neutral")
+
+
+def table(speakers: int = 5, clips: int = 4, corpora: int = 1, unlabelled: int = 0) -> pd.DataFrame:
+    rows = []
+    for c in range(corpora):
+        for s in range(speakers):
+            for i in range(clips):
+                rows.append(
+                    {
+                        "id": f"c{c}/s{s}-{i}",
+                        "corpus": f"c{c}",
+                        "speaker": f"c{c}/s{s}",
+                        "session": f"{s // 2}",
+                        "label": CLASSES[i % 2],
+                    }
+                )
+    for i in range(unlabelled):
+        rows.append(
+            {"id": f"u/{i}", "corpus": "u", "speaker": "u/0", "session": "", "label": ""}
+        )
+    return pd.DataFrame(rows)
+
+
+def check_partition(folds: tuple[Fold, ...], data: pd.DataFrame) -> None:
+    labelled = set(np.flatnonzero(data["label"] != ""))
+    for fold in folds:
+        parts = [set(fold.train), set(fold.validation), set(fold.test)]
+        assert set.union(*parts) == labelled
+        assert sum(map(len, parts)) == len(labelled)
+        assert all(parts)
+        assert set(fold.unlabelled) == set(np.flatnonzero(data["label"] == ""))
+    tested = np.concatenate([fold.test for fold in folds])
+    assert sorted(tested) == sorted(labelled), "every labelled utterance is tested exactly once"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    speakers=st.integers(3, 7),
+    clips=st.integers(4, 8),
+    corpora=st.integers(1, 3),
+    validation=st.sampled_from(["next", "share"]),
+    seed=st.integers(0, 5),
+)
+def test_loso_keeps_speakers_apart(
+    speakers: int, clips: int, corpora: int, validation: str, seed: int
+) -> None:
+    data = table(speakers, clips, corpora, unlabelled=3)
+    folds = divide(data, CLASSES, protocol="loso", validation=validation, seed=seed)  # type: ignore[arg-type]
+    check_partition(folds, data)
+    who = data["speaker"].to_numpy()
+    assert len(folds) == speakers * corpora
+    for fold in folds:
+        train, val, test = (set(who[rows]) for rows in (fold.train, fold.validation, fold.test))
+        assert not (train & val or train & test or val & test)
+        assert test == {fold.name} == fold.test_groups
+        assert val == fold.val_groups
+
+
+def test_the_next_speaker_validates() -> None:
+    folds = divide(table(4), CLASSES)
+    assert [(f.name, *f.val_groups) for f in folds] == [
+        ("c0/s0", "c0/s1"),
+        ("c0/s1", "c0/s2"),
+        ("c0/s2", "c0/s3"),
+        ("c0/s3", "c0/s0"),
+    ]
+
+
+def test_leave_one_corpus_out_validates_on_a_share_of_every_other_corpus() -> None:
+    data = table(speakers=5, corpora=3)
+    folds = divide(data, CLASSES, protocol="loco", share=0.4)
+    check_partition(folds, data)
+    corpus = data["corpus"].to_numpy()
+    who = data["speaker"].to_numpy()
+    for fold in folds:
+        assert set(corpus[fold.test]) == {fold.name}
+        assert set(corpus[fold.validation]) == {"c0", "c1", "c2"} - {fold.name}
+        assert not set(who[fold.train]) & set(who[fold.validation])
+        for other in set(corpus[fold.validation]):
+            assert len(set(who[fold.validation[corpus[fold.validation] == other]])) == 2
+        assert fold.test_groups == set(who[fold.test])
+
+
+def test_sessions() -> None:
+    data = table(6)
+    folds = divide(data, CLASSES, protocol="loseso")
+    check_partition(folds, data)
+    assert [fold.name for fold in folds] == ["c0/0", "c0/1", "c0/2"]
+
+
+def test_kfold_is_stratified_and_names_its_parts() -> None:
+    data = table(3, 20)
+    folds = divide(data, CLASSES, protocol="kfold", folds=5)
+    check_partition(folds, data)
+    labels = data["label"].to_numpy()
+    for fold in folds:
+        assert (labels[fold.test] == "angry").sum() == 6
+        assert fold.test_groups == {fold.name}
+
+
+def test_folds_do_not_depend_on_the_order_of_rows() -> None:
+    data = table(5)
+    shuffled = data.sample(frac=1.0, random_state=0).reset_index(drop=True)
+    for one, two in zip(divide(data, CLASSES), divide(shuffled, CLASSES), strict=True):
+        assert one.name == two.name
+        for part in ("train", "validation", "test"):
+            ids = data["id"].to_numpy()[getattr(one, part)]
+            other = shuffled["id"].to_numpy()[getattr(two, part)]
+            assert set(ids) == set(other)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (table(1), {}, "at least 3 speakers.*has 1"),
+        (table(2), {}, "at least 3 speakers.*has 2"),
+        (table(5), {"protocol": "loco"}, "at least 2 corpora.*has 1"),
+        (table(5, 4), {"protocol": "kfold", "folds": 50}, "at least 50 clips.*'angry' has 10"),
+        (table(5).assign(session=""), {"protocol": "loseso"}, "20 have none"),
+    ],
+)
+def test_what_cannot_be_divided_is_said(
+    data: pd.DataFrame, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        divide(data, CLASSES, **options)  # type: ignore[arg-type]
+
+
+def test_a_class_that_only_test_and_validation_speakers_have() -> None:
+    data = table(4)
+    data.loc[(data["speaker"] != "c0/s0") & (data["label"] == "angry"), "label"] = "neutral"
+    with pytest.raises(BadInput, match=r"fold 'c0/s0' has no training clip of 'angry'"):
+        divide(data, CLASSES)

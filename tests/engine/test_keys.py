@@ -1,0 +1,255 @@
+"""Property tests for keys: what identifies a stage, and what does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysearch import stages
+from raysearch.folds import divide
+from trainables.stage import Artifact, Method, Node, Param, StageInputs
+
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SUPPORT))
+    return importlib.import_module("toy_method")
+
+
+def dataset(normalise: str = "fold", seed: int = 0) -> stages.Dataset:
+    rng = np.random.default_rng(seed)
+    n = 60
+    table = pd.DataFrame(
+        {
+            "id": [f"u{i:03}" for i in range(n)],
+            "speaker": [f"s{i % 5}" for i in range(n)],
+            "session": "",
+            "corpus": "c",
+            "label": ["a" if i % 2 else "b" for i in range(n)],
+        }
+    )
+    return stages.Dataset(
+        ids=table["id"].to_numpy(dtype=str),
+        x=rng.normal(size=(n, 7)).astype(np.float32) * 10 + 3,
+        y=np.arange(n) % 2,
+        votes=None,
+        speaker=np.arange(n) % 5,
+        corpus=np.zeros(n, dtype=np.int64),
+        classes=("b", "a"),
+        folds=divide(table, ("b", "a")),
+        normalise=normalise,  # type: ignore[arg-type]
+    )
+
+
+AUDIO = [f"audio-{i}" for i in range(60)]
+
+
+def keys(
+    method: Method,
+    data: stages.Dataset | None = None,
+    audio: list[str] = AUDIO,
+    seed: int = 0,
+    fold: int = 0,
+    **setting: Any,
+) -> dict[str, str]:
+    where = stages.context(data or dataset(), audio, ["is10-1"], seed)
+    return {c.name: c.key for c in stages.calls(method, method.resolve(setting), fold, where)}
+
+
+def test_a_stage_hashes_its_own_parameters_only(toy: ModuleType) -> None:
+    one, two = keys(toy.METHOD, shrink=0.1), keys(toy.METHOD, shrink=0.2)
+    assert one["teacher"] == two["teacher"]
+    assert one["student"] != two["student"]
+
+
+def test_what_a_parent_hashes_its_child_does_too(toy: ModuleType) -> None:
+    one, two = keys(toy.METHOD, delay=0.0), keys(toy.METHOD, delay=0.1)
+    assert one["teacher"] != two["teacher"]
+    assert one["student"] != two["student"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.one_of(st.integers(0, 1), st.floats(0, 1)))
+def test_a_number_is_the_same_however_it_is_written(value: float) -> None:
+    sys.path.insert(0, str(SUPPORT))
+    try:
+        method = importlib.import_module("toy_method").METHOD
+    finally:
+        sys.path.remove(str(SUPPORT))
+    assert keys(method, shrink=value) == keys(method, shrink=np.float64(value))
+    if value in (0, 1):
+        assert keys(method, shrink=int(value)) == keys(method, shrink=float(value))
+
+
+@pytest.mark.parametrize("change", ["seed", "fold", "label", "audio", "votes", "classes"])
+def test_whatever_a_stage_reads_is_in_its_key(toy: ModuleType, change: str) -> None:
+    base = keys(toy.METHOD)
+    data = dataset()
+    row = int(data.folds[0].train[0])
+    if change == "seed":
+        other = keys(toy.METHOD, seed=1)
+    elif change == "fold":
+        other = keys(toy.METHOD, fold=1)
+    elif change == "label":
+        y = data.y.copy()
+        y[row] = 1 - y[row]
+        other = keys(toy.METHOD, dataclasses.replace(data, y=y))
+    elif change == "audio":
+        other = keys(toy.METHOD, audio=[*AUDIO[:row], "other", *AUDIO[row + 1 :]])
+    elif change == "votes":
+        other = keys(toy.METHOD, dataclasses.replace(data, votes=np.ones((60, 2), np.float32)))
+    else:
+        other = keys(toy.METHOD, dataclasses.replace(data, classes=("b", "c")))
+    assert not set(base.values()) & set(other.values())
+
+
+def test_test_labels_are_in_no_key_and_in_no_stage(toy: ModuleType) -> None:
+    data = dataset()
+    rows = data.folds[0].test
+    y = data.y.copy()
+    y[rows] = 1 - y[rows]
+    blind = dataclasses.replace(data, y=y)
+    assert keys(toy.METHOD) == keys(toy.METHOD, blind)
+    where = stages.context(data, AUDIO, ["is10-1"], 0)
+    call = stages.calls(toy.METHOD, toy.METHOD.resolve({}), 0, where)[-1]
+    inputs = stages.inputs_of(call, data, {}, stages.Runtime(), "cpu")
+    assert inputs.test.y is None
+    assert inputs.test.votes is None
+    assert inputs.unlabelled.y is None
+
+
+def test_a_teacher_that_never_sees_the_test_part_does_not_hash_it(toy: ModuleType) -> None:
+    data = dataset()
+    row = int(data.folds[0].test[0])
+    other = keys(toy.METHOD, audio=[*AUDIO[:row], "other", *AUDIO[row + 1 :]])
+    base = keys(toy.METHOD)
+    assert base["teacher"] == other["teacher"]
+    assert base["student"] != other["student"]
+
+
+def test_runtime_is_not_identity() -> None:
+    fields = {field.name for field in dataclasses.fields(stages.Call)}
+    assert not fields & {"threads", "workers", "device", "cpus", "gpus"}
+
+
+def test_seeds_do_not_depend_on_parameters(toy: ModuleType) -> None:
+    where = stages.context(dataset(), AUDIO, ["is10-1"], 0)
+    one = stages.calls(toy.METHOD, toy.METHOD.resolve({"shrink": 0.1}), 0, where)
+    two = stages.calls(toy.METHOD, toy.METHOD.resolve({"shrink": 0.9}), 0, where)
+    assert [c.seed for c in one] == [c.seed for c in two]
+    assert one[0].seed != one[1].seed
+    assert len({stages.stage_seed(s, "x", f) for s in range(9) for f in "abc"}) == 27
+
+
+def test_keys_are_the_same_in_another_process(toy: ModuleType) -> None:
+    code = (
+        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
+        "import test_keys, toy_method; print(test_keys.keys(toy_method.METHOD)['student'])"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code, str(SUPPORT), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONHASHSEED": "7"},
+    )
+    assert printed.stdout.strip() == keys(toy.METHOD)["student"]
+
+
+# -- the source ---------------------------------------------------------------------------------
+def digest_of(folder: Path, **files: str) -> str:
+    package = folder / "plug"
+    package.mkdir(exist_ok=True)
+    (package / "__init__.py").write_text("")
+    for name, text in files.items():
+        (package / f"{name}.py").write_text(text)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from raysearch.stages import source_digest;"
+        "print(source_digest('plug.main'))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env={"PYTHONPATH": str(root)},
+    ).stdout
+
+
+def test_the_source_of_what_a_stage_imports_is_in_its_key(tmp_path: Path) -> None:
+    main = "from . import helper\n\ndef run():\n    from plug.deep import thing\n    return thing\n"
+    helper, deep = "X = 1\n", "thing = 2\n"
+    base = digest_of(tmp_path, main=main, helper=helper, deep=deep, unused="Y = 1\n")
+
+    def again(**changed: str) -> str:
+        files = {"main": main, "helper": helper, "deep": deep, "unused": "Y = 1\n"}
+        return digest_of(tmp_path, **{**files, **changed})
+
+    assert again() == base
+    assert again(helper="X = 2\n") != base
+    assert again(deep="thing = 3\n") != base, "an import inside a function counts"
+    assert again(unused="Y = 2\n") == base
+    assert again(helper="# a comment\nX  =  1\n") == base
+    assert again(main=f'"""A docstring."""\n{main}') == base
+
+
+# -- the data that a stage is handed --------------------------------------------------------------
+def handed(data: stages.Dataset) -> StageInputs:
+    node = Node("look", _look)
+    method = Method("m", "", {"p": Param(0, "")}, lambda setting: (node,))
+    where = stages.context(data, AUDIO, ["is10-1"], 0)
+    call = stages.calls(method, {"p": 0}, 0, where)[0]
+    return stages.inputs_of(call, data, {}, stages.Runtime(), "cpu")
+
+
+def _look(inputs: StageInputs) -> Artifact:
+    return Artifact()
+
+
+def test_statistics_of_the_training_part() -> None:
+    data = dataset("fold")
+    inputs = handed(data)
+    np.testing.assert_allclose(inputs.train.x.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(inputs.train.x.std(axis=0), 1, atol=1e-5)
+    raw = data.x[data.folds[0].train]
+    want = (data.x[data.folds[0].test] - raw.mean(axis=0)) / raw.std(axis=0)
+    np.testing.assert_allclose(inputs.test.x, want, rtol=1e-3, atol=1e-4)
+
+
+def test_statistics_of_each_speaker() -> None:
+    inputs = handed(dataset("speaker"))
+    for part in (inputs.train, inputs.validation, inputs.test):
+        for speaker in np.unique(part.speaker):
+            mine = part.x[part.speaker == speaker]
+            np.testing.assert_allclose(mine.mean(axis=0), 0, atol=1e-5)
+            np.testing.assert_allclose(mine.std(axis=0), 1, atol=1e-5)
+
+
+def test_a_constant_feature_is_only_centred() -> None:
+    data = dataset("fold")
+    x = data.x.copy()
+    x[:, 0] = 1e4
+    inputs = handed(dataclasses.replace(data, x=x))
+    np.testing.assert_allclose(inputs.test.x[:, 0], 0, atol=1e-2)
+
+
+def test_under_speaker_statistics_every_clip_of_the_speaker_is_in_the_key() -> None:
+    method = Method("m", "", {"p": Param(0, "")}, lambda s: (Node("look", _look),))
+    data = dataset("speaker")
+    assert keys(method, data) != keys(method, dataset("fold"))

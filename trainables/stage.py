@@ -1,0 +1,168 @@
+"""What a method is made of: declared parameters, and stages wired into a graph.
+
+A stage is a pure function of its inputs: `run(inputs, **params) -> Artifact`. Its keyword-only
+parameters are its *own* parameters and the only ones its key hashes, so a stage that does not
+take `gamma` is shared by every setting of gamma. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["PARTS", "Artifact", "Method", "Node", "Param", "Part", "StageInputs"]
+
+PARTS = ("train", "validation", "test", "unlabelled")
+"""The parts of a fold that a stage may be handed."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one part of a fold.
+
+    `y` is None for the test and the unlabelled part: test labels exist in the scoring step alone.
+    """
+
+    ids: NDArray[np.str_]
+    """[n] utterance ids"""
+    x: NDArray[np.float32]
+    """[n, D] normalised features of all feature sets side by side"""
+    speaker: NDArray[np.int64]
+    """[n] speaker index"""
+    corpus: NDArray[np.int64]
+    """[n] corpus index, 0 .. C-1"""
+    y: NDArray[np.int64] | None = None
+    """[n] class index, 0 .. K-1"""
+    votes: NDArray[np.float32] | None = None
+    """[n, K] number of raters for each class; None where the corpus has no votes or y is None"""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a stage returns and the store keeps: arrays, and facts that JSON can hold.
+
+    The last stage of a graph must return `arrays["validation"]` and `arrays["test"]`, the class
+    probabilities [n, K] of those parts in their row order; `info["curves"]`, where given, maps a
+    curve's name to its values by epoch.
+    """
+
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageInputs:
+    """All that a stage may see. Parts that its node does not name are empty."""
+
+    classes: tuple[str, ...]
+    train: Part
+    validation: Part
+    test: Part
+    unlabelled: Part
+    parents: Mapping[str, Artifact]
+    """by role, as named in the node"""
+    seed: int
+    """from (study seed, stage name, fold), never from parameters"""
+    threads: int = 1
+    workers: int = 1
+    """Ray Train workers; 1 trains in this process"""
+    device: Literal["cpu", "cuda"] = "cpu"
+    scratch: Path | None = None
+    """a folder for checkpoints of this key; whatever lies there was written under the same key"""
+
+
+@dataclass(frozen=True)
+class Param:
+    """A declared parameter of a method: its default, what values it takes, and what it means."""
+
+    default: Any
+    help: str
+    choices: tuple[Any, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def problem(self, name: str, value: Any) -> str | None:
+        """Why `value` is not a value of this parameter, as one sentence, or None."""
+        if self.choices is not None:
+            if value not in self.choices or isinstance(value, bool) != isinstance(
+                self.default, bool
+            ):
+                return f"{name} must be one of {list(self.choices)}, but got {value!r}"
+            return None
+        if isinstance(self.default, bool):
+            return None if isinstance(value, bool) else f"{name} must be true or false, but got {value!r}"
+        if isinstance(self.default, int | float):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return f"{name} must be a number, but got {value!r}"
+            if isinstance(self.default, int) and value != int(value):
+                return f"{name} must be a whole number, but got {value!r}"
+            if value != value or value in (float("inf"), float("-inf")):
+                return f"{name} must be finite, but got {value!r}"
+            if self.low is not None and value < self.low:
+                return f"{name} must be at least {self.low:g}, but got {value!r}"
+            if self.high is not None and value > self.high:
+                return f"{name} must be at most {self.high:g}, but got {value!r}"
+            return None
+        if isinstance(self.default, str) and not isinstance(value, str):
+            return f"{name} must be a text, but got {value!r}"
+        return None
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage in a graph: a function, its own parameters, and its parents by role."""
+
+    name: str
+    run: Callable[..., Artifact]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """role -> name of an earlier node"""
+    parts: tuple[str, ...] = PARTS
+    """the parts of the fold it is handed; the others are empty, and not in its key"""
+
+    def __post_init__(self) -> None:
+        own = {
+            p.name
+            for p in inspect.signature(self.run).parameters.values()
+            if p.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        if own != set(self.params):
+            raise TypeError(
+                f"stage {self.name!r} takes the keywords {sorted(own)}, but its node gives "
+                f"{sorted(self.params)}"
+            )
+        unknown = set(self.parts) - set(PARTS)
+        if unknown:
+            raise TypeError(f"stage {self.name!r} names unknown parts {sorted(unknown)}")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: declared parameters and the graph of stages that a setting of them asks for."""
+
+    name: str
+    summary: str
+    params: Mapping[str, Param]
+    graph: Callable[[Mapping[str, Any]], tuple[Node, ...]]
+    """full setting (every declared parameter) -> nodes in order, parents first, scored one last"""
+    needs: Callable[[Mapping[str, Any]], frozenset[str]] = lambda setting: frozenset()
+    """what a setting needs of the data: any of 'votes', 'unlabelled', 'corpora' (two or more)"""
+    features: tuple[str, ...] = ("is10",)
+    """feature sets used where a study names none"""
+    paper: str = ""
+
+    def resolve(self, setting: Mapping[str, Any]) -> dict[str, Any]:
+        """The full setting: `setting` over the defaults. Unknown names raise KeyError."""
+        unknown = set(setting) - set(self.params)
+        if unknown:
+            raise KeyError(f"{self.name} has no parameters {sorted(unknown)}")
+        return {name: setting.get(name, param.default) for name, param in self.params.items()}
