@@ -1,0 +1,8 @@
+"""`python -m raysearch`."""
+
+import sys
+
+from raysearch.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""The command line: parsing, exit codes, and nothing else.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. Progress goes to stderr, results to
+stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from raysearch import __version__
+from raysearch.errors import BadInput, RaysearchError
+
+__all__ = ["main"]
+
+_WORDS = """
+Words are key=value, as in trials=50 seed=3 corpus=emodb corpus.root=DIR params.gamma=0.5;
+values are YAML. home=DIR (default runs) is where everything is kept.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    # a method of one's own lies beside where one works; `python -m` sees it, a script must too
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code: int = arguments.run(arguments.words)
+        sys.stdout.flush()
+        return code
+    except BadInput as error:
+        for problem in error.problems:
+            print(f"raysearch: {problem}", file=sys.stderr)
+        return error.exit_code
+    except RaysearchError as error:
+        print(f"raysearch: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("raysearch: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our pipe has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM stops as cleanly as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="raysearch",
+        description="Which label strategy and loss really helps, on speakers the model never "
+        "heard: search over held-out speakers, nothing computed twice, honest estimates.",
+        epilog="Try: python -m raysearch tune space=rdlr",
+    )
+    parser.add_argument("--version", action="version", version=f"raysearch {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (run, summary, example) in _COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"example:\n  {example}\n{_WORDS}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_argument("words", nargs="*", metavar="key=value")
+        command.set_defaults(run=run)
+    return parser
+
+
+def _tune(words: list[str]) -> int:
+    from raysearch.config import load_study
+    from raysearch.progress import Progress
+    from raysearch.report import show
+    from raysearch.study import tune
+
+    study = load_study(words, cwd=Path.cwd())
+    with Progress(quiet=study.quiet) as progress:
+        outcome = tune(study, progress)
+    if outcome.interrupted:
+        print(
+            f"raysearch: interrupted; nothing is lost. To go on: {outcome.command}",
+            file=sys.stderr,
+        )
+        return 130
+    show(outcome.report)
+    print(outcome.closing)
+    if outcome.failure:
+        print(f"raysearch: {outcome.failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _plan(words: list[str]) -> int:
+    from raysearch.config import load_study
+    from raysearch.plan import plan
+
+    print(plan(load_study(words, cwd=Path.cwd())).text())
+    return 0
+
+
+def _corpora(words: list[str]) -> int:
+    from raysearch.commands import check_corpora, list_corpora
+
+    if words and words[0] == "check":
+        text, bad = check_corpora(words[1:])
+        print(text)
+        return 1 if bad else 0
+    print(list_corpora(words))
+    return 0
+
+
+def _features(words: list[str]) -> int:
+    from raysearch.commands import extract_features
+
+    print(extract_features(words))
+    return 0
+
+
+def _report(words: list[str]) -> int:
+    from raysearch.commands import report
+
+    print(report(words), end="")
+    return 0
+
+
+def _studies(words: list[str]) -> int:
+    from raysearch.commands import studies
+
+    print(studies(words))
+    return 0
+
+
+def _ui(words: list[str]) -> int:
+    from raysearch.commands import ui
+
+    return ui(words)
+
+
+def _doctor(words: list[str]) -> int:
+    from raysearch.doctor import doctor
+
+    text, bad = doctor(words)
+    print(text)
+    return 1 if bad else 0
+
+
+_COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
+    "tune": (
+        _tune,
+        "search a space over held-out speakers; the same command again goes on or extends",
+        "python -m raysearch tune space=rdlr corpus=emodb corpus.root=DIR trials=30",
+    ),
+    "plan": (
+        _plan,
+        "say what a study would run: settings, folds, stages, how many are stored, the time",
+        "python -m raysearch plan space=rdlr corpus=emodb corpus.root=DIR",
+    ),
+    "corpora": (
+        _corpora,
+        "list the corpora, or check the clips of one",
+        "python -m raysearch corpora check corpus=emodb corpus.root=DIR",
+    ),
+    "features": (
+        _features,
+        "extract features of a corpus, each clip once",
+        "python -m raysearch features features=[is10,egemaps] corpus=emodb corpus.root=DIR",
+    ),
+    "report": (
+        _report,
+        "print a study's tables (format=text, md or json)",
+        "python -m raysearch report study=NAME format=json",
+    ),
+    "studies": (_studies, "list the studies of a home", "python -m raysearch studies home=runs"),
+    "ui": (
+        _ui,
+        "browse the results of a home in MLflow (on this machine alone, unless host= says more)",
+        "python -m raysearch ui home=runs port=5000",
+    ),
+    "doctor": (
+        _doctor,
+        "look at versions, devices, Ray and torchaudio, and say what to mend",
+        "python -m raysearch doctor",
+    ),
+}

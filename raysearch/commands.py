@@ -1,0 +1,230 @@
+"""The smaller commands: what they print, as text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raysearch.config import load_study
+from raysearch.errors import BadInput, near
+from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger
+
+__all__ = ["check_corpora", "extract_features", "list_corpora", "report", "studies", "ui"]
+
+
+def list_corpora(words: Sequence[str]) -> str:
+    """Every corpus that is known, with its published counts and where its clips must lie."""
+    from raysearch import corpora
+
+    _options(words, {})
+    lines = []
+    for info in corpora.known().values():
+        lines.append(f"{info.name}: {info.description}")
+        if info.published:
+            counts = ", ".join(f"{name} {count}" for name, count in info.published.items())
+            total = sum(info.published.values())
+            who = f", {info.speakers} speakers" if info.speakers else ""
+            lines.append(f"    published: {total} clips{who}: {counts}")
+        if info.root != "unused" and info.layout:
+            lines.append(f"    corpus.root: {info.layout}")
+        for name, meaning in info.options.items():
+            lines.append(f"    corpus.options.{name}: {meaning}")
+        if info.source:
+            lines.append(f"    source: {info.source}")
+    return "\n".join(lines)
+
+
+def check_corpora(words: Sequence[str]) -> tuple[str, bool]:
+    """Everything wrong with the clips of the corpora named, and whether any of it stops a study."""
+    from raysearch import corpora
+
+    study = _with_corpus("corpora check", words)
+    found = corpora.check(
+        study.corpus.name,
+        root=study.corpus.root,
+        unlabelled=study.corpus.unlabelled,
+        seed=int(study.corpus.options.get("seed", 0)),
+        home=Path(study.home),
+        options=study.corpus.options,
+    )
+    lines = []
+    for corpus, counts in found.counts.items():
+        classes = ", ".join(f"{name or 'unlabelled'} {n}" for name, n in counts.items())
+        lines.append(
+            f"{corpus}: {sum(counts.values())} clips, {found.speakers.get(corpus, 0)} speakers, "
+            f"{found.seconds.get(corpus, 0.0) / 60:.1f} minutes: {classes}"
+        )
+    lines += [f"note: {note}" for note in found.notes]
+    lines += found.sentences()
+    lines.append(
+        f"{len(found.errors)} problems that stop a study (corpus.on_bad=skip leaves such clips "
+        "out)"
+        if found.errors
+        else f"nothing that stops a study, {len(found.notices)} notices"
+    )
+    return "\n".join(lines), bool(found.errors)
+
+
+def extract_features(words: Sequence[str]) -> str:
+    """Extract the features of a corpus into the home and say where they are."""
+    from raysearch import corpora, features
+    from raysearch.cluster import connected
+    from raysearch.progress import Progress
+
+    study = _with_corpus("features", words)
+    home = Path(study.home)
+    with Progress(quiet=study.quiet) as progress:
+        corpus = corpora.load(
+            study.corpus.name,
+            root=study.corpus.root,
+            classes=study.corpus.classes,
+            on_bad=study.corpus.on_bad,
+            unlabelled=study.corpus.unlabelled,
+            seed=int(study.corpus.options.get("seed", 0)),
+            home=home,
+            options=study.corpus.options,
+            progress=progress.stage,
+        )
+        folder = home / "store" / "features"
+        started = time.monotonic()
+        if features.stored(study.features, corpus, folder):
+            sets = features.extract(
+                study.features, corpus, folder=folder, run_chunks=features.local_chunks
+            )
+        else:
+            with connected(study.cluster, home.absolute() / "logs" / "ray.log"):
+                sets = features.extract(
+                    study.features,
+                    corpus,
+                    folder=folder,
+                    run_chunks=features.ray_chunks,
+                    progress=lambda done, of: progress.stage(f"features {done}/{of}"),
+                )
+    seconds = time.monotonic() - started
+    return "\n".join(
+        f"{one.name} {one.version}: {one.matrix.shape[0]} utterances × {one.matrix.shape[1]} "
+        f"values, in {folder} ({seconds:.1f} s)"
+        for one in sets
+    )
+
+
+def report(words: Sequence[str]) -> str:
+    """The report of a study of a home; the latest one where none is named."""
+    from raysearch.report import as_json, build, markdown, text
+
+    options = _options(words, {"study": None, "home": "runs", "format": "text"})
+    renderers = {"text": text.render, "md": markdown.render, "json": as_json.render}
+    kind = options["format"]
+    if kind not in renderers:
+        raise BadInput(
+            f"format={kind} is unknown{near(str(kind), renderers)}; the formats are "
+            f"{', '.join(renderers)}"
+        )
+    return renderers[kind](build(_study_folder(Path(options["home"]), options["study"])))
+
+
+def studies(words: Sequence[str]) -> str:
+    """The studies of a home, latest first."""
+    options = _options(words, {"home": "runs"})
+    folders = _study_folders(Path(options["home"]))
+    if not folders:
+        return f"no study in {options['home']} yet; python -m raysearch tune space=rdlr makes one"
+    lines = []
+    for folder in folders:
+        ledger = Ledger(folder / "ledger.sqlite")
+        trials = ledger.trials()
+        ledger.close()
+        states = {
+            state: sum(trial.state == state for trial in trials)
+            for state in (COMPLETE, PRUNED, FAILED, RUNNING)
+        }
+        values = [t.value for t in trials if t.state == COMPLETE and t.value is not None]
+        best = f", best validation {max(values):.1%}" if values else ""
+        counts = ", ".join(f"{n} {state}" for state, n in states.items() if n)
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(_touched(folder)))
+        lines.append(f"{folder.name}  {when}  {counts or 'no trial yet'}{best}")
+    return "\n".join(lines)
+
+
+def ui(words: Sequence[str]) -> int:
+    """Serve MLflow's UI on a home until Ctrl-C."""
+    from raysearch import tracking
+
+    options = _options(words, {"home": "runs", "host": "127.0.0.1", "port": 5000})
+    home = Path(options["home"])
+    if not _study_folders(home):
+        raise BadInput(f"home={home} holds no study; run tune first, or name another home=")
+    port = options["port"]
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+        raise BadInput(f"port must be a whole number from 1 to 65535, but got {port!r}")
+    with tracking.ui(home, host=str(options["host"]), port=port) as server:
+        print(f"results: http://{options['host']}:{port} (Ctrl-C ends)", flush=True)
+        code = server.wait()
+    if code:
+        raise BadInput(
+            f"MLflow's UI ended with code {code}; is port {port} taken? see {home}/mlflow-ui.log, "
+            "or choose another port="
+        )
+    return 0
+
+
+# -- parts -------------------------------------------------------------------------------------
+def _with_corpus(command: str, words: Sequence[str]) -> Any:
+    """A study's configuration for a command that reads its corpus and features alone."""
+    named = [word for word in words if word.startswith("corpus=")]
+    if not named:
+        raise BadInput(f"{command} needs corpus=NAME; python -m raysearch corpora lists them")
+    return load_study(["space=rdlr", *words], cwd=Path.cwd())
+
+
+def _options(words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(defaults)
+    problems = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            problems.append(f"{word!r} is not key=value")
+        elif name not in defaults:
+            known = f"the keys are {', '.join(defaults)}" if defaults else "no keys are taken"
+            problems.append(f"{name}={value} is unknown{near(name, defaults)}; {known}")
+        else:
+            values[name] = yaml.safe_load(value)
+    if problems:
+        raise BadInput(problems)
+    return values
+
+
+def _touched(folder: Path) -> float:
+    wal = folder / "ledger.sqlite-wal"
+    return max(path.stat().st_mtime for path in (folder / "ledger.sqlite", wal) if path.exists())
+
+
+def _study_folders(home: Path) -> list[Path]:
+    found = [path.parent for path in home.glob("studies/*/ledger.sqlite")]
+    return sorted(found, key=_touched, reverse=True)
+
+
+def _study_folder(home: Path, name: str | None) -> Path:
+    folders = _study_folders(home)
+    if not folders:
+        raise BadInput(f"home={home} holds no study; run tune first, or name another home=")
+    if name is None:
+        return folders[0]
+    names = [folder.name for folder in folders]
+    matches = [folder for folder in folders if folder.name == name] or [
+        folder for folder in folders if folder.name.startswith(str(name))
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise BadInput(
+            f"study={name} means several: {', '.join(folder.name for folder in matches)}"
+        )
+    raise BadInput(
+        f"study={name} is not in home={home}{near(str(name), names)}; its studies are "
+        f"{', '.join(names)}"
+    )

@@ -1,0 +1,27 @@
+"""Corpora: tables of utterances, each with its audio, speaker, label and, perhaps, votes.
+
+One file a corpus. A third party's corpus is a `CorpusInfo` in the entry-point group
+`raysearch.corpora`.
+"""
+
+from raysearch.corpora.base import Corpus, CorpusInfo, Problem, Raw, Report, sentences
+from raysearch.corpora.loading import check, known, load
+from raysearch.corpora.names import COMMON, common_name
+from raysearch.corpora.votes import VotePartition, plurality, vote_partition
+
+__all__ = [
+    "COMMON",
+    "Corpus",
+    "CorpusInfo",
+    "Problem",
+    "Raw",
+    "Report",
+    "VotePartition",
+    "check",
+    "common_name",
+    "known",
+    "load",
+    "plurality",
+    "sentences",
+    "vote_partition",
+]

@@ -1,0 +1,314 @@
+"""Anyone's data, described by a CSV.
+
+`corpus=manifest corpus.root=DIR` reads `DIR/manifest.csv`; `corpus.root` may also be the CSV, and
+`corpus.options.csv=FILE` names another one in the folder. One row a clip:
+
+    file,label,speaker,session,corpus,transcript,votes
+    wav/a1.wav,angry,anna,1,mine,Come here.,angry:3;sad:1
+    wav/b7.wav,,ben,2,mine,Not today.,
+
+- `file`, `speaker`: required. Paths are relative to the CSV's folder (or `corpus.options.audio`).
+- `label`: required, unless there are votes or ratings to take it from (the class that leads; clips
+  with a tie are left out). An empty label is an unlabelled clip. Synonyms of the common names are
+  understood ('anger' is 'angry'); any other name is a class of its own.
+- `session`, `corpus` (default 'manifest'), `transcript`: optional.
+- votes, optional: one column `votes` as above, or one column a class, `votes_angry`, `votes_sad`.
+- raters, optional: instead, one row a rating, with the columns `rater` and `rating` (or `label`,
+  which then is the rating), perhaps `weight`; the other columns repeat on each row:
+
+    file,speaker,rater,rating
+    wav/a1.wav,anna,r1,angry
+    wav/a1.wav,anna,r2,sad
+
+  or those rows (file, rater, rating, weight) in a file of their own: `corpus.options.ratings=FILE`.
+
+The file is UTF-8, separated by commas, semicolons or tabs. Speakers need to be distinct only within
+their corpus.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raysearch.corpora.base import RAW_COLUMNS, CorpusInfo, Problem, Progress, Raw
+from raysearch.corpora.names import common_name, in_order
+from raysearch.corpora.votes import plurality
+from raysearch.errors import BadInput
+
+__all__ = ["INFO", "read_manifest"]
+
+_REQUIRED = ("file", "speaker")
+
+
+def read_manifest(
+    path: Path, *, audio: Path | None = None, ratings: Path | None = None, name: str = "manifest"
+) -> Raw:
+    """Read one manifest. `audio`: the folder that file paths start from (default the CSV's).
+
+    Raises BadInput when the file or a column it needs is missing; rows with faults become problems.
+    """
+    frame = _csv(path)
+    rated = "rater" in frame
+    own_votes = [c for c in frame.columns if c == "votes" or c.startswith("votes_")]
+    lacking = [c for c in _REQUIRED if c not in frame]
+    if "label" not in frame and not own_votes and "rating" not in frame and ratings is None:
+        lacking.append("label")
+    if rated and "rating" not in frame and "label" not in frame:
+        lacking.append("rating")
+    if lacking:
+        raise BadInput(
+            f"The manifest {path} has no column {', '.join(map(repr, lacking))}: it needs 'file', "
+            f"'speaker' and 'label' (or votes); the columns found are: "
+            f"{', '.join(map(repr, frame.columns)) or 'none'}."
+        )
+    if ratings is not None:
+        scores = _csv(ratings)
+        if missing := [c for c in ("file", "rater", "rating") if c not in scores]:
+            raise BadInput(
+                f"The ratings {ratings} have no column {', '.join(map(repr, missing))}; the "
+                f"columns found are: {', '.join(map(repr, scores.columns)) or 'none'}."
+            )
+    elif rated:
+        scores = frame if "rating" in frame else frame.rename(columns={"label": "rating"})
+    else:
+        scores = None
+    if rated:
+        labels = "rating" in frame and "label" in frame
+        frame = frame.drop_duplicates("file")
+        frame = frame if labels else frame.drop(columns=["label"], errors="ignore")
+    problems: list[Problem] = []
+    table, kept = _clips(frame, path, audio or path.parent, name, problems)
+    votes = _votes(frame.loc[kept], own_votes, table, path, problems)
+    graded = None if scores is None else _ratings(scores, table, frame.loc[kept], path, problems)
+    if graded is not None and votes is None:
+        votes = _count(graded, table)
+    notes: list[str] = []
+    if "label" not in frame and votes is not None:
+        names = list(votes.columns)
+        winner = plurality(votes.to_numpy(dtype=np.float64))
+        table["label"] = [names[i] if i >= 0 else "" for i in winner]
+        if ties := int((winner < 0).sum()):
+            notes.append(f"{name}: {ties} clips without one leading vote are left out.")
+            table = table[winner >= 0]
+            votes = votes.loc[table.index]
+            if graded is not None:
+                graded = graded[graded["id"].isin(table["id"])].reset_index(drop=True)
+    return Raw(
+        table=table,
+        classes=in_order(table["label"]),
+        votes=votes,
+        ratings=graded,
+        notes=tuple(notes),
+        problems=tuple(problems),
+    )
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    """All cells as stripped text; the index counts the file's rows from 0 below the header."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise BadInput(f"There is no manifest {path}: give its path in corpus.root.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"The manifest {path} cannot be read as UTF-8 text: {error}.") from None
+    head = text.split("\n", 1)[0]
+    separator = max(",;\t", key=head.count)
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    if len(rows) < 2:
+        raise BadInput(f"The manifest {path} has no rows: it needs a header and one row a clip.")
+    columns = [c.strip().lower() for c in rows[0]]
+    if doubled := sorted({c for c in columns if columns.count(c) > 1}):
+        raise BadInput(f"The manifest {path} has the column {doubled[0]!r} twice.")
+    ragged = [i + 2 for i, row in enumerate(rows[1:]) if len(row) != len(columns)]
+    if ragged:
+        raise BadInput(
+            f"The manifest {path} has {len(columns)} columns, but row {ragged[0]} has "
+            f"{len(rows[ragged[0] - 1])} cells: quote cells that hold a {separator!r}."
+        )
+    return pd.DataFrame([[c.strip() for c in row] for row in rows[1:]], columns=columns, dtype=str)
+
+
+def _clips(
+    frame: pd.DataFrame, path: Path, audio: Path, name: str, problems: list[Problem]
+) -> tuple[pd.DataFrame, list[int]]:
+    def column(key: str, default: str = "") -> list[str]:
+        return list(frame[key]) if key in frame else [default] * len(frame)
+
+    rows: list[tuple[str, ...]] = []
+    kept: list[int] = []
+    seen: dict[str, int] = {}
+    for index, file, speaker, session, corpus, label, transcript in zip(
+        frame.index,
+        column("file"),
+        column("speaker"),
+        column("session"),
+        column("corpus", name),
+        column("label"),
+        column("transcript"),
+        strict=True,
+    ):
+        fault = ""
+        if not file:
+            fault = "has no file"
+        elif not speaker:
+            fault = f"({file}) has no speaker"
+        elif file in seen:
+            fault = f"({file}) names the file of row {seen[file] + 2} again"
+        if fault:
+            sentence = f"Row {index + 2} of {path} {fault}: correct it, or set corpus.on_bad=skip."
+            problems.append(Problem("row", "error", name, file, sentence))
+            continue
+        seen[file] = index
+        kept.append(index)
+        corpus = corpus or name
+        place = Path(file) if Path(file).is_absolute() else audio / file
+        rows.append(
+            (
+                f"{corpus}/{_stem(file, corpus)}",
+                str(place.absolute()),
+                corpus,
+                f"{corpus}/{speaker}",
+                f"{corpus}/{session}" if session else "",
+                common_name(label),
+                transcript,
+            )
+        )
+    table = pd.DataFrame(rows, columns=list(RAW_COLUMNS), dtype=str)
+    doubled = table["id"].duplicated(keep=False)  # a.wav beside a.flac
+    suffixes = [Path(p).suffix for p in table["path"]]
+    table["id"] = [
+        f"{i}{s}" if d else i for i, s, d in zip(table["id"], suffixes, doubled, strict=True)
+    ]
+    return table, kept
+
+
+def _stem(file: str, corpus: str) -> str:
+    """The file's path without its suffix, nor the folder that only repeats the corpus's name."""
+    return Path(file).with_suffix("").as_posix().lstrip("/").removeprefix(f"{corpus}/")
+
+
+def _cells(row: Mapping[str, str], columns: list[str]) -> Iterator[tuple[str, str]]:
+    for column in columns:
+        if column != "votes":
+            yield column.removeprefix("votes_"), row[column] or "0"
+            continue
+        for part in filter(None, (p.strip() for p in row[column].replace("|", ";").split(";"))):
+            label, colon, count = part.rpartition(":")
+            yield (label, count) if colon else (part, "?")
+
+
+def _votes(
+    frame: pd.DataFrame,
+    columns: list[str],
+    table: pd.DataFrame,
+    path: Path,
+    problems: list[Problem],
+) -> pd.DataFrame | None:
+    if not columns:
+        return None
+    counts: list[dict[str, float]] = []
+    for (index, row), clip, corpus in zip(
+        frame.iterrows(), table["id"], table["corpus"], strict=True
+    ):
+        own: dict[str, float] = {}
+        for label, text in _cells({c: str(row[c]) for c in columns}, columns):
+            value = _number(text)
+            if value is None:
+                sentence = (
+                    f"Row {int(str(index)) + 2} of {path} has the vote {text!r} for {label!r}: "
+                    "votes are counts, numbers of 0 or more (votes=angry:3;sad:1)."
+                )
+                problems.append(Problem("votes", "error", corpus, clip, sentence))
+                continue
+            key = common_name(label)
+            own[key] = own.get(key, 0.0) + value
+        counts.append(own)
+    names = in_order(label for own in counts for label in own)
+    data = [[own.get(n, 0.0) for n in names] for own in counts]
+    return pd.DataFrame(data, columns=list(names), index=table.index, dtype=np.float64)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def _ratings(
+    scores: pd.DataFrame,
+    table: pd.DataFrame,
+    frame: pd.DataFrame,
+    path: Path,
+    problems: list[Problem],
+) -> pd.DataFrame:
+    ids = dict(zip(frame["file"], table["id"], strict=True))
+    corpora = dict(zip(table["id"], table["corpus"], strict=True))
+    weights = list(scores["weight"]) if "weight" in scores else ["1"] * len(scores)
+    rows: list[tuple[str, str, str, float]] = []
+    for index, file, rater, rating, weight in zip(
+        scores.index, scores["file"], scores["rater"], scores["rating"], weights, strict=True
+    ):
+        if file not in ids:
+            continue  # a rating of a clip that the manifest leaves out
+        clip, value = ids[file], _number(weight or "1")
+        if not rater or not rating or value is None:
+            what = "no rater" if not rater else "no rating" if not rating else f"weight {weight!r}"
+            sentence = f"The rating in row {index + 2} ({file}) of {path} has {what}: correct it."
+            problems.append(Problem("votes", "error", corpora[clip], clip, sentence))
+            continue
+        rows.append((clip, rater, common_name(rating), value))
+    return pd.DataFrame(rows, columns=["id", "rater", "label", "weight"])
+
+
+def _count(ratings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    names = list(in_order(ratings["label"]))
+    row = {clip: i for i, clip in enumerate(table["id"])}
+    column = {label: i for i, label in enumerate(names)}
+    counts = np.zeros((len(table), len(names)))
+    where = ([row[c] for c in ratings["id"]], [column[n] for n in ratings["label"]])
+    np.add.at(counts, where, ratings["weight"].to_numpy(dtype=np.float64))
+    return pd.DataFrame(counts, columns=names, index=table.index)
+
+
+def _read(
+    root: Path | None,
+    *,
+    options: Mapping[str, Any],
+    seed: int,
+    home: Path,
+    progress: Progress | None,
+) -> Raw:
+    assert root is not None  # `load` has seen to it: the root is needed
+    given = options.get("csv")
+    folder = root.parent if root.is_file() else root
+    path = folder / str(given) if given else root if root.is_file() else root / "manifest.csv"
+    audio = options.get("audio")
+    ratings = options.get("ratings")
+    return read_manifest(
+        path,
+        audio=folder / str(audio) if audio else None,
+        ratings=folder / str(ratings) if ratings else None,
+    )
+
+
+INFO = CorpusInfo(
+    name="manifest",
+    description="your own data: a CSV with file, label, speaker (session, transcript, votes, ...)",
+    read=_read,
+    source="you",
+    layout="DIR/manifest.csv, or the CSV itself; python -m pydoc raysearch.corpora.manifest",
+    options={
+        "csv": "the CSV's path, from the root",
+        "audio": "the folder that its file paths start from (default: the CSV's)",
+        "ratings": "a CSV with one row a rating: file, rater, rating, weight",
+    },
+)

@@ -1,0 +1,59 @@
+"""Votes of raters: what they agree on, and how clips divide by their agreement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["VotePartition", "plurality", "vote_partition"]
+
+
+@dataclass(frozen=True)
+class VotePartition:
+    """How many clips fall into each kind of agreement; the five add up to the number of clips."""
+
+    unanimous: int  # every vote for one class
+    majority: int  # more than one half for one class, but not all
+    plurality: int  # one class leads with one half or less
+    tie: int  # several classes lead
+    none: int  # no vote at all
+
+
+def _checked(votes: np.ndarray) -> np.ndarray:
+    counts = np.asarray(votes)
+    if counts.dtype.kind not in "iuf":
+        raise ValueError(f"votes must be numbers, but got dtype={counts.dtype}")
+    if counts.ndim != 2:
+        raise ValueError(f"votes must have the shape [N, K], but got {counts.shape}")
+    if counts.size and (not np.isfinite(counts).all() or (counts < 0).any()):
+        raise ValueError("votes must be finite and 0 or more")
+    return counts.astype(np.float64)
+
+
+def vote_partition(votes: np.ndarray) -> VotePartition:
+    """Divide clips by how far their raters agree.
+
+    `votes`: [N, K] counts, finite and 0 or more. Raises ValueError otherwise.
+    """
+    counts = _checked(votes)
+    if counts.shape[1] == 0:
+        return VotePartition(0, 0, 0, 0, len(counts))
+    total, top = counts.sum(axis=1), counts.max(axis=1)
+    some = total > 0
+    leaders = (counts == top[:, None]).sum(axis=1)
+    unanimous = some & (top == total)
+    majority = some & ~unanimous & (2 * top > total)
+    tie = some & (leaders > 1)
+    rest = some & ~unanimous & ~majority & ~tie
+    return VotePartition(*(int(m.sum()) for m in (unanimous, majority, rest, tie, ~some)))
+
+
+def plurality(votes: np.ndarray) -> np.ndarray:
+    """int64 [N]: the class with the most votes; -1 where several lead or there are no votes."""
+    counts = _checked(votes)
+    if counts.shape[1] == 0:
+        return np.full(len(counts), -1, dtype=np.int64)
+    top = counts.max(axis=1)
+    unique = ((counts == top[:, None]).sum(axis=1) == 1) & (top > 0)
+    return np.where(unique, counts.argmax(axis=1), -1).astype(np.int64)

@@ -1,0 +1,244 @@
+"""The driver: which trial comes next, what a finished fold means, and the ledger's only writer.
+
+It knows neither Ray nor Tune: `search` asks it for trials and hands it folds. All that it decides
+follows from the ledger and the sampler, so a killed driver's successor goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, Ledger, TrialRow
+from raysearch.racing import Rule
+from raysearch.sampling import Sampler
+
+__all__ = ["Driver", "Listener", "Next"]
+
+
+@dataclass(frozen=True)
+class Next:
+    """A trial to run: the folds that its setting still lacks."""
+
+    number: int
+    params: Mapping[str, Any]
+    todo: tuple[int, ...]
+    """fold indices, in the order that all trials of the study share"""
+
+
+class Listener(Protocol):
+    """Told what happened, after the ledger has it. Must return at once and never raise."""
+
+    def trial_started(self, number: int, params: Mapping[str, Any]) -> None: ...
+    def fold_done(self, row: FoldRow, ran: int, reused: int) -> None: ...
+    def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow]) -> None: ...
+
+
+class Driver:
+    """Trials in, folds back.
+
+    Args:
+        ledger: open for writing.
+        sampler: asked for settings; rebuilt here from the ledger.
+        order: fold indices in the order in which every trial runs them.
+        objective: 'ua' or 'wa', of the validation part.
+        trials: how many trials the study shall have in all, finished ones counted.
+        rule: the racing rule.
+        batch: settings asked at once and told in order, or None to tell each as it ends.
+        listeners: progress and tracking.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        sampler: Sampler,
+        order: Sequence[int],
+        objective: str,
+        trials: int,
+        rule: Rule | None = None,
+        batch: int | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self._ledger = ledger
+        self._sampler = sampler
+        self._order = tuple(order)
+        self._value = f"val_{objective}"
+        self._trials = trials
+        self._rule = rule
+        self._batch = batch
+        self._listeners = tuple(listeners)
+        self._known: dict[int, TrialRow] = {row.number: row for row in ledger.trials()}
+        self._folds: dict[int, dict[int, FoldRow]] = {number: {} for number in self._known}
+        for row in ledger.folds():
+            self._folds[row.trial][row.index] = row
+        self._again = [n for n, row in self._known.items() if row.state == RUNNING]
+        self._untold: list[int] = []
+        self._exhausted = False
+        self.fatal: Exception | None = None
+        """what made it impossible to go on; the search ends and raises it"""
+        self._rebuild()
+        # a driver killed between a trial's last fold and its end
+        self._again = [number for number in self._again if not self.settle(number)]
+
+    # -- which trial comes next ----------------------------------------------------------------
+    @property
+    def outstanding(self) -> int:
+        """How many trials are still to be run, at most."""
+        new = 0 if self._exhausted else max(0, self._trials - len(self._known))
+        return new + len(self._again)
+
+    def next(self) -> Next | None:
+        """The next trial; None while a batch has to be waited for, or where `done`."""
+        if self._again:
+            number = self._again.pop(0)
+            return self._start(self._known[number])
+        number = len(self._known)
+        if self.done or number >= self._trials:
+            return None
+        if self._batch is not None and number % self._batch == 0 and self._running():
+            return None
+        asked = self._sampler.ask(number)
+        if asked is None:
+            self._exhausted = True
+            return None
+        params, origin = asked
+        try:
+            self._ledger.add_trial(number, params, origin)
+        except Exception as error:
+            self.fatal = error
+            return None
+        row = TrialRow(number, params, RUNNING, origin=origin)
+        self._known[number] = row
+        self._folds[number] = {}
+        return self._start(row)
+
+    @property
+    def done(self) -> bool:
+        """Whether no further trial will be asked for."""
+        if self.fatal is not None or self._exhausted:
+            return not self._again or self.fatal is not None
+        return not self._again and len(self._known) >= self._trials
+
+    def _start(self, row: TrialRow) -> Next:
+        for listener in self._listeners:
+            listener.trial_started(row.number, row.params)
+        have = self._folds[row.number]
+        return Next(
+            row.number, row.params, tuple(index for index in self._order if index not in have)
+        )
+
+    def _running(self) -> bool:
+        return any(row.state == RUNNING for row in self._known.values())
+
+    # -- what came back ------------------------------------------------------------------------
+    def record(self, number: int, rows: Sequence[tuple[FoldRow, int, int]]) -> bool:
+        """Record finished folds of a trial; True where the trial shall stop.
+
+        Args:
+            number: the trial.
+            rows: each fold with the stages computed for it now, and those that were there.
+        """
+        try:
+            self._ledger.record_folds([row for row, _, _ in rows])
+            for row, ran, reused in rows:
+                self._folds[number][row.index] = row
+                for listener in self._listeners:
+                    listener.fold_done(row, ran, reused)
+            return self.settle(number)
+        except Exception as error:  # a full disk, say: nothing may be lost silently
+            self.fatal = error
+            return True
+
+    def settle(self, number: int) -> bool:
+        """End the trial if its folds are all there, or if it has lost the race."""
+        have = self._folds[number]
+        if len(have) == len(self._order):
+            value = float(np.mean([row.scores[self._value] for row in have.values()]))
+            self._end(number, COMPLETE, value, "")
+            return True
+        if self._rule is None or not have:
+            return False
+        numbers = sorted(self._known)
+        alive = np.array([self._known[n].state in (COMPLETE, RUNNING) for n in numbers])
+        verdict = self._rule(
+            self._table(numbers), numbers.index(number), trials=self._trials, alive=alive
+        )
+        if verdict.stop:
+            self._end(number, PRUNED, verdict.predicted, verdict.reason)
+        return verdict.stop
+
+    def fail(self, number: int, reason: str) -> None:
+        """A trial that cannot be finished is a failed trial with its reason."""
+        try:
+            self._end(number, FAILED, None, reason)
+        except Exception as error:
+            self.fatal = error
+
+    def _end(self, number: int, state: str, value: float | None, reason: str) -> None:
+        if value is not None and not math.isfinite(value):
+            state, reason, value = FAILED, f"its objective is {value}", None
+        self._ledger.finish_trial(number, state, value, reason)
+        row = replace(self._known[number], state=state, value=value, reason=reason)
+        self._known[number] = row
+        self._untold.append(number)
+        self._tell()
+        folds = [self._folds[number][i] for i in sorted(self._folds[number])]
+        for listener in self._listeners:
+            listener.trial_done(row, folds)
+
+    # -- the sampler ---------------------------------------------------------------------------
+    def _rebuild(self) -> None:
+        """Give the sampler the history that an uninterrupted driver would have given it."""
+        rows = [self._known[number] for number in sorted(self._known)]
+        if self._batch is not None and rows:
+            start = self._batch_start(len(rows))
+            self._untold = [r.number for r in rows if r.number >= start and r.state != RUNNING]
+            rows = [
+                row if row.number < start else replace(row, state=RUNNING, value=None)
+                for row in rows
+            ]
+        steps = {n: len(have) for n, have in self._folds.items()}
+        self._sampler.rebuild([replace(r, extra={"steps": steps[r.number]}) for r in rows])
+        self._tell()
+
+    def _batch_start(self, count: int) -> int:
+        """The first number of the batch that is not wholly told."""
+        assert self._batch is not None
+        start = (count // self._batch) * self._batch
+        unfinished = [n for n, row in self._known.items() if row.state == RUNNING]
+        if unfinished:
+            start = min(start, (min(unfinished) // self._batch) * self._batch)
+        return start
+
+    def _tell(self) -> None:
+        if self._batch is not None:
+            first = min(self._untold, default=0) // self._batch * self._batch
+            batch = range(first, min(first + self._batch, self._trials))
+            finished = all(
+                n in self._known and self._known[n].state != RUNNING for n in batch
+            )
+            if not self._untold or not (finished or self._exhausted):
+                return
+        for number in sorted(self._untold):
+            row = self._known[number]
+            self._sampler.tell(number, row.state, row.value, {len(self._order): row.value or 0.0})
+        self._untold = []
+
+    # -- the race ------------------------------------------------------------------------------
+    def _table(self, numbers: Sequence[int]) -> NDArray[np.float64]:
+        """[C, K] validation scores of every trial so far, NaN where not run; folds in race order.
+
+        Failed trials keep their row: what they did finish still tells how hard its speakers are.
+        """
+        table = np.full((len(numbers), len(self._order)), np.nan)
+        column = {index: place for place, index in enumerate(self._order)}
+        for place, number in enumerate(numbers):
+            for index, row in self._folds[number].items():
+                table[place, column[index]] = row.scores[self._value]
+        return table

@@ -1,0 +1,166 @@
+"""From a study's configuration to what its stages read: corpus, features, folds and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raysearch import corpora, features
+from raysearch.config import Study
+from raysearch.errors import BadInput
+from raysearch.folds import Fold, divide
+from raysearch.registry import method as find_method
+from raysearch.space import Space
+from raysearch.stages import Context, Dataset, context
+from trainables.stage import Method
+
+if TYPE_CHECKING:
+    from raysearch.corpora import Corpus
+
+__all__ = ["Material", "gather"]
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that follows from a study's configuration and the corpus on the disk."""
+
+    study: Study
+    method: Method
+    space: Space
+    """the searched and pinned parameters that this corpus can serve"""
+    corpus: Corpus
+    folds: tuple[Fold, ...]
+    fingerprint: str
+    """of the corpus: ids, labels, votes and audio"""
+    notes: tuple[str, ...]
+    """what the person must be told: synthetic speech, simulated votes, what was left out"""
+
+    @property
+    def feature_folder(self) -> Path:
+        return Path(self.study.home) / "store" / "features"
+
+    def dataset(self, **extraction: Any) -> Dataset:
+        """Extract what is missing and lay everything side by side."""
+        sets = features.extract(
+            self.study.features, self.corpus, folder=self.feature_folder, **extraction
+        )
+        matrices = [one.matrix for one in sets]
+        return self._dataset(matrices[0] if len(matrices) == 1 else np.hstack(matrices))
+
+    def context(self) -> Context:
+        """What keys are made of; needs no features, only their names and versions."""
+        known = features.known()
+        versions = [f"{name}-{known[name].version()}" for name in self.study.features]
+        nothing = np.empty((len(self.corpus.table), 0), dtype=np.float32)
+        audio = self.corpus.table["audio"].tolist()
+        return context(self._dataset(nothing), audio, versions, self.study.seed)
+
+    def answers(self) -> tuple[tuple[Any, Any], ...]:
+        """By fold, the labels of validation and test, for scoring alone."""
+        y = self.corpus.codes
+        return tuple((y[fold.validation], y[fold.test]) for fold in self.folds)
+
+    def _dataset(self, x: Any) -> Dataset:
+        table = self.corpus.table
+        return Dataset(
+            ids=table["id"].to_numpy(dtype=str),
+            x=x,
+            y=self.corpus.codes,
+            votes=self.corpus.votes,
+            speaker=np.unique(table["speaker"].to_numpy(dtype=str), return_inverse=True)[1],
+            corpus=np.unique(table["corpus"].to_numpy(dtype=str), return_inverse=True)[1],
+            classes=self.corpus.classes,
+            folds=self.folds,
+            normalise=self.study.normalise,
+        )
+
+
+def gather(study: Study, progress: Callable[[str], None] | None = None) -> Material:
+    """Load and check the corpus, divide it, and see what the space can search on it.
+
+    Raises:
+        BadInput: where the corpus, the protocol or the space does not fit; nothing is written
+            but what a corpus itself keeps (the demo's speech, the index of the audio).
+    """
+    method = find_method(study.method)
+    corpus = corpora.load(
+        study.corpus.name,
+        root=study.corpus.root,
+        classes=study.corpus.classes,
+        on_bad=study.corpus.on_bad,
+        unlabelled=study.corpus.unlabelled,
+        # the demo's speech is a corpus like others: it does not change with the study's seed
+        seed=int(study.corpus.options.get("seed", 0)),
+        home=Path(study.home),
+        options=study.corpus.options,
+        progress=progress,
+    )
+    folds = divide(
+        corpus.table,
+        corpus.classes,
+        protocol=study.protocol.name,
+        folds=study.protocol.folds,
+        validation=study.protocol.validation,
+        share=study.protocol.share,
+        seed=study.seed,
+    )
+    facts = _facts(corpus)
+    space, left_out = study.search_space(method).available(facts)
+    _check_needs(method, space, facts)
+    notes = [*corpus.notes, *left_out]
+    if study.normalise == "speaker":
+        notes.append(
+            "normalise=speaker is transductive: it reads all unlabelled clips of the test speaker"
+            " and assumes a fair mixture of classes among them"
+        )
+    if study.protocol.name == "kfold":
+        notes.append(
+            "protocol=kfold divides by utterance: every speaker is on both sides, so the scores"
+            " do not say how unheard speakers fare"
+        )
+    return Material(
+        study, method, space, corpus, folds, corpus.fingerprint, tuple(dict.fromkeys(notes))
+    )
+
+
+def _facts(corpus: Corpus) -> frozenset[str]:
+    """What the data has, in the words that spaces and methods use."""
+    facts = set()
+    if corpus.votes is not None:
+        facts.add("votes")
+    if (corpus.table["label"] == "").any():
+        facts.add("unlabelled")
+    if corpus.table.loc[corpus.table["label"] != "", "corpus"].nunique() > 1:
+        facts.add("corpora")
+    return frozenset(facts)
+
+
+_NEEDS = {
+    "votes": "rater votes, and the corpus has none; choose a corpus with votes",
+    "unlabelled": "unlabelled speech, and there is none; give corpus.unlabelled=NAME",
+    "corpora": "two or more corpora; give corpus=[NAME, NAME]",
+}
+
+
+def _check_needs(method: Method, space: Space, facts: frozenset[str]) -> None:
+    """Every value that the space may propose can be served by this corpus."""
+    constants = space.constants()
+    problems = [
+        f"the pinned settings need {_NEEDS.get(need, need)}"
+        for need in sorted(method.needs(method.resolve(constants)) - facts)
+    ]
+    if not problems:
+        for name, domain in space.domains.items():
+            for value in domain.examples():
+                setting = method.resolve({**constants, name: value})
+                problems += [
+                    f"params.{name}={value} needs {_NEEDS.get(need, need)}"
+                    for need in sorted(method.needs(setting) - facts)
+                ]
+    if problems:
+        raise BadInput(problems)
+

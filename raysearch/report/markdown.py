@@ -1,0 +1,47 @@
+"""A report as Markdown."""
+
+from __future__ import annotations
+
+import re
+
+from raysearch.report.model import Report, Table
+from raysearch.report.write import cell
+
+__all__ = ["render"]
+
+_LEFT = {"text", "name", "params"}
+_SPECIAL = re.compile(r"([\\|*_`<>\[\]])")
+
+
+def render(report: Report) -> str:
+    """The report as GitHub-flavoured Markdown; the same report gives the same bytes."""
+    lines = [f"# Study {_escape(report.study)}", "", *map(_escape, report.headline), ""]
+    for warning in report.warnings:
+        lines += [f"> **Note.** {_escape(warning)}", ""]
+    for section in report.sections:
+        lines += [f"## {_escape(section.title)}", ""]
+        for line in section.before:
+            strong = "**" if section.name == "estimates" else ""
+            lines += [f"{strong}{_escape(line)}{strong}", ""]
+        if section.table is not None:
+            lines += [*_table(section.table), ""]
+        for line in section.after:
+            word, colon, rest = line.partition(": ")
+            term = bool(colon) and " " not in word
+            lines.append(f"- **{word}**: {_escape(rest)}" if term else f"{_escape(line)}\n")
+        lines += [""] if section.after else []
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _table(table: Table) -> list[str]:
+    heads = [_escape(column.heading.replace("\n", " ")) for column in table.columns]
+    rules = [":---" if column.kind in _LEFT else "---:" for column in table.columns]
+    rows = [
+        [_escape(cell(row[column.name], column.kind)) for column in table.columns]
+        for row in table.frame.to_dict("records")
+    ]
+    return [f"| {' | '.join(row)} |" for row in [heads, rules, *rows]]
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)

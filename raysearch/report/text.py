@@ -1,0 +1,87 @@
+"""A report for a terminal, or for a log 80 columns wide."""
+
+from __future__ import annotations
+
+import io
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from raysearch.report.model import Report, Section, Table
+from raysearch.report.write import cell
+
+__all__ = ["render", "show"]
+
+_LEFT = {"text", "name", "params"}
+_WRAPS = {"text", "params"}
+
+
+def show(report: Report, console: Console | None = None) -> None:
+    """Print the report (default: on stdout, in colour and as wide as the terminal if it is one)."""
+    out = console or Console(highlight=False)
+    out.print(Text(f"Study {report.study}", style="bold cyan"))
+    for line in report.headline:
+        out.print(Padding(Text(line), (0, 0, 0, 2)))
+    for line in report.warnings:
+        out.print(Padding(_hanging("! ", Text(line, style="yellow")), (0, 0, 0, 2)))
+    for section in report.sections:
+        out.print()
+        _section(section, out)
+
+
+def render(report: Report, width: int = 80, colour: bool = False) -> str:
+    """The same as a string, without escape codes unless `colour` is true."""
+    file = io.StringIO()
+    console = Console(
+        file=file,
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+    show(report, console)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _section(section: Section, out: Console) -> None:
+    out.print(Text(section.title, style="bold"))
+    first = section.name == "estimates"
+    for line in section.before:
+        out.print(Padding(Text(line, style="bold green" if first else ""), (0, 0, 0, 2)))
+    if section.table is not None:
+        out.print(Padding(_grid(section.table), (0, 0, 0, 2)))
+    for line in section.after:
+        word, colon, rest = line.partition(": ")
+        if colon and " " not in word:
+            out.print(Padding(_hanging(f"{word:<9} ", Text(rest), style="bold"), (0, 0, 0, 2)))
+        else:
+            out.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
+
+
+def _grid(table: Table) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    for column in table.columns:
+        left = column.kind in _LEFT
+        grid.add_column(
+            Text(column.heading),
+            justify="left" if left else "right",
+            no_wrap=column.kind not in _WRAPS,
+            overflow="fold",
+        )
+    for i, row in enumerate(table.frame.to_dict("records")):
+        texts = [Text(cell(row[column.name], column.kind)) for column in table.columns]
+        grid.add_row(*texts, style="bold" if i == table.strong else "")
+    return grid
+
+
+def _hanging(mark: str, text: Text, style: str = "yellow") -> Grid:
+    """`text` behind `mark`, its further lines indented to where it began."""
+    grid = Grid.grid()
+    grid.add_column(width=len(mark), no_wrap=True)
+    grid.add_column(ratio=1)
+    grid.add_row(Text(mark, style=style), text)
+    return grid

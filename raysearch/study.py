@@ -1,0 +1,475 @@
+"""One study from start to end: the only composer.
+
+`tune` gathers the material, holds the study's lease, lets the driver and Ray Tune run what the
+ledger lacks, and closes with the estimates. Everything heavy (Ray, MLflow, torch) is imported
+only where there is something to run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import raysearch
+from raysearch.config import Study, dump
+from raysearch.driver import Driver, Listener
+from raysearch.errors import BadInput, StudyFailed
+from raysearch.lease import Lease
+from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
+from raysearch.material import Material, gather
+from raysearch.progress import Progress
+from raysearch.report import Report, as_json, build, markdown
+from raysearch.report.write import duration
+from raysearch.sampling import Sampler
+from raysearch.stages import Runtime
+
+if TYPE_CHECKING:
+    from raysearch.tracking import Tracker
+
+__all__ = ["Outcome", "driver_of", "folder_of", "store_of", "tune"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `tune` ended."""
+
+    study: Study
+    report: Report
+    folder: Path
+    ran: int
+    """stages computed in this session"""
+    reused: int
+    seconds: float
+    interrupted: bool
+    failure: str
+    """why there is no result, or ''"""
+
+    @property
+    def command(self) -> str:
+        """The command that goes on with this study."""
+        words = [f"space={self.folder / 'study.yaml'}", f"home={self.study.home}"]
+        return shlex.join(["python", "-m", "raysearch", "tune", *words])
+
+    @property
+    def closing(self) -> str:
+        """The last lines: what this session did, and how to see and extend the results."""
+        home = shlex.quote(str(self.study.home))
+        return (
+            f"this session: {self.ran} stages computed, {self.reused} found stored, "
+            f"{duration(self.seconds)}\n"
+            f"results: python -m raysearch ui home={home}\n"
+            f"more trials: {self.command} trials={2 * self.study.trials}"
+        )
+
+
+def folder_of(home: Path | str, study: str) -> Path:
+    """The folder of a study under a home."""
+    return Path(home) / "studies" / study
+
+
+def store_of(study: Study) -> str:
+    """Where a study's artifacts are."""
+    return study.store or str(Path(study.home).absolute() / "store")
+
+
+def tune(study: Study, progress: Progress) -> Outcome:
+    """Run what the study lacks and report.
+
+    Raises:
+        BadInput: before anything of the study is written.
+        StudyHeld: where another driver holds the study.
+        StudyFailed: where the store or the ledger cannot be written.
+    """
+    started = time.monotonic()
+    material = gather(study, progress.stage)
+    for note in material.notes:
+        progress.note(note)
+    folder = folder_of(study.home, study.id)
+    count = _Count()
+    interrupted = False
+    with ExitStack() as stack:
+        stack.enter_context(Lease(folder))
+        ledger = _open(folder, material)
+        stack.callback(ledger.close)
+        tracker = _tracker(material, folder, ledger)
+        told: list[Listener] = [count, progress]
+        mirror = None if tracker is None else _Mirror(tracker)
+        if mirror is not None:
+            told.append(mirror)
+        driver = driver_of(material, ledger, told)
+        try:
+            if driver.outstanding:
+                progress.start(
+                    study.trials,
+                    len(material.folds),
+                    ledger.folds(),
+                    ledger.trials(),
+                    objective=study.objective,
+                )
+                _run(material, driver, folder, progress, mirror)
+        except KeyboardInterrupt:
+            interrupted = True
+        except OSError as error:
+            raise StudyFailed(f"{folder} cannot be written: {error}; make room and run again") from error
+        finally:
+            progress.finish()
+        report = build(folder)
+        failure = "" if interrupted else _failure(ledger.trials(), report)
+        if tracker is not None and mirror is not None:
+            mark = [tracker.uri, sum(report.states.values()), report.states]
+            if interrupted or ledger.fact("tracked") != mark:
+                mirror.start()
+                progress.stage("writing to MLflow")
+                _close(tracker, ledger, report, folder, interrupted, failure)
+                lost = tracker.close(timeout=10.0 if interrupted else 120.0)
+                for sentence in lost:
+                    progress.note(sentence)
+                if not lost and not interrupted:
+                    ledger.set_fact("tracked", mark)
+    return Outcome(
+        study=study,
+        report=report,
+        folder=folder,
+        ran=count.ran,
+        reused=count.reused,
+        seconds=time.monotonic() - started,
+        interrupted=interrupted,
+        failure=failure,
+    )
+
+
+# -- the study's folder ------------------------------------------------------------------------
+def _open(folder: Path, material: Material) -> Ledger:
+    """The study's files and its ledger; a study begun on other speech is refused."""
+    study = material.study
+    path = folder / "ledger.sqlite"
+    if path.exists():
+        begun = Ledger(path)
+        was = begun.fact("fingerprint")
+        begun.close()
+        if was is not None and was != material.fingerprint:
+            raise BadInput(
+                f"study {study.id} was begun on other data: the corpus at "
+                f"{dict(study.corpus.root) or 'its root'} has changed since (clips, labels or "
+                "votes); bring the old one back, or use another home="
+            )
+    table = material.corpus.table
+    speakers = table["speaker"].to_numpy(dtype=str)
+    _write(folder / "study.yaml", dump(study))
+    _write(
+        folder / "folds.json",
+        json.dumps(
+            [
+                {
+                    "name": fold.name,
+                    "index": fold.index,
+                    "test_groups": sorted(fold.test_groups),
+                    "val_groups": sorted(fold.val_groups),
+                    "n_train": len(fold.train),
+                    "n_validation": len(fold.validation),
+                    "n_test": len(fold.test),
+                    "speakers_train": len(set(speakers[fold.train])),
+                }
+                for fold in material.folds
+            ],
+            indent=1,
+        ),
+    )
+    ledger = Ledger(path, write=True)
+    ledger.set_fact("study", study.id)
+    ledger.set_fact("fingerprint", material.fingerprint)
+    ledger.set_fact("classes", list(material.corpus.classes))
+    ledger.set_fact("notes", list(material.notes))
+    ledger.set_fact("simulated", sorted(material.corpus.simulated))
+    ledger.set_fact("versions", _versions())
+    if ledger.fact("instance") is None:
+        ledger.set_fact("instance", uuid.uuid4().hex)
+    return ledger
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def driver_of(
+    material: Material, ledger: Ledger, listeners: Sequence[Listener] = ()
+) -> Driver:
+    """The driver of a study, its sampler rebuilt from the ledger."""
+    study = material.study
+    sampler = Sampler(
+        material.space, kind=study.sampler, seed=study.seed, enqueue=study.enqueue
+    )
+    return Driver(
+        ledger=ledger,
+        sampler=sampler,
+        order=_race_order(material),
+        objective=study.objective,
+        trials=study.trials,
+        rule=None if study.racing == "off" else _rule(study.racing),
+        batch=study.batch if study.deterministic else None,
+        listeners=listeners,
+    )
+
+
+def _rule(name: str) -> Any:
+    from raysearch.racing import rule
+
+    return rule(name)
+
+
+def _race_order(material: Material) -> list[int]:
+    """The order of folds, the same for all trials of a study."""
+    import numpy as np
+
+    return [int(i) for i in np.random.default_rng(material.study.seed).permutation(len(material.folds))]
+
+
+# -- running -----------------------------------------------------------------------------------
+def _run(
+    material: Material,
+    driver: Driver,
+    folder: Path,
+    progress: Progress,
+    mirror: _Mirror | None,
+) -> None:
+    from raysearch import cluster
+
+    study = material.study
+    home = Path(study.home).absolute()
+    progress.stage("starting Ray")
+    with cluster.connected(study.cluster, home / "logs" / "ray.log"):
+        import ray
+
+        from raysearch.features import ray_chunks
+        from raysearch.search import Work, search
+
+        dataset = material.dataset(
+            run_chunks=ray_chunks,
+            progress=lambda done, of: progress.stage(f"features {done}/{of}"),
+        )
+        if mirror is not None:
+            mirror.start()
+        cores = ray.cluster_resources().get("CPU", 1.0)
+        at_once = max(1, round(cores / max(study.cpus, 0.01)))
+        # every fold of a wave may run at once; a race decides after each fold
+        wave = min(len(material.folds), at_once) if study.racing == "off" else 1
+        work = Work(
+            study=study.id,
+            method=study.method,
+            constants=material.space.constants(),
+            context=material.context(),
+            answers=material.answers(),
+            classes=len(material.corpus.classes),
+            runtime=Runtime(
+                cpus=study.cpus,
+                gpus=study.gpus,
+                threads=study.threads,
+                workers=study.workers,
+                timeout=study.timeout,
+            ),
+            store=store_of(study),
+            scratch=str(home / "scratch"),
+            wave=wave,
+            data=[ray.put(dataset)],
+        )
+        progress.stage("searching")
+        # enough trials that every core has a next stage waiting
+        concurrent = study.concurrent or max(2, min(-(-2 * at_once // wave) + 1, 64))
+        search(driver, work, concurrent=concurrent)
+
+
+class _Count:
+    """Stages run and reused in this session."""
+
+    def __init__(self) -> None:
+        self.ran = self.reused = 0
+
+    def trial_started(self, number: int, params: Mapping[str, Any]) -> None: ...
+
+    def fold_done(self, row: FoldRow, ran: int, reused: int) -> None:
+        self.ran += ran
+        self.reused += reused
+
+    def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow]) -> None: ...
+
+
+def _failure(trials: Sequence[TrialRow], report: Report) -> str:
+    if report.estimates is not None:
+        return ""
+    reasons = [trial.reason for trial in trials if trial.reason]
+    return (
+        f"no trial of {report.study} is complete: {report.states.get('failed', 0)} of "
+        f"{len(trials)} failed; the first one: {reasons[0] if reasons else 'no reason recorded'}"
+    )
+
+
+# -- MLflow ------------------------------------------------------------------------------------
+class _Mirror:
+    """Tells the tracker which trials changed; it reads the rest from the ledger."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._started = False
+
+    def start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._tracker.start()
+
+    def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
+        self._tracker.changed(number)
+
+    def fold_done(self, row: FoldRow, ran: int, reused: int) -> None:
+        self._tracker.changed(row.trial)
+
+    def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow]) -> None:
+        self._tracker.changed(trial.number)
+
+
+def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None:
+    study = material.study
+    if not study.tracking.enabled:
+        return None
+    from raysearch.projection import StudyFacts
+    from raysearch.tracking import Tracker
+
+    domains = material.space.domains
+    constants = material.space.constants()
+    return Tracker(
+        uri=study.tracking.uri,
+        home=Path(study.home),
+        ledger=ledger.path,
+        instance=str(ledger.fact("instance")),
+        study=StudyFacts(
+            id=study.id,
+            name=Path(study.space).stem,
+            identity=study.identity(),
+            study_yaml=dump(study),
+            method=study.method,
+            space=study.space,
+            corpus=study.corpus.name,
+            protocol=study.protocol.name,
+            classes=material.corpus.classes,
+            searched={n: str(domain) for n, domain in domains.items() if n not in constants},
+            constants=constants,
+            folds=json.loads((folder / "folds.json").read_text()),
+            facts={"versions": _versions(), "git": _git()},
+            corpus_digest=material.fingerprint,
+            command=shlex.join(["python", "-m", "raysearch", *sys.argv[1:]]),
+            objective=study.objective,
+            notes=material.notes,
+            simulated=material.corpus.simulated,
+        ),
+    )
+
+
+def _close(
+    tracker: Tracker,
+    ledger: Ledger,
+    report: Report,
+    folder: Path,
+    interrupted: bool,
+    failure: str,
+) -> None:
+    """How the study's run ends in MLflow."""
+    from raysearch.projection import Closing
+
+    if interrupted:
+        tracker.stop("interrupted by the user; the same command goes on")
+    elif failure:
+        tracker.stop(failure, failed=True)
+    else:
+        tracker.finish(
+            Closing(
+                numbers=_numbers(report),
+                selected=report.best_trial,
+                reports={
+                    "report.md": markdown.render(report),
+                    "report.json": as_json.render(report),
+                },
+                best=_best_folds(ledger, folder),
+                notes=report.warnings,
+            )
+        )
+
+
+def _numbers(report: Report) -> dict[str, float]:
+    """Every number of the closing table."""
+    found = report.estimates
+    if found is None:
+        return {}
+    numbers: dict[str, float] = {}
+    for name in ("honest", "nested", "selected", "oracle"):
+        for metric, one in getattr(found, name).items():
+            numbers[f"{name}_{metric}"] = one.mean
+            for end, value in (("low", one.low), ("high", one.high), ("sd", one.sd)):
+                if value is not None:
+                    numbers[f"{name}_{metric}_{end}"] = value
+    numbers |= {f"optimism_{metric}": value for metric, value in found.optimism.items()}
+    numbers |= {"stages_run": report.stages_run, "stages_reused": report.stages_reused}
+    return numbers
+
+
+def _best_folds(ledger: Ledger, folder: Path) -> list[Any]:
+    """Curves of the best trials' folds, from the store."""
+    import yaml
+
+    from raysearch.projection import BestFold
+    from raysearch.store import Damaged, Store
+
+    facts = yaml.safe_load((folder / "study.yaml").read_text())
+    wanted = int(facts["tracking"]["fold_runs"])
+    store = Store(facts.get("store") or str(folder.parent.parent.absolute() / "store"))
+    done = [t for t in ledger.trials() if t.state == COMPLETE and t.value is not None]
+    done.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
+    best = []
+    for trial in done[:wanted]:
+        for row in ledger.folds(trial.number):
+            try:
+                found = store.get(row.stages[-1].key)
+            except Damaged:
+                found = None  # the next run of the study repairs it; its scores are in the ledger
+            info = {} if found is None else found[0].info
+            best.append(
+                BestFold(trial.number, row.fold, info.get("curves", {}), info.get("best_epoch"))
+            )
+    return best
+
+
+# -- where it ran ------------------------------------------------------------------------------
+def _versions() -> dict[str, str]:
+    names = ("ray", "optuna", "mlflow", "torch", "transformers", "opensmile", "scikit-learn")
+    versions = {"raysearch": raysearch.__version__, "python": sys.version.split()[0]}
+    for name in (*names, "pandas", "numpy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    return versions
+
+
+def _git() -> dict[str, str]:
+    """Revision of the folder one works in, where it is a repository."""
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": head, "changed": "yes" if dirty else "no"}

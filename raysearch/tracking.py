@@ -1,0 +1,676 @@
+"""MLflow as a projection of the ledger: study run > trial runs > fold runs.
+
+A thread of the driver writes it. What it is told are only hints ("trial 12 changed"): it reads
+the ledger itself, so nothing that it misses is lost, its queue is bounded by the number of
+trials, and a restart brings MLflow up to the ledger by comparing each run's digest. The search
+never waits for it and never sees its errors.
+
+The only file that names MLflow, which is imported in the thread (1 to 3 s).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raysearch.errors import BadInput, RaysearchError
+from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
+from raysearch.projection import (
+    Closing,
+    Run,
+    StudyFacts,
+    fold_run,
+    study_run,
+    trial_run,
+    view_state,
+)
+
+__all__ = ["Tracker", "default_uri", "serve_command", "serve_environment", "ui", "uri_problem"]
+
+PAUSE = 0.5
+"""seconds between two passes, so that the folds of a wave are written together"""
+LONGEST_WAIT = 30.0
+"""seconds between two attempts while MLflow is away"""
+_VIEW = "raysearch"
+_WRITTEN = "raysearch.written"
+_METRICS, _NAMES = 800, 90
+"""metrics, and parameters or tags, in one request: MLflow takes 1000 values in all, 100 of these"""
+
+
+def default_uri(home: Path) -> str:
+    """The tracking URI of a home that names none: SQLite under it."""
+    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+
+
+def uri_problem(uri: str) -> str | None:
+    """Why `uri` cannot be a tracking URI, as one sentence, or None. Imports and asks nothing."""
+    scheme = uri.split(":", 1)[0] if "://" in uri or uri.startswith("databricks") else ""
+    if scheme in ("", "file"):
+        return (
+            f"tracking.uri={uri!r} is a folder, and MLflow no longer tracks in folders: "
+            "give sqlite:////absolute/path/mlflow.db or http://host:port"
+        )
+    known = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+    if scheme.split("+")[0] not in known:
+        return f"tracking.uri={uri!r} has an unknown scheme {scheme!r}: use one of {list(known)}"
+    return None
+
+
+class Tracker:
+    """Keeps MLflow in step with one study's ledger.
+
+    Args:
+        uri: tracking URI; None for SQLite under `home`.
+        home: folder for the database, the artifacts, the log and the lock.
+        ledger: the study's ledger file. It is read, never written, from the thread.
+        instance: what tells this ledger from any other of the same study (another home, another
+            machine, on one tracking server): runs are found by it. Kept in the ledger by its owner.
+        study: what is known before the first trial.
+
+    No method raises, and none but `close` waits.
+    """
+
+    def __init__(
+        self, *, uri: str | None, home: Path, ledger: Path, instance: str, study: StudyFacts
+    ) -> None:
+        self.uri = uri or default_uri(home)
+        self.home = home.resolve()
+        self.study = study
+        self._ledger_path = ledger
+        self._book = _Book(self.uri, self.home, instance, study)
+        self._wake = threading.Condition()
+        self._dirty: set[int] = set()
+        self._all = True
+        """every trial must be compared: at the start, and after MLflow was away"""
+        self._status, self._reason = "RUNNING", ""
+        self._closing: Closing | None = None
+        self._study_dirty = True
+        self._leaving = False
+        self._trouble = ""
+        self._lost: dict[str, str] = {}
+        self._started = time.time()
+        self._thread = threading.Thread(target=self._work, name="raysearch-mlflow", daemon=True)
+
+    # -- what the driver calls ---------------------------------------------------------------------
+    def start(self) -> None:
+        """Start writing. Everything in the ledger that MLflow lacks is written first.
+
+        Call it once this process's own big imports (ray.tune) are done: two threads that import
+        packages with import cycles at the same time can meet half-made modules.
+        """
+        self._thread.start()
+
+    def changed(self, trial: int) -> None:
+        """A trial was added, has new folds, or has ended; the ledger has it already."""
+        with self._wake:
+            self._dirty.add(trial)
+            self._wake.notify()
+
+    def finish(self, closing: Closing) -> None:
+        """The study is complete: write its estimates, reports and the best trials' folds."""
+        self._end("FINISHED", "", closing)
+
+    def stop(self, reason: str, *, failed: bool = False) -> None:
+        """The study ends without estimates; its runs say why (status FAILED, else KILLED)."""
+        self._end("FAILED" if failed else "KILLED", reason, None)
+
+    def close(self, timeout: float = 60.0) -> list[str]:
+        """Wait for the writer, at most `timeout` seconds, and end it.
+
+        Returns: one plain sentence for everything that could not be written.
+        """
+        if not self._thread.is_alive():
+            return list(self._lost.values())
+        with self._wake:
+            self._leaving = True
+            self._wake.notify()
+        self._thread.join(timeout)
+        sentences = list(self._lost.values())
+        if self._thread.is_alive():
+            why = f" ({self._trouble})" if self._trouble else ""
+            sentences.append(
+                f"MLflow at {shown(self.uri)} did not take everything within {timeout:.0f} s{why}; "
+                "nothing is lost: the same command again writes what is missing."
+            )
+        return sentences
+
+    @property
+    def trouble(self) -> str:
+        """Why MLflow cannot be written at the moment, in a few words; '' where it can."""
+        return self._trouble
+
+    @property
+    def page(self) -> str:
+        """The study's page, relative to the server's address; '' before it exists."""
+        return self._book.page
+
+    # -- the thread --------------------------------------------------------------------------------
+    def _end(self, status: str, reason: str, closing: Closing | None) -> None:
+        with self._wake:
+            self._status, self._reason, self._closing = status, reason, closing
+            self._all = self._study_dirty = True
+            self._wake.notify()
+
+    def _work(self) -> None:
+        wait = PAUSE
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._leaving or self._pending())
+                if not self._pending():
+                    return
+                job = self._take()
+            try:
+                self._pass(job)
+                self._trouble, wait = "", PAUSE
+            except Exception as error:
+                logging.getLogger("mlflow.raysearch").warning("will be tried again", exc_info=True)
+                self._trouble = _brief(error)
+                self._book.forget()
+                with self._wake:
+                    self._all = self._study_dirty = True
+                wait = min(2 * wait, LONGEST_WAIT)
+            with self._wake:
+                # A pause, cut short by the end of the study unless MLflow is away.
+                self._wake.wait_for(
+                    lambda: self._leaving and not self._trouble,
+                    timeout=min(wait, 2.0) if self._leaving else wait,
+                )
+
+    def _pending(self) -> bool:
+        return self._all or self._study_dirty or bool(self._dirty)
+
+    def _take(self) -> _Job:
+        job = _Job(self._status, self._reason, self._closing, self._all, self._dirty)
+        job.study = self._study_dirty
+        self._dirty, self._all, self._study_dirty = set(), False, False
+        return job
+
+    def _pass(self, job: _Job) -> None:
+        trials, folds = self._read()
+        self._book.open()
+        closing = job.closing or Closing({})
+        ended = job.status != "RUNNING"
+        drawn = {best.trial for best in closing.best} | {closing.selected}
+        if job.study or job.everything:
+            # First as running, so that the trials have a parent; closed after them.
+            self._put(self._study(trials, folds, job, closed=False))
+        for trial in trials:
+            if not (job.everything or trial.number in job.numbers):
+                continue
+            run = trial_run(
+                self.study,
+                trial,
+                folds.get(trial.number, []),
+                selected=closing.selected == trial.number and trial.state == COMPLETE,
+                drawn=trial.number in drawn,
+                stopped=(job.reason or "the study ended before it") if ended else "",
+            )
+            self._put(run)
+        numbered = {trial.number: trial for trial in trials}
+        for best in closing.best:
+            row = next((r for r in folds.get(best.trial, []) if r.fold == best.fold), None)
+            if row is not None:
+                self._put(fold_run(self.study, numbered[best.trial], row, best))
+        if ended and (job.study or job.everything):
+            self._put(self._study(trials, folds, job, closed=True))
+            self._book.drop_half_written()
+
+    def _study(
+        self,
+        trials: Sequence[TrialRow],
+        folds: Mapping[int, Sequence[FoldRow]],
+        job: _Job,
+        *,
+        closed: bool,
+    ) -> Run:
+        if not closed and job.status != "RUNNING" and self._book.has(("study", "", "")):
+            closed = True  # already there as a parent: no need to call it running in between
+        selected = job.closing.selected if job.closing and closed else None
+        return study_run(
+            self.study,
+            trials,
+            folds.get(selected, ()) if selected is not None else (),
+            status=job.status if closed else "RUNNING",
+            reason=job.reason if closed else "",
+            closing=job.closing if closed else None,
+            started=self._started,
+        )
+
+    def _put(self, run: Run) -> None:
+        try:
+            self._book.put(run)
+        except Exception as error:
+            if not _permanent(error):
+                raise
+            # This run can never be written so; the others can.
+            logging.getLogger("mlflow.raysearch").error("refused: %s", run.name, exc_info=True)
+            self._lost[run.name] = f"MLflow refused the run {run.name!r}: {_brief(error)}."
+
+    def _read(self) -> tuple[list[TrialRow], dict[int, list[FoldRow]]]:
+        ledger = Ledger(self._ledger_path)
+        try:
+            # Trials first: one read as ended then has all its folds, which were recorded before.
+            trials = ledger.trials()
+            folds: dict[int, list[FoldRow]] = {}
+            for row in ledger.folds():
+                folds.setdefault(row.trial, []).append(row)
+            return trials, folds
+        finally:
+            ledger.close()
+
+
+@dataclass
+class _Job:
+    """What one pass has to do, taken under the lock."""
+
+    status: str
+    reason: str
+    closing: Closing | None
+    everything: bool
+    numbers: set[int]
+    study: bool = False
+
+
+@dataclass
+class _Written:
+    """What is known of a run that is in MLflow."""
+
+    id: str
+    status: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    points: set[tuple[str, int, float]] = field(default_factory=set)
+
+
+class _Book:
+    """One study's runs in one MLflow: finds them by their tags, and writes `Run`s over them."""
+
+    def __init__(self, uri: str, home: Path, instance: str, study: StudyFacts) -> None:
+        self._uri, self._home, self._instance, self._study = uri, home, instance, study
+        self._place = f"{os.uname().nodename}:{home}"
+        self._client: Any = None
+        self._experiment = ""
+        self._runs: dict[tuple[str, str, str], _Written] = {}
+        self._view = ""
+        self.page = ""
+
+    def has(self, key: tuple[str, str, str]) -> bool:
+        return key in self._runs
+
+    def forget(self) -> None:
+        """After an error nothing that was written is certain: look again before going on."""
+        self._client, self._runs = None, {}
+
+    def open(self) -> None:
+        """Find the experiment (made where it is absent) and this ledger's runs."""
+        if self._client is not None:
+            return
+        _settle(self._home)
+        from mlflow.tracking import MlflowClient
+
+        with _lock(self._home, self._uri):
+            # Two processes that create the database or the experiment at once break each other.
+            client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+            self._experiment = self._find_experiment(client)
+        self._runs = self._find_runs(client)
+        self._close_orphans(client)
+        self._client = client
+
+    def put(self, run: Run) -> None:
+        """Bring one run to what it should be. Nothing is written where it is so already."""
+        above = self._runs.get(run.parent) if run.parent else None
+        parent = above.id if above else None
+        digest = run.digest(parent)
+        there = self._runs.get(run.key)
+        if there is not None and (there.tags.get(_WRITTEN), there.status) == (digest, run.status):
+            return
+        if there is not None and any(
+            there.params.get(name, value) != value for name, value in run.params.items()
+        ):
+            # MLflow's parameters cannot change. The old run stays in its trash.
+            self._client.delete_run(there.id)
+            there = None
+        tags = self._tags(run, parent)
+        if there is None:
+            there = self._create(run, tags)
+        if run.files:
+            with tempfile.TemporaryDirectory(prefix="raysearch-mlflow-") as folder:
+                for name, content in run.files.items():
+                    data = content.encode() if isinstance(content, str) else content()
+                    (Path(folder) / name).write_bytes(data)
+                self._client.log_artifacts(there.id, folder)
+        # The digest comes with the last tags, after all else but the status, which is compared
+        # for itself: a run killed half-way is written again.
+        self._log(there, run, {**tags, _WRITTEN: digest})
+        if run.status != "RUNNING":
+            end = run.end if run.end is not None else round(time.time() * 1000)
+            self._client.set_terminated(there.id, run.status, end)
+        elif there.status != "RUNNING":
+            self._client.update_run(there.id, status="RUNNING")
+        there.status = run.status
+        if run.key[0] == "study":
+            self._show(there.id)
+
+    def drop_half_written(self) -> None:
+        """Delete fold runs that an earlier session left half-written and this one did not want."""
+        for key, there in list(self._runs.items()):
+            if key[0] == "fold" and _WRITTEN not in there.tags:
+                self._client.delete_run(there.id)
+                del self._runs[key]
+
+    # -- inside ------------------------------------------------------------------------------------
+    def _tags(self, run: Run, parent: str | None) -> dict[str, str]:
+        kind, trial, fold = run.key
+        own = {
+            "raysearch.study": self._study.id,
+            "raysearch.ledger": self._instance,
+            "raysearch.kind": kind,
+            "raysearch.trial": trial,
+            "raysearch.fold": fold,
+            "raysearch.home": self._place,
+            "mlflow.parentRunId": parent or "",
+            "mlflow.runName": run.name,
+        }
+        return {**run.tags, **{name: value for name, value in own.items() if value}}
+
+    def _create(self, run: Run, tags: dict[str, str]) -> _Written:
+        made = self._client.create_run(
+            self._experiment, start_time=run.start, tags=tags, run_name=run.name
+        )
+        there = _Written(made.info.run_id, "RUNNING", dict(tags), {})
+        self._runs[run.key] = there
+        if run.dataset is not None:
+            from mlflow.entities import Dataset, DatasetInput, InputTag
+
+            data = Dataset(
+                name=run.dataset["name"],
+                digest=run.dataset["digest"],
+                source_type="local",
+                source=json.dumps({"uri": run.dataset["source"]}),
+            )
+            role = InputTag("mlflow.data.context", "search")
+            self._client.log_inputs(there.id, [DatasetInput(data, [role])])
+        return there
+
+    def _log(self, there: _Written, run: Run, tags: dict[str, str]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        new = [p for p in run.points if (p.key, p.step, p.value) not in there.points]
+        params = [Param(k, v) for k, v in run.params.items() if k not in there.params]
+        changed = [RunTag(k, v) for k, v in tags.items() if there.tags.get(k) != v]
+        for name in [k for k in there.tags if k.startswith("raysearch.") and k not in tags]:
+            self._client.delete_tag(there.id, name)
+        metrics = [Metric(p.key, p.value, p.time, p.step) for p in new]
+        rounds = max(-(-len(metrics) // _METRICS), -(-len(params) // _NAMES), 1)
+        while len(changed) > _NAMES:
+            self._client.log_batch(there.id, tags=changed[:_NAMES])
+            changed = changed[_NAMES:]
+        for i in range(rounds):
+            self._client.log_batch(
+                there.id,
+                metrics=metrics[i * _METRICS : (i + 1) * _METRICS],
+                params=params[i * _NAMES : (i + 1) * _NAMES],
+                tags=changed if i == rounds - 1 else [],
+            )
+        there.points |= {(p.key, p.step, p.value) for p in new}
+        there.params |= dict(run.params)
+        there.tags = tags
+
+    def _show(self, run_id: str) -> None:
+        """Let the experiment page open with the columns of this study, and say what it is."""
+        view = view_state(self._study, run_id)
+        if view != self._view:
+            tags = {
+                f"mlflow.sharedViewState.{_VIEW}": view,
+                "mlflow.experimentKind": "custom_model_development",
+                "mlflow.note.content": (
+                    f"{self._study.method} on {' + '.join(self._study.corpus)}: study "
+                    f"`{self._study.id}` of raysearch. Open the run *study {self._study.id}* for "
+                    "what was found."
+                ),
+            }
+            for name, value in tags.items():
+                self._client.set_experiment_tag(self._experiment, name, value)
+            self._view = view
+        self.page = f"#/experiments/{self._experiment}/runs?viewStateShareKey={_VIEW}"
+
+    def _find_experiment(self, client: Any) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name = f"raysearch/{self._study.id}"
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            # A server keeps artifacts where it likes; a bare database would put them into the
+            # working folder.
+            remote = self._uri.startswith(("http", "databricks"))
+            place = None if remote else f"{_artifacts(self._home, self._uri).as_uri()}/{name}"
+            try:
+                return str(client.create_experiment(name, artifact_location=place))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = client.get_experiment_by_name(name)
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _close_orphans(self, client: Any) -> None:
+        """End runs of an earlier ledger of this very home that was deleted as it ran."""
+        for run in client.search_runs(
+            [self._experiment],
+            filter_string=(
+                f"attributes.status = 'RUNNING' and tags.`raysearch.home` = '{self._place}' "
+                f"and tags.`raysearch.ledger` != '{self._instance}'"
+            ),
+            max_results=1000,
+        ):
+            client.set_tag(run.info.run_id, "raysearch.reason", "its ledger was deleted")
+            client.set_terminated(run.info.run_id, "KILLED")
+
+    def _find_runs(self, client: Any) -> dict[tuple[str, str, str], _Written]:
+        found: dict[tuple[str, str, str], _Written] = {}
+        token: str | None = None
+        while True:
+            page = client.search_runs(
+                [self._experiment],
+                filter_string=f"tags.`raysearch.ledger` = '{self._instance}'",
+                order_by=["attributes.start_time ASC"],
+                max_results=1000,
+                page_token=token,
+            )
+            for run in page:
+                tags = dict(run.data.tags)
+                names = ("raysearch.kind", "raysearch.trial", "raysearch.fold")
+                kind, trial, fold = (tags.get(name, "") for name in names)
+                status = run.info.status
+                this = _Written(run.info.run_id, status, tags, dict(run.data.params))
+                other = found.get((kind, trial, fold))
+                # A creation whose answer was lost leaves a twin: the one written further stays.
+                if other is None:
+                    found[kind, trial, fold] = this
+                elif _WRITTEN in tags and _WRITTEN not in other.tags:
+                    client.delete_run(other.id)
+                    found[kind, trial, fold] = this
+                else:
+                    client.delete_run(this.id)
+            token = page.token
+            if not token:
+                return found
+
+
+# -- the user interface ----------------------------------------------------------------------------
+def serve_command(home: Path, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
+    """The command that serves MLflow's own UI for the SQLite database of a home."""
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", default_uri(home)),
+        *("--artifacts-destination", (home.resolve() / "mlartifacts").as_uri()),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+    ]
+
+
+def serve_environment() -> dict[str, str]:
+    """The environment for `serve_command`: no telemetry, no job runners, quiet."""
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+    }
+    return {**os.environ, **quiet}
+
+
+@contextlib.contextmanager
+def ui(
+    home: Path, *, host: str = "127.0.0.1", port: int = 5000, wait: float = 60.0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """MLflow's UI on this home, as a subprocess that answers already and ends with the block.
+
+    Args:
+        wait: seconds it may take to answer. Its output goes to <home>/mlflow-ui.log.
+
+    Raises:
+        BadInput: the home has no MLflow database, or the port is taken.
+        RaysearchError: the server ended, or did not answer in time.
+    """
+    if not (home / "mlflow.db").is_file():
+        raise BadInput(
+            f"home={str(home)!r} has no MLflow database (mlflow.db): run a study there first, "
+            "or give another home=DIR"
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(
+                f"port={port} on {host} cannot be used ({error.strerror}): give another port=N"
+            ) from None
+    path = home.resolve() / "mlflow-ui.log"
+    with path.open("ab") as log:
+        process = subprocess.Popen(
+            serve_command(home, host=host, port=port),
+            env=serve_environment(),
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _await_server(process, host, port, wait, path)
+        yield process
+    finally:
+        # The server's workers are its children: the whole session goes.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _await_server(
+    process: subprocess.Popen[bytes], host: str, port: int, wait: float, log: Path
+) -> None:
+    until = time.monotonic() + wait
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RaysearchError(f"MLflow's server ended with {process.returncode}: see {log}")
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise RaysearchError(f"MLflow's server did not answer within {wait:.0f} s: see {log}")
+
+
+def shown(uri: str) -> str:
+    """A tracking URI fit to be printed: without the password it may hold."""
+    head, at, tail = uri.rpartition("@")
+    return f"{head.split('://', 1)[0]}://…@{tail}" if at and "://" in head else uri
+
+
+# -- small parts -----------------------------------------------------------------------------------
+def _settle(home: Path) -> None:
+    """Before MLflow is imported: no telemetry, short requests; its log goes to a file."""
+    # Its own retries take minutes and cannot be interrupted; this module has its own.
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    }.items():
+        os.environ.setdefault(name, value)
+    # What MLflow and SQLAlchemy have to settle between them (3.17 uses what 2.1 deprecates).
+    warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic)(\.|$)")
+    import mlflow  # noqa: F401  (its import sets up the loggers that are redirected here)
+
+    home.mkdir(parents=True, exist_ok=True)
+    path = str(home / "mlflow.log")
+    for name in ("mlflow", "alembic", "sqlalchemy.engine"):
+        logger = logging.getLogger(name)
+        ours = [h for h in logger.handlers if getattr(h, "baseFilename", "") == path]
+        if ours and len(logger.handlers) == 1:
+            continue
+        handler = logging.FileHandler(path, delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        for old in logger.handlers:
+            if isinstance(old, logging.FileHandler):
+                old.close()
+        logger.handlers, logger.propagate = [handler], False
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _lock(home: Path, uri: str) -> Iterator[None]:
+    """Hold the lock beside a SQLite database; elsewhere the server does the guarding."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    path = Path(uri.removeprefix("sqlite:///").split("?")[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _artifacts(home: Path, uri: str) -> Path:
+    if uri.startswith("sqlite:///"):
+        return Path(uri.removeprefix("sqlite:///").split("?")[0]).resolve().parent / "mlartifacts"
+    return home / "mlartifacts"
+
+
+def _permanent(error: Exception) -> bool:
+    """Whether MLflow would refuse the same request for ever."""
+    code = getattr(error, "error_code", "")
+    return code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")
+
+
+def _brief(error: BaseException) -> str:
+    """An error in one line that a person can use."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for mark in (
+        "Connection refused",
+        "Name or service not known",
+        "timed out",
+        "database is locked",
+    ):
+        if mark in text:
+            return mark.lower()
+    return text if len(text) < 160 else text[:157] + "…"

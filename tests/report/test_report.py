@@ -1,0 +1,260 @@
+"""Reports of made-up studies: what is read, what is counted, and what each renderer says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from raysearch.errors import BadInput
+from raysearch.ledger import FoldRow, Ledger, StageUse
+from raysearch.report import build, to_json, to_markdown, to_plain, to_text
+from raysearch.selection import FoldGroups, estimates
+
+Make = Callable[..., Path]
+K = 4
+NAMES = [f"demo/v{f}" for f in range(K)]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Writes a study's folder. `tables` is {trial: [K][4] of val_ua, val_wa, test_ua, test_wa}."""
+
+    def write(
+        tables: Mapping[int, np.ndarray],
+        failed: Mapping[int, str] | None = None,
+        running: int | None = None,
+        facts: Mapping[str, Any] | None = None,
+        **study: Any,
+    ) -> Path:
+        folder = tmp_path / "rdlr-demo-00000000"
+        folder.mkdir()
+        known = {
+            "method": "rdlr",
+            "corpus": {"name": ["demo"], "classes": ["sad", "angry"]},
+            "features": ["is10"],
+            "normalise": "fold",
+            "protocol": {"name": "loso"},
+            "objective": "ua",
+            "seed": 5,
+            "params": {"gamma": {"float": [0.2, 0.8]}, "strategy": "lr"},
+        }
+        (folder / "study.yaml").write_text(yaml.safe_dump(known | study))
+        folds = [
+            {
+                "name": name,
+                "index": f,
+                "test_groups": [name],
+                "val_groups": [NAMES[(f + 1) % K]],
+                "n_train": 20,
+                "n_validation": 10,
+                "n_test": 10,
+            }
+            for f, name in enumerate(NAMES)
+        ]
+        (folder / "folds.json").write_text(json.dumps(folds[::-1]))
+        ledger = Ledger(folder / "ledger.sqlite", write=True)
+        for name, value in (facts or {}).items():
+            ledger.set_fact(name, value)
+        for number in sorted({*tables, *(failed or {}), *([running] if running else [])}):
+            ledger.add_trial(number, {"gamma": 0.1 * number, "batch": 32}, "tpe")
+            if failed and number in failed:
+                ledger.finish_trial(number, "failed", reason=failed[number])
+            if number not in tables:
+                continue
+            rows = [
+                FoldRow(
+                    number,
+                    NAMES[f],
+                    f,
+                    dict(
+                        zip(("val_ua", "val_wa", "test_ua", "test_wa"), map(float, x), strict=True)
+                    ),
+                    [[4, 1], [2, 3]],
+                    1.5,
+                    (
+                        StageUse("teacher", f"t{f}", number == 1),
+                        StageUse("student", f"s{number}{f}", True),
+                    ),
+                )
+                for f, x in enumerate(tables[number])
+            ]
+            ledger.record_folds(rows)
+            if number != running:
+                ledger.finish_trial(number, "complete", float(tables[number][:, 0].mean()))
+        ledger.close()
+        return folder
+
+    return write
+
+
+def scores(seed: int, trials: int = 3) -> dict[int, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {number: rng.uniform(0.4, 0.95, (K, 4)) for number in range(1, trials + 1)}
+
+
+def test_json_holds_the_estimates_of_the_ledger(make: Make) -> None:
+    tables = scores(0)
+    made = json.loads(to_json(build(make(tables, failed={4: "the loss became nan"}))))
+    table = np.stack([tables[n] for n in sorted(tables)])
+    groups = [
+        FoldGroups(frozenset({n}), frozenset({NAMES[(f + 1) % K]})) for f, n in enumerate(NAMES)
+    ]
+    expected = estimates(table[:, :, 0], {"ua": table[:, :, 2], "wa": table[:, :, 3]}, groups)
+    for name in ("honest", "nested", "selected", "oracle"):
+        for metric in ("ua", "wa"):
+            e = getattr(expected, name)[metric]
+            assert made["estimates"][name][metric] == pytest.approx(e.mean)
+            assert made["estimates"][name][f"{metric}_interval"] == pytest.approx([e.low, e.high])
+    assert made["estimates"]["optimism"] == pytest.approx(expected.optimism)
+    assert made["study"] == "rdlr-demo-00000000"
+    assert made["trials"] == {"complete": 3, "failed": 1, "pruned": 0, "running": 0}
+    assert made["folds"] == K
+    # 4 teachers and 12 students; two further trials asked for the 4 teachers again
+    assert made["stages"] == {"run": 16, "reused": 8}
+    assert made["best_trial"] == expected.best + 1
+    assert made["best"] == {"gamma": pytest.approx(0.1 * made["best_trial"]), "batch": 32}
+    assert made["seconds"] == pytest.approx(18)
+
+
+def test_the_objective_decides_which_validation_score_chooses(make: Make) -> None:
+    tables = {1: np.tile([0.9, 0.1, 0.5, 0.5], (K, 1)), 2: np.tile([0.1, 0.9, 0.5, 0.5], (K, 1))}
+    report = build(make(tables, objective="wa"))
+    assert report.best_trial == 2
+    assert "mean validation WA" in report.section("settings").title
+
+
+def test_text_tells_a_stranger_what_was_found(make: Make) -> None:
+    folder = make(
+        scores(1, 7),
+        failed={8: "the loss became \x1b[31mnan\x07\nat epoch 3"},
+        facts={"simulated": ["speech", "votes"], "notes": ["Clip 3 is left out."]},
+    )
+    text = to_text(build(folder))
+    assert max(map(len, text.splitlines())) <= 80
+    assert not re.search(r"[^\S\n ]|[\x00-\x09\x0b-\x1f]", text)
+    for said in (
+        "rdlr-demo-00000000",
+        "leave one speaker out",
+        "40 clips, 2 classes (sad, angry)",
+        "The speech is synthetic",
+        "votes are simulated",
+        "Clip 3 is left out.",
+        "Fixed: strategy=lr",
+        "Honest result:",
+        "optimism",
+        "the first 5 of 7",
+        "the loss became nan at epoch 3",
+        "demo/v3",
+        "7 complete, 1 failed",
+        "teacher",
+    ):
+        assert said in " ".join(text.split()), said
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_column_disappears(make: Make, width: int) -> None:
+    text = to_text(build(make(scores(1))), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    if width >= 80:
+        assert "…" not in text
+        assert all(name in text for name in NAMES)
+
+
+def test_colour_only_where_asked(make: Make) -> None:
+    report = build(make(scores(1)))
+    assert "\x1b[" in to_text(report, colour=True)
+    assert "\x1b" not in to_text(report)
+
+
+def test_renderers_give_the_same_bytes_twice(make: Make) -> None:
+    folder = make(scores(2))
+    for render in (to_json, to_markdown, to_text):
+        assert render(build(folder)) == render(build(folder))
+
+
+def test_markdown_has_every_table_and_escapes(make: Make) -> None:
+    text = to_markdown(build(make(scores(3), failed={9: "a|b <script>"})))
+    assert "a\\|b \\<script\\>" in text
+    assert text.count("| ---: |") >= 3
+    for line in text.splitlines():
+        if line.startswith("| honest |"):
+            assert line.count("|") == 8
+    assert "- **honest**: for each held-out speaker" in text
+
+
+def test_before_the_first_complete_trial(make: Make) -> None:
+    report = build(make({1: scores(0)[1]}, running=1))
+    assert report.estimates is None
+    assert "No trial has finished all its folds yet" in to_text(report)
+    made = to_plain(report)
+    assert (made["estimates"], made["best"], made["trials"]["running"]) == (None, None, 1)
+
+
+def test_when_every_trial_failed_the_reasons_are_told(make: Make) -> None:
+    report = build(make({}, failed={1: "out of memory", 2: "out of memory", 3: "nan"}))
+    text = " ".join(to_text(report).split())
+    assert "No trial completed" in text
+    assert "2 out of memory 1, 2" in text
+
+
+def test_an_empty_study(make: Make) -> None:
+    assert "No trial has been run yet" in to_text(build(make({})))
+
+
+def test_one_setting_has_no_optimism_to_measure(make: Make) -> None:
+    text = " ".join(to_text(build(make(scores(0, 1)))).split())
+    assert "none to measure" in text
+
+
+def test_transductive_and_speaker_dependent_studies_say_so(make: Make) -> None:
+    folder = make(scores(0), normalise="speaker", protocol={"name": "kfold", "folds": 4})
+    text = " ".join(to_text(build(folder)).split())
+    assert "transductive" in text
+    assert "say nothing about new speakers" in text
+    assert "clips of held-out parts" in text
+
+
+def test_class_recalls_are_pooled_over_folds(make: Make) -> None:
+    rows = to_plain(build(make(scores(0))))["tables"]["classes"]
+    assert rows[0] == {"class": "sad", "clips": 20, "recall": 0.8, "taken_for": "angry (4)"}
+    assert rows[1] == {"class": "angry", "clips": 20, "recall": 0.6, "taken_for": "sad (8)"}
+
+
+def test_a_folder_without_a_study(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"folds\.json"):
+        build(tmp_path)
+
+
+def test_a_complete_trial_without_a_fold_is_named(make: Make) -> None:
+    folder = make({1: scores(0)[1][:3]})
+    with pytest.raises(ValueError, match="trial 1 on fold demo/v3"):
+        build(folder)
+
+
+def test_a_papers_table_stands_beside_the_trials(make: Make) -> None:
+    tables = scores(0)
+    published = {
+        "source": "Table 2 of paper 002",
+        "rows": [
+            {"name": "CE", "params": {"gamma": 0.1, "strategy": "lr"}, "value": 0.431},
+            {"name": "RD", "params": {"gamma": 0.2}, "value": 0.455},
+            {"name": "Self-KD", "params": {"strategy": "kd"}, "value": 0.314},
+        ],
+    }
+    report = build(make(tables, facts={"published": published}))
+    rows = to_plain(report)["tables"]["published"]
+    assert [row["trial"] for row in rows] == [1, 2, None]
+    assert rows[1]["here"] == pytest.approx(tables[2][:, 2].mean())
+    assert rows[1]["gain"] == pytest.approx((tables[2] - tables[1])[:, 2].mean())
+    assert rows[1]["published_gain"] == pytest.approx(0.024)
+    text = " ".join(to_text(report).split())
+    assert "1 row of the table has no complete trial here" in text
+    assert "+2.4" in text
+    assert "−11.7" in text

@@ -1,0 +1,264 @@
+"""The training loop in one process: what it keeps, when it stops, and that it repeats itself."""
+
+from __future__ import annotations
+
+import doctest
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trainables import loop, losses, metrics
+from trainables.loop import Fitted, NonFinite, Refresh, fit
+from trainables.networks import MLP
+
+K, D, N = 3, 10, 61
+
+
+def data(seed: int = 0, n: int = N) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % K
+    x = (rng.normal(size=(n, D)) + 1.2 * np.eye(D)[y]).astype(np.float32)
+    return {"x": x, "y": y, "weight": np.ones(n, np.float32)}
+
+
+def build(dropout: float = 0.2, decoder: int = 0) -> MLP:
+    return MLP(D, K, width=1 / 16, dropout=dropout, decoder_layers=decoder)
+
+
+def forward(module: MLP, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {"logits": module(rows["x"]).logits}
+
+
+def infer(module: MLP, rows: Mapping[str, Tensor]) -> Tensor:
+    return module(rows["x"]).logits
+
+
+def loss(
+    module: MLP,
+    outputs: Mapping[str, Tensor],
+    rows: Mapping[str, Tensor],
+    side_outputs: Mapping[str, Tensor],
+    side_rows: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    target = torch.nn.functional.one_hot(rows["y"], K).float()
+    terms = {
+        "ce": losses.cross_entropy(outputs["logits"], target, rows["weight"]),
+        "rd": 0.1 * losses.relative_difficulty(outputs["logits"], target),
+    }
+    if side_outputs:
+        terms["pel"] = 1e-3 * losses.pseudo_label(side_outputs["logits"])
+    return terms
+
+
+def score(probabilities: np.ndarray, *, y: np.ndarray) -> dict[str, float]:
+    return {"validation_ua": metrics.unweighted_accuracy(y, probabilities.argmax(1), K)}
+
+
+def train(**changes: Any) -> Fitted:
+    validation = data(1, 30)
+    settings: dict[str, Any] = {
+        "build": build,
+        "forward": forward,
+        "infer": infer,
+        "loss": loss,
+        "score": functools.partial(score, y=validation["y"]),
+        "train": data(),
+        "validation": {"x": validation["x"]},
+        "predict": {"validation": {"x": validation["x"]}, "test": {"x": data(2, 20)["x"]}},
+        "batch": 16,
+        "lr": 5e-3,
+        "epochs": 12,
+        "patience": 12,
+        "seed": 7,
+    }
+    return fit(**(settings | changes))
+
+
+def assert_same(a: Fitted, b: Fitted) -> None:
+    assert a.curves == b.curves
+    assert (a.best_epoch, a.best_score, a.epochs) == (b.best_epoch, b.best_score, b.epochs)
+    for name, values in a.probabilities.items():
+        np.testing.assert_array_equal(values, b.probabilities[name])
+
+
+def test_it_learns_and_predicts_with_the_best_epoch() -> None:
+    made = train()
+    validation = data(1, 30)
+    assert made.curves["loss"][-1] < made.curves["loss"][0]
+    assert made.best_score > 0.6
+    best = made.curves["validation_ua"][made.best_epoch - 1]
+    assert best == max(made.curves["validation_ua"]) == made.best_score
+    # the first of equals is kept
+    assert made.curves["validation_ua"].index(best) == made.best_epoch - 1
+    again = score(made.probabilities["validation"], y=validation["y"])
+    assert again["validation_ua"] == made.best_score
+    np.testing.assert_allclose(made.probabilities["test"].sum(1), 1.0, rtol=1e-5)
+    names = {"loss", "loss_ce", "loss_rd", "lr", "validation_ua"}
+    assert set(made.curves) == names
+    assert {len(values) for values in made.curves.values()} == {made.epochs}
+
+
+def test_one_seed_gives_one_result_and_leaves_no_trace() -> None:
+    torch.manual_seed(1)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    first = train()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    torch.manual_seed(99)
+    assert_same(first, train())
+    assert train(seed=8).curves != first.curves
+    assert train(lr=1e-3).curves != first.curves
+
+
+def test_read_only_arrays_are_fine() -> None:
+    """Ray hands out read-only views."""
+    columns = data()
+    for column in columns.values():
+        column.setflags(write=False)
+    assert_same(train(), train(train=columns))
+
+
+def test_it_stops_when_patience_ends() -> None:
+    made = train(score=lambda p: {"validation_ua": 0.5}, patience=4, epochs=50)
+    assert (made.best_epoch, made.epochs) == (1, 5)
+
+
+def test_plateau_cuts_the_step_size() -> None:
+    made = train(
+        score=lambda p: {"validation_ua": 0.5},
+        plateau_patience=2,
+        plateau_factor=0.1,
+        epochs=6,
+    )
+    assert made.curves["lr"] == pytest.approx([5e-3] * 4 + [5e-4] * 2)
+
+
+def test_refresh_replaces_columns_from_the_next_epoch() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def refresh(probabilities: np.ndarray) -> Refresh:
+        seen.append(probabilities.shape)
+        return Refresh({"weight": np.zeros(N, np.float32)}, {"corpus_weight_0": 0.0})
+
+    made = train(refresh=refresh, epochs=3)
+    assert seen == [(N, K)] * 3
+    assert made.curves["loss_ce"][0] > 0
+    assert made.curves["loss_ce"][1:] == [0.0, 0.0]
+    assert made.curves["corpus_weight_0"] == [0.0] * 3
+
+
+def test_side_stream_joins_every_step() -> None:
+    made = train(side={"x": data(3, 11)["x"]}, side_batch=8)
+    assert min(made.curves["loss_pel"]) > 0
+    assert_same(made, train(side={"x": data(3, 11)["x"]}, side_batch=8))
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "lengths"),
+    [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (1, 4, [1]), (5, 4, [5]), (3, 64, [3])],
+)
+def test_tails_of_one_row_join_the_batch_before(
+    rows: int, size: int, lengths: list[int]
+) -> None:
+    bounds = loop.batches(rows, size)
+    assert [b - a for a, b in bounds] == lengths
+    assert [a for a, _ in bounds][1:] == [b for _, b in bounds][:-1]
+
+
+def test_non_finite_loss_names_epoch_and_terms() -> None:
+    columns = data()
+    columns["x"][3, 2] = np.nan
+    with pytest.raises(NonFinite, match=r"epoch 1: ce = nan, rd = nan"):
+        train(train=columns)
+    with pytest.raises(NonFinite, match=r"validation part .* epoch 1"):
+        train(validation={"x": np.full((30, D), np.inf, np.float32)})
+    with pytest.raises(NonFinite, match="validation_ua is nan"):
+        train(score=lambda p: {"validation_ua": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"batch": 0}, "batch"),
+        ({"epochs": 0}, "epochs"),
+        ({"lr": 0.0}, "lr"),
+        ({"train": {"x": np.zeros((0, D)), "y": np.zeros(0)}}, "train"),
+        ({"train": {"x": np.zeros((3, D)), "y": np.zeros(2)}}, "train"),
+        ({"side_batch": 4}, "side"),
+        ({"lr_scale": {"nobody": 2.0}}, "nobody"),
+    ],
+)
+def test_impossible_arguments(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        train(**changes)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_interrupted_equals_uninterrupted(tmp_path: Path) -> None:
+    """Model, optimiser, plateau, shuffling, dropout, side stream, corpus weights: all go on."""
+    validation = data(1, 30)["y"]
+
+    def refresh(probabilities: np.ndarray) -> Refresh:
+        return Refresh({"weight": 2 * probabilities.max(1)}, {"corpus_weight_0": 1.0})
+
+    settings: dict[str, Any] = {
+        "refresh": refresh,
+        "side": {"x": data(3, 11)["x"]},
+        "side_batch": 8,
+        "checkpoint_every": 2,
+        "keep_weights": True,
+        "plateau_patience": 1,
+        "plateau_factor": 0.5,
+    }
+    whole = train(scratch=tmp_path / "a", **settings)
+    calls = 0
+
+    def dies(probabilities: np.ndarray) -> dict[str, float]:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise Killed
+        return score(probabilities, y=validation)
+
+    with pytest.raises(Killed):
+        train(scratch=tmp_path / "b", score=dies, **settings)
+    assert [p.name for p in (tmp_path / "b").iterdir()] == [loop.STATE]
+    resumed = train(scratch=tmp_path / "b", score=dies, **settings)
+    assert calls == 8 + whole.epochs - 6  # it went on after the sixth epoch
+    assert_same(whole, resumed)
+    assert whole.weights is not None
+    assert resumed.weights is not None
+    for name, value in whole.weights.items():
+        assert torch.equal(value, resumed.weights[name])
+
+
+def test_checkpoints_wait_for_their_time(tmp_path: Path) -> None:
+    train(scratch=tmp_path / "s", checkpoint_every=1, checkpoint_seconds=1000.0, epochs=3)
+    assert not (tmp_path / "s").exists()
+
+
+def test_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(loop).failed == 0
+
+
+@pytest.mark.gpu
+def test_it_trains_on_a_gpu() -> None:
+    first = train(device="cuda")
+    assert first.best_score > 0.6
+    assert_same(first, train(device="cuda"))
+
+
+def test_cuda_without_a_card_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a card here")
+    with pytest.raises(ValueError, match="cuda"):
+        train(device="cuda")

@@ -1,0 +1,353 @@
+"""The method: what its settings ask for, and that every combination trains."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables import metrics, rdlr
+from trainables.rdlr import METHOD
+from trainables.stage import Artifact, Node, Part, StageInputs
+from trainables.targets import STRATEGIES
+
+K, D = 3, 12
+SMALL = {"width": 1 / 16, "lr": 5e-3, "epochs": 8, "patience": 8, "dropout": 0.1, "batch": 16}
+PRE = {f"pretrained_{name}": value for name, value in SMALL.items()}
+
+
+def part(seed: int, n: int, *, labels: bool = True, speakers: int = 3, corpora: int = 1) -> Part:
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % K
+    votes = rng.integers(0, 3, (n, K)) + 3 * np.eye(K, dtype=int)[y]
+    return Part(
+        ids=np.array([f"{seed}-{i}" for i in range(n)]),
+        x=(rng.normal(size=(n, D)) + 1.5 * np.eye(D)[y]).astype(np.float32),
+        speaker=rng.integers(0, speakers, n),
+        corpus=rng.permutation(n) % corpora,
+        y=y if labels else None,
+        votes=votes.astype(np.float32) if labels else None,
+    )
+
+
+def inputs(*, corpora: int = 1, seed: int = 3, speakers: int = 3) -> dict[str, Part]:
+    return {
+        "train": part(0, 62, corpora=corpora, speakers=speakers),
+        "validation": part(1, 30, corpora=corpora),
+        "test": part(2, 20, labels=False),
+        "unlabelled": part(3, 25, labels=False),
+    }
+
+
+def run(
+    setting: dict[str, Any], parts: dict[str, Part] | None = None, seed: int = 3
+) -> dict[str, Artifact]:
+    """All stages of a setting, each with what its node names and nothing else."""
+    parts = parts or inputs()
+    full = METHOD.resolve(PRE | SMALL | setting)
+    empty = part(9, 0, labels=False)
+    made: dict[str, Artifact] = {}
+    for node in METHOD.graph(full):
+        given = {name: p if name in node.parts else empty for name, p in parts.items()}
+        parents = {role: made[name] for role, name in node.parents.items()}
+        stage = StageInputs(classes=("a", "b", "c"), parents=parents, seed=seed, **given)
+        made[node.name] = node.run(stage, **node.params)
+        json.dumps(made[node.name].info, allow_nan=False)
+    return made
+
+
+def graph(**setting: Any) -> dict[str, Node]:
+    return {node.name: node for node in METHOD.graph(METHOD.resolve(setting))}
+
+
+def key(node: Node) -> str:
+    return json.dumps(dict(node.params), sort_keys=True)
+
+
+# What a setting asks for
+
+
+def test_defaults_are_values_of_their_parameters() -> None:
+    for name, param in METHOD.params.items():
+        assert param.problem(name, param.default) is None
+        assert param.help
+
+
+def test_hard_labels_need_no_pretrained_model_whatever_gamma() -> None:
+    one, other = graph(strategy="hard", gamma=0.2), graph(strategy="hard", gamma=0.8)
+    assert list(one) == ["student"]
+    assert key(one["student"]) == key(other["student"])
+
+
+def test_gamma_and_the_trials_own_settings_never_retrain_the_fixed_mask_model() -> None:
+    base = graph(strategy="lr")
+    assert list(base) == ["pretrained", "student"]
+    assert "unlabelled" not in base["pretrained"].parts
+    assert base["pretrained"].parts == ("train", "validation")
+    for change in (
+        {"gamma": 0.8},
+        {"strategy": "self_kd"},
+        {"lambda_rd": 0.5, "lambda_w": 2.0, "lambda_ae": 0.1},
+        {"batch": 128, "lr": 1e-3, "dropout": 0.2, "epochs": 7, "width": 0.5},
+        {"loss": "focal", "metric": "contrastive"},
+    ):
+        other = graph(**({"strategy": "lr"} | change))
+        assert key(other["pretrained"]) == key(base["pretrained"]), change
+        assert key(other["student"]) != key(base["student"]), change
+
+
+def test_a_tied_mask_model_follows_lambdas_and_batch_but_not_gamma() -> None:
+    base = graph(mask_model="tied")
+    assert key(graph(mask_model="tied", gamma=0.8)["pretrained"]) == key(base["pretrained"])
+    for change in ({"lambda_rd": 0.5}, {"batch": 128}, {"lambda_ae": 0.1}, {"lambda_w": 3.0}):
+        other = graph(mask_model="tied", **change)
+        assert key(other["pretrained"]) != key(base["pretrained"])
+
+
+@pytest.mark.parametrize(
+    ("name", "off", "on"),
+    [
+        ("gamma", {"strategy": "label_smoothing"}, {"strategy": "lr"}),
+        ("smoothing", {"strategy": "lr"}, {"strategy": "unigram"}),
+        ("lr_base", {"strategy": "lr"}, {"strategy": "ls_lr"}),
+        ("wdsl_alpha", {}, {"strategy": "wdsl"}),
+        ("correction_lambda", {}, {"strategy": "correction_soft"}),
+        ("target_norm", {"strategy": "soft"}, {"strategy": "multi_label"}),
+        ("focal_gamma", {}, {"loss": "focal"}),
+        ("rd_alpha", {}, {"lambda_rd": 0.1}),
+        ("rd_delta", {}, {"lambda_rd": 0.1}),
+        ("ae_reduction", {}, {"lambda_ae": 0.1}),
+        ("ae_on", {}, {"lambda_ae": 0.1}),
+        ("decoder_layers", {}, {"lambda_ae": 0.1}),
+        ("pel_batch", {"lambda_ae": 0.1}, {"lambda_pel": 0.1}),
+        ("pel_batch", {}, {"lambda_ae": 0.1, "ae_on": "both"}),
+        ("lambda_metric", {}, {"metric": "contrastive"}),
+        ("margin", {"metric": "proxy_anchor"}, {"metric": "contrastive"}),
+        ("proxy_alpha", {"metric": "contrastive"}, {"metric": "proxy_anchor"}),
+        ("proxy_delta", {}, {"metric": "proxy_anchor"}),
+        ("proxy_lr_scale", {}, {"metric": "proxy_anchor"}),
+        ("plateau_patience", {}, {"plateau_factor": 0.1}),
+        ("mask_folds", {"mask": "in_sample"}, {"mask": "out_of_fold"}),
+        ("pretrained_lr", {"strategy": "hard"}, {"strategy": "lr"}),
+        ("pretrained_lr", {"mask_model": "tied"}, {"mask_model": "fixed"}),
+    ],
+)
+def test_a_parameter_counts_exactly_where_it_has_an_effect(
+    name: str, off: dict[str, Any], on: dict[str, Any]
+) -> None:
+    param = METHOD.params[name]
+    others: tuple[Any, ...] = param.choices or (0.3, 0.4)
+    if isinstance(param.default, int) and not param.choices:
+        others = (16, 32)
+
+    def keys(setting: dict[str, Any]) -> set[tuple[str, ...]]:
+        return {tuple(map(key, graph(**setting, **{name: v}).values())) for v in others}
+
+    assert len(keys(off)) == 1
+    assert len(keys(on)) == len(others)
+
+
+@pytest.mark.parametrize(
+    ("setting", "same"),
+    [
+        ({"strategy": "lr", "gamma": 0}, {"strategy": "hard"}),
+        ({"strategy": "label_smoothing", "smoothing": 0.0}, {"strategy": "hard"}),
+        ({"strategy": "wdsl", "wdsl_alpha": 1.0}, {"strategy": "hard"}),
+        ({"strategy": "bdsl"}, {"strategy": "self_kd"}),
+        ({"strategy": "correction_hard", "correction_lambda": 0}, {"strategy": "multi_label"}),
+        ({"strategy": "ls_lr", "gamma": 0.0}, {"strategy": "label_smoothing"}),
+        ({"loss": "focal", "focal_gamma": 0.0}, {"loss": "ce"}),
+        ({"metric": "contrastive", "lambda_metric": 0.0}, {}),
+        ({"lambda_rd": 1}, {"lambda_rd": 1.0}),
+        ({"batch": 64.0}, {"batch": 64}),
+    ],
+)
+def test_settings_that_train_the_same_are_the_same(
+    setting: dict[str, Any], same: dict[str, Any]
+) -> None:
+    a, b = graph(**setting), graph(**same)
+    assert list(a) == list(b)
+    assert [key(n) for n in a.values()] == [key(n) for n in b.values()]
+
+
+@given(st.data())
+def test_canonical_is_idempotent_in_its_keys(data: st.DataObject) -> None:
+    setting = {
+        name: data.draw(st.sampled_from(p.choices), label=name)
+        for name, p in METHOD.params.items()
+        if p.choices
+    }
+    full = METHOD.resolve(setting)
+    once = rdlr.canonical(full)
+    filled = {n: full[n] if v is None else v for n, v in once.items()}
+    assert rdlr.canonical(filled) == once
+
+
+def test_needs() -> None:
+    def needs(**setting: Any) -> set[str]:
+        return set(METHOD.needs(METHOD.resolve(setting)))
+
+    assert needs() == set()
+    assert needs(lambda_w=2.0) == set()
+    assert needs(strategy="soft") == {"votes"}
+    assert needs(strategy="correction_soft") == {"votes"}
+    assert needs(lambda_pel=1e-4) == {"unlabelled"}
+    assert needs(lambda_ae=0.1) == set()
+    assert needs(lambda_ae=0.1, ae_on="both") == {"unlabelled"}
+    assert needs(pretrained_lambda_pel=1e-4) == {"unlabelled"}
+    assert needs(strategy="hard", pretrained_lambda_pel=1e-4) == set()
+    assert "unlabelled" in graph(pretrained_lambda_pel=1e-4)["pretrained"].parts
+
+
+# What it trains
+
+
+@pytest.mark.parametrize("strategy", rdlr.SERVED)
+def test_every_strategy_trains(strategy: str) -> None:
+    made = run({"strategy": strategy})["student"]
+    assert set(made.arrays) == {"validation", "test"}
+    assert made.arrays["test"].shape == (20, K)
+    assert made.info["best_validation_ua"] > 0.4
+    assert len(made.info["curves"]["loss"]) == made.info["epochs"]
+    assert ("flagged" in made.info) == ("predictions" in STRATEGIES[strategy].needs)
+
+
+@pytest.mark.parametrize(
+    ("setting", "terms"),
+    [
+        ({"loss": "focal"}, {"focal"}),
+        ({"lambda_rd": 0.1}, {"ce", "rd"}),
+        ({"lambda_ae": 0.1, "decoder_layers": 2}, {"ce", "ae"}),
+        ({"lambda_ae": 0.1, "ae_on": "both", "ae_reduction": "sum"}, {"ce", "ae"}),
+        ({"lambda_pel": 1e-3, "pel_batch": 40}, {"ce", "pel"}),
+        ({"metric": "contrastive"}, {"ce", "contrastive"}),
+        ({"metric": "proxy_anchor"}, {"ce", "proxy_anchor"}),
+        (
+            {
+                "strategy": "ls_lr",
+                "loss": "focal",
+                "lambda_w": 2.0,
+                "lambda_rd": 0.1,
+                "lambda_ae": 0.1,
+                "ae_on": "both",
+                "lambda_pel": 1e-4,
+                "metric": "proxy_anchor",
+            },
+            {"focal", "rd", "ae", "pel", "proxy_anchor"},
+        ),
+    ],
+)
+def test_every_loss_term_trains_by_name(setting: dict[str, Any], terms: set[str]) -> None:
+    made = run({"strategy": "hard"} | setting, inputs(corpora=2))["student"]
+    curves = made.info["curves"]
+    assert {n.removeprefix("loss_") for n in curves if n.startswith("loss_")} == terms
+    total = sum(curves[f"loss_{t}"][0] for t in terms)
+    assert curves["loss"][0] == pytest.approx(total)
+
+
+def test_stages_are_pure() -> None:
+    setting = {"lambda_rd": 0.1, "lambda_w": 2.0}
+    first, second = run(setting, inputs(corpora=2)), run(setting, inputs(corpora=2))
+    for name, artifact in first.items():
+        assert artifact.info == second[name].info
+        for array, values in artifact.arrays.items():
+            np.testing.assert_array_equal(values, second[name].arrays[array])
+    other = run(setting, inputs(corpora=2), seed=4)
+    assert other["student"].info != first["student"].info
+
+
+def test_corpus_weights_follow_the_training_ua_and_start_at_one() -> None:
+    setting = {"strategy": "hard", "lambda_w": 3.0, "class_weight": "none"}
+    info = run(setting, inputs(corpora=3))["student"].info
+    curves = info["curves"]
+    assert set(info["corpus_weights"]) == {"0", "1", "2"}
+    for epoch in range(info["epochs"]):
+        u = np.array([curves[f"training_ua_{c}"][epoch] for c in range(3)])
+        raw = (1 - u) ** 3.0
+        want = raw / raw.mean() if raw.any() else np.ones(3)
+        got = [curves[f"corpus_weight_{c}"][epoch] for c in range(3)]
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    plain = run(setting | {"lambda_w": 0.0}, inputs(corpora=3))["student"].info["curves"]
+    assert plain["loss"][0] == curves["loss"][0]  # the first epoch's weights are 1
+    assert plain["loss"][1:] != curves["loss"][1:]
+
+
+def test_corpus_weights_do_nothing_on_one_corpus() -> None:
+    one = run({"strategy": "hard", "lambda_w": 3.0})["student"]
+    none = run({"strategy": "hard"})["student"]
+    np.testing.assert_array_equal(one.arrays["test"], none.arrays["test"])
+    assert one.info["corpus_weights"] == {}
+
+
+def test_validation_ua_is_the_mean_over_corpora() -> None:
+    parts = inputs(corpora=2)
+    made = run({"strategy": "hard"}, parts)["student"]
+    v = parts["validation"]
+    guess = made.arrays["validation"].argmax(1)
+    assert v.y is not None
+    apart = [
+        metrics.unweighted_accuracy(v.y[v.corpus == c], guess[v.corpus == c], K) for c in (0, 1)
+    ]
+    assert made.info["best_validation_ua"] == pytest.approx(np.mean(apart))
+
+
+def test_the_mask_model_predicts_in_eval_mode() -> None:
+    """Trap 8: the same rows twice give the same predictions, dropout or not."""
+    parts = inputs()
+    made = run({"strategy": "lr", "pretrained_dropout": 0.9}, parts)["pretrained"]
+    parts["train"].x[-1] = parts["train"].x[0]
+    again = run({"strategy": "lr", "pretrained_dropout": 0.9}, parts)["pretrained"]
+    assert made.arrays["train"].shape == (62, K)
+    twin = again.arrays["train"]
+    np.testing.assert_allclose(twin[-1], twin[0], rtol=1e-5)
+
+
+def test_out_of_fold_masks_flag_more_than_in_sample_ones() -> None:
+    """Trap 8: a model that knows its rows by heart finds nothing unreliable."""
+    parts = inputs(speakers=4)
+    parts["train"] = Part(
+        **{
+            **vars(parts["train"]),
+            "y": np.random.default_rng(5).permutation(parts["train"].y),  # labels are noise
+        }
+    )
+    by_heart = {
+        "pretrained_epochs": 60,
+        "pretrained_patience": 60,
+        "pretrained_dropout": 0.0,
+        "pretrained_width": 1 / 8,
+    }
+    inside = run(by_heart, parts)["pretrained"].info
+    outside = run(by_heart | {"mask": "out_of_fold"}, parts)["pretrained"]
+    assert outside.info["flagged"] > inside["flagged"]
+    assert len(outside.info["runs"]) == 4  # no more groups than speakers
+    np.testing.assert_allclose(outside.arrays["train"].sum(1), 1.0, rtol=1e-5)
+
+
+def test_out_of_fold_needs_two_speakers() -> None:
+    with pytest.raises(ValueError, match="two training speakers"):
+        run({"mask": "out_of_fold"}, inputs(speakers=1))
+
+
+def test_rows_without_votes_are_left_out_and_counted() -> None:
+    parts = inputs()
+    assert parts["train"].votes is not None
+    parts["train"].votes[:5] = 0
+    assert run({"strategy": "correction_soft"}, parts)["student"].info["dropped"] == 5
+    parts["train"].votes[:] = 0
+    with pytest.raises(ValueError, match="no training row has one"):
+        run({"strategy": "soft"}, parts)
+
+
+def test_missing_material_is_told() -> None:
+    parts = inputs()
+    parts["train"] = Part(**{**vars(parts["train"]), "votes": None})
+    with pytest.raises(ValueError, match="votes"):
+        run({"strategy": "soft"}, parts)
+    parts["unlabelled"] = part(3, 0, labels=False)
+    with pytest.raises(ValueError, match="unlabelled"):
+        run({"strategy": "hard", "lambda_pel": 1e-4}, parts)

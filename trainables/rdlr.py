@@ -1,0 +1,682 @@
+"""RDLR: relative difficulty and labelling reliability (Ahn et al. 2024, Sensors 24, 4111).
+
+Two stages a fold. `pretrained` trains the model that tells which labels look unreliable (only
+where the strategy asks for predictions), `student` trains towards the targets made from it. The
+first knows nothing of gamma or of the strategy, so a sweep over them trains it once a fold.
+
+Torch is imported inside the stages: the processes which only plan, count and score read this
+module for its parameters and stay light.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.metrics import corpus_accuracy
+from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
+from trainables.targets import STRATEGIES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.loop import Fitted, Refresh
+    from trainables.networks import MLP
+
+__all__ = ["METHOD", "canonical", "pretrained", "student"]
+
+SERVED = tuple(name for name, s in STRATEGIES.items() if "group" not in s.needs)
+"""Strategies of this method: those that need no groups of segments, as a row is an utterance."""
+
+PARAMS: dict[str, Param] = {
+    # Targets
+    "strategy": Param("lr", "label strategy: what the student is trained towards", SERVED),
+    "gamma": Param(0.5, "smoothing of the labels that the mask model gets wrong, eq. 10 (paper: "
+                   "0.2 to 0.8); for lr, ls_lr", low=0.0, high=1.0),
+    "smoothing": Param(0.1, "smoothing of every label, eq. 9 (paper: 0.1); for label_smoothing, "
+                       "unigram, ls_lr", low=0.0, high=1.0),
+    "lr_base": Param("smoothed", "what ls_lr smooths again: 'smoothed' labels (paper) or the "
+                     "'onehot' (public code)", ("smoothed", "onehot")),
+    "target_norm": Param("sum1", "multi-label targets: ones ('none') or rows of sum one ('sum1')",
+                         ("none", "sum1")),
+    "wdsl_alpha": Param(0.2, "share of the one-hot label, the rest is the prediction; for wdsl",
+                        low=0.0, high=1.0),
+    "correction_lambda": Param(0.5, "share of the prediction, the rest is the multi-label; for "
+                               "correction_soft, correction_hard", low=0.0, high=1.0),
+    # Loss terms
+    "loss": Param("ce", "cross entropy or focal", ("ce", "focal")),
+    "focal_gamma": Param(2.0, "focal loss's exponent; 0 is cross entropy", low=0.0, high=10.0),
+    "class_weight": Param("inverse", "beta of eq. 5: 'inverse' class frequency (mean one over the "
+                          "training rows) or 'none'", ("none", "inverse")),
+    "lambda_w": Param(0.0, "exponent of the corpus-wise weights, eq. 6 (paper: 1 to 4); without "
+                      "effect on a single corpus", low=0.0, high=16.0),
+    "lambda_rd": Param(0.0, "weight of the relative difficulty, eq. 7 (paper: 0.1, 0.01, 0.001)",
+                       low=0.0, high=100.0),
+    "rd_alpha": Param(1.0, "alpha of eq. 7 (paper: 1)", low=1e-3, high=1000.0),
+    "rd_delta": Param(0.0, "delta of eq. 7 (paper: 0)", low=-1.0, high=1.0),
+    "lambda_ae": Param(0.0, "weight of the reconstruction, eq. 12 (paper: 0.5, 0.1, 0.01, 0.001)",
+                       low=0.0, high=100.0),
+    "ae_reduction": Param("mean", "squared error over the features: 'mean', or 'sum' as eq. 12 "
+                          "is printed (1582 times the mean for IS10)", ("mean", "sum")),
+    "ae_on": Param("labelled", "rows to reconstruct: 'labelled' (eq. 11) or 'both', the unlabelled "
+                   "too (the paper's text)", ("labelled", "both")),
+    "decoder_layers": Param(3, "3: the paper's 1024-1024-D; 2: the public code's, linear", (2, 3)),
+    "lambda_pel": Param(0.0, "weight of the pseudo-labels on unlabelled speech, eq. 13 "
+                        "(paper: 0.0001)", low=0.0, high=100.0),
+    "pel_batch": Param(32, "unlabelled rows a step, M' (paper: 32)", low=1, high=65536),
+    "metric": Param("none", "metric loss on the last embedding",
+                    ("none", "contrastive", "proxy_anchor")),
+    "lambda_metric": Param(0.1, "weight of the metric loss", low=0.0, high=100.0),
+    "margin": Param(0.5, "contrastive: distance of classes that costs nothing (Proxy-Anchor's "
+                    "code: 0.5)", low=0.0, high=2.0),
+    "proxy_alpha": Param(32.0, "alpha of eq. 3 (its authors: 32)", low=1e-3, high=1000.0),
+    "proxy_delta": Param(0.1, "delta of eq. 3 (its authors: 0.1)", low=-1.0, high=1.0),
+    "proxy_lr_scale": Param(100.0, "the proxies' step size over the network's (its authors: 100)",
+                            low=0.0, high=1e4),
+    # Network and optimiser
+    "batch": Param(64, "rows a step (paper: 1024 to 4096, on tens of thousands of clips)",
+                   low=2, high=65536),
+    "lr": Param(2e-4, "Adam's step size (paper: 2e-4)", low=1e-7, high=1.0),
+    "dropout": Param(0.5, "share of hidden units dropped (paper: 0.5)", low=0.0, high=0.95),
+    "width": Param(1.0, "multiplies the hidden layers 1024-1024-512-512", low=1 / 64, high=8.0),
+    "weight_decay": Param(0.0, "Adam's L2 term", low=0.0, high=1.0),
+    "epochs": Param(100, "epochs at most", low=1, high=10000),
+    "patience": Param(5, "epochs without a better validation UA until the end (paper: 5)",
+                      low=1, high=10000),
+    "plateau_patience": Param(2, "epochs without a better validation UA until the step size is "
+                              "cut (paper: 2)", low=0, high=10000),
+    "plateau_factor": Param(1.0, "and by what (paper: 0.1); 1 leaves it, which on corpora of "
+                            "hundreds of clips is 3 points better", low=1e-3, high=1.0),
+    # The model that decides the mask
+    "mask_model": Param("fixed", "settings of the pre-trained model: 'fixed' takes pretrained_*, "
+                        "one model a fold whatever the trial; 'tied' follows the trial's own",
+                        ("fixed", "tied")),
+    "mask": Param("in_sample", "predictions on the training part by a model trained on it "
+                  "('in_sample', paper) or on other speakers of it ('out_of_fold')",
+                  ("in_sample", "out_of_fold")),
+    "mask_folds": Param(5, "groups of speakers for out_of_fold", low=2, high=1000),
+    "pretrained_smoothing": Param(0.1, "label smoothing of the pre-trained model (paper: LS, 0.1)",
+                                  low=0.0, high=1.0),
+    "pretrained_class_weight": Param("inverse", "as class_weight", ("none", "inverse")),
+    "pretrained_lambda_w": Param(1.0, "as lambda_w", low=0.0, high=16.0),
+    "pretrained_lambda_rd": Param(0.1, "as lambda_rd", low=0.0, high=100.0),
+    "pretrained_lambda_ae": Param(0.0, "as lambda_ae", low=0.0, high=100.0),
+    "pretrained_lambda_pel": Param(0.0, "as lambda_pel", low=0.0, high=100.0),
+    "pretrained_batch": Param(64, "as batch", low=2, high=65536),
+    "pretrained_lr": Param(2e-4, "as lr", low=1e-7, high=1.0),
+    "pretrained_dropout": Param(0.5, "as dropout", low=0.0, high=0.95),
+    "pretrained_width": Param(1.0, "as width", low=1 / 64, high=8.0),
+    "pretrained_epochs": Param(100, "as epochs", low=1, high=10000),
+    "pretrained_patience": Param(5, "as patience", low=1, high=10000),
+}
+
+FIT = (
+    "strategy", "gamma", "smoothing", "lr_base", "target_norm", "wdsl_alpha", "correction_lambda",
+    "loss", "focal_gamma", "class_weight", "lambda_w", "lambda_rd", "rd_alpha", "rd_delta",
+    "lambda_ae", "ae_reduction", "ae_on", "decoder_layers", "lambda_pel", "pel_batch",
+    "metric", "lambda_metric", "margin", "proxy_alpha", "proxy_delta", "proxy_lr_scale",
+    "batch", "lr", "dropout", "width", "weight_decay", "epochs", "patience", "plateau_patience",
+    "plateau_factor",
+)  # fmt: skip
+"""Parameters of one training."""
+
+FIXED = (
+    "class_weight", "lambda_w", "lambda_rd", "lambda_ae", "lambda_pel",
+    "batch", "lr", "dropout", "width", "epochs", "patience",
+)  # fmt: skip
+"""Those that a fixed mask model takes from pretrained_*; the others are the method's defaults."""
+
+
+def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of one training, with those that have no effect set to None.
+
+    Settings that train the same thing get the same stage key: gamma does not matter to hard
+    labels, nor alpha to a relative difficulty of weight 0; smoothing by 0 is the hard label; focal
+    loss with exponent 0 is cross entropy.
+
+    Args:
+        setting: at least the parameters named in FIT
+    """
+    own = {name: setting[name] for name in FIT}
+    own["strategy"] = _plain(own)
+    if own["loss"] == "focal" and own["focal_gamma"] == 0:
+        own["loss"] = "ce"
+    if own["metric"] == "none" or own["lambda_metric"] == 0:
+        own["metric"], own["lambda_metric"] = "none", 0.0
+    used = set(STRATEGIES[own["strategy"]].params)
+    uses_side = own["lambda_pel"] > 0 or (own["lambda_ae"] > 0 and own["ae_on"] == "both")
+    effects = {
+        **{name: name in used for s in STRATEGIES.values() for name in s.params},
+        "focal_gamma": own["loss"] == "focal",
+        "rd_alpha": own["lambda_rd"] > 0,
+        "rd_delta": own["lambda_rd"] > 0,
+        "ae_reduction": own["lambda_ae"] > 0,
+        "ae_on": own["lambda_ae"] > 0,
+        "decoder_layers": own["lambda_ae"] > 0,
+        "pel_batch": uses_side,
+        "plateau_patience": own["plateau_factor"] < 1,
+        "margin": own["metric"] == "contrastive",
+        "proxy_alpha": own["metric"] == "proxy_anchor",
+        "proxy_delta": own["metric"] == "proxy_anchor",
+        "proxy_lr_scale": own["metric"] == "proxy_anchor",
+    }
+    for name, matters in effects.items():
+        if not matters:
+            own[name] = None
+    # Whole and broken numbers of one value are one setting: 0 and 0.0 must not differ in a key.
+    return {name: _like(PARAMS[name].default, value) for name, value in own.items()}
+
+
+def _like(default: Any, value: Any) -> Any:
+    if value is None or isinstance(default, str):
+        return value
+    return type(default)(value)
+
+
+def _plain(own: Mapping[str, Any]) -> str:
+    """The simplest strategy that gives the same targets."""
+    strategy = str(own["strategy"])
+    if strategy == "bdsl" or (strategy == "wdsl" and own["wdsl_alpha"] == 0):
+        return "self_kd"
+    if strategy == "wdsl" and own["wdsl_alpha"] == 1:
+        return "hard"
+    if strategy.startswith("correction_") and own["correction_lambda"] == 0:
+        return "multi_label"
+    if strategy == "lr" and own["gamma"] == 0:
+        return "hard"
+    if strategy == "ls_lr" and own["gamma"] == 0 and own["lr_base"] == "smoothed":
+        strategy = "label_smoothing"
+    if strategy == "ls_lr" and own["smoothing"] == 0:
+        return "lr" if own["gamma"] else "hard"
+    if strategy in ("label_smoothing", "unigram") and own["smoothing"] == 0:
+        return "hard"
+    return strategy
+
+
+def _mask_setting(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """The training parameters of the pre-trained model: the whole system without LR."""
+    if setting["mask_model"] == "tied":
+        base = {name: setting[name] for name in FIT}
+    else:
+        base = {name: PARAMS[name].default for name in FIT}
+        base |= {name: setting[f"pretrained_{name}"] for name in FIXED}
+    smoothing = setting["pretrained_smoothing"]
+    return canonical(base | {"strategy": "label_smoothing", "smoothing": smoothing})
+
+
+def _uses_unlabelled(own: Mapping[str, Any]) -> bool:
+    return bool(own["lambda_pel"] > 0 or (own["lambda_ae"] > 0 and own["ae_on"] == "both"))
+
+
+def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
+    own = canonical(setting)
+    side = ("unlabelled",) if _uses_unlabelled(own) else ()
+    last = Node("student", student, params=own, parts=("train", "validation", "test", *side))
+    if "predictions" not in STRATEGIES[own["strategy"]].needs:
+        return (last,)
+    first = _mask_setting(setting)
+    folds = int(setting["mask_folds"]) if setting["mask"] == "out_of_fold" else None
+    mask = {"mask": setting["mask"], "mask_folds": folds}
+    first_side = ("unlabelled",) if _uses_unlabelled(first) else ()
+    teacher = Node(
+        "pretrained",
+        pretrained,
+        params={name: first[name] for name in _PRETRAINED} | mask,
+        parts=("train", "validation", *first_side),
+    )
+    return (teacher, replace(last, parents={"pretrained": "pretrained"}))
+
+
+def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
+    own = canonical(setting)
+    strategy = STRATEGIES[own["strategy"]]
+    trainings = [own]
+    if "predictions" in strategy.needs:
+        trainings.append(_mask_setting(setting))
+    needs = {"votes"} if "votes" in strategy.needs else set()
+    if any(map(_uses_unlabelled, trainings)):
+        needs.add("unlabelled")
+    return frozenset(needs)
+
+
+# --- Stages ---------------------------------------------------------------------------------
+
+
+def student(
+    inputs: StageInputs,
+    *,
+    strategy: str,
+    gamma: float | None,
+    smoothing: float | None,
+    lr_base: str | None,
+    target_norm: str | None,
+    wdsl_alpha: float | None,
+    correction_lambda: float | None,
+    loss: str,
+    focal_gamma: float | None,
+    class_weight: str,
+    lambda_w: float,
+    lambda_rd: float,
+    rd_alpha: float | None,
+    rd_delta: float | None,
+    lambda_ae: float,
+    ae_reduction: str | None,
+    ae_on: str | None,
+    decoder_layers: int | None,
+    lambda_pel: float,
+    pel_batch: int | None,
+    metric: str,
+    lambda_metric: float,
+    margin: float | None,
+    proxy_alpha: float | None,
+    proxy_delta: float | None,
+    proxy_lr_scale: float | None,
+    batch: int,
+    lr: float,
+    dropout: float,
+    width: float,
+    weight_decay: float,
+    epochs: int,
+    patience: int,
+    plateau_patience: int | None,
+    plateau_factor: float,
+) -> Artifact:
+    """Train towards the strategy's targets and predict validation and test.
+
+    Parameters are those of METHOD; None where they have no effect (`canonical`).
+
+    Returns:
+        arrays `validation` and `test` [n, K] probabilities; info `curves`, `best_epoch`,
+        `epochs`, `best_validation_ua`, `corpus_weights` by corpus index (those of the last
+        epoch), `dropped` (training rows without a vote, left out because the strategy reads
+        votes) and `flagged` (share of training rows that the pre-trained model gets wrong)
+
+    Raises:
+        ValueError: the strategy needs votes or predictions and there are none
+        NonFinite: the training diverged
+    """
+    own = {name: value for name, value in locals().items() if name != "inputs"}
+    parent = inputs.parents.get("pretrained")
+    predictions = None if parent is None else parent.arrays["train"]
+    train, predictions, dropped = _with_votes(inputs.train, predictions, strategy)
+    fitted = _fit(
+        inputs,
+        train,
+        inputs.validation,
+        {"validation": inputs.validation, "test": inputs.test},
+        predictions,
+        own,
+    )
+    info = _facts(fitted) | {"dropped": dropped}
+    if predictions is not None:
+        assert train.y is not None
+        info["flagged"] = float(np.mean(predictions.argmax(axis=1) != train.y))
+    return Artifact(arrays=fitted.probabilities, info=info)
+
+
+def pretrained(
+    inputs: StageInputs,
+    *,
+    mask: str,
+    mask_folds: int | None,
+    smoothing: float | None,
+    strategy: str,
+    loss: str,
+    focal_gamma: float | None,
+    class_weight: str,
+    lambda_w: float,
+    lambda_rd: float,
+    rd_alpha: float | None,
+    rd_delta: float | None,
+    lambda_ae: float,
+    ae_reduction: str | None,
+    ae_on: str | None,
+    decoder_layers: int | None,
+    lambda_pel: float,
+    pel_batch: int | None,
+    metric: str,
+    lambda_metric: float,
+    margin: float | None,
+    proxy_alpha: float | None,
+    proxy_delta: float | None,
+    proxy_lr_scale: float | None,
+    batch: int,
+    lr: float,
+    dropout: float,
+    width: float,
+    weight_decay: float,
+    epochs: int,
+    patience: int,
+    plateau_patience: int | None,
+    plateau_factor: float,
+) -> Artifact:
+    """Train the model without LR and predict the training part, in eval mode.
+
+    `mask="in_sample"` predicts the rows it was trained on, as the paper does; a model that has
+    learnt them by heart finds nothing unreliable. "out_of_fold" divides the training speakers
+    into `mask_folds` groups (fewer where there are fewer speakers) and predicts each group by a
+    model trained on the others, stopped by the same validation part.
+
+    Returns:
+        array `train` [n, K] probabilities in row order; info `flagged`, the share of rows that
+        it gets wrong, and for each training its curves and best epoch
+
+    Raises:
+        ValueError: out_of_fold with a single training speaker
+        NonFinite: the training diverged
+    """
+    own = {n: v for n, v in locals().items() if n not in ("inputs", "mask", "mask_folds")}
+    train = inputs.train
+    assert train.y is not None
+    if mask == "in_sample":
+        fitted = _fit(inputs, train, inputs.validation, {"train": train}, None, own)
+        probabilities, runs = fitted.probabilities["train"], [_facts(fitted)]
+    else:
+        assert mask_folds is not None
+        probabilities, runs = _out_of_fold(inputs, mask_folds, own)
+    flagged = float(np.mean(probabilities.argmax(axis=1) != train.y))
+    info: dict[str, Any] = {"flagged": flagged, "runs": runs}
+    if len(runs) == 1:
+        info["curves"] = runs[0]["curves"]
+    return Artifact(arrays={"train": probabilities}, info=info)
+
+
+_PRETRAINED = tuple(
+    name
+    for name in FIT
+    if name not in ("gamma", "lr_base", "target_norm", "wdsl_alpha", "correction_lambda")
+)
+"""What `pretrained` takes of FIT: its strategy is label smoothing or hard."""
+
+
+def _out_of_fold(
+    inputs: StageInputs, folds: int, own: Mapping[str, Any]
+) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
+    """Predictions of each training row by a model that has not heard its speaker."""
+    train = inputs.train
+    speakers = np.unique(train.speaker)
+    if len(speakers) < 2:
+        raise ValueError(
+            "mask='out_of_fold' needs two training speakers or more, but the training part has "
+            f"{len(speakers)}; use mask='in_sample'"
+        )
+    order = np.random.default_rng(inputs.seed).permutation(speakers)
+    probabilities = np.zeros((len(train), len(inputs.classes)), dtype=np.float32)
+    runs = []
+    for number, group in enumerate(np.array_split(order, min(folds, len(speakers)))):
+        held = np.isin(train.speaker, group)
+        # One scratch folder a training: each has its own checkpoint.
+        scratch = None if inputs.scratch is None else inputs.scratch / f"group-{number}"
+        here = replace(inputs, seed=_spread(inputs.seed, number), scratch=scratch)
+        left = _rows(train, held)
+        fitted = _fit(here, _rows(train, ~held), inputs.validation, {"left": left}, None, own)
+        probabilities[held] = fitted.probabilities["left"]
+        runs.append(_facts(fitted))
+    return probabilities, runs
+
+
+def _spread(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def _rows(part: Part, keep: NDArray[np.bool_]) -> Part:
+    return Part(
+        ids=part.ids[keep],
+        x=part.x[keep],
+        speaker=part.speaker[keep],
+        corpus=part.corpus[keep],
+        y=None if part.y is None else part.y[keep],
+        votes=None if part.votes is None else part.votes[keep],
+    )
+
+
+def _with_votes(
+    train: Part, predictions: NDArray[np.float32] | None, strategy: str
+) -> tuple[Part, NDArray[np.float32] | None, int]:
+    """The rows that a strategy reading votes can use: those with at least one vote."""
+    if "votes" not in STRATEGIES[strategy].needs:
+        return train, predictions, 0
+    if train.votes is None:
+        raise ValueError(f"the strategy {strategy!r} needs votes, but this corpus has none")
+    keep = train.votes.sum(axis=1) > 0
+    if not keep.any():
+        raise ValueError(f"the strategy {strategy!r} needs votes, but no training row has one")
+    kept = None if predictions is None else predictions[keep]
+    return _rows(train, keep), kept, int((~keep).sum())
+
+
+def _facts(fitted: Fitted) -> dict[str, Any]:
+    return {
+        "curves": fitted.curves,
+        "best_epoch": fitted.best_epoch,
+        "best_validation_ua": fitted.best_score,
+        "epochs": fitted.epochs,
+        "corpus_weights": {
+            name.rsplit("_", 1)[1]: values[-1]
+            for name, values in fitted.curves.items()
+            if name.startswith("corpus_weight_")
+        },
+    }
+
+
+# --- One training ---------------------------------------------------------------------------
+
+
+def _fit(
+    inputs: StageInputs,
+    train: Part,
+    validation: Part,
+    predict: Mapping[str, Part],
+    predictions: NDArray[np.float32] | None,
+    own: Mapping[str, Any],
+) -> Fitted:
+    """Train one network with the loss of eq. 11 and predict the parts asked for."""
+    import torch
+
+    from trainables import targets
+    from trainables.loop import fit
+    from trainables.losses import class_weights
+
+    if train.y is None or validation.y is None or not len(train) or not len(validation):
+        raise ValueError("a training needs labelled rows in its training and validation parts")
+    k = len(inputs.classes)
+    y = torch.as_tensor(train.y)
+    target = targets.build(
+        own["strategy"],
+        y=y,
+        k=k,
+        votes=None if train.votes is None else torch.as_tensor(np.array(train.votes)),
+        predictions=None if predictions is None else torch.as_tensor(np.array(predictions)),
+        **{name: own.get(name) for s in STRATEGIES.values() for name in s.params},
+    )
+    columns = {
+        "x": train.x,
+        "y": train.y,
+        "target": target.numpy(),
+        "weight": np.ones(len(train), dtype=np.float32),
+    }
+    weights = class_weights(y, k).numpy() if own["class_weight"] == "inverse" else None
+    unlabelled = _uses_unlabelled(own)
+    if unlabelled and not len(inputs.unlabelled):
+        raise ValueError(
+            "lambda_pel > 0 and ae_on='both' need unlabelled speech, but there is none; name some "
+            "by corpus.unlabelled"
+        )
+    several = own["lambda_w"] > 0 and len(np.unique(train.corpus)) > 1
+    proxies = own["metric"] == "proxy_anchor"
+    return fit(
+        build=functools.partial(
+            _network,
+            inputs=train.x.shape[1],
+            classes=k,
+            dropout=own["dropout"],
+            width=own["width"],
+            decoder_layers=own["decoder_layers"] or 0,
+            proxies=proxies,
+        ),
+        forward=functools.partial(
+            _forward, decode=own["lambda_ae"] > 0, reduction=own["ae_reduction"]
+        ),
+        infer=_infer,
+        loss=functools.partial(_loss, own=dict(own), weights=weights),
+        score=functools.partial(
+            _score, y=np.array(validation.y), corpus=np.array(validation.corpus), k=k
+        ),
+        train=columns,
+        validation={"x": validation.x},
+        predict={name: {"x": part.x} for name, part in predict.items()},
+        side={"x": inputs.unlabelled.x} if unlabelled else None,
+        side_batch=own["pel_batch"] if unlabelled else 0,
+        refresh=functools.partial(
+            _corpus_weights,
+            y=np.array(train.y),
+            corpus=np.array(train.corpus),
+            k=k,
+            exponent=own["lambda_w"],
+        )
+        if several
+        else None,
+        batch=own["batch"],
+        lr=own["lr"],
+        lr_scale={"proxies": own["proxy_lr_scale"]} if proxies else None,
+        weight_decay=own["weight_decay"],
+        epochs=own["epochs"],
+        patience=own["patience"],
+        plateau_patience=own["plateau_patience"] or 0,
+        plateau_factor=own["plateau_factor"],
+        seed=inputs.seed,
+        threads=inputs.threads,
+        workers=inputs.workers,
+        device=inputs.device,
+        scratch=inputs.scratch,
+        # Most trainings end within seconds and never save.
+        checkpoint_every=1,
+        checkpoint_seconds=30.0,
+    )
+
+
+def _network(**sizes: Any) -> MLP:
+    from trainables.networks import MLP
+
+    return MLP(**sizes)
+
+
+def _infer(module: MLP, rows: Mapping[str, Tensor]) -> Tensor:
+    return module(rows["x"]).logits
+
+
+def _forward(
+    module: MLP, rows: Mapping[str, Tensor], *, decode: bool, reduction: str | None
+) -> dict[str, Tensor]:
+    from trainables.losses import reconstruction_error
+
+    outputs = module(rows["x"], reconstruct=decode)
+    named = {"logits": outputs.logits, "embedding": outputs.embedding}
+    if decode:
+        # Already an error a row, so that workers exchange [n] and not [n, D].
+        named["error"] = reconstruction_error(rows["x"], outputs.reconstruction, reduction)
+    return named
+
+
+def _loss(
+    module: MLP,
+    outputs: Mapping[str, Tensor],
+    rows: Mapping[str, Tensor],
+    side_outputs: Mapping[str, Tensor],
+    side_rows: Mapping[str, Tensor],
+    *,
+    own: Mapping[str, Any],
+    weights: NDArray[np.float32] | None,
+) -> dict[str, Tensor]:
+    """Eq. 11: L_CWW + lambda_RD L_RD + lambda_AE L_AE + lambda_PEL L_PEL, and a metric loss."""
+    import torch
+
+    from trainables import losses
+
+    logits, target = outputs["logits"], rows["target"]
+    beta = None if weights is None else torch.as_tensor(weights, device=logits.device)
+    if own["loss"] == "focal":
+        main = losses.focal(logits, target, own["focal_gamma"], rows["weight"], beta)
+    else:
+        main = losses.cross_entropy(logits, target, rows["weight"], beta)
+    terms = {own["loss"]: main}
+    if own["lambda_rd"] > 0:
+        rd = losses.relative_difficulty(logits, target, own["rd_alpha"], own["rd_delta"])
+        terms["rd"] = own["lambda_rd"] * rd
+    if own["lambda_ae"] > 0:
+        errors = outputs["error"]
+        if own["ae_on"] == "both":
+            errors = torch.cat([errors, side_outputs["error"]])
+        terms["ae"] = own["lambda_ae"] * errors.mean()
+    if own["lambda_pel"] > 0:
+        terms["pel"] = own["lambda_pel"] * losses.pseudo_label(side_outputs["logits"])
+    if own["metric"] == "contrastive":
+        pairs = losses.contrastive(outputs["embedding"], rows["y"], own["margin"])
+        terms["contrastive"] = own["lambda_metric"] * pairs
+    elif own["metric"] == "proxy_anchor":
+        assert module.proxies is not None
+        anchors = losses.proxy_anchor(
+            outputs["embedding"],
+            module.proxies,
+            rows["y"],
+            own["proxy_alpha"],
+            own["proxy_delta"],
+        )
+        terms["proxy_anchor"] = own["lambda_metric"] * anchors
+    return terms
+
+
+def _score(
+    probabilities: NDArray[np.float32],
+    *,
+    y: NDArray[np.int64],
+    corpus: NDArray[np.int64],
+    k: int,
+) -> dict[str, float]:
+    """Mean over corpora of the validation UA (section 3.2), and the mean of -log p of the label."""
+    by_corpus = corpus_accuracy(y, probabilities.argmax(axis=1), corpus, k)
+    own = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return {
+        "validation_ua": float(np.mean(list(by_corpus.values()))),
+        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
+    }
+
+
+def _corpus_weights(
+    probabilities: NDArray[np.float32],
+    *,
+    y: NDArray[np.int64],
+    corpus: NDArray[np.int64],
+    k: int,
+    exponent: float,
+) -> Refresh:
+    """Eq. 6 after an epoch, from the training UA: validation scores would leak into the fit."""
+    import torch
+
+    from trainables.loop import Refresh
+    from trainables.losses import corpus_weights
+
+    accuracy = corpus_accuracy(y, probabilities.argmax(axis=1), corpus, k)
+    weights = corpus_weights(torch.tensor(list(accuracy.values())), exponent).numpy()
+    by_corpus = dict(zip(accuracy, weights, strict=True))
+    rows = np.array([by_corpus[int(c)] for c in corpus], dtype=np.float32)
+    curves = {f"corpus_weight_{c}": float(weight) for c, weight in by_corpus.items()}
+    curves |= {f"training_ua_{c}": float(ua) for c, ua in accuracy.items()}
+    return Refresh(columns={"weight": rows}, curves=curves)
+
+
+METHOD = Method(
+    name="rdlr",
+    summary="relative difficulty, labelling reliability and their rivals on one five-layer network",
+    params=PARAMS,
+    graph=_graph,
+    needs=_needs,
+    features=("is10",),
+    paper="Ahn, Han, Lee, Shin: Speech Emotion Recognition Incorporating Relative Difficulty and "
+    "Labeling Reliability. Sensors 24, 4111 (2024)",
+)
