@@ -33,6 +33,7 @@ __all__ = [
     "ProtocolConfig",
     "Study",
     "TrackingConfig",
+    "ValidationConfig",
     "dump",
     "keys",
     "load_study",
@@ -116,9 +117,15 @@ class ProtocolConfig(_Frozen):
         "loso",
     )
     folds: int = _key(10, "folds of kfold", "a whole number of at least 2", "10", ge=2)
-    validation: Literal["next", "share"] = _key(
-        "next", "validate on the next group, or on a share of the speakers", "next or share", "next"
+
+
+class ValidationConfig(_Frozen):
+    """Who stops the training, and who scores a setting."""
+
+    rule: Literal["next", "share"] = _key(
+        "next", "validate on the next groups, or on a share of the speakers", "next or share", "next"
     )
+    speakers: int = _key(1, "groups that 'next' takes", "a whole number of at least 1", "1", ge=1)
     share: float = _key(
         0.2,
         "share of the speakers that validate",
@@ -126,6 +133,13 @@ class ProtocolConfig(_Frozen):
         "0.2",
         gt=0,
         le=0.5,
+    )
+    select: int = _key(
+        0,
+        "further groups that score a setting and do not stop its training",
+        "a whole number of at least 0",
+        "1",
+        ge=0,
     )
 
 
@@ -162,8 +176,12 @@ class Study(_Frozen):
         "speaker",
     )
     protocol: ProtocolConfig = Field(default_factory=ProtocolConfig)
-    objective: Literal["ua", "wa"] = _key(
-        "ua", "validation score to maximise, as mean over folds", "ua or wa", "ua"
+    validation: ValidationConfig = Field(default_factory=ValidationConfig)
+    objective: Literal["ua", "wa", "pooled_ua"] = _key(
+        "ua",
+        "validation score to maximise: mean over folds of ua or wa, or the UA of all folds pooled",
+        "one of ua, wa, pooled_ua",
+        "ua",
     )
     params: Anything = _key(
         {},
@@ -230,6 +248,12 @@ class Study(_Frozen):
         "local", "a Ray cluster: local, auto or an address", "a text", "local", min_length=1
     )
     quiet: bool = _key(False, "print the closing table alone", "true or false", "true")
+    published: Anything = _key(
+        {},
+        "a paper's table that the named settings repeat: source, metric, rows by name",
+        "a mapping with source, metric and rows",
+        "{source: 'a paper', metric: ua, rows: {CE: 0.431}}",
+    )
     notes: Names = _key((), "sentences that the study prints", "a list of sentences", "[]")
 
     def search_space(self, method: Method | None = None) -> Space:
@@ -248,6 +272,7 @@ class Study(_Frozen):
             "features": list(self.features),
             "normalise": self.normalise,
             "protocol": self.protocol.model_dump(),
+            "validation": self.validation.model_dump(),
             "objective": self.objective,
             "space": {
                 name: {"kind": type(domain).__name__.lower(), **thaw(vars(domain))}
@@ -300,6 +325,7 @@ _FIELDS = dict(_fields(Study))
 _NESTED: dict[str, type[BaseModel]] = {
     "corpus": CorpusConfig,
     "protocol": ProtocolConfig,
+    "validation": ValidationConfig,
     "tracking": TrackingConfig,
 }
 _OPEN = ("params", "corpus.root", "corpus.options")
@@ -317,8 +343,9 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     Args:
         words: `key=value`, as on the command line; keys are dotted, values are YAML, and each word
             is split at its first `=`. `space=` names the file to start from: a name under
-            `./spaces`, a path to a `.yaml`, or a packaged space. `corpus=`, `protocol=` and
-            `tracking=` stand for `corpus.name=`, `protocol.name=` and `tracking.uri=`.
+            `./spaces`, a path to a `.yaml`, or a packaged space. `corpus=`, `protocol=`,
+            `validation=` and `tracking=` stand for `corpus.name=`, `protocol.name=`,
+            `validation.rule=` and `tracking.uri=`.
         cwd: the folder that relative paths start from.
 
     Raises:
@@ -328,9 +355,9 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     given = _read_words(words, problems)
     before = len(problems)
     tree, listed = _read_space(given, cwd, problems)
-    told = ("method",) if len(problems) > before else ()
+    told = ["method"] if len(problems) > before else []
     _override(tree, given, problems)
-    tree = _resolve(tree, problems)
+    tree = _resolve(tree, problems, told)
     _check_keys(tree, "", problems)
     _place_roots(tree, problems)
     _place_paths(tree, cwd)
@@ -396,6 +423,8 @@ def _spelt_out(key: str, value: Any) -> list[tuple[str, Any]]:
         return [(f"{key}.{name}", item) for name, item in value.items()]
     if key in ("corpus", "protocol"):
         return [(f"{key}.name", value)]
+    if key == "validation":
+        return [("validation.rule", value)]
     if key == "tracking":
         return [("tracking.enabled" if isinstance(value, bool) else "tracking.uri", value)]
     return [(key, value)]
@@ -482,11 +511,11 @@ def _override(tree: dict[str, Any], given: Mapping[str, Any], problems: list[str
             )
 
 
-def _resolve(tree: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+def _resolve(tree: dict[str, Any], problems: list[str], told: list[str]) -> dict[str, Any]:
     """`tree` with `${...}` resolved; keys that must be filled in (`???`) are reported."""
-    for key in _open_keys(tree):
+    for key in _take_open(tree):
         problems.append(f"{key} must be given: the space leaves it open ('???'); write {key}=VALUE")
-        _put(tree, key, None)
+        told.append(key)
     config = OmegaConf.create(tree)
     try:
         resolved = OmegaConf.to_container(config, resolve=True)
@@ -499,13 +528,14 @@ def _resolve(tree: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     return dict(thaw(resolved))
 
 
-def _open_keys(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The dotted keys whose value is `???`."""
+def _take_open(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """Take the keys whose value is `???` out of `tree`; returns them dotted."""
     found = []
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found += _open_keys(value, f"{prefix}{name}.")
+    for name, value in list(tree.items()):
+        if isinstance(value, dict):
+            found += _take_open(value, f"{prefix}{name}.")
         elif value == "???":
+            del tree[name]
             found.append(prefix + name)
     return found
 

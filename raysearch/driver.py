@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, Ledger, TrialRow
 from raysearch.racing import Rule
 from raysearch.sampling import Sampler
+from raysearch.selection import Score
 
 __all__ = ["Driver", "Listener", "Next"]
 
@@ -46,7 +47,7 @@ class Driver:
         ledger: open for writing.
         sampler: asked for settings; rebuilt here from the ledger.
         order: fold indices in the order in which every trial runs them.
-        objective: 'ua' or 'wa', of the validation part.
+        score: the objective, of a setting's folds.
         trials: how many trials the study shall have in all, finished ones counted.
         rule: the racing rule.
         batch: settings asked at once and told in order, or None to tell each as it ends.
@@ -59,7 +60,7 @@ class Driver:
         ledger: Ledger,
         sampler: Sampler,
         order: Sequence[int],
-        objective: str,
+        score: Score,
         trials: int,
         rule: Rule | None = None,
         batch: int | None = None,
@@ -68,7 +69,7 @@ class Driver:
         self._ledger = ledger
         self._sampler = sampler
         self._order = tuple(order)
-        self._value = f"val_{objective}"
+        self._score = score
         self._trials = trials
         self._rule = rule
         self._batch = batch
@@ -159,8 +160,7 @@ class Driver:
         """End the trial if its folds are all there, or if it has lost the race."""
         have = self._folds[number]
         if len(have) == len(self._order):
-            value = float(np.mean([row.scores[self._value] for row in have.values()]))
-            self._end(number, COMPLETE, value, "")
+            self._end(number, COMPLETE, self._score.of(have.values()), "")
             return True
         if self._rule is None or not have:
             return False
@@ -240,5 +240,5 @@ class Driver:
         column = {index: place for place, index in enumerate(self._order)}
         for place, number in enumerate(numbers):
             for index, row in self._folds[number].items():
-                table[place, column[index]] = row.scores[self._value]
+                table[place, column[index]] = self._score.of([row])
         return table

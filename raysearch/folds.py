@@ -1,9 +1,13 @@
 """Protocols: how utterances are divided into train, validation and test.
 
-- `loso`   leave one speaker out; validation is the next speaker (or a share of the others)
-- `loseso` leave one session out; validation is the next session
+- `loso`   leave one speaker out
+- `loseso` leave one session out
 - `loco`   leave one corpus out; validation is a share of the speakers of every other corpus
 - `kfold`  stratified by class over utterances; speakers are on both sides, and the report says so
+
+Validation is the next groups of the circle, or a share of the other speakers. It stops the
+training, which flatters its own score; `select` holds out further groups that score a setting and
+stop nothing.
 
 What a fold holds out is a *group* (a speaker, a session, a corpus, a part), and the honest
 estimate asks each fold which groups it tested and which it validated on.
@@ -37,11 +41,25 @@ class Fold:
     index: int
     train: Rows
     validation: Rows
+    """stops the training; scores the setting where `select` is empty"""
     test: Rows
     unlabelled: Rows
+    select: Rows
+    """scores the setting without having stopped its training; may be empty"""
     test_groups: frozenset[str]
     """the units (speakers; utterances' parts for kfold) whose test scores this fold gives"""
     val_groups: frozenset[str]
+    """the units whose labels this fold's validation and selection read"""
+
+    @property
+    def unseen(self) -> Rows:
+        """The rows that stages predict without their labels: selection first, then test."""
+        return np.concatenate([self.select, self.test])
+
+    @property
+    def scoring(self) -> Rows:
+        """The rows whose scores choose a setting."""
+        return self.select if len(self.select) else self.validation
 
 
 def divide(
@@ -51,7 +69,9 @@ def divide(
     protocol: Literal["loso", "loseso", "loco", "kfold"] = "loso",
     folds: int = 10,
     validation: Literal["next", "share"] = "next",
+    speakers: int = 1,
     share: float = 0.2,
+    select: int = 0,
     seed: int = 0,
 ) -> tuple[Fold, ...]:
     """The folds of a protocol, in an order that depends on the table alone.
@@ -61,9 +81,12 @@ def divide(
         classes: class names in order.
         protocol: see the module.
         folds: number of folds of `kfold`.
-        validation: `next` holds out the next group of the circle as validation; `share` a seeded
+        validation: `next` holds out the next groups of the circle as validation; `share` a seeded
             share of the remaining speakers, of each corpus. `loco` always takes a share.
+        speakers: how many groups `next` takes.
         share: share of speakers (at least one of each corpus), in (0, 0.5].
+        select: how many further groups (speakers of each corpus under `share`) score a setting
+            without stopping its training.
         seed: the study's seed; only shares and `kfold` depend on it.
 
     Raises:
@@ -72,48 +95,53 @@ def divide(
     labelled = np.flatnonzero((table["label"] != "").to_numpy())
     unlabelled = np.flatnonzero((table["label"] == "").to_numpy())
     rows = table.iloc[labelled]
-    speakers = rows["speaker"].to_numpy(dtype=str)
+    who = rows["speaker"].to_numpy(dtype=str)
     if protocol == "kfold":
-        groups = _parts(rows["label"].to_numpy(dtype=str), folds, seed)
+        groups = _parts(rows, folds, seed)
     else:
         groups = _groups(rows, protocol)
     names = sorted(set(groups.tolist()))
-    least = 2 if protocol == "loco" or validation == "share" else 3
-    if len(names) < least:
-        unit = {"loso": "speaker", "loseso": "session", "loco": "corpus", "kfold": "part"}[protocol]
-        units = {"corpus": "corpora"}.get(unit, unit + "s")
-        raise BadInput(
-            f"protocol={protocol} needs at least {least} {units} (train, validation and test are "
-            f"kept apart), but the corpus has {len(names)}: {', '.join(names)}; add {units}, or "
-            "choose another protocol (protocol=kfold divides by utterance)"
-        )
+    circle = protocol != "loco" and validation == "next"
+    _check_enough(names, protocol, 2 + speakers + select if circle else 2)
     made = []
     for index, name in enumerate(names):
         test = groups == name
-        if protocol != "loco" and validation == "next":
-            val = groups == names[(index + 1) % len(names)]
-            val_groups = frozenset({names[(index + 1) % len(names)]})
-            test_groups = frozenset({name})
+        if circle:
+            others = [names[(index + step) % len(names)] for step in range(1, len(names))]
+            val = np.isin(groups, others[:speakers])
+            chosen = np.isin(groups, others[speakers : speakers + select])
+            unit = groups
         else:
-            val = ~test & _share(rows, speakers, ~test, share, seed, protocol)
-            unit = groups if protocol == "kfold" else speakers
-            val_groups = frozenset(unit[val].tolist())
-            test_groups = frozenset(unit[test].tolist())
-        train = ~test & ~val
+            val, chosen = _share(rows, who, ~test, share, select, seed, protocol)
+            unit = rows["id"].to_numpy(dtype=str) if protocol == "kfold" else who
         made.append(
             Fold(
                 name=name,
                 index=index,
-                train=labelled[train],
+                train=labelled[~test & ~val & ~chosen],
                 validation=labelled[val],
                 test=labelled[test],
                 unlabelled=unlabelled,
-                test_groups=test_groups,
-                val_groups=val_groups,
+                select=labelled[chosen],
+                test_groups=frozenset(unit[test].tolist()),
+                val_groups=frozenset(unit[val | chosen].tolist()),
             )
         )
     _check(made, table, classes)
     return tuple(made)
+
+
+def _check_enough(names: Sequence[str], protocol: str, least: int) -> None:
+    if len(names) >= least:
+        return
+    unit = {"loso": "speaker", "loseso": "session", "loco": "corpus", "kfold": "part"}[protocol]
+    units = {"corpus": "corpora"}.get(unit, unit + "s")
+    there = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    raise BadInput(
+        f"protocol={protocol} needs at least {least} {units} (train, validation, selection and "
+        f"test are kept apart), but the corpus has {len(names)}: {there}; add {units}, or choose "
+        "another protocol (protocol=kfold divides by utterance)"
+    )
 
 
 def _groups(rows: pd.DataFrame, protocol: str) -> NDArray[np.str_]:
@@ -130,10 +158,11 @@ def _groups(rows: pd.DataFrame, protocol: str) -> NDArray[np.str_]:
     return (rows["corpus"] + "/" + rows["session"]).to_numpy(dtype=str)
 
 
-def _parts(labels: NDArray[np.str_], folds: int, seed: int) -> NDArray[np.str_]:
-    """Stratified parts, named part-00 and so on."""
-    from sklearn.model_selection import StratifiedKFold
+def _parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
+    """Stratified parts, named part-00 and so on; identical clips stay in one part."""
+    from sklearn.model_selection import StratifiedGroupKFold
 
+    labels = rows["label"].to_numpy(dtype=str)
     names, counts = np.unique(labels, return_counts=True)
     if counts.min() < folds:
         name = str(names[counts.argmin()])
@@ -142,10 +171,16 @@ def _parts(labels: NDArray[np.str_], folds: int, seed: int) -> NDArray[np.str_]:
             f"class, but {name!r} has {counts.min()}; lower protocol.folds or leave the class out"
         )
     part = np.empty(len(labels), dtype="<U8")
-    divider = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for index, (_, test) in enumerate(divider.split(labels, labels)):
+    divider = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    groups = _clip(rows)
+    for index, (_, test) in enumerate(divider.split(labels, labels, groups)):
         part[test] = f"part-{index:02d}"
     return part
+
+
+def _clip(rows: pd.DataFrame) -> NDArray[np.str_]:
+    """What makes two rows the same clip."""
+    return rows["audio" if "audio" in rows else "id"].to_numpy(dtype=str)
 
 
 def _share(
@@ -153,33 +188,31 @@ def _share(
     speakers: NDArray[np.str_],
     allowed: NDArray[np.bool_],
     share: float,
+    select: int,
     seed: int,
     protocol: str,
-) -> NDArray[np.bool_]:
-    """A seeded share of the allowed speakers of each corpus (of the utterances for kfold)."""
-    corpora = rows["corpus"].to_numpy(dtype=str)
-    taken = np.zeros(len(rows), dtype=bool)
-    if protocol == "kfold":
-        order = _rank(rows["id"].to_numpy(dtype=str), seed)
-        labels = rows["label"].to_numpy(dtype=str)
-        for label in sorted(set(labels)):
-            mine = np.flatnonzero(allowed & (labels == label))
-            mine = mine[np.argsort(order[mine], kind="stable")]
-            taken[mine[: max(1, round(share * len(mine)))]] = True
-        return taken
-    for corpus in sorted(set(corpora[allowed])):
-        names = np.array(sorted(set(speakers[allowed & (corpora == corpus)])))
-        if len(names) < 2:
-            if len(set(corpora[allowed])) == 1:
-                raise BadInput(
-                    f"corpus {corpus!r} leaves {len(names)} speaker for training and validation; "
-                    "two are needed; add speakers"
-                )
-            continue  # a corpus of one speaker trains only
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Validation and selection: seeded speakers of each corpus (utterances for kfold)."""
+    strata = rows["label" if protocol == "kfold" else "corpus"].to_numpy(dtype=str)
+    units = _clip(rows) if protocol == "kfold" else speakers
+    val, chosen = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+    several = len(set(strata[allowed])) > 1
+    for stratum in sorted(set(strata[allowed])):
+        inside = allowed & (strata == stratum)
+        names = np.array(sorted(set(units[inside].tolist())))
+        size = max(1, round(share * len(names)))
+        further = round(share * len(names)) * bool(select) if protocol == "kfold" else select
+        if len(names) < 1 + size + further:
+            if several and protocol != "kfold":
+                continue  # a corpus of too few speakers trains only
+            raise BadInput(
+                f"{stratum!r} leaves {len(names)} speakers for training and validation, but "
+                f"{1 + size + further} are needed; add speakers, or lower validation.select"
+            )
         names = names[np.argsort(_rank(names, seed), kind="stable")]
-        chosen = names[: max(1, round(share * len(names)))]
-        taken |= np.isin(speakers, chosen) & (corpora == corpus)
-    return taken
+        val |= inside & np.isin(units, names[:size])
+        chosen |= inside & np.isin(units, names[size : size + further])
+    return val, chosen
 
 
 def _rank(names: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
@@ -196,6 +229,7 @@ def _rank(names: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
 def _check(folds: Sequence[Fold], table: pd.DataFrame, classes: Sequence[str]) -> None:
     """Every fold can train every class, and has something to validate and test on."""
     labels = table["label"].to_numpy(dtype=str)
+    clips = _clip(table)
     problems = []
     for fold in folds:
         absent = [name for name in classes if name not in set(labels[fold.train])]
@@ -209,6 +243,14 @@ def _check(folds: Sequence[Fold], table: pd.DataFrame, classes: Sequence[str]) -
             problems.append(
                 f"fold {fold.name!r} has no validation clip: only one speaker is left beside the "
                 "test; add speakers"
+            )
+        sides = [set(clips[rows]) for rows in (fold.train, fold.validation, fold.unseen)]
+        both = (sides[0] & sides[1]) | (sides[0] & sides[2]) | (sides[1] & sides[2])
+        if both:
+            first = table["id"].to_numpy(dtype=str)[np.isin(clips, sorted(both))]
+            problems.append(
+                f"fold {fold.name!r} has {len(both)} identical clips on two sides (first: "
+                f"{', '.join(first[:2])}); leave one of them out"
             )
     if problems:
         raise BadInput(problems)

@@ -46,6 +46,8 @@ class FoldRow:
     """of computing done for this fold (0 where everything was stored)"""
     stages: tuple[StageUse, ...]
     """parents first; the last one is the scored stage, its key opens the artifact"""
+    val_confusion: list[list[int]] = field(default_factory=list)
+    """as `confusion`, of the part that scores a setting (validation, or selection)"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ create table if not exists trials (
 create table if not exists folds (
     trial integer not null, fold text not null, idx integer not null, scores text not null,
     confusion text not null, seconds real not null, stages text not null,
+    val_confusion text not null default '[]',
     primary key (trial, fold));
 create table if not exists facts (name text primary key, value text not null);
 """
@@ -123,12 +126,13 @@ class Ledger:
                 _dump(row.confusion),
                 row.seconds,
                 _dump([[s.name, s.key, s.made_here] for s in row.stages]),
+                _dump(row.val_confusion),
             )
             for row in rows
         ]
         self._db.execute("begin")
         try:
-            self._db.executemany("insert or ignore into folds values (?,?,?,?,?,?,?)", values)
+            self._db.executemany("insert or ignore into folds values (?,?,?,?,?,?,?,?)", values)
         except BaseException:
             self._db.execute("rollback")
             raise
@@ -181,9 +185,10 @@ class Ledger:
                 json.loads(confusion),
                 seconds,
                 tuple(StageUse(*use) for use in json.loads(stages)),
+                json.loads(val_confusion),
             )
-            for t, fold, i, scores, confusion, seconds, stages in self._db.execute(
-                "select trial, fold, idx, scores, confusion, seconds, stages "
+            for t, fold, i, scores, confusion, seconds, stages, val_confusion in self._db.execute(
+                "select trial, fold, idx, scores, confusion, seconds, stages, val_confusion "
                 f"from folds {where} order by trial, idx",
                 args,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ from raysearch.config import Study
 from raysearch.errors import BadInput
 from raysearch.folds import Fold, divide
 from raysearch.registry import method as find_method
+from raysearch.sampling import Sampler
 from raysearch.space import Space
-from raysearch.stages import Context, Dataset, context
+from raysearch.stages import Answers, Context, Dataset, context
 from trainables.stage import Method
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Material:
     method: Method
     space: Space
     """the searched and pinned parameters that this corpus can serve"""
+    enqueued: tuple[tuple[str, Mapping[str, Any]], ...]
+    """(name or '', setting) of those to be tried first, as far as this corpus can serve them"""
     corpus: Corpus
     folds: tuple[Fold, ...]
     fingerprint: str
@@ -51,6 +54,15 @@ class Material:
         matrices = [one.matrix for one in sets]
         return self._dataset(matrices[0] if len(matrices) == 1 else np.hstack(matrices))
 
+    def sampler(self) -> Sampler:
+        """The sampler of this study, with no history yet."""
+        return Sampler(
+            self.space,
+            kind=self.study.sampler,
+            seed=self.study.seed,
+            enqueue=[setting for _, setting in self.enqueued],
+        )
+
     def context(self) -> Context:
         """What keys are made of; needs no features, only their names and versions."""
         known = features.known()
@@ -59,10 +71,37 @@ class Material:
         audio = self.corpus.table["audio"].tolist()
         return context(self._dataset(nothing), audio, versions, self.study.seed)
 
-    def answers(self) -> tuple[tuple[Any, Any], ...]:
-        """By fold, the labels of validation and test, for scoring alone."""
+    def answers(self) -> tuple[Answers, ...]:
+        """By fold, the labels that scoring alone may see."""
         y = self.corpus.codes
-        return tuple((y[fold.validation], y[fold.test]) for fold in self.folds)
+        return tuple(
+            Answers(y[fold.validation], y[fold.unseen], len(fold.select)) for fold in self.folds
+        )
+
+    def split_table(self) -> list[dict[str, Any]]:
+        """One row a fold: who is where, and how many sentences test shares with training."""
+        table = self.corpus.table
+        speakers = table["speaker"].to_numpy(dtype=str)
+        sentences = table["transcript"].to_numpy(dtype=str)
+        rows = []
+        for fold in self.folds:
+            test = set(sentences[fold.test]) - {""}
+            row = {
+                "name": fold.name,
+                "index": fold.index,
+                "test_groups": sorted(fold.test_groups),
+                "val_groups": sorted(fold.val_groups),
+                "n_train": len(fold.train),
+                "n_validation": len(fold.validation),
+                "n_select": len(fold.select),
+                "n_test": len(fold.test),
+                "speakers_train": len(set(speakers[fold.train])),
+            }
+            if test:
+                shared = test & set(sentences[fold.train])
+                row |= {"test_sentences": len(test), "also_in_training": len(shared)}
+            rows.append(row)
+        return rows
 
     def _dataset(self, x: Any) -> Dataset:
         table = self.corpus.table
@@ -104,14 +143,33 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         corpus.classes,
         protocol=study.protocol.name,
         folds=study.protocol.folds,
-        validation=study.protocol.validation,
-        share=study.protocol.share,
+        validation=study.validation.rule,
+        speakers=study.validation.speakers,
+        share=study.validation.share,
+        select=study.validation.select,
         seed=study.seed,
     )
     facts = _facts(corpus)
     space, left_out = study.search_space(method).available(facts)
-    _check_needs(method, space, facts)
-    notes = [*corpus.notes, *left_out]
+    enqueued, dropped = space.enqueued(study.enqueue, method, facts)
+    if study.sampler != "listed":
+        _check_needs(method, space, facts)
+    elif not enqueued:
+        raise BadInput([f"sampler=listed has no setting left to run: {line}" for line in dropped])
+    notes = [*study.notes, *corpus.notes, *left_out, *dropped]
+    shared = _shared_sentences(corpus, folds)
+    if shared:
+        notes.append(shared)
+    if study.validation.select:
+        notes.append(
+            f"validation.select={study.validation.select}: the training is stopped by the "
+            "validation speakers, and settings are scored on further ones"
+        )
+    else:
+        notes.append(
+            "settings are scored on the validation speakers that also stop the training, which "
+            "flatters validation scores (not test scores); validation.select=1 keeps them apart"
+        )
     if study.normalise == "speaker":
         notes.append(
             "normalise=speaker is transductive: it reads all unlabelled clips of the test speaker"
@@ -123,7 +181,29 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
             " do not say how unheard speakers fare"
         )
     return Material(
-        study, method, space, corpus, folds, corpus.fingerprint, tuple(dict.fromkeys(notes))
+        study=study,
+        method=method,
+        space=space,
+        enqueued=tuple(enqueued),
+        corpus=corpus,
+        folds=folds,
+        fingerprint=corpus.fingerprint,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _shared_sentences(corpus: Corpus, folds: tuple[Fold, ...]) -> str:
+    """Whether the test speakers say what the training speakers say, where that is known."""
+    sentences = corpus.table["transcript"].to_numpy(dtype=str)
+    test = {(f.index, text) for f in folds for text in sentences[f.test] if text}
+    if not test:
+        return ""
+    shared = {(f.index, text) for f in folds for text in sentences[f.train] if text} & test
+    return (
+        f"{len(shared) / len(test):.0%} of the test speakers' sentences are also spoken in "
+        "training: the scores say nothing about new sentences"
+        if shared
+        else "no sentence of the test speakers is spoken in training"
     )
 
 

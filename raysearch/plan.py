@@ -14,7 +14,6 @@ from raysearch.config import Study
 from raysearch.ledger import RUNNING, Ledger, TrialRow
 from raysearch.material import Material, gather
 from raysearch.report.write import duration
-from raysearch.sampling import Sampler
 from raysearch.stages import calls
 from raysearch.store import Store
 from raysearch.study import folder_of, store_of
@@ -145,7 +144,7 @@ def _settings(material: Material, rows: list[TrialRow]) -> Iterator[dict[str, ob
     A sampler that learns asks other settings once it has scores; their stages are as many.
     """
     study = material.study
-    sampler = Sampler(material.space, kind=study.sampler, seed=study.seed, enqueue=study.enqueue)
+    sampler = material.sampler()
     sampler.rebuild(rows)
     yield from (dict(row.params) for row in rows if row.state == RUNNING)
     for number in range(len(rows), study.trials):

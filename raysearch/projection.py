@@ -268,7 +268,8 @@ def study_run(
         started: seconds since the epoch, used where there are no trials yet.
     """
     done = [t for t in trials if t.state != RUNNING]
-    start = _ms(min([t.started for t in trials] + [started]))
+    # Before its trials: MLflow's table is in order of starts.
+    start = _ms(min([t.started for t in trials] + [started])) - 1
     last = _ms(max((t.ended or t.started for t in done), default=started))
     points: list[Point] = []
     files: dict[str, str | Callable[[], bytes]] = {
@@ -288,7 +289,7 @@ def study_run(
         if best:
             # Same key as the trials' own: sorted by it, the study stays on the page of its best.
             numbers[f"val_{study.objective}"] = max(best)
-        points = [Point(key, value, step, last) for key, value in numbers.items()]
+        points = [Point(key, round(value, 4), step, last) for key, value in numbers.items()]
         files |= dict(closing.reports)
         if pooled:
             title = f"Selected setting (trial {closing.selected}): all {len(pooled)} folds, test"
@@ -393,17 +394,15 @@ def view_state(study: StudyFacts, study_run_id: str) -> str:
     address ends in `?viewStateShareKey=<key>`.
     """
     columns = [
-        "attributes.`Duration`",
         *(f"params.`{name}`" for name in study.searched),
-        *(f"metrics.`{n}`" for n in ("val_ua", "val_ua_sd", "val_wa", "test_ua", "test_wa")),
-        "metrics.`honest_ua`",
-        "tags.`raysearch.state`",
+        *(f"metrics.`{name}`" for name in ("val_ua", "val_ua_sd", "test_ua", "honest_ua")),
     ]
     return json.dumps(
         {
             "searchFilter": "",
-            "orderByKey": f"metrics.`val_{study.objective}`",
-            "orderByAsc": False,
+            # The only order in which MLflow nests runs and fetches parents beyond the first page.
+            "orderByKey": "attributes.start_time",
+            "orderByAsc": True,
             "startTime": "ALL",
             "lifecycleFilter": "Active",
             "selectedColumns": columns,
@@ -427,8 +426,9 @@ def _summary(name: str, rows: Sequence[FoldRow]) -> list[tuple[str, float]]:
     values = [row.scores[name] for row in rows if name in row.scores]
     if not values:
         return []
-    spread = [(f"{name}_sd", statistics.stdev(values))] if len(values) > 1 else []
-    return [(name, statistics.fmean(values)), *spread]
+    # MLflow's tables print every digit: 0.01 points are enough, folds.csv has all of them.
+    spread = [(f"{name}_sd", round(statistics.stdev(values), 4))] if len(values) > 1 else []
+    return [(name, round(statistics.fmean(values), 4)), *spread]
 
 
 def _trial_note(

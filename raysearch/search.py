@@ -27,7 +27,7 @@ from raysearch import broker
 from raysearch.driver import Driver
 from raysearch.ledger import FoldRow, StageUse
 from raysearch.registry import method as find_method
-from raysearch.stages import Context, Runtime, calls
+from raysearch.stages import Answers, Context, Runtime, calls
 from trainables import metrics
 
 __all__ = ["Work", "search"]
@@ -42,8 +42,8 @@ class Work:
     constants: Mapping[str, Any]
     """pinned parameters, under every trial's own"""
     context: Context
-    answers: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]
-    """by fold: the labels of validation and test, for scoring alone"""
+    answers: tuple[Answers, ...]
+    """by fold"""
     classes: int
     runtime: Runtime
     store: str
@@ -114,30 +114,37 @@ class _FoldStepper(tune.Trainable):
                 self._broker = broker.connect(work.store, scratch=work.scratch)
 
     def _score(self, fold: int, outcome: broker.FoldOutcome) -> FoldRow:
-        work = self._work
-        truth = work.answers[fold]
-        scores: dict[str, float] = {}
-        for part, y, probabilities in zip(
-            ("val", "test"), truth, (outcome.validation, outcome.test), strict=True
+        work, answers = self._work, self._work.answers[fold]
+        name, k = work.context.folds[fold], work.classes
+        guesses = {}
+        for part, y, probabilities in (
+            ("validation", answers.validation, outcome.validation),
+            ("test", answers.unseen, outcome.test),
         ):
-            if probabilities.shape != (len(y), work.classes):
+            if probabilities.shape != (len(y), k):
                 raise _Failed(
-                    f"fold {work.context.folds[fold]!r}: the method returned probabilities of "
-                    f"shape {probabilities.shape} for {len(y)} utterances of {work.classes} classes"
+                    f"fold {name!r}: the method returned {part} probabilities of shape "
+                    f"{probabilities.shape} for {len(y)} utterances of {k} classes"
                 )
             if not np.isfinite(probabilities).all():
-                raise _Failed(
-                    f"fold {work.context.folds[fold]!r}: its {part} scores are not finite"
-                )
-            guess = probabilities.argmax(axis=1)
-            scores[f"{part}_ua"] = metrics.unweighted_accuracy(y, guess, work.classes)
-            scores[f"{part}_wa"] = metrics.weighted_accuracy(y, guess, work.classes)
+                raise _Failed(f"fold {name!r}: its {part} scores are not finite")
+            guesses[part] = probabilities.argmax(axis=1)
+        cut = answers.selected
+        truth = {"test": answers.unseen[cut:]}
+        guess = {"test": guesses["test"][cut:]}
+        truth["val"] = answers.unseen[:cut] if cut else answers.validation
+        guess["val"] = guesses["test"][:cut] if cut else guesses["validation"]
+        scores = {}
+        for part in ("val", "test"):
+            scores[f"{part}_ua"] = metrics.unweighted_accuracy(truth[part], guess[part], k)
+            scores[f"{part}_wa"] = metrics.weighted_accuracy(truth[part], guess[part], k)
         return FoldRow(
             trial=self._number,
-            fold=work.context.folds[fold],
+            fold=name,
             index=fold,
             scores=scores,
-            confusion=metrics.confusion(truth[1], outcome.test.argmax(axis=1), work.classes),
+            confusion=metrics.confusion(truth["test"], guess["test"], k),
+            val_confusion=metrics.confusion(truth["val"], guess["val"], k),
             seconds=outcome.seconds,
             stages=tuple(StageUse(*use) for use in outcome.uses),
         )

@@ -23,6 +23,7 @@ __all__ = [
     "Estimate",
     "Estimates",
     "FoldGroups",
+    "Score",
     "compare",
     "estimates",
     "estimates_over_draws",
@@ -47,6 +48,36 @@ class Groups(Protocol):
     def test_groups(self) -> frozenset[str]: ...
     @property
     def val_groups(self) -> frozenset[str]: ...
+
+
+class Scored(Protocol):
+    """A finished fold, as far as an objective reads it (`raysearch.ledger.FoldRow`)."""
+
+    @property
+    def scores(self) -> Mapping[str, float]: ...
+    @property
+    def val_confusion(self) -> Sequence[Sequence[int]]: ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """The objective: what a setting's validation folds are worth together.
+
+    `ua` and `wa` are means over folds. `pooled_ua` is the mean over classes of the recall in all
+    folds' clips together; it is better where folds lack classes, as a class that a fold has one
+    clip of then counts as one clip.
+    """
+
+    name: str
+
+    def of(self, folds: Iterable[Scored]) -> float:
+        """The score of one or more folds, in [0, 1]."""
+        folds = list(folds)
+        if self.name != "pooled_ua":
+            return float(np.mean([fold.scores[f"val_{self.name}"] for fold in folds]))
+        counts = np.sum([np.asarray(fold.val_confusion) for fold in folds], axis=0)
+        there = counts.sum(axis=1) > 0
+        return float((np.diag(counts)[there] / counts.sum(axis=1)[there]).mean())
 
 
 @dataclass(frozen=True)
@@ -111,6 +142,7 @@ def estimates(
     folds: Sequence[Groups],
     *,
     settings: Sequence[str] | None = None,
+    judge: Callable[[Sequence[int]], ArrayLike] | None = None,
 ) -> Estimates:
     """The four estimates of full score tables.
 
@@ -127,6 +159,8 @@ def estimates(
         T: by metric, test scores [C, K].
         folds: K folds, in the order of the columns.
         settings: names of the rows, for messages (default: "row 0", ...).
+        judge: the validation score [C] of every setting over some folds together; default their
+            mean of V.
 
     Raises:
         ValueError: shapes that do not fit, no row, no fold, a fold that tests no group, or a
@@ -134,12 +168,14 @@ def estimates(
     """
     v, t = _tables(V, T, folds, settings)
     judges = tuple(_judges(f, folds) for f in range(len(folds)))
-    nested_rows = tuple(_first_best(v[:, f]) for f in range(len(folds)))
-    honest_rows = tuple(
-        _first_best(v[:, list(g)].mean(axis=1)) if g else nested_rows[f]
-        for f, g in enumerate(judges)
-    )
-    best = _first_best(v.mean(axis=1))
+
+    def choose(over: Sequence[int]) -> int:
+        scores = v[:, list(over)].mean(axis=1) if judge is None else judge(over)
+        return _first_best(np.asarray(scores, dtype=np.float64))
+
+    nested_rows = tuple(choose([f]) for f in range(len(folds)))
+    honest_rows = tuple(choose(g) if g else nested_rows[f] for f, g in enumerate(judges))
+    best = choose(range(len(folds)))
     oracle_rows = {name: _first_best(x.mean(axis=1)) for name, x in t.items()}
     columns = np.arange(len(folds))
     honest = {name: _estimate(x[list(honest_rows), columns]) for name, x in t.items()}

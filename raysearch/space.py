@@ -12,6 +12,13 @@ The grammar, one line a parameter, in the YAML under `params:`
     lambda_pel: {const: 1.0e-4, needs: unlabelled}      # exists only where the data has it
 
 A setting assigns a value to every searched parameter that exists; constants come beside it.
+`enqueue:` lists settings to try first; what an entry leaves out takes the method's default, and
+the reserved key `_name` gives it a name, as a row of a table has one:
+
+    enqueue:
+      - {strategy: lr, gamma: 0.5}
+      - {_name: CE, strategy: hard}
+
 This file knows no sampler.
 """
 

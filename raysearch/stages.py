@@ -25,6 +25,7 @@ from raysearch.folds import Fold
 from trainables.stage import PARTS, Artifact, Method, Part, StageInputs
 
 __all__ = [
+    "Answers",
     "Call",
     "Context",
     "Dataset",
@@ -52,6 +53,17 @@ class Dataset:
     classes: tuple[str, ...]
     folds: tuple[Fold, ...]
     normalise: Literal["fold", "speaker"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The labels of one fold that scoring alone may see."""
+
+    validation: NDArray[np.int64]
+    unseen: NDArray[np.int64]
+    """selection first, then test"""
+    selected: int
+    """how many of `unseen` are selection; 0 where validation itself scores the setting"""
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,7 @@ def context(
     for fold in dataset.folds:
         parts: dict[str, str] = {}
         for part in PARTS:
-            rows: NDArray[np.int64] = getattr(fold, part)
+            rows = _rows(fold, part)
             sees_labels = part in ("train", "validation")
             digest = hashlib.sha256(f"{part}\0{head}".encode())
             for row in rows:
@@ -287,8 +299,14 @@ def inputs_of(
 Normaliser = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
+def _rows(fold: Fold, part: str) -> NDArray[np.int64]:
+    """The rows of a part; the test part is all that is predicted without labels."""
+    rows: NDArray[np.int64] = fold.unseen if part == "test" else getattr(fold, part)
+    return rows
+
+
 def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Normaliser) -> Part:
-    rows: NDArray[np.int64] = getattr(fold, part)
+    rows = _rows(fold, part)
     if part not in call.parts:
         rows = rows[:0]
     sees_labels = part in ("train", "validation")

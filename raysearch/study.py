@@ -31,7 +31,7 @@ from raysearch.material import Material, gather
 from raysearch.progress import Progress
 from raysearch.report import Report, as_json, build, markdown
 from raysearch.report.write import duration
-from raysearch.sampling import Sampler
+from raysearch.selection import Score
 from raysearch.stages import Runtime
 
 if TYPE_CHECKING:
@@ -111,11 +111,11 @@ def tune(study: Study, progress: Progress) -> Outcome:
         try:
             if driver.outstanding:
                 progress.start(
-                    study.trials,
+                    _wanted(material),
                     len(material.folds),
                     ledger.folds(),
                     ledger.trials(),
-                    objective=study.objective,
+                    objective=study.objective.removeprefix("pooled_"),
                 )
                 _run(material, driver, folder, progress, mirror)
         except KeyboardInterrupt:
@@ -164,28 +164,8 @@ def _open(folder: Path, material: Material) -> Ledger:
                 f"{dict(study.corpus.root) or 'its root'} has changed since (clips, labels or "
                 "votes); bring the old one back, or use another home="
             )
-    table = material.corpus.table
-    speakers = table["speaker"].to_numpy(dtype=str)
     _write(folder / "study.yaml", dump(study))
-    _write(
-        folder / "folds.json",
-        json.dumps(
-            [
-                {
-                    "name": fold.name,
-                    "index": fold.index,
-                    "test_groups": sorted(fold.test_groups),
-                    "val_groups": sorted(fold.val_groups),
-                    "n_train": len(fold.train),
-                    "n_validation": len(fold.validation),
-                    "n_test": len(fold.test),
-                    "speakers_train": len(set(speakers[fold.train])),
-                }
-                for fold in material.folds
-            ],
-            indent=1,
-        ),
-    )
+    _write(folder / "folds.json", json.dumps(material.split_table(), indent=1))
     ledger = Ledger(path, write=True)
     ledger.set_fact("study", study.id)
     ledger.set_fact("fingerprint", material.fingerprint)
@@ -193,9 +173,27 @@ def _open(folder: Path, material: Material) -> Ledger:
     ledger.set_fact("notes", list(material.notes))
     ledger.set_fact("simulated", sorted(material.corpus.simulated))
     ledger.set_fact("versions", _versions())
+    ledger.set_fact("published", _published(material))
     if ledger.fact("instance") is None:
         ledger.set_fact("instance", uuid.uuid4().hex)
     return ledger
+
+
+def _published(material: Material) -> dict[str, Any] | None:
+    """The paper's table that this space repeats, its rows joined to their settings."""
+    table = material.study.published
+    if not table:
+        return None
+    values = table["rows"]
+    return {
+        "source": table["source"],
+        "metric": table["metric"],
+        "rows": [
+            {"name": name, "params": dict(setting), "value": values.get(name)}
+            for name, setting in material.enqueued
+            if name
+        ],
+    }
 
 
 def _write(path: Path, text: str) -> None:
@@ -209,19 +207,22 @@ def driver_of(
 ) -> Driver:
     """The driver of a study, its sampler rebuilt from the ledger."""
     study = material.study
-    sampler = Sampler(
-        material.space, kind=study.sampler, seed=study.seed, enqueue=study.enqueue
-    )
     return Driver(
         ledger=ledger,
-        sampler=sampler,
+        sampler=material.sampler(),
         order=_race_order(material),
-        objective=study.objective,
-        trials=study.trials,
+        score=Score(study.objective),
+        trials=_wanted(material),
         rule=None if study.racing == "off" else _rule(study.racing),
         batch=study.batch if study.deterministic else None,
         listeners=listeners,
     )
+
+
+def _wanted(material: Material) -> int:
+    """How many trials the study shall have: a list has no more than its settings."""
+    study = material.study
+    return min(study.trials, len(material.enqueued)) if study.sampler == "listed" else study.trials
 
 
 def _rule(name: str) -> Any:
@@ -369,7 +370,7 @@ def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None
             facts={"versions": _versions(), "git": _git()},
             corpus_digest=material.fingerprint,
             command=shlex.join(["python", "-m", "raysearch", *sys.argv[1:]]),
-            objective=study.objective,
+            objective=study.objective.removeprefix("pooled_"),
             notes=material.notes,
             simulated=material.corpus.simulated,
         ),

@@ -448,7 +448,11 @@ class _Book:
             for name, value in tags.items():
                 self._client.set_experiment_tag(self._experiment, name, value)
             self._view = view
-        self.page = f"#/experiments/{self._experiment}/runs?viewStateShareKey={_VIEW}"
+        # Without the workflow type a browser that is new to MLflow opens its pages for agents.
+        self.page = (
+            f"#/experiments/{self._experiment}/runs"
+            f"?workflowType=machine_learning&viewStateShareKey={_VIEW}"
+        )
 
     def _find_experiment(self, client: Any) -> str:
         from mlflow.exceptions import MlflowException

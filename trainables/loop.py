@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import logging
 import math
 import os
@@ -56,7 +57,7 @@ class Forward(Protocol):
 
 
 class Loss(Protocol):
-    """Outputs of the global batch (and of the side batch) -> named terms, whose sum is minimised."""
+    """Outputs of the global (and the side) batch -> named terms, whose sum is minimised."""
 
     def __call__(
         self, module: Any, outputs: Rows, rows: Rows, side_outputs: Rows, side_rows: Rows
@@ -258,7 +259,7 @@ def _launch(job: _Job, workers: int) -> Fitted:
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    def train_loop_per_worker() -> Fitted:
+    def train_loop_per_worker() -> Any:
         return _train(job)
 
     # Ray announces its local mode at every fit; a search has thousands.
@@ -289,7 +290,8 @@ def _launch(job: _Job, workers: int) -> Fitted:
                 ),
             )
         try:
-            return trainer.fit().return_value
+            result: Any = trainer.fit()
+            return result.return_value
         except ray.train.WorkerGroupError as error:
             for failure in error.worker_failures.values():
                 for cause in (failure, getattr(failure, "cause", None), failure.__cause__):
@@ -318,7 +320,7 @@ def _cuts(rows: int) -> list[int]:
 def _exchange(own: Tensor, rows: int) -> Tensor:
     """All workers' slices [own rows, ...] as one [rows, ...]."""
     cuts = _cuts(rows)
-    sizes = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+    sizes = [b - a for a, b in itertools.pairwise(cuts)]
     padded = own.new_zeros((max(sizes), *own.shape[1:]))
     padded[: len(own)] = own
     parts = [torch.empty_like(padded) for _ in sizes]
@@ -582,7 +584,7 @@ class _Run:
         return values
 
     def _pass(self, columns: Rows, index: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Outputs and columns of the whole batch `index`, though only this worker's share is run."""
+        """Outputs and columns of the whole batch `index`; this worker runs its share alone."""
         index = index.to(self.device)
         rows = {name: column.index_select(0, index) for name, column in columns.items()}
         own = rows

@@ -30,9 +30,7 @@ __all__ = [
 ]
 
 
-def _weigh(
-    entries: Tensor, weight: Tensor | None, class_weight: Tensor | None
-) -> Tensor:
+def _weigh(entries: Tensor, weight: Tensor | None, class_weight: Tensor | None) -> Tensor:
     """Mean over rows of sum_k class_weight_k * entries_ik, each row times its weight."""
     if class_weight is not None:
         entries = entries * class_weight

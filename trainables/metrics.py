@@ -75,7 +75,8 @@ def unweighted_accuracy(y: ArrayLike, prediction: ArrayLike, k: int) -> float:
     """Mean recall over the classes that occur in `y`: UA, also called UAR. In 0 .. 1.
 
     UA = 1/|C_y| * sum over c in C_y of (hits of c) / (utterances of c), C_y the classes in `y`
-    (Ahn et al. 2024, section 3.2: "the average of the accuracies for individual emotional classes").
+    (Ahn et al. 2024, section 3.2: "the average of the accuracies for individual emotional
+    classes").
 
     Args:
         y: [n] true class indices
@@ -121,6 +122,4 @@ def corpus_accuracy(
     of = np.asarray(corpus)
     if of.shape != truth.shape:
         raise ValueError(f"corpus must have the shape of y {truth.shape}, but got {of.shape}")
-    return {
-        int(c): unweighted_accuracy(truth[of == c], guess[of == c], k) for c in np.unique(of)
-    }
+    return {int(c): unweighted_accuracy(truth[of == c], guess[of == c], k) for c in np.unique(of)}

@@ -36,72 +36,142 @@ SERVED = tuple(name for name, s in STRATEGIES.items() if "group" not in s.needs)
 PARAMS: dict[str, Param] = {
     # Targets
     "strategy": Param("lr", "label strategy: what the student is trained towards", SERVED),
-    "gamma": Param(0.5, "smoothing of the labels that the mask model gets wrong, eq. 10 (paper: "
-                   "0.2 to 0.8); for lr, ls_lr", low=0.0, high=1.0),
-    "smoothing": Param(0.1, "smoothing of every label, eq. 9 (paper: 0.1); for label_smoothing, "
-                       "unigram, ls_lr", low=0.0, high=1.0),
-    "lr_base": Param("smoothed", "what ls_lr smooths again: 'smoothed' labels (paper) or the "
-                     "'onehot' (public code)", ("smoothed", "onehot")),
-    "target_norm": Param("sum1", "multi-label targets: ones ('none') or rows of sum one ('sum1')",
-                         ("none", "sum1")),
-    "wdsl_alpha": Param(0.2, "share of the one-hot label, the rest is the prediction; for wdsl",
-                        low=0.0, high=1.0),
-    "correction_lambda": Param(0.5, "share of the prediction, the rest is the multi-label; for "
-                               "correction_soft, correction_hard", low=0.0, high=1.0),
+    "gamma": Param(
+        0.5,
+        "smoothing of the labels that the mask model gets wrong, eq. 10 (paper: "
+        "0.2 to 0.8); for lr, ls_lr",
+        low=0.0,
+        high=1.0,
+    ),
+    "smoothing": Param(
+        0.1,
+        "smoothing of every label, eq. 9 (paper: 0.1); for label_smoothing, unigram, ls_lr",
+        low=0.0,
+        high=1.0,
+    ),
+    "lr_base": Param(
+        "smoothed",
+        "what ls_lr smooths again: 'smoothed' labels (paper) or the 'onehot' (public code)",
+        ("smoothed", "onehot"),
+    ),
+    "target_norm": Param(
+        "sum1", "multi-label targets: ones ('none') or rows of sum one ('sum1')", ("none", "sum1")
+    ),
+    "wdsl_alpha": Param(
+        0.2, "share of the one-hot label, the rest is the prediction; for wdsl", low=0.0, high=1.0
+    ),
+    "correction_lambda": Param(
+        0.5,
+        "share of the prediction, the rest is the multi-label; for "
+        "correction_soft, correction_hard",
+        low=0.0,
+        high=1.0,
+    ),
     # Loss terms
     "loss": Param("ce", "cross entropy or focal", ("ce", "focal")),
     "focal_gamma": Param(2.0, "focal loss's exponent; 0 is cross entropy", low=0.0, high=10.0),
-    "class_weight": Param("inverse", "beta of eq. 5: 'inverse' class frequency (mean one over the "
-                          "training rows) or 'none'", ("none", "inverse")),
-    "lambda_w": Param(0.0, "exponent of the corpus-wise weights, eq. 6 (paper: 1 to 4); without "
-                      "effect on a single corpus", low=0.0, high=16.0),
-    "lambda_rd": Param(0.0, "weight of the relative difficulty, eq. 7 (paper: 0.1, 0.01, 0.001)",
-                       low=0.0, high=100.0),
+    "class_weight": Param(
+        "inverse",
+        "beta of eq. 5: 'inverse' class frequency (mean one over the training rows) or 'none'",
+        ("none", "inverse"),
+    ),
+    "lambda_w": Param(
+        0.0,
+        "exponent of the corpus-wise weights, eq. 6 (paper: 1 to 4); without "
+        "effect on a single corpus",
+        low=0.0,
+        high=16.0,
+    ),
+    "lambda_rd": Param(
+        0.0,
+        "weight of the relative difficulty, eq. 7 (paper: 0.1, 0.01, 0.001)",
+        low=0.0,
+        high=100.0,
+    ),
     "rd_alpha": Param(1.0, "alpha of eq. 7 (paper: 1)", low=1e-3, high=1000.0),
     "rd_delta": Param(0.0, "delta of eq. 7 (paper: 0)", low=-1.0, high=1.0),
-    "lambda_ae": Param(0.0, "weight of the reconstruction, eq. 12 (paper: 0.5, 0.1, 0.01, 0.001)",
-                       low=0.0, high=100.0),
-    "ae_reduction": Param("mean", "squared error over the features: 'mean', or 'sum' as eq. 12 "
-                          "is printed (1582 times the mean for IS10)", ("mean", "sum")),
-    "ae_on": Param("labelled", "rows to reconstruct: 'labelled' (eq. 11) or 'both', the unlabelled "
-                   "too (the paper's text)", ("labelled", "both")),
+    "lambda_ae": Param(
+        0.0,
+        "weight of the reconstruction, eq. 12 (paper: 0.5, 0.1, 0.01, 0.001)",
+        low=0.0,
+        high=100.0,
+    ),
+    "ae_reduction": Param(
+        "mean",
+        "squared error over the features: 'mean', or 'sum' as eq. 12 "
+        "is printed (1582 times the mean for IS10)",
+        ("mean", "sum"),
+    ),
+    "ae_on": Param(
+        "labelled",
+        "rows to reconstruct: 'labelled' (eq. 11) or 'both', the unlabelled too (the paper's text)",
+        ("labelled", "both"),
+    ),
     "decoder_layers": Param(3, "3: the paper's 1024-1024-D; 2: the public code's, linear", (2, 3)),
-    "lambda_pel": Param(0.0, "weight of the pseudo-labels on unlabelled speech, eq. 13 "
-                        "(paper: 0.0001)", low=0.0, high=100.0),
+    "lambda_pel": Param(
+        0.0,
+        "weight of the pseudo-labels on unlabelled speech, eq. 13 (paper: 0.0001)",
+        low=0.0,
+        high=100.0,
+    ),
     "pel_batch": Param(32, "unlabelled rows a step, M' (paper: 32)", low=1, high=65536),
-    "metric": Param("none", "metric loss on the last embedding",
-                    ("none", "contrastive", "proxy_anchor")),
+    "metric": Param(
+        "none", "metric loss on the last embedding", ("none", "contrastive", "proxy_anchor")
+    ),
     "lambda_metric": Param(0.1, "weight of the metric loss", low=0.0, high=100.0),
-    "margin": Param(0.5, "contrastive: distance of classes that costs nothing (Proxy-Anchor's "
-                    "code: 0.5)", low=0.0, high=2.0),
+    "margin": Param(
+        0.5,
+        "contrastive: distance of classes that costs nothing (Proxy-Anchor's code: 0.5)",
+        low=0.0,
+        high=2.0,
+    ),
     "proxy_alpha": Param(32.0, "alpha of eq. 3 (its authors: 32)", low=1e-3, high=1000.0),
     "proxy_delta": Param(0.1, "delta of eq. 3 (its authors: 0.1)", low=-1.0, high=1.0),
-    "proxy_lr_scale": Param(100.0, "the proxies' step size over the network's (its authors: 100)",
-                            low=0.0, high=1e4),
+    "proxy_lr_scale": Param(
+        100.0, "the proxies' step size over the network's (its authors: 100)", low=0.0, high=1e4
+    ),
     # Network and optimiser
-    "batch": Param(64, "rows a step (paper: 1024 to 4096, on tens of thousands of clips)",
-                   low=2, high=65536),
+    "batch": Param(
+        64, "rows a step (paper: 1024 to 4096, on tens of thousands of clips)", low=2, high=65536
+    ),
     "lr": Param(2e-4, "Adam's step size (paper: 2e-4)", low=1e-7, high=1.0),
     "dropout": Param(0.5, "share of hidden units dropped (paper: 0.5)", low=0.0, high=0.95),
     "width": Param(1.0, "multiplies the hidden layers 1024-1024-512-512", low=1 / 64, high=8.0),
     "weight_decay": Param(0.0, "Adam's L2 term", low=0.0, high=1.0),
     "epochs": Param(100, "epochs at most", low=1, high=10000),
-    "patience": Param(5, "epochs without a better validation UA until the end (paper: 5)",
-                      low=1, high=10000),
-    "plateau_patience": Param(2, "epochs without a better validation UA until the step size is "
-                              "cut (paper: 2)", low=0, high=10000),
-    "plateau_factor": Param(1.0, "and by what (paper: 0.1); 1 leaves it, which on corpora of "
-                            "hundreds of clips is 3 points better", low=1e-3, high=1.0),
+    "patience": Param(
+        5, "epochs without a better validation UA until the end (paper: 5)", low=1, high=10000
+    ),
+    "plateau_patience": Param(
+        2,
+        "epochs without a better validation UA until the step size is cut (paper: 2)",
+        low=0,
+        high=10000,
+    ),
+    "plateau_factor": Param(
+        1.0,
+        "and by what (paper: 0.1); 1 leaves it, which on corpora of "
+        "hundreds of clips is 3 points better",
+        low=1e-3,
+        high=1.0,
+    ),
     # The model that decides the mask
-    "mask_model": Param("fixed", "settings of the pre-trained model: 'fixed' takes pretrained_*, "
-                        "one model a fold whatever the trial; 'tied' follows the trial's own",
-                        ("fixed", "tied")),
-    "mask": Param("in_sample", "predictions on the training part by a model trained on it "
-                  "('in_sample', paper) or on other speakers of it ('out_of_fold')",
-                  ("in_sample", "out_of_fold")),
+    "mask_model": Param(
+        "fixed",
+        "settings of the pre-trained model: 'fixed' takes pretrained_*, "
+        "one model a fold whatever the trial; 'tied' follows the trial's own",
+        ("fixed", "tied"),
+    ),
+    "mask": Param(
+        "in_sample",
+        "predictions on the training part by a model trained on it "
+        "('in_sample', paper) or on other speakers of it ('out_of_fold')",
+        ("in_sample", "out_of_fold"),
+    ),
     "mask_folds": Param(5, "groups of speakers for out_of_fold", low=2, high=1000),
-    "pretrained_smoothing": Param(0.1, "label smoothing of the pre-trained model (paper: LS, 0.1)",
-                                  low=0.0, high=1.0),
+    "pretrained_smoothing": Param(
+        0.1, "label smoothing of the pre-trained model (paper: LS, 0.1)", low=0.0, high=1.0
+    ),
     "pretrained_class_weight": Param("inverse", "as class_weight", ("none", "inverse")),
     "pretrained_lambda_w": Param(1.0, "as lambda_w", low=0.0, high=16.0),
     "pretrained_lambda_rd": Param(0.1, "as lambda_rd", low=0.0, high=100.0),
@@ -494,7 +564,7 @@ def _fit(
         predictions=None if predictions is None else torch.as_tensor(np.array(predictions)),
         **{name: own.get(name) for s in STRATEGIES.values() for name in s.params},
     )
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         "x": train.x,
         "y": train.y,
         "target": target.numpy(),
@@ -579,7 +649,9 @@ def _forward(
     named = {"logits": outputs.logits, "embedding": outputs.embedding}
     if decode:
         # Already an error a row, so that workers exchange [n] and not [n, D].
-        named["error"] = reconstruction_error(rows["x"], outputs.reconstruction, reduction)
+        assert outputs.reconstruction is not None
+        how: Any = reduction
+        named["error"] = reconstruction_error(rows["x"], outputs.reconstruction, how)
     return named
 
 

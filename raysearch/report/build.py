@@ -30,7 +30,7 @@ from raysearch.errors import BadInput
 from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, Ledger, TrialRow
 from raysearch.report.model import Column, Report, Section, Table
 from raysearch.report.write import clean, duration, percent, value
-from raysearch.selection import Estimates, FoldGroups, compare, estimates
+from raysearch.selection import Estimates, FoldGroups, Score, compare, estimates
 
 __all__ = ["build"]
 
@@ -43,6 +43,11 @@ _PROTOCOLS = {
     "loseso": ("leave one session out", "session", "sessions"),
     "loco": ("leave one corpus out", "corpus", "corpora"),
     "kfold": ("stratified k-fold over clips", "part", "parts"),
+}
+_OBJECTIVES = {
+    "ua": "mean validation UA",
+    "wa": "mean validation WA",
+    "pooled_ua": "validation UA of all folds pooled",
 }
 _SIMULATED = {
     "speech": "The speech is synthetic: these scores show that the machinery works, and say "
@@ -173,6 +178,7 @@ def _scores(
     if not done:
         return None
     cells = {(row.trial, row.fold): row.scores for row in rows}
+    whole = {(row.trial, row.fold): row for row in rows}
 
     def table(score: str) -> NDArray[np.float64]:
         # a cell that is missing becomes NaN, which `estimates` refuses by its name
@@ -184,7 +190,12 @@ def _scores(
             ]
         )
 
-    objective = str(study.get("objective", "ua"))
+    score = Score(str(study.get("objective", "ua")))
+    objective = score.name.removeprefix("pooled_")
+
+    def pooled(over: Sequence[int]) -> list[float]:
+        return [score.of(whole[t.number, folds[f].name] for f in over) for t in done]
+
     validation = {m: table(f"val_{m}") for m in METRICS}
     test = {m: table(f"test_{m}") for m in METRICS}
     found = estimates(
@@ -192,6 +203,7 @@ def _scores(
         test,
         [fold.groups for fold in folds],
         settings=[f"trial {trial.number}" for trial in done],
+        judge=pooled if score.name != objective else None,
     )
     return _Scores(done, validation, test, found, objective)
 
@@ -215,7 +227,7 @@ def _headline(
     by = {"fold": "the training part", "speaker": "each speaker"}.get(str(study.get("normalise")))
     details = [
         divided,
-        f"searched for the best mean validation {str(study.get('objective', 'ua')).upper()}",
+        f"searched for the best {_OBJECTIVES[str(study.get('objective', 'ua'))]}",
         f"features {_listed(study['features'])}" if study.get("features") else "",
         f"z-normalised with statistics of {by}" if by else "",
         f"seed {study.get('seed', 0)}",
@@ -342,8 +354,8 @@ def _optimism(scores: _Scores) -> str:
 
 
 def _settings_section(scores: _Scores, protocol: tuple[str, str, str]) -> Section:
-    mean = scores.validation[scores.objective].mean(axis=1)
-    # the order in which `estimates` would choose: by mean, the earlier trial of equals
+    # what the search maximised, so that the order is that in which `estimates` would choose
+    mean = np.array([t.value for t in scores.trials])
     order = np.lexsort((np.arange(len(mean)), -np.round(mean, 12)))[:SHOWN]
     m = scores.objective
     test = scores.test[m]

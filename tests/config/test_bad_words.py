@@ -80,7 +80,7 @@ def problems(cwd: Path) -> Callable[..., list[str]]:
         ("seed=-1", ["seed must be", "at least 0", "got -1"]),
         ("home=", ["home must be a folder", "got None"]),
         ("protocol=loo", ["protocol.name must be one of loso, loseso, loco, kfold", "'loo'"]),
-        ("protocol.share=0.7", ["protocol.share", "at most 0.5", "0.7"]),
+        ("validation.share=0.7", ["validation.share", "at most 0.5", "0.7"]),
         ("protocol.folds=1", ["protocol.folds", "at least 2", "got 1"]),
         ("sampler=tpr", ["sampler must be one of tpe, random, grid, listed", "'tpr'"]),
         ("racing=on", ["racing must be off"]),

@@ -254,7 +254,7 @@ OTHER = [
     "corpus.unlabelled=demo-plain",
     "corpus.on_bad=skip",
     "protocol=loco",
-    "protocol.share=0.3",
+    "validation.share=0.3",
     "normalise=speaker",
     "features=is10",
     "objective=wa",
@@ -328,7 +328,7 @@ TEXT = st.text(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     description=TEXT.filter(lambda text: text != "???"),

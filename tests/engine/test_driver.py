@@ -13,6 +13,7 @@ import pytest
 from raysearch.driver import Driver, Next
 from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, Ledger, StageUse, TrialRow
 from raysearch.racing import Verdict
+from raysearch.selection import Score
 
 FOLDS = 4
 
@@ -52,7 +53,7 @@ def driver(path: Path, sampler: FakeSampler, trials: int = 3, **options: Any) ->
         ledger=Ledger(path, write=True),
         sampler=sampler,  # type: ignore[arg-type]
         order=[2, 0, 3, 1],
-        objective="ua",
+        score=Score("ua"),
         trials=trials,
         **options,
     )

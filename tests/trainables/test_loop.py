@@ -163,9 +163,7 @@ def test_side_stream_joins_every_step() -> None:
     ("rows", "size", "lengths"),
     [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (1, 4, [1]), (5, 4, [5]), (3, 64, [3])],
 )
-def test_tails_of_one_row_join_the_batch_before(
-    rows: int, size: int, lengths: list[int]
-) -> None:
+def test_tails_of_one_row_join_the_batch_before(rows: int, size: int, lengths: list[int]) -> None:
     bounds = loop.batches(rows, size)
     assert [b - a for a, b in bounds] == lengths
     assert [a for a, _ in bounds][1:] == [b for _, b in bounds][:-1]

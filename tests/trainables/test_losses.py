@@ -170,9 +170,7 @@ def test_relative_difficulty_is_equation_7(alpha: float, delta: float, one_hot: 
     logits, y, target = draw(3)
     if one_hot:
         target = targets.hard(y, K).double()
-    value, grad = gradient(
-        lambda z: losses.relative_difficulty(z, target, alpha, delta), logits
-    )
+    value, grad = gradient(lambda z: losses.relative_difficulty(z, target, alpha, delta), logits)
 
     def oracle(z: Array) -> float:
         return np_relative_difficulty(z, target.numpy(), alpha, delta)
@@ -186,9 +184,7 @@ def test_relative_difficulty_gradient_is_equation_8() -> None:
     logits, y, _ = draw(5)
     one_hot = targets.hard(y, K).double()
     alpha, delta = 2.0, 0.1
-    _, grad = gradient(
-        lambda z: losses.relative_difficulty(z, one_hot, alpha, delta), logits
-    )
+    _, grad = gradient(lambda z: losses.relative_difficulty(z, one_hot, alpha, delta), logits)
     p = softmax(logits.numpy())
     norm = np.linalg.norm(p, axis=1)
     hit = p[np.arange(N), y]

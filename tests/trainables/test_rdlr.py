@@ -316,8 +316,8 @@ def test_out_of_fold_masks_flag_more_than_in_sample_ones() -> None:
         }
     )
     by_heart = {
-        "pretrained_epochs": 60,
-        "pretrained_patience": 60,
+        "pretrained_epochs": 25,
+        "pretrained_patience": 25,
         "pretrained_dropout": 0.0,
         "pretrained_width": 1 / 8,
     }

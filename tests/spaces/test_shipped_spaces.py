@@ -1,0 +1,104 @@
+"""Every YAML under spaces/: valid, and opening with the command that runs it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from raysearch.config import Study, dump, load_study, spaces
+from raysearch.registry import method
+from raysearch.space import NAME
+
+FOLDER = Path(__file__).resolve().parents[2] / "spaces"
+FILES = sorted(FOLDER.rglob("*.yaml"))
+COMMAND = "# python -m raysearch tune space="
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(FOLDER).with_suffix("").as_posix()
+
+
+def load(path: Path, cwd: Path, *words: str) -> Study:
+    return load_study([f"space={name_of(path)}", *words], cwd=cwd)
+
+
+def test_there_are_spaces(tmp_path: Path) -> None:
+    assert {name_of(path) for path in FILES} >= {"rdlr", "rdlr/paper", "rdlr/table_2"}
+    assert {name_of(path) for path in FILES} == set(spaces(tmp_path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_space_is_valid(path: Path, tmp_path: Path) -> None:
+    study = load(path, tmp_path)
+    space = study.search_space()
+    assert space.problems(method(study.method)) == []
+    assert study.notes == ()
+    assert study.description
+    (tmp_path / "study.yaml").write_text(dump(study))
+    assert load_study(["space=study.yaml"], cwd=tmp_path) == study
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_space_opens_with_its_commands(path: Path, tmp_path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert re.match(re.escape(COMMAND + name_of(path)) + r"( |$)", lines[0])
+    commands = [line for line in lines if line.startswith(COMMAND)]
+    assert len(commands) > 1, "an override example"
+    for line in commands:
+        load_study(shlex.split(line.removeprefix("# python -m raysearch tune ")), cwd=tmp_path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_fact_of_the_data_leaves_a_space(path: Path, tmp_path: Path) -> None:
+    study = load(path, tmp_path)
+    for facts in (frozenset(), frozenset({"votes", "unlabelled", "corpora"})):
+        space, told = study.search_space().available(facts)
+        assert space.size() is None or space.size() > 0
+        found, left_out = space.enqueued(study.enqueue, method(study.method), facts)
+        assert found or not study.enqueue
+        assert not (facts and (told or left_out))
+
+
+def test_rdlr_can_be_pinned_to_plain_cross_entropy(tmp_path: Path) -> None:
+    text = " ".join(
+        line.removeprefix("#").strip()
+        for line in (FOLDER / "rdlr.yaml").read_text().splitlines()
+        if line.startswith("#")
+    )
+    words = re.search(r"plain cross entropy: ((params\.\S+ ?)+)", text)
+    assert words is not None
+    study = load(FOLDER / "rdlr.yaml", tmp_path, *words[1].split())
+    declared = method("rdlr")
+    setting = declared.resolve({**study.search_space().constants(), **study.enqueue[0]})
+    (node,) = declared.graph(setting)
+    assert node.params["strategy"] == "hard"
+    assert node.params["class_weight"] == "none"
+    assert all(node.params[f"lambda_{name}"] == 0 for name in ("w", "rd", "ae", "pel"))
+
+
+def test_the_papers_grid_has_1008_points(tmp_path: Path) -> None:
+    study = load(FOLDER / "rdlr" / "paper.yaml", tmp_path)
+    assert study.search_space().size() == study.trials == 1008
+
+
+def test_table_2_has_its_rows(tmp_path: Path) -> None:
+    study = load(FOLDER / "rdlr" / "table_2.yaml", tmp_path)
+    names = [entry[NAME] for entry in study.enqueue]
+    assert len(names) == len(set(names)) == study.trials == 25
+    declared = method("rdlr")
+    constants = study.search_space().constants()
+    by_name = {}
+    for entry in study.enqueue:
+        row = {key: value for key, value in entry.items() if key != NAME}
+        by_name[entry[NAME]] = declared.graph(declared.resolve({**constants, **row}))[-1].params
+    unlike = {str(sorted(row.items())) for row in by_name.values()}
+    assert len(unlike) == 25, "two rows train the same"
+    plain = by_name["CE"]
+    assert (plain["strategy"], plain["loss"], plain["metric"]) == ("hard", "ce", "none")
+    assert all(plain[f"lambda_{name}"] == 0 for name in ("w", "rd", "ae", "pel"))
+    proposed = by_name["RDLR + CWW + † (proposed)"]
+    assert proposed["strategy"] == "ls_lr"
+    assert all(proposed[f"lambda_{name}"] > 0 for name in ("w", "rd", "ae", "pel"))
