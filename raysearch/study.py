@@ -33,6 +33,7 @@ from raysearch.report import Report, as_json, build, markdown
 from raysearch.report.write import duration
 from raysearch.selection import Score
 from raysearch.stages import Runtime
+from raysearch.store import Damaged, Store
 
 if TYPE_CHECKING:
     from raysearch.tracking import Tracker
@@ -92,6 +93,7 @@ def tune(study: Study, progress: Progress) -> Outcome:
         StudyFailed: where the store or the ledger cannot be written.
     """
     started = time.monotonic()
+    Store(store_of(study))  # a URI that nothing answers for is bad input
     material = gather(study, progress.stage)
     for note in material.notes:
         progress.note(note)
@@ -429,7 +431,6 @@ def _best_folds(ledger: Ledger, folder: Path) -> list[Any]:
     import yaml
 
     from raysearch.projection import BestFold
-    from raysearch.store import Damaged, Store
 
     facts = yaml.safe_load((folder / "study.yaml").read_text())
     wanted = int(facts["tracking"]["fold_runs"])

@@ -1,0 +1,143 @@
+"""A small corpus of tones, and the command line as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[2]
+SPACE = """\
+method: toy_method:METHOD
+corpus: {name: manifest}
+features: [egemaps]
+params:
+  shrink: {float: [0, 1]}
+  noise: 0.3
+trials: 6
+"""
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 5 speakers x 12 clips in 3 classes that differ in pitch and loudness."""
+    folder = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    time = np.arange(int(0.6 * 16000)) / 16000
+    with open(folder / "manifest.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "label", "speaker"])
+        for speaker in range(5):
+            for clip in range(12):
+                label = ("angry", "neutral", "sad")[clip % 3]
+                pitch = 120 + 20 * speaker + {"angry": 60, "neutral": 20, "sad": 0}[label]
+                pitch += rng.normal(0, 20)
+                wave = np.sin(2 * np.pi * np.cumsum(np.full_like(time, pitch)) / 16000)
+                wave = 0.3 * np.sign(wave) * np.abs(wave) ** 0.5
+                wave *= {"angry": 1.0, "neutral": 0.6, "sad": 0.4}[label] * rng.uniform(0.6, 1.2)
+                wave += rng.normal(0, 0.01, len(time))
+                name = f"s{speaker}_{clip:02d}.wav"
+                soundfile.write(folder / name, wave.astype(np.float32), 16000, subtype="PCM_16")
+                writer.writerow([name, label, f"s{speaker}"])
+    return folder
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Shell:
+    """Runs raysearch in a folder of its own."""
+
+    folder: Path
+    tones: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        paths = [str(ROOT / "tests" / "support"), str(ROOT)]
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "RAYSEARCH_TOY_LOG": str(self.folder / "toy.log"),
+            "COLUMNS": "100",
+        }
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "raysearch", *words]
+
+    def run(self, *words: str, timeout: float = 170) -> Done:
+        done = subprocess.run(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def tune(self, *words: str) -> Done:
+        return self.run("tune", "space=toy.yaml", f"corpus.root={self.tones}", *words)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A `tune` in the background, in a process group of its own."""
+        with open(self.folder / "background.err", "w") as err:
+            return subprocess.Popen(
+                self.command("tune", "space=toy.yaml", f"corpus.root={self.tones}", *words),
+                cwd=self.folder,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                text=True,
+                start_new_session=True,
+            )
+
+    def report(self, *words: str) -> Any:
+        done = self.run("report", "format=json", *words)
+        assert done.code == 0, done.err
+        return done.json
+
+    def executions(self) -> list[str]:
+        """Every execution of a stage so far."""
+        log = self.folder / "toy.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture
+def shell(tmp_path: Path, tones: Path) -> Shell:
+    (tmp_path / "toy.yaml").write_text(SPACE)
+    return Shell(tmp_path, tones)
+
+
+Maker = Callable[..., Shell]
+
+
+@pytest.fixture
+def shells(tmp_path: Path, tones: Path) -> Maker:
+    def make(name: str) -> Shell:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "toy.yaml").write_text(SPACE)
+        return Shell(folder, tones)
+
+    return make

@@ -1,0 +1,146 @@
+"""Bad input: one clear message that names the thing, exit 2, no traceback, no half-made study."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysearch.cli import main
+
+
+def run(shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any, *words: str) -> str:
+    """In this process (a second faster); what is said on stderr."""
+    monkeypatch.chdir(shell.folder)
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "support"))
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    assert not list(shell.folder.glob("**/studies/*")), "no half-made study"
+    return str(said.err)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("space=rdrl",), ("rdrl", "rdlr")),
+        (("space=rdlr", "trails=5"), ("trails", "trials")),
+        (("space=rdlr", "trials=0"), ("trials", "0")),
+        (("space=rdlr", "trials=many"), ("trials", "many")),
+        (("space=rdlr", "corpus=emo_db"), ("emo_db", "emodb")),
+        (("space=rdlr", "corpus=emodb"), ("corpus.root",)),
+        (("space=rdlr", "corpus=emodb", "corpus.root=nowhere"), ("nowhere",)),
+        (("space=rdlr", "params.gama=0.5"), ("gama", "gamma")),
+        (("space=rdlr", "params.gamma=1.5"), ("gamma", "1.5")),
+        (("space=rdlr", "sampler=tpee"), ("sampler", "tpee")),
+        (("space=rdlr", "store=nosuch://x"), ("nosuch",)),
+        (("space=rdlr", "features=[is11]"), ("is11", "is10")),
+    ],
+)
+def test_words(
+    shell: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    words: tuple[str, ...],
+    told: tuple[str, ...],
+) -> None:
+    said = run(shell, monkeypatch, capsys, "tune", *words)
+    for text in told:
+        assert text in said
+
+
+def test_a_condition_that_names_a_missing_parameter(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (shell.folder / "bad.yaml").write_text(
+        "method: rdlr\nparams:\n  gamma: {float: [0.2, 0.8], when: {strategi: lr}}\n"
+    )
+    assert "strategi" in run(shell, monkeypatch, capsys, "tune", "space=bad.yaml")
+
+
+def edited(shell: Any, edit: Any) -> Path:
+    """The corpus of tones with its manifest's rows edited."""
+    folder: Path = shell.folder / "edited"
+    shutil.copytree(shell.tones, folder)
+    with open(folder / "manifest.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows = edit(rows, folder)
+    with open(folder / "manifest.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+def truncated(rows: Any, folder: Path) -> Any:
+    path = folder / rows[7]["file"]
+    path.write_bytes(path.read_bytes()[:4000])
+    return rows
+
+
+def one_clip_class(rows: Any, folder: Path) -> Any:
+    rows[0]["label"] = "happy"
+    return rows
+
+
+CASES = {
+    "a root without audio": (lambda rows, folder: [
+        (folder / row["file"]).unlink() for row in rows
+    ] and rows, ("60 clips", "s0_00")),
+    "a truncated file": (truncated, ("s0_07", "on_bad=skip")),
+    "no speaker column": (
+        lambda rows, folder: [{k: v for k, v in r.items() if k != "speaker"} for r in rows],
+        ("'speaker'", "'file', 'label'"),
+    ),
+    "one speaker": (lambda rows, folder: [dict(r, speaker="s0") for r in rows], ("speaker", "1")),
+    "a class with one clip": (one_clip_class, ("happy", "1")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_corpora(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any, case: str
+) -> None:
+    edit, told = CASES[case]
+    folder = edited(shell, edit)
+    said = run(shell, monkeypatch, capsys, "tune", "space=toy.yaml", f"corpus.root={folder}")
+    for text in told:
+        assert text in said
+
+
+def test_bad_files_can_be_skipped_and_are_named(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    folder = edited(shell, truncated)
+    monkeypatch.chdir(shell.folder)
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "support"))
+    words = ("plan", "space=toy.yaml", f"corpus.root={folder}", "corpus.on_bad=skip")
+    assert main(words) == 0
+    assert "s0_07" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "told"),
+    [
+        ("report", ("study=x",), "no study"),
+        ("report", ("formt=json",), "format"),
+        ("report", ("format=pdf",), "pdf"),
+        ("ui", ("port=99999",), "no study"),
+        ("corpora", ("check",), "corpus=NAME"),
+        ("doctor", ("x=1",), "no words"),
+        ("studies", ("hme=x",), "home"),
+    ],
+)
+def test_other_commands(
+    shell: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    command: str,
+    words: tuple[str, ...],
+    told: str,
+) -> None:
+    assert told in run(shell, monkeypatch, capsys, command, *words)
