@@ -35,6 +35,8 @@ from trainables.stage import Artifact
 __all__ = ["FoldOutcome", "StoreFailed", "connect"]
 
 NAMESPACE = "raysearch"
+# Ray's documented way to leave the caller's placement group; its annotation forbids it
+_NO_GROUP = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]
 _KEPT = 64
 """parents' artifacts kept in Ray's object store, so that settings sharing a teacher read it once"""
 
@@ -204,7 +206,7 @@ class _Broker:
             num_cpus=0 if group else runtime.cpus,
             num_gpus=0 if group else runtime.gpus,
             # outside the placement group of whichever trial asked first
-            scheduling_strategy=PlacementGroupSchedulingStrategy(placement_group=None),
+            scheduling_strategy=_NO_GROUP,
         ).remote(call, demand.study, runtime, demand.data[0], scratch, roles, *refs)
         try:
             result: tuple[Artifact, Provenance] = await ref
@@ -254,9 +256,9 @@ def _run_stage(
     )
 
 
-_Actor = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=0, max_concurrency=10_000)(
-    _Broker
-)
+_Actor = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=0)(_Broker)
+_AT_ONCE = 10_000
+"""folds that may wait at once"""
 
 
 def connect(uri: str, *, scratch: str | None = None) -> Any:
@@ -266,10 +268,11 @@ def connect(uri: str, *, scratch: str | None = None) -> Any:
     """
     name = f"broker-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
     options: dict[str, Any] = {"name": name, "namespace": NAMESPACE, "get_if_exists": True}
+    options["max_concurrency"] = _AT_ONCE
     if Store(uri).local:
         here = ray.get_runtime_context().get_node_id()
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
-    broker = _Actor.options(**options).remote(uri, scratch)
+    broker: Any = _Actor.options(**options).remote(uri, scratch)
     ray.get(broker.pid.remote())
     return broker
 

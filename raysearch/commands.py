@@ -61,8 +61,7 @@ def check_corpora(words: Sequence[str]) -> tuple[str, bool]:
     lines += [f"note: {note}" for note in found.notes]
     lines += found.sentences()
     lines.append(
-        f"{len(found.errors)} problems that stop a study (corpus.on_bad=skip leaves such clips "
-        "out)"
+        f"{len(found.errors)} problems that stop a study (corpus.on_bad=skip leaves such clips out)"
         if found.errors
         else f"nothing that stops a study, {len(found.notices)} notices"
     )

@@ -123,7 +123,10 @@ class ValidationConfig(_Frozen):
     """Who stops the training, and who scores a setting."""
 
     rule: Literal["next", "share"] = _key(
-        "next", "validate on the next groups, or on a share of the speakers", "next or share", "next"
+        "next",
+        "validate on the next groups, or on a share of the speakers",
+        "next or share",
+        "next",
     )
     speakers: int = _key(1, "groups that 'next' takes", "a whole number of at least 1", "1", ge=1)
     share: float = _key(
@@ -174,6 +177,14 @@ class Study(_Frozen):
         "statistics of the training part (fold), or of each speaker (transductive)",
         "fold or speaker",
         "speaker",
+    )
+    speaker_clips: Annotated[tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(_frozen)] = (
+        _key(
+            (5, 10, 20),
+            "under normalise=speaker, test speakers are also scored with statistics of so few clips",
+            "a list of whole numbers of at least 2",
+            "[5,10,20]",
+        )
     )
     protocol: ProtocolConfig = Field(default_factory=ProtocolConfig)
     validation: ValidationConfig = Field(default_factory=ValidationConfig)
@@ -271,6 +282,7 @@ class Study(_Frozen):
             "corpus": thaw(self.corpus.model_dump(exclude={"root"})),
             "features": list(self.features),
             "normalise": self.normalise,
+            "speaker_clips": list(self.speaker_clips) if self.normalise == "speaker" else [],
             "protocol": self.protocol.model_dump(),
             "validation": self.validation.model_dump(),
             "objective": self.objective,

@@ -113,8 +113,10 @@ def _stale_cluster() -> tuple[str, bool]:
 def _token() -> tuple[str, bool]:
     mode = os.environ.get("RAY_AUTH_MODE", "token (by default)")
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
-    where = "in RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else (
-        f"in {path}" if path.is_file() else "none yet; cluster=local makes one a session"
+    where = (
+        "in RAY_AUTH_TOKEN"
+        if os.environ.get("RAY_AUTH_TOKEN")
+        else (f"in {path}" if path.is_file() else "none yet; cluster=local makes one a session")
     )
     return f"Ray: authentication mode {mode}, token {where}", False
 

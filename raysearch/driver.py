@@ -220,9 +220,7 @@ class Driver:
         if self._batch is not None:
             first = min(self._untold, default=0) // self._batch * self._batch
             batch = range(first, min(first + self._batch, self._trials))
-            finished = all(
-                n in self._known and self._known[n].state != RUNNING for n in batch
-            )
+            finished = all(n in self._known and self._known[n].state != RUNNING for n in batch)
             if not self._untold or not (finished or self._exhausted):
                 return
         for number in sorted(self._untold):

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -96,10 +95,7 @@ def divide(
     unlabelled = np.flatnonzero((table["label"] == "").to_numpy())
     rows = table.iloc[labelled]
     who = rows["speaker"].to_numpy(dtype=str)
-    if protocol == "kfold":
-        groups = _parts(rows, folds, seed)
-    else:
-        groups = _groups(rows, protocol)
+    groups = _parts(rows, folds, seed) if protocol == "kfold" else _groups(rows, protocol)
     names = sorted(set(groups.tolist()))
     circle = protocol != "loco" and validation == "next"
     _check_enough(names, protocol, 2 + speakers + select if circle else 2)

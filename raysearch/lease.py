@@ -40,7 +40,7 @@ class Lease:
 
     def __enter__(self) -> Lease:
         self._lock.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._lock, "w")  # noqa: SIM115 - held until __exit__
+        self._file = open(self._lock, "w")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

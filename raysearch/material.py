@@ -74,9 +74,21 @@ class Material:
     def answers(self) -> tuple[Answers, ...]:
         """By fold, the labels that scoring alone may see."""
         y = self.corpus.codes
+        copies = 1 + len(self.speaker_clips)
         return tuple(
-            Answers(y[fold.validation], y[fold.unseen], len(fold.select)) for fold in self.folds
+            Answers(
+                validation=y[fold.validation],
+                unseen=np.concatenate([y[fold.select], *[y[fold.test]] * copies]),
+                selected=len(fold.select),
+                test=len(fold.test),
+            )
+            for fold in self.folds
         )
+
+    @property
+    def speaker_clips(self) -> tuple[int, ...]:
+        """From how few clips a test speaker's statistics are also taken."""
+        return self.study.speaker_clips if self.study.normalise == "speaker" else ()
 
     def split_table(self) -> list[dict[str, Any]]:
         """One row a fold: who is where, and how many sentences test shares with training."""
@@ -115,6 +127,7 @@ class Material:
             classes=self.corpus.classes,
             folds=self.folds,
             normalise=self.study.normalise,
+            speaker_clips=self.speaker_clips,
         )
 
 
@@ -243,4 +256,3 @@ def _check_needs(method: Method, space: Space, facts: frozenset[str]) -> None:
                 ]
     if problems:
         raise BadInput(problems)
-

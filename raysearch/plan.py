@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,7 +138,7 @@ def _ledger_rows(study: Study) -> list[TrialRow]:
     return rows
 
 
-def _settings(material: Material, rows: list[TrialRow]) -> Iterator[dict[str, object]]:
+def _settings(material: Material, rows: list[TrialRow]) -> Iterator[Mapping[str, object]]:
     """The settings to be run: those left running, then what the sampler would ask.
 
     A sampler that learns asks other settings once it has scores; their stages are as many.

@@ -231,7 +231,7 @@ def fold_run(study: StudyFacts, trial: TrialRow, row: FoldRow, best: BestFold) -
     )
     return Run(
         key=("fold", str(trial.number), row.fold),
-        name=f"trial {trial.number:03d} · {row.fold}",
+        name=f"{row.fold} · trial {trial.number:03d}",
         status="FINISHED",
         start=start,
         end=start + round(row.seconds * 1000),
@@ -300,6 +300,7 @@ def study_run(
         "raysearch.reason": reason,
         "raysearch.corpus_digest": study.corpus_digest,
         "raysearch.state": status.lower(),
+        "raysearch.found": headline(closing),
         "raysearch.best_trial": "" if closing is None else _text(closing.selected),
         "mlflow.source.name": study.command or "raysearch",
         "mlflow.source.type": "LOCAL",
@@ -326,6 +327,14 @@ def study_run(
             "source": ", ".join(study.corpus),
         },
     )
+
+
+def headline(closing: Closing | None) -> str:
+    """The honest estimate in one line; '' before there is one."""
+    numbers = closing.numbers if closing is not None else {}
+    parts = [(m.upper(), _with_interval(numbers, f"honest_{m}")) for m in ("ua", "wa")]
+    found = ", ".join(f"{name} {text}" for name, text in parts if text).replace("**", "")
+    return f"honest estimate: {found}" if found else ""
 
 
 def study_note(
@@ -387,15 +396,15 @@ def study_note(
     return "\n".join(lines)
 
 
-def view_state(study: StudyFacts, study_run_id: str) -> str:
-    """The experiment page as a newcomer should find it: columns, order, the study unfolded.
+def view_state(study: StudyFacts) -> str:
+    """The experiment page as a newcomer should find it: columns and order.
 
     MLflow reads such a state from the experiment tag `mlflow.sharedViewState.<key>` when the
     address ends in `?viewStateShareKey=<key>`.
     """
     columns = [
         *(f"params.`{name}`" for name in study.searched),
-        *(f"metrics.`{name}`" for name in ("val_ua", "val_ua_sd", "test_ua", "honest_ua")),
+        *(f"metrics.`{name}`" for name in ("val_ua", "test_ua", "honest_ua")),
     ]
     return json.dumps(
         {
@@ -406,7 +415,6 @@ def view_state(study: StudyFacts, study_run_id: str) -> str:
             "startTime": "ALL",
             "lifecycleFilter": "Active",
             "selectedColumns": columns,
-            "runsExpanded": {study_run_id: True},
         }
     )
 

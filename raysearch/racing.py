@@ -330,11 +330,11 @@ def impute(V: Array, T: Mapping[str, Array], *, draws: int = 30, seed: int = 0) 
     With Y[c,f] the vector of V and the metrics of T (d of them):
         Y[c,f] = B_f + Q_c + E_cf,   Q_c ~ N(0, Psi) [d, d],   E_cf ~ N(0, Sigma) [d, d],
     so that a setting's validation scores inform its test scores as far as the two go together,
-    between settings (Psi) and within a fold (Sigma). B is flat; Psi and Sigma are inverse Wishart
-    with d + 2 degrees of freedom and means of (2 points)^2 and (6 points)^2 on the diagonal,
-    correlated at 0.5. Sampled by Gibbs (Gelman et al., Bayesian Data Analysis, 3rd ed., ch. 11 and
-    15), parameters too, so that the draws carry their uncertainty. Which cells are missing may
-    depend on observed scores, as it does after a race; then it can be ignored (Rubin, 1976).
+    between settings (Psi) and within a fold (Sigma). B is flat; Psi and Sigma have half-t standard
+    deviations and uniform correlations (Huang and Wand, 2013, Simple marginally noninformative
+    prior distributions for covariance matrices, eq. 2). Sampled by Gibbs, parameters too, so that
+    the draws carry their uncertainty. Which cells are missing may depend on observed scores, as it
+    does after a race; then it can be ignored (Rubin, 1976).
 
     Draws are not clipped to [0, 1]: that would bias their means near the ends.
 
@@ -388,10 +388,7 @@ def _gibbs(Y: Array, seen: NDArray[np.bool_], draws: int, rng: np.random.Generat
     square = np.einsum("cfi,cfj->ij", y, y)
     counts, group = np.unique(n_row, return_inverse=True)
 
-    shape = 0.5 * (np.eye(d) + np.ones((d, d)))
-    # an inverse Wishart with d + 2 degrees of freedom has its scale matrix as its mean
-    prior_psi, prior_sigma, prior_dof = 0.02**2 * shape, 0.06**2 * shape, d + 2
-    psi, sigma = prior_psi.copy(), prior_sigma.copy()
+    psi, sigma = 0.02**2 * np.eye(d), 0.06**2 * np.eye(d)
     q = np.zeros((rows, d))
     out: list[Array] = []
     for sweep in range(_BURN + draws * _THIN):
@@ -422,8 +419,8 @@ def _gibbs(Y: Array, seen: NDArray[np.bool_], draws: int, rng: np.random.Generat
             + (q * n_row[:, None]).T @ q
             + (b * n_column[:, None]).T @ b
         )
-        sigma = _inverse_wishart(rng, prior_dof + n_row.sum(), prior_sigma + products)
-        psi = _inverse_wishart(rng, prior_dof + rows, prior_psi + q.T @ q)
+        sigma = _covariance(rng, sigma, products, n_row.sum(), 0.1)
+        psi = _covariance(rng, psi, q.T @ q, rows, 0.05)
         if sweep >= _BURN and (sweep - _BURN) % _THIN == _THIN - 1:
             noise = _normal(rng, y.shape) @ np.linalg.cholesky(sigma).T
             drawn = centre + b + q[:, None, :] + noise
@@ -433,6 +430,23 @@ def _gibbs(Y: Array, seen: NDArray[np.bool_], draws: int, rng: np.random.Generat
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return rng.standard_normal(shape)
+
+
+def _covariance(
+    rng: np.random.Generator, before: Array, products: Array, count: float, typical: float
+) -> Array:
+    """Gibbs step for a covariance matrix under Huang and Wand's prior (2013, eq. 2, nu = 2).
+
+    Standard deviations are half-t with `typical` as their scale, correlations uniform. A plain
+    inverse Wishart of few degrees of freedom draws small variances towards zero, which shrank the
+    settings too much (0.6 points of bias in the imputed rows of simulated races).
+    """
+    d = len(before)
+    rate = 2.0 * np.diag(np.linalg.inv(before)) + typical**-2
+    scales = rate / rng.gamma((2.0 + d) / 2.0, size=d)
+    # 0.01 points keep constant scores from collapsing to a singular matrix
+    floor = 1e-8 * np.eye(d)
+    return _inverse_wishart(rng, 1.0 + d + count, products + 4.0 * np.diag(1.0 / scales) + floor)
 
 
 def _inverse_wishart(rng: np.random.Generator, dof: float, scale: Array) -> Array:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray import tune
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.schedulers import TrialScheduler
@@ -45,6 +44,7 @@ class Work:
     answers: tuple[Answers, ...]
     """by fold"""
     classes: int
+    speaker_clips: tuple[int, ...]
     runtime: Runtime
     store: str
     scratch: str | None
@@ -57,7 +57,7 @@ class Work:
 class _FoldStepper(tune.Trainable):
     """A trial: one setting, stepping through folds. Light: it never imports torch."""
 
-    def setup(self, config: dict[str, Any], work: Work) -> None:
+    def setup(self, config: dict[str, Any], work: Work) -> None:  # type: ignore[override]
         self._work = work
         self._method = find_method(work.method)
         self._broker = broker.connect(work.store, scratch=work.scratch)
@@ -130,14 +130,19 @@ class _FoldStepper(tune.Trainable):
                 raise _Failed(f"fold {name!r}: its {part} scores are not finite")
             guesses[part] = probabilities.argmax(axis=1)
         cut = answers.selected
-        truth = {"test": answers.unseen[cut:]}
-        guess = {"test": guesses["test"][cut:]}
+        end = cut + answers.test
+        truth = {"test": answers.unseen[cut:end]}
+        guess = {"test": guesses["test"][cut:end]}
         truth["val"] = answers.unseen[:cut] if cut else answers.validation
         guess["val"] = guesses["test"][:cut] if cut else guesses["validation"]
         scores = {}
         for part in ("val", "test"):
             scores[f"{part}_ua"] = metrics.unweighted_accuracy(truth[part], guess[part], k)
             scores[f"{part}_wa"] = metrics.weighted_accuracy(truth[part], guess[part], k)
+        for n in work.speaker_clips:
+            start, end = end, end + answers.test
+            again = guesses["test"][start:end]
+            scores[f"test_ua_{n}_clips"] = metrics.unweighted_accuracy(truth["test"], again, k)
         return FoldRow(
             trial=self._number,
             fold=name,
@@ -173,7 +178,7 @@ class _Asker(_NotPickled, Searcher):
         self._driver = driver
         self._numbers: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         following = self._driver.next()
         if following is None:
             return Searcher.FINISHED if self._driver.done else None

@@ -53,6 +53,8 @@ class Dataset:
     classes: tuple[str, ...]
     folds: tuple[Fold, ...]
     normalise: Literal["fold", "speaker"]
+    speaker_clips: tuple[int, ...] = ()
+    """under `speaker`: the test part is also predicted with statistics from so few clips"""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,11 @@ class Answers:
 
     validation: NDArray[np.int64]
     unseen: NDArray[np.int64]
-    """selection first, then test"""
+    """selection first, then test, then test once more for each of `speaker_clips`"""
     selected: int
     """how many of `unseen` are selection; 0 where validation itself scores the setting"""
+    test: int
+    """how many are test"""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,9 @@ def context(
         feature_ids: name and version of each feature set, in the order of their columns.
         seed: the study's seed.
     """
-    head = json.dumps([list(feature_ids), dataset.normalise, list(dataset.classes)])
+    head = json.dumps(
+        [list(feature_ids), dataset.normalise, list(dataset.speaker_clips), list(dataset.classes)]
+    )
     speakers = dataset.speaker
     whole: dict[int, list[str]] = {}
     if dataset.normalise == "speaker":
@@ -229,7 +235,7 @@ def _file(module: str) -> Path | None:
     top, _, rest = module.partition(".")
     loaded = sys.modules.get(top) or importlib.import_module(top)
     if not rest:
-        return Path(loaded.__file__) if getattr(loaded, "__file__", None) else None
+        return Path(loaded.__file__) if loaded.__file__ else None
     for folder in getattr(loaded, "__path__", ()):
         base = Path(folder, *rest.split("."))
         for path in (base.with_suffix(".py"), base / "__init__.py"):
@@ -311,9 +317,14 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
         rows = rows[:0]
     sees_labels = part in ("train", "validation")
     votes = dataset.votes[rows] if sees_labels and dataset.votes is not None else None
+    x = normalised(rows)
+    if part == "test" and len(rows) and dataset.speaker_clips:
+        few = [_from_few_clips(dataset, fold.test, n) for n in dataset.speaker_clips]
+        x = np.concatenate([x, *few])
+        rows = np.concatenate([rows, *[fold.test] * len(few)])
     return Part(
         ids=dataset.ids[rows],
-        x=normalised(rows),
+        x=x,
         speaker=dataset.speaker[rows],
         corpus=dataset.corpus[rows],
         y=dataset.y[rows] if sees_labels else None,
@@ -336,6 +347,19 @@ def _normaliser(dataset: Dataset, fold: Fold) -> Normaliser:
         return x
 
     return by_speaker
+
+
+def _from_few_clips(dataset: Dataset, rows: NDArray[np.int64], n: int) -> NDArray[np.float32]:
+    """Rows normalised by their speaker's statistics, taken from n clips that ids alone choose."""
+    x = np.empty((len(rows), dataset.x.shape[1]), dtype=np.float32)
+    for speaker in np.unique(dataset.speaker[rows]):
+        all_of_them = np.flatnonzero(dataset.speaker == speaker)
+        rank = [hashlib.sha256(str(dataset.ids[row]).encode()).digest() for row in all_of_them]
+        few = all_of_them[sorted(range(len(rank)), key=rank.__getitem__)[:n]]
+        mean, scale = _statistics(dataset.x[few])
+        mine = dataset.speaker[rows] == speaker
+        x[mine] = (dataset.x[rows[mine]] - mean) / scale
+    return x
 
 
 def _statistics(

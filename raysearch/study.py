@@ -123,7 +123,9 @@ def tune(study: Study, progress: Progress) -> Outcome:
         except KeyboardInterrupt:
             interrupted = True
         except OSError as error:
-            raise StudyFailed(f"{folder} cannot be written: {error}; make room and run again") from error
+            raise StudyFailed(
+                f"{folder} cannot be written: {error}; make room and run again"
+            ) from error
         finally:
             progress.finish()
         report = build(folder)
@@ -204,9 +206,7 @@ def _write(path: Path, text: str) -> None:
     os.replace(aside, path)
 
 
-def driver_of(
-    material: Material, ledger: Ledger, listeners: Sequence[Listener] = ()
-) -> Driver:
+def driver_of(material: Material, ledger: Ledger, listeners: Sequence[Listener] = ()) -> Driver:
     """The driver of a study, its sampler rebuilt from the ledger."""
     study = material.study
     return Driver(
@@ -237,7 +237,9 @@ def _race_order(material: Material) -> list[int]:
     """The order of folds, the same for all trials of a study."""
     import numpy as np
 
-    return [int(i) for i in np.random.default_rng(material.study.seed).permutation(len(material.folds))]
+    return [
+        int(i) for i in np.random.default_rng(material.study.seed).permutation(len(material.folds))
+    ]
 
 
 # -- running -----------------------------------------------------------------------------------
@@ -276,6 +278,7 @@ def _run(
             context=material.context(),
             answers=material.answers(),
             classes=len(material.corpus.classes),
+            speaker_clips=material.speaker_clips,
             runtime=Runtime(
                 cpus=study.cpus,
                 gpus=study.gpus,

@@ -49,6 +49,8 @@ LONGEST_WAIT = 30.0
 """seconds between two attempts while MLflow is away"""
 _VIEW = "raysearch"
 _WRITTEN = "raysearch.written"
+_KIND = "workflowType=machine_learning"
+"""in addresses: without it a browser that is new to MLflow opens its pages for agents"""
 _METRICS, _NAMES = 800, 90
 """metrics, and parameters or tags, in one request: MLflow takes 1000 values in all, 100 of these"""
 
@@ -307,7 +309,7 @@ class _Book:
         self._client: Any = None
         self._experiment = ""
         self._runs: dict[tuple[str, str, str], _Written] = {}
-        self._view = ""
+        self._view = ("", "", "")
         self.page = ""
 
     def has(self, key: tuple[str, str, str]) -> bool:
@@ -365,7 +367,7 @@ class _Book:
             self._client.update_run(there.id, status="RUNNING")
         there.status = run.status
         if run.key[0] == "study":
-            self._show(there.id)
+            self._show(there.id, tags.get("raysearch.found", ""))
 
     def drop_half_written(self) -> None:
         """Delete fold runs that an earlier session left half-written and this one did not want."""
@@ -432,27 +434,25 @@ class _Book:
         there.params |= dict(run.params)
         there.tags = tags
 
-    def _show(self, run_id: str) -> None:
+    def _show(self, run_id: str, found: str) -> None:
         """Let the experiment page open with the columns of this study, and say what it is."""
-        view = view_state(self._study, run_id)
-        if view != self._view:
+        view = view_state(self._study)
+        if (view, run_id, found) != self._view:
             tags = {
                 f"mlflow.sharedViewState.{_VIEW}": view,
                 "mlflow.experimentKind": "custom_model_development",
+                # One line of it shows above the table of runs.
                 "mlflow.note.content": (
-                    f"{self._study.method} on {' + '.join(self._study.corpus)}: study "
-                    f"`{self._study.id}` of raysearch. Open the run *study {self._study.id}* for "
-                    "what was found."
+                    f"{self._study.method} on {' + '.join(self._study.corpus)}, "
+                    f"{found or 'not finished'}. "
+                    f"[More](#/experiments/{self._experiment}/runs/{run_id}?{_KIND}), or unfold "
+                    "the study's row."
                 ),
             }
             for name, value in tags.items():
                 self._client.set_experiment_tag(self._experiment, name, value)
-            self._view = view
-        # Without the workflow type a browser that is new to MLflow opens its pages for agents.
-        self.page = (
-            f"#/experiments/{self._experiment}/runs"
-            f"?workflowType=machine_learning&viewStateShareKey={_VIEW}"
-        )
+            self._view = (view, run_id, found)
+        self.page = f"#/experiments/{self._experiment}/runs?{_KIND}&viewStateShareKey={_VIEW}"
 
     def _find_experiment(self, client: Any) -> str:
         from mlflow.exceptions import MlflowException

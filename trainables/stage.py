@@ -99,7 +99,9 @@ class Param:
                 return f"{name} must be one of {list(self.choices)}, but got {value!r}"
             return None
         if isinstance(self.default, bool):
-            return None if isinstance(value, bool) else f"{name} must be true or false, but got {value!r}"
+            if isinstance(value, bool):
+                return None
+            return f"{name} must be true or false, but got {value!r}"
         if isinstance(self.default, int | float):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 return f"{name} must be a number, but got {value!r}"

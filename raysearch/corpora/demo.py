@@ -1,7 +1,7 @@
 """A corpus that raysearch speaks itself: synthetic speech, with simulated raters.
 
 espeak-ng speaks 8 sentences in 4 emotions with 10 voices. The emotions differ in rate, pitch, range
-and loudness; each clip draws its prosody around its emotion's with a spread that lets emotions
+and loudness (and the brightness that goes with it); each clip draws its prosody around its emotion's with a spread that lets emotions
 overlap, as real ones do. Five voices were "recorded" in a studio (`demo-studio`), five over a
 telephone (`demo-phone`: 300 to 3400 Hz, noise, less gain); four further voices make the unlabelled
 `demo-plain`. Ten simulated raters hear the drawn prosody: the posterior of the four emotions there,
@@ -50,8 +50,9 @@ MEANS = np.array(
         [222.0, 46.0, 50.0, 132.0],
     ]
 )
-SPREAD = np.array([11.0, 6.0, 10.0, 9.0])  # of one clip around its emotion's mean
-VOICE = np.array([6.0, 3.0, 4.0, 4.0])  # of a voice's habits around everyone's
+SPREAD = np.array([13.0, 7.0, 12.0, 11.0])  # of one clip around its emotion's mean
+VOICE = np.array([5.0, 2.0, 3.0, 3.0])  # of a voice's habits around everyone's
+TILT = 0.016  # of the spectrum, for each unit of volume
 LEAST, MOST = np.array([90.0, 0.0, 0.0, 35.0]), np.array([300.0, 99.0, 99.0, 150.0])
 BIAS = 0.5  # of a rater's log-odds
 DULLNESS = 2.0  # how much wider than SPREAD the raters take each emotion to be
@@ -89,14 +90,20 @@ class Condition:
 # No voice here has the attribute `breath`: espeak-ng reads memory it never set there, and speaks
 # differently in every process.
 CONDITIONS = (
-    Condition("demo-studio", ("en-us+m1", "en-us+f1", "en-us+m3", "en-us+steph", "en-us+m7"), SENTENCES),
+    Condition(
+        "demo-studio",
+        ("en-us+m1", "en-us+belinda", "en-us+m6", "en-us+aunty", "en-us+max"),
+        SENTENCES,
+    ),
     Condition(
         "demo-phone",
-        ("en-us+m2", "en-us+f4", "en-us+m4", "en-us+linda", "en-us+m8"),
+        ("en-us+m5", "en-us+linda", "en-us+Andy", "en-us+f4", "en-us+edward"),
         SENTENCES,
         telephone=True,
     ),
-    Condition("demo-plain", ("en-us+m6", "en-us+Annie", "en+m1", "en+f1"), PLAIN, labelled=False),
+    Condition(
+        "demo-plain", ("en-us+m2", "en-us+f1", "en-us+m7", "en-us+Gene"), PLAIN, labelled=False
+    ),
 )
 
 
@@ -157,8 +164,9 @@ def _record(folder: Path, which: int, seed: int) -> tuple[list[tuple[str, ...]],
                 if condition.labelled:
                     ratings.extend((file, *vote) for vote in _votes(drawn, biases, rng))
     (folder / condition.name).mkdir()
-    for row, sound in zip(rows, _speak(lines), strict=True):
-        _write_wav(folder / row[0], _recorded(sound, condition.telephone, rng))
+    for row, line, sound in zip(rows, lines, _speak(lines), strict=True):
+        effort = _with_effort(sound, line[-1])
+        _write_wav(folder / row[0], _recorded(effort, condition.telephone, rng))
     return rows, ratings
 
 
@@ -204,6 +212,17 @@ def _speak(lines: Sequence[Sequence[Any]]) -> list[np.ndarray]:
         shared = int(np.gcd(rate, RATE))
         sounds.append(resample_poly(samples, RATE // shared, rate // shared).astype(np.float32))
     return sounds
+
+
+def _with_effort(sound: np.ndarray, volume: float) -> np.ndarray:
+    """Who speaks louder also speaks brighter: a tilt of the spectrum that follows the volume.
+
+    y[n] = x[n] - c x[n-1], at the same power; c > 0 is brighter than espeak-ng's voice.
+    """
+    c = float(np.clip(TILT * (volume - MEANS[:, 3].mean()), -0.7, 0.7))
+    tilted = sound - c * np.concatenate([[0.0], sound[:-1]])
+    power = float(np.sqrt(np.mean(sound**2) / max(np.mean(tilted**2), 1e-12)))
+    return power * tilted
 
 
 def _recorded(sound: np.ndarray, telephone: bool, rng: np.random.Generator) -> np.ndarray:

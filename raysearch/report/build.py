@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ def build(folder: Path) -> Report:
         ]
         if published:
             sections.append(_published_section(published, scores, _of(study, "params")))
+        few = _clips_section(scores, rows)
+        sections += [few] if few else []
         recalls = _classes_section(scores, rows, [str(c) for c in classes])
         sections += [recalls] if recalls else []
     if trials:
@@ -483,6 +486,50 @@ def _row_of(
         if all(name in have and _same(have[name], x) for name, x in wanted.items()):
             return c
     return None
+
+
+def _clips_section(scores: _Scores, rows: Sequence[FoldRow]) -> Section | None:
+    """UA of the selected setting against the clips that give a test speaker's statistics."""
+    best = scores.trials[scores.found.best].number
+    mine = [row for row in rows if row.trial == best]
+    names = [name for name in mine[0].scores if re.fullmatch(r"test_ua_\d+_clips", name)]
+    if not names:
+        return None
+    full = np.array([row.scores["test_ua"] for row in mine])
+    frame = pd.DataFrame(
+        [
+            {
+                "clips": clips,
+                "test": values.mean(),
+                "sd": values.std(ddof=1) if len(values) > 1 else None,
+                "loss": values.mean() - full.mean(),
+            }
+            for clips, values in [
+                *(
+                    (name.split("_")[2], np.array([row.scores[name] for row in mine]))
+                    for name in sorted(names, key=lambda name: int(name.split("_")[2]))
+                ),
+                ("all", full),
+            ]
+        ]
+    )
+    return Section(
+        "speaker_clips",
+        f"Clips needed of a new speaker: trial {best} (selected)",
+        table=Table(
+            frame,
+            (
+                Column("clips", "clips of the speaker", "text"),
+                Column("test", "test UA", "percent"),
+                Column("sd", "± sd", "spread"),
+                Column("loss", "against all", "points"),
+            ),
+        ),
+        after=(
+            "Each test speaker's features are normalised by statistics of that many of the "
+            "speaker's own clips, drawn once whatever their class.",
+        ),
+    )
 
 
 def _classes_section(

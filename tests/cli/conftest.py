@@ -101,12 +101,13 @@ class Shell:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """A `tune` in the background, in a process group of its own."""
-        with open(self.folder / "background.err", "w") as err:
+        out = self.folder / "background.out"
+        with open(self.folder / "background.err", "w") as err, open(out, "w") as file:
             return subprocess.Popen(
                 self.command("tune", "space=toy.yaml", f"corpus.root={self.tones}", *words),
                 cwd=self.folder,
                 env=self.environment,
-                stdout=subprocess.PIPE,
+                stdout=file,
                 stderr=err,
                 text=True,
                 start_new_session=True,

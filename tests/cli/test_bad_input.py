@@ -102,9 +102,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", list(CASES))
-def test_corpora(
-    shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any, case: str
-) -> None:
+def test_corpora(shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any, case: str) -> None:
     edit, told = CASES[case]
     folder = edited(shell, edit)
     said = run(shell, monkeypatch, capsys, "tune", "space=toy.yaml", f"corpus.root={folder}")

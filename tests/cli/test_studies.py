@@ -23,7 +23,7 @@ def stored(folder: Path) -> dict[str, int]:
 def telling(report: dict[str, Any]) -> dict[str, Any]:
     """What two runs of one study must agree on."""
     kept = {k: report[k] for k in ("study", "trials", "folds", "stages", "estimates", "best")}
-    kept["settings"] = report["tables"]["settings"] if "settings" in report["tables"] else None
+    kept["settings"] = report["tables"].get("settings")
     return kept
 
 
@@ -114,7 +114,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(shell: Any) -> None:
     wait_for(shell, 4)
     began = time.monotonic()
     os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    process.wait(timeout=60)
     err = (shell.folder / "background.err").read_text()
     assert process.returncode == 130, err
     assert time.monotonic() - began < 30

@@ -105,7 +105,9 @@ def test_one_row_a_rating(folder: Path) -> None:
 
 def test_ratings_in_a_file_of_their_own(folder: Path) -> None:
     write(folder, "file,rater,rating,weight\nwav/a1.wav,r1,sad,0.5\nelse.wav,r1,sad,1\n", "r.csv")
-    corpus = load(write(folder, WHOLE.replace(",votes", ",x")), folder, options={"ratings": "r.csv"})
+    corpus = load(
+        write(folder, WHOLE.replace(",votes", ",x")), folder, options={"ratings": "r.csv"}
+    )
     assert corpus.table["label"].tolist() == ["angry", "sad", "angry", "sad"]
     assert corpus.votes is not None
     assert corpus.votes.tolist() == [[0.5, 0], [0, 0], [0, 0], [0, 0]]

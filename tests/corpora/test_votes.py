@@ -13,9 +13,7 @@ from hypothesis.extra.numpy import arrays
 from raysearch.corpora import plurality, vote_partition
 from raysearch.corpora.cremad import voice_votes
 
-counts = st.integers(0, 12).flatmap(
-    lambda n: arrays(np.int64, (n, 4), elements=st.integers(0, 6))
-)
+counts = st.integers(0, 12).flatmap(lambda n: arrays(np.int64, (n, 4), elements=st.integers(0, 6)))
 
 
 def test_the_real_votes_divide_as_published(shared_data: Path) -> None:

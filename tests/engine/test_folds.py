@@ -27,9 +27,7 @@ def table(speakers: int = 5, clips: int = 4, corpora: int = 1, unlabelled: int =
                     }
                 )
     for i in range(unlabelled):
-        rows.append(
-            {"id": f"u/{i}", "corpus": "u", "speaker": "u/0", "session": "", "label": ""}
-        )
+        rows.append({"id": f"u/{i}", "corpus": "u", "speaker": "u/0", "session": "", "label": ""})
     return pd.DataFrame(rows)
 
 
@@ -63,7 +61,9 @@ def test_loso_keeps_speakers_apart(
     assert len(folds) == speakers * corpora
     for fold in folds:
         train, val, test = (set(who[rows]) for rows in (fold.train, fold.validation, fold.test))
-        assert not (train & val or train & test or val & test)
+        assert not (train & val)
+        assert not (train & test)
+        assert not (val & test)
         assert test == {fold.name} == fold.test_groups
         assert val == fold.val_groups
 

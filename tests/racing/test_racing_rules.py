@@ -163,7 +163,7 @@ def direct(table: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray, flo
     """
     c, k = table.shape
     row, fold = np.repeat(np.arange(c), k), np.tile(np.arange(k), c)
-    flat = 1e7
+    flat = 1e4
     cov = flat + 4.0 * (fold[:, None] == fold) + ratio * (row[:, None] == row) + 1.0 * np.eye(c * k)
     y = table.ravel()
     seen = np.isfinite(y)

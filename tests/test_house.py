@@ -1,0 +1,133 @@
+"""The house's rules: imports point one way, and each third-party system has its one file."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LEVELS = [
+    {"__main__", "cli"},
+    {"commands", "plan", "doctor"},
+    {"study"},
+    {"material"},
+    {"search", "tracking", "projection", "report", "cluster", "progress", "lease"},
+    {"driver"},
+    {"racing", "broker", "selection", "sampling"},
+    {"stages", "ledger", "store", "folds", "config", "corpora", "features"},
+    {"space", "registry"},
+    {"errors", "frozen"},
+]
+"""From top to bottom; a room may import its own level and those below."""
+
+SYSTEMS = {
+    "ray.tune": {"raysearch/search.py"},
+    "ray.train": {"trainables/loop.py"},
+    "optuna": {"raysearch/sampling.py"},
+    "mlflow": {"raysearch/tracking.py"},
+}
+
+
+def files(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert found
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(name: str) -> str:
+    return name.split(".")[1]
+
+
+def level(name: str) -> int:
+    for place, rooms in enumerate(LEVELS):
+        if name in rooms:
+            return place
+    raise AssertionError(f"raysearch/{name} has no place in the house; give it one in LEVELS")
+
+
+def test_imports_point_one_way() -> None:
+    wrong = []
+    for path in files("raysearch"):
+        inside = path.relative_to(ROOT / "raysearch").parts
+        mine = inside[0].removesuffix(".py")
+        if mine == "__init__":
+            continue
+        for name in imported(path):
+            if not name.startswith("raysearch.") or room(name) in (mine, "__version__"):
+                continue
+            if level(room(name)) < level(mine):
+                wrong.append(f"{'/'.join(inside)} imports {name}")
+    assert not wrong
+
+
+def test_the_science_knows_no_service() -> None:
+    for path in files("trainables"):
+        assert not {n for n in imported(path) if n.split(".")[0] == "raysearch"}, path
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_each_system_has_its_one_file(system: str) -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for path in files("raysearch", "trainables")
+        if any(name == system or name.startswith(f"{system}.") for name in imported(path))
+    }
+    assert users == SYSTEMS[system]
+
+
+def test_what_raysearch_imports_of_the_science_has_no_torch() -> None:
+    light = {"trainables", "trainables.stage", "trainables.metrics"}
+    for path in files("raysearch"):
+        for name in imported(path):
+            if name.split(".")[0] == "trainables":
+                assert ".".join(name.split(".")[:2]) in light, f"{path} imports {name}"
+
+
+def loaded_after(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(' '.join({{n.split('.')[0] for n in sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "from raysearch.cli import main\ntry: main(['tune', '--help'])\nexcept SystemExit: pass"
+    assert not loaded_after(code) & {"ray", "mlflow", "torch", "optuna", "pandas", "numpy"}
+
+
+def test_planning_loads_no_torch() -> None:
+    code = (
+        "from raysearch.registry import method\n"
+        "from raysearch.stages import source_digest\n"
+        "m = method('rdlr'); nodes = m.graph(m.resolve({})); source_digest(nodes[0].run.__module__)"
+    )
+    assert not loaded_after(code) & {"torch", "ray", "mlflow"}
+
+
+def test_nothing_in_the_product_names_the_builders_folders() -> None:
+    for folder in ("raysearch", "trainables", "spaces", "cluster", "mlflow"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and path.suffix in {".py", ".yaml", ".md"}:
+                text = path.read_text()
+                assert "shared/data" not in text, path
+                assert "/work" not in text, path
+
+
+def test_the_folder_mlflow_holds_no_python() -> None:
+    assert not list((ROOT / "mlflow").rglob("*.py"))
