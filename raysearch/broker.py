@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
     PlacementGroupSchedulingStrategy,
@@ -32,7 +32,7 @@ from raysearch.stages import Call, Dataset, Runtime, execute
 from raysearch.store import Damaged, Provenance, Store
 from trainables.stage import Artifact
 
-__all__ = ["FoldOutcome", "StoreFailed", "connect"]
+__all__ = ["FoldOutcome", "StageFailed", "StoreFailed", "connect", "repairs"]
 
 NAMESPACE = "raysearch"
 # Ray's documented way to leave the caller's placement group; its annotation forbids it
@@ -277,5 +277,7 @@ def connect(uri: str, *, scratch: str | None = None) -> Any:
     return broker
 
 
-BrokerLost = (RayActorError, GetTimeoutError)
-"""what a caller sees while the broker is gone for good; `connect` makes a new one"""
+def repairs(uri: str) -> list[str]:
+    """What the store's broker had to mend since this was last asked, as plain sentences."""
+    notes: list[str] = ray.get(connect(uri).notes.remote())
+    return notes

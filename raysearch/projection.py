@@ -352,10 +352,14 @@ def study_note(
         f"protocol **{study.protocol}**, {n_folds} folds.",
         "",
     ]
-    if "speech" in study.simulated:
-        lines += ["> **The speech is synthetic:** the scores say nothing about people.", ""]
-    if "votes" in study.simulated:
-        lines += ["> **The raters' votes are simulated.**", ""]
+    # The page shows three lines before "Show more".
+    if headline(closing):
+        found = headline(closing)
+        lines.insert(0, f"**{found[0].upper()}{found[1:]}**\n")
+    unreal = {"speech": "the speech is synthetic", "votes": "the raters' votes are simulated"}
+    said = " and ".join(text for name, text in unreal.items() if name in study.simulated)
+    if said:
+        lines += [f"> **{said[0].upper()}{said[1:]}:** the scores say nothing about people.", ""]
     if status in ("FAILED", "KILLED"):
         lines += [f"**{'Failed' if status == 'FAILED' else 'Stopped'}:** {reason}", ""]
     elif status == "RUNNING":

@@ -258,6 +258,7 @@ def _run(
     with cluster.connected(study.cluster, home / "logs" / "ray.log"):
         import ray
 
+        from raysearch.broker import repairs
         from raysearch.features import ray_chunks
         from raysearch.search import Work, search
 
@@ -294,7 +295,11 @@ def _run(
         progress.stage("searching")
         # enough trials that every core has a next stage waiting
         concurrent = study.concurrent or max(2, min(-(-2 * at_once // wave) + 1, 64))
-        search(driver, work, concurrent=concurrent)
+        try:
+            search(driver, work, concurrent=concurrent)
+        finally:
+            for note in repairs(work.store):
+                progress.note(note)
 
 
 class _Count:

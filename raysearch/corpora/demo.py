@@ -44,10 +44,10 @@ TAKES = 5  # clips a plain voice speaks of each emotion's prosody
 # Words a minute, pitch (0-99), range (0-99), volume (0-200), as espeak-ng takes them.
 MEANS = np.array(
     [
-        [165.0, 46.0, 36.0, 80.0],
-        [192.0, 70.0, 76.0, 96.0],
-        [126.0, 34.0, 14.0, 54.0],
-        [222.0, 46.0, 50.0, 132.0],
+        [172.0, 38.0, 10.0, 90.0],
+        [188.0, 76.0, 80.0, 98.0],
+        [126.0, 52.0, 40.0, 52.0],
+        [214.0, 44.0, 54.0, 136.0],
     ]
 )
 SPREAD = np.array([13.0, 7.0, 12.0, 11.0])  # of one clip around its emotion's mean

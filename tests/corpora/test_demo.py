@@ -102,6 +102,7 @@ def test_votes_count_the_ratings_and_are_partly_divided(corpus: corpora.Corpus) 
     assert not corpus.has_votes[~corpus.labelled].any()
     assert len(corpus.ratings) == labelled.sum()
     agreed = corpora.vote_partition(labelled)
+    assert agreed.unanimous < len(labelled)
     assert 0.2 < agreed.unanimous / len(labelled) < 0.8
     leading = corpora.plurality(labelled)
     assert (leading == corpus.codes[corpus.labelled]).mean() > 0.85

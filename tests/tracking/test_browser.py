@@ -81,7 +81,7 @@ def test_study_trials_folds_curves_and_matrices_are_visible(
         page.shoot(shots / "runs.png")
 
         page.open(address(f"study {study.facts.id}"))
-        page.wait_for("honest", "70.0 %", "The speech is synthetic", "3 complete, 1 failed")
+        page.wait_for("honest", "70.0 %", "The speech is synthetic and", "3 complete, 1 failed")
         page.shoot(shots / "study.png")
 
         page.open(address("trial 003"))
