@@ -277,7 +277,10 @@ def connect(uri: str, *, scratch: str | None = None) -> Any:
     return broker
 
 
-def repairs(uri: str) -> list[str]:
-    """What the store's broker had to mend since this was last asked, as plain sentences."""
-    notes: list[str] = ray.get(connect(uri).notes.remote())
+def repairs(broker: Any) -> list[str]:
+    """What the broker had to mend since this was last asked, as plain sentences."""
+    try:
+        notes: list[str] = ray.get(broker.notes.remote(), timeout=10)
+    except RayError:  # it is gone, and what it had to say with it
+        return []
     return notes

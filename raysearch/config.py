@@ -181,7 +181,7 @@ class Study(_Frozen):
     speaker_clips: Annotated[tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(_frozen)] = (
         _key(
             (5, 10, 20),
-            "under normalise=speaker, test speakers are also scored with statistics of so few clips",
+            "under normalise=speaker, also score test speakers with statistics of so few clips",
             "a list of whole numbers of at least 2",
             "[5,10,20]",
         )

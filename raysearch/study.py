@@ -258,7 +258,7 @@ def _run(
     with cluster.connected(study.cluster, home / "logs" / "ray.log"):
         import ray
 
-        from raysearch.broker import repairs
+        from raysearch.broker import connect, repairs
         from raysearch.features import ray_chunks
         from raysearch.search import Work, search
 
@@ -295,10 +295,12 @@ def _run(
         progress.stage("searching")
         # enough trials that every core has a next stage waiting
         concurrent = study.concurrent or max(2, min(-(-2 * at_once // wave) + 1, 64))
+        # made here, so that it lives as long as the driver and not as long as some trial's actor
+        broker = connect(work.store, scratch=work.scratch)
         try:
             search(driver, work, concurrent=concurrent)
         finally:
-            for note in repairs(work.store):
+            for note in repairs(broker):
                 progress.note(note)
 
 

@@ -1,12 +1,12 @@
 """A corpus that raysearch speaks itself: synthetic speech, with simulated raters.
 
 espeak-ng speaks 8 sentences in 4 emotions with 10 voices. The emotions differ in rate, pitch, range
-and loudness (and the brightness that goes with it); each clip draws its prosody around its emotion's with a spread that lets emotions
-overlap, as real ones do. Five voices were "recorded" in a studio (`demo-studio`), five over a
-telephone (`demo-phone`: 300 to 3400 Hz, noise, less gain); four further voices make the unlabelled
-`demo-plain`. Ten simulated raters hear the drawn prosody: the posterior of the four emotions there,
-each with a bias of its own, gives their votes, so they disagree on the clips that lie between
-emotions. The same seed gives the same bytes.
+and loudness (and the brightness that goes with it); each clip draws its prosody around its
+emotion's with a spread that lets emotions overlap, as real ones do. Five voices were "recorded" in
+a studio (`demo-studio`), five over a telephone (`demo-phone`: 300 to 3400 Hz, more noise); four
+further voices make the unlabelled `demo-plain`. Ten simulated raters hear the drawn prosody: the
+posterior of the four emotions there, each with a bias of its own, gives their votes, so they
+disagree on the clips that lie between emotions. The same seed gives the same bytes.
 
 It is for trying things out and for tests. No result on it says anything about people.
 """
@@ -55,7 +55,7 @@ VOICE = np.array([5.0, 2.0, 3.0, 3.0])  # of a voice's habits around everyone's
 TILT = 0.016  # of the spectrum, for each unit of volume
 LEAST, MOST = np.array([90.0, 0.0, 0.0, 35.0]), np.array([300.0, 99.0, 99.0, 150.0])
 BIAS = 0.5  # of a rater's log-odds
-DULLNESS = 2.0  # how much wider than SPREAD the raters take each emotion to be
+DULLNESS = 3.0  # how much wider than SPREAD the raters take each emotion to be
 
 SENTENCES = (
     "The letter is lying on the kitchen table.",
