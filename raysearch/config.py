@@ -251,8 +251,11 @@ class Study(_Frozen):
         gt=0,
         allow_inf_nan=False,
     )
-    racing: Annotated[Literal["off"], BeforeValidator(_switch)] = _key(
-        "off", "rule that stops trials early", "off", "off"
+    racing: Annotated[Literal["off", "mixed", "wilcoxon"], BeforeValidator(_switch)] = _key(
+        "off",
+        "rule that stops a setting once its finished folds say that it will not win",
+        "one of off, mixed, wilcoxon",
+        "mixed",
     )
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     cluster: str = _key(

@@ -183,16 +183,6 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
             "settings are scored on the validation speakers that also stop the training, which "
             "flatters validation scores (not test scores); validation.select=1 keeps them apart"
         )
-    if study.normalise == "speaker":
-        notes.append(
-            "normalise=speaker is transductive: it reads all unlabelled clips of the test speaker"
-            " and assumes a fair mixture of classes among them"
-        )
-    if study.protocol.name == "kfold":
-        notes.append(
-            "protocol=kfold divides by utterance: every speaker is on both sides, so the scores"
-            " do not say how unheard speakers fare"
-        )
     return Material(
         study=study,
         method=method,

@@ -87,8 +87,8 @@ class Condition:
     telephone: bool = False
 
 
-# No voice here has the attribute `breath`: espeak-ng reads memory it never set there, and speaks
-# differently in every process.
+# No voice here has the attribute `breath`: with it, espeak-ng's sound differs from process to
+# process.
 CONDITIONS = (
     Condition(
         "demo-studio",

@@ -237,6 +237,9 @@ def _headline(
     ]
     lines = [what + ".", "; ".join(x for x in details if x) + "."]
     params = _of(study, "params")
+    params = {
+        n: x["const"] if isinstance(x, dict) and "const" in x else x for n, x in params.items()
+    }
     searched = sorted(name for name, domain in params.items() if isinstance(domain, dict))
     fixed = [f"{n}={value(x)}" for n, x in sorted(params.items()) if not isinstance(x, dict)]
     if searched:
@@ -252,7 +255,14 @@ def _warnings(
     notes: Sequence[str],
     scores: _Scores | None,
 ) -> tuple[str, ...]:
-    found = [_SIMULATED.get(kind, f"Simulated: {kind}.") for kind in sorted(simulated)]
+    # a corpus that says it itself, with more detail, is not repeated
+    said = " ".join(notes)
+    words = {"speech": "synthetic", "votes": "simulated"}
+    found = [
+        _SIMULATED.get(kind, f"Simulated: {kind}.")
+        for kind in sorted(simulated)
+        if words.get(kind, kind) not in said
+    ]
     if study.get("normalise") == "speaker":
         found.append(
             "Features are normalised per speaker, test speakers included (transductive): the "

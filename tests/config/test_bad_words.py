@@ -83,7 +83,7 @@ def problems(cwd: Path) -> Callable[..., list[str]]:
         ("validation.share=0.7", ["validation.share", "at most 0.5", "0.7"]),
         ("protocol.folds=1", ["protocol.folds", "at least 2", "got 1"]),
         ("sampler=tpr", ["sampler must be one of tpe, random, grid, listed", "'tpr'"]),
-        ("racing=on", ["racing must be off"]),
+        ("racing=on", ["racing must be one of off, mixed, wilcoxon"]),
         ("corpus=emobd", ["'emobd'", "did you mean 'emodb'", "known corpora: demo"]),
         ("corpus.unlabelled=librispeech", ["corpus.unlabelled", "'librispeech'"]),
         ("corpus.name={x: 3}", ["corpus.name must be a corpus or a list", "{'x': 3}"]),

@@ -87,8 +87,8 @@ def test_raters_disagree_more_where_the_prosody_lies_between_emotions() -> None:
     clear = [v for _ in range(60) for _, v in demo._votes(demo.MEANS[3], biases, rng)]
     between = demo.MEANS[[1, 3]].mean(axis=0)
     mixed = [v for _ in range(60) for _, v in demo._votes(between, biases, rng)]
-    assert clear.count("angry") / len(clear) > 0.85
-    assert 0.3 < mixed.count("angry") / len(mixed) < 0.7
+    assert clear.count("angry") / len(clear) > 0.75
+    assert 0.25 < mixed.count("angry") / len(mixed) < 0.6
 
 
 def test_votes_count_the_ratings_and_are_partly_divided(corpus: corpora.Corpus) -> None:
