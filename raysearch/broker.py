@@ -9,14 +9,17 @@ moment, since all it knows is in the store.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import signal
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -230,6 +233,25 @@ def _reason(call: Call, cause: BaseException) -> str:
     return f"stage {call.name!r}: {type(cause).__name__}: {text[0] if text else 'no message'}"
 
 
+@contextlib.contextmanager
+def _limited(seconds: float | None) -> Iterator[None]:
+    """Raise TimeoutError in this process's main thread, where Ray runs tasks, after so long."""
+    if seconds is None:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"it took longer than timeout={seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @ray.remote(num_cpus=1)
 def _run_stage(
     call: Call,
@@ -242,14 +264,15 @@ def _run_stage(
 ) -> tuple[Artifact, Provenance]:
     started = time.monotonic()
     device = "cuda" if runtime.gpus > 0 else "cpu"
-    made = execute(
-        call,
-        dataset,
-        dict(zip(roles, parents, strict=True)),
-        runtime,
-        device,  # type: ignore[arg-type]
-        None if scratch is None else Path(scratch),
-    )
+    with _limited(runtime.timeout):
+        made = execute(
+            call,
+            dataset,
+            dict(zip(roles, parents, strict=True)),
+            runtime,
+            device,  # type: ignore[arg-type]
+            None if scratch is None else Path(scratch),
+        )
     seconds = time.monotonic() - started
     return made, Provenance(
         study, call.name, round(seconds, 4), device, socket.gethostname(), time.time()

@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # a method of one's own lies beside where one works; `python -m` sees it, a script must too
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(helping=bool({"-h", "--help"} & set(words))).parse_args(words)
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code: int = arguments.run(arguments.words)
@@ -56,7 +57,8 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(helping: bool = False) -> argparse.ArgumentParser:
+    """The parser; with `helping`, its epilogs list every key of a study."""
     parser = argparse.ArgumentParser(
         prog="raysearch",
         description="Which label strategy and loss really helps, on speakers the model never "
@@ -70,12 +72,33 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
-            epilog=f"example:\n  {example}\n{_WORDS}",
+            epilog=f"example:\n  {example}\n{_WORDS}{_keys(name) if helping else ''}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_argument("words", nargs="*", metavar="key=value")
         command.set_defaults(run=run)
     return parser
+
+
+def _keys(command: str) -> str:
+    """Every key of a study with its default and meaning, for the commands that take them."""
+    if command not in ("tune", "plan"):
+        return ""
+    from raysearch.config import keys
+
+    lines = [
+        f"  {f'{name}={example}':<40} {meaning} [{_shown(default)}]"
+        for name, (default, meaning, example) in keys().items()
+    ]
+    return "\nkeys, each with an example, its meaning and [its default]:\n" + "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    if default is None or default in ((), {}, ""):
+        return "none"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return str(default)
 
 
 def _tune(words: list[str]) -> int:

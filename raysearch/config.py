@@ -234,7 +234,13 @@ class Study(_Frozen):
     gpus: float = _key(
         0.0, "GPUs a stage", "a number of at least 0", "0.25", ge=0, allow_inf_nan=False
     )
-    threads: int = _key(1, "torch's threads a stage", "a whole number of at least 1", "1", ge=1)
+    threads: int | None = _key(
+        None,
+        "torch's threads a stage; null follows cpus",
+        "a whole number of at least 1, or null",
+        "1",
+        ge=1,
+    )
     workers: int = _key(1, "Ray Train workers a stage", "a whole number of at least 1", "1", ge=1)
     concurrent: int | None = _key(
         None,
@@ -323,6 +329,8 @@ def keys() -> dict[str, tuple[Any, str, str]]:
     """Every key of a study: dotted name -> (default, meaning, example), for help texts."""
     found = {}
     for name, info in _FIELDS.items():
+        if name in ("published", "notes"):
+            continue  # for the files of packaged spaces
         default = None if info.is_required() else info.get_default(call_default_factory=True)
         found[name] = (default, info.description or "", str(_extra(info)["example"]))
     return found

@@ -283,7 +283,7 @@ def _run(
             runtime=Runtime(
                 cpus=study.cpus,
                 gpus=study.gpus,
-                threads=study.threads,
+                threads=study.threads or max(1, int(study.cpus)),
                 workers=study.workers,
                 timeout=study.timeout,
             ),

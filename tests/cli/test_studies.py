@@ -137,6 +137,14 @@ def test_a_failed_trial_does_not_end_the_search(shell: Any) -> None:
     assert "shrink 0.5 was told to fail" in done.out + done.err
 
 
+def test_a_stage_that_takes_too_long_fails_its_trial(shell: Any) -> None:
+    done = shell.tune("params.delay={choice: [0.0, 30.0]}", "params.shrink=0.1", "timeout=3")
+    assert done.code == 0, done.err
+    report = shell.report()
+    assert (report["trials"]["complete"], report["trials"]["failed"]) == (1, 1)
+    assert "longer than timeout=3 s" in done.out + done.err
+
+
 def test_a_study_in_which_every_trial_fails_says_so(shell: Any) -> None:
     done = shell.tune("params.shrink=0.5", "params.fail_at=0.5", "trials=1")
     assert done.code == 1
