@@ -1,0 +1,68 @@
+"""RDLR through the command line: on the demo, on real speech, and the paper's Table 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+QUICK = ("params.epochs=2", "params.pretrained_epochs=2")
+PLAIN = (
+    "params.strategy=hard",
+    "params.lambda_rd=0",
+    "params.lambda_w=0",
+    "params.lambda_ae=0",
+    "params.lambda_pel=0",
+    "params.class_weight=none",
+    "params.batch=64",
+    "params.lr=2e-4",
+    "trials=1",
+    "tracking.enabled=false",
+)
+
+
+def test_table_2_on_the_demo_stands_beside_the_published_figures(shell: Any) -> None:
+    done = shell.run("tune", "space=rdlr/table_2", *QUICK, timeout=800)
+    assert done.code == 0, done.err
+    report = shell.report()
+    assert report["trials"]["complete"] == 25
+    assert report["folds"] == 2
+    rows = {row["name"]: row for row in report["tables"]["published"]}
+    assert len(rows) == 25
+    assert rows["CE"]["published"] == 0.431
+    assert rows["RDLR + CWW + † (proposed)"]["published"] == 0.484
+    # the rows that smooth by reliability or distil share one mask model a fold
+    made = {row["stage"]: row["computed"] for row in report["tables"]["stages"]}
+    assert made["pretrained"] == 2
+    assert made["student"] == 50
+    assert "synthetic" in done.out
+
+
+def test_two_workers_train_through_the_whole_service(shell: Any) -> None:
+    words = ("space=rdlr", *QUICK, *PLAIN, "params.dropout=0", "protocol=loco", "validation=share")
+    alone = shell.run("tune", *words, "home=one", timeout=300)
+    assert alone.code == 0, alone.err
+    group = shell.run("tune", *words, "home=two", "workers=2", timeout=600)
+    assert group.code == 0, group.err
+    one, two = shell.report("home=one"), shell.report("home=two")
+    assert one["study"] == two["study"], "workers are no part of a study's identity"
+    for metric in ("ua", "wa"):
+        a, b = one["estimates"]["honest"][metric], two["estimates"]["honest"][metric]
+        assert abs(a - b) < 0.02
+
+
+@pytest.mark.parametrize(("normalise", "reference"), [("fold", 0.679), ("speaker", 0.784)])
+def test_plain_cross_entropy_on_emodb_stands_at_the_reference(
+    shell: Any, shared_data: Path, normalise: str, reference: float
+) -> None:
+    """One seed of a small corpus is worth about 2 points; a leak is worth 10 or more."""
+    root = shared_data / "emodb"
+    words = ("space=rdlr", "corpus=emodb", f"corpus.root={root}", f"normalise={normalise}")
+    done = shell.run("tune", *words, *PLAIN, timeout=600)
+    assert done.code == 0, done.err
+    report = shell.report()
+    assert report["folds"] == 10
+    assert abs(report["estimates"]["selected"]["ua"] - reference) < 0.05
