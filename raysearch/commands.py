@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -161,7 +162,13 @@ def ui(words: Sequence[str]) -> int:
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise BadInput(f"port must be a whole number from 1 to 65535, but got {port!r}")
     with tracking.ui(home, host=str(options["host"]), port=port) as server:
-        print(f"results: http://{options['host']}:{port} (Ctrl-C ends)", flush=True)
+        address = f"http://{options['host']}:{port}/"
+        print(f"MLflow on {home} (Ctrl-C ends): {address}")
+        for folder in _study_folders(home):
+            ledger = Ledger(folder / "ledger.sqlite")
+            print(f"  {folder.name}: {address}{ledger.fact('page', '')}")
+            ledger.close()
+        sys.stdout.flush()
         code = server.wait()
     if code:
         raise BadInput(

@@ -139,6 +139,8 @@ def tune(study: Study, progress: Progress) -> Outcome:
                 lost = tracker.close(timeout=10.0 if interrupted else 120.0)
                 for sentence in lost:
                     progress.note(sentence)
+                if tracker.page:
+                    ledger.set_fact("page", tracker.page)
                 if not lost and not interrupted:
                     ledger.set_fact("tracked", mark)
     return Outcome(

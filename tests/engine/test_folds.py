@@ -143,3 +143,45 @@ def test_a_class_that_only_test_and_validation_speakers_have() -> None:
     data.loc[(data["speaker"] != "c0/s0") & (data["label"] == "angry"), "label"] = "neutral"
     with pytest.raises(BadInput, match=r"fold 'c0/s0' has no training clip of 'angry'"):
         divide(data, CLASSES)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    groups=st.integers(6, 8),
+    speakers=st.integers(1, 2),
+    select=st.integers(0, 2),
+    validation=st.sampled_from(["next", "share"]),
+)
+def test_selection_is_apart_from_all_else_and_counts_as_heard(
+    groups: int, speakers: int, select: int, validation: str
+) -> None:
+    data = table(groups)
+    folds = divide(
+        data,
+        CLASSES,
+        validation=validation,  # type: ignore[arg-type]
+        speakers=speakers,
+        select=select,
+    )
+    who = data["speaker"].to_numpy()
+    for fold in folds:
+        sides = [set(who[r]) for r in (fold.train, fold.validation, fold.select, fold.test)]
+        assert sum(map(len, sides)) == len(set.union(*sides)) == groups
+        assert len(sides[2]) == select
+        assert fold.val_groups == sides[1] | sides[2]
+        assert list(fold.unseen) == [*fold.select, *fold.test]
+        assert set(who[fold.scoring]) == (sides[2] if select else sides[1])
+        if validation == "next":
+            assert len(sides[1]) == speakers
+
+
+def test_identical_clips_are_never_on_two_sides() -> None:
+    data = table(4).assign(audio=[f"a{i}" for i in range(16)])
+    data.loc[5, "audio"] = data.loc[0, "audio"]  # speakers 0 and 1
+    with pytest.raises(BadInput, match="1 identical clips on two sides"):
+        divide(data, CLASSES)
+    twins = table(3, 20).assign(audio=[f"a{i // 2}" for i in range(60)])
+    twins["label"] = [CLASSES[i // 2 % 2] for i in range(60)]
+    for fold in divide(twins, CLASSES, protocol="kfold", folds=5):
+        inside = set(twins["audio"].to_numpy()[fold.test])
+        assert not inside & set(twins["audio"].to_numpy()[fold.train])

@@ -253,3 +253,19 @@ def test_under_speaker_statistics_every_clip_of_the_speaker_is_in_the_key() -> N
     method = Method("m", "", {"p": Param(0, "")}, lambda s: (Node("look", _look),))
     data = dataset("speaker")
     assert keys(method, data) != keys(method, dataset("fold"))
+
+
+def test_few_clips_of_a_test_speaker_are_predicted_beside_all() -> None:
+    data = dataclasses.replace(dataset("speaker"), speaker_clips=(3, 6))
+    fold = data.folds[0]
+    inputs = handed(data)
+    n = len(fold.test)
+    assert len(inputs.test) == 3 * n
+    assert inputs.test.ids.tolist() == data.ids[fold.test].tolist() * 3
+    # with all of the speaker's clips the two ways of taking statistics agree
+    all_clips = int((data.speaker == data.speaker[fold.test[0]]).sum())
+    whole = handed(dataclasses.replace(data, speaker_clips=(all_clips,)))
+    np.testing.assert_allclose(whole.test.x[n:], whole.test.x[:n], atol=1e-6)
+    assert not np.allclose(inputs.test.x[n : 2 * n], inputs.test.x[:n])
+    method = Method("m", "", {"p": Param(0, "")}, lambda s: (Node("look", _look),))
+    assert keys(method, data) != keys(method, dataset("speaker"))

@@ -274,3 +274,27 @@ def test_uncertain_cells_widen_the_interval() -> None:
         estimates_over_draws([], ring(6), imputed=0)
     with pytest.raises(ValueError, match="imputed <= 1"):
         estimates_over_draws(draws, ring(6), imputed=2)
+
+
+def test_a_pooled_objective_chooses_by_the_clips_of_all_folds_together() -> None:
+    from raysearch.ledger import FoldRow
+    from raysearch.selection import Score
+
+    def fold(confusion: list[list[int]]) -> FoldRow:
+        return FoldRow(0, "f", 0, {"val_ua": 0.0}, [], 0.0, (), confusion)
+
+    # the second fold has one clip of class 1, and misses it
+    folds = [fold([[8, 2], [1, 9]]), fold([[10, 0], [1, 0]])]
+    assert Score("pooled_ua").of(folds) == pytest.approx((18 / 20 + 9 / 11) / 2)
+    assert Score("pooled_ua").of(folds[1:]) == pytest.approx(0.5)
+    lacking = [fold([[8, 2], [0, 0]])]
+    assert Score("pooled_ua").of(lacking) == pytest.approx(0.8)
+
+
+def test_a_judge_of_its_own_makes_every_choice_but_the_oracles() -> None:
+    groups = [FoldGroups(frozenset({f"s{i}"}), frozenset({f"s{(i + 1) % 4}"})) for i in range(4)]
+    V = np.array([[0.9] * 4, [0.1] * 4])
+    T = {"ua": np.array([[0.5] * 4, [0.6] * 4])}
+    found = estimates(V, T, groups, judge=lambda over: [0.0, 1.0])
+    assert found.best == 1
+    assert found.honest_choices == found.nested_choices == (1, 1, 1, 1)
