@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import time
@@ -173,6 +174,8 @@ class _Broker:
             await asyncio.to_thread(self._store.put, key, artifact, provenance)
         except OSError as error:
             raise StoreFailed(f"{self._store.uri} cannot be written: {error}") from error
+        if self._scratch is not None:  # its checkpoints have served
+            await asyncio.to_thread(shutil.rmtree, Path(self._scratch, key), ignore_errors=True)
         return _Made(artifact, provenance, ran=True)
 
     async def _load(self, key: str) -> tuple[Artifact, Provenance] | None:

@@ -170,6 +170,12 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
     elif not enqueued:
         raise BadInput([f"sampler=listed has no setting left to run: {line}" for line in dropped])
     notes = [*study.notes, *corpus.notes, *left_out, *dropped]
+    size = space.size() if study.sampler == "grid" else None
+    if size is not None and size > study.trials:
+        notes.append(
+            f"sampler=grid: the space has {size} points and trials={study.trials} runs the first "
+            f"{study.trials}; trials={size} runs every point"
+        )
     shared = _shared_sentences(corpus, folds)
     if shared:
         notes.append(shared)

@@ -93,7 +93,7 @@ def tune(study: Study, progress: Progress) -> Outcome:
         StudyFailed: where the store or the ledger cannot be written.
     """
     started = time.monotonic()
-    Store(store_of(study))  # a URI that nothing answers for is bad input
+    _check_places(study)
     material = gather(study, progress.stage)
     for note in material.notes:
         progress.note(note)
@@ -153,6 +153,17 @@ def tune(study: Study, progress: Progress) -> Outcome:
         interrupted=interrupted,
         failure=failure,
     )
+
+
+def _check_places(study: Study) -> None:
+    """URIs that nothing answers for are bad input."""
+    Store(store_of(study)).sweep()
+    if study.tracking.enabled and study.tracking.uri is not None:
+        from raysearch.tracking import uri_problem
+
+        problem = uri_problem(study.tracking.uri)
+        if problem is not None:
+            raise BadInput(problem)
 
 
 # -- the study's folder ------------------------------------------------------------------------

@@ -39,6 +39,7 @@ def run(shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any, *words: str) -
         (("space=rdlr", "sampler=tpee"), ("sampler", "tpee")),
         (("space=rdlr", "store=nosuch://x"), ("nosuch",)),
         (("space=rdlr", "features=[is11]"), ("is11", "is10")),
+        (("space=rdlr", "tracking=mlruns"), ("tracking.uri", "mlruns", "sqlite")),
     ],
 )
 def test_words(
