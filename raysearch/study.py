@@ -191,6 +191,14 @@ def _open(folder: Path, material: Material) -> Ledger:
     ledger.set_fact("simulated", sorted(material.corpus.simulated))
     ledger.set_fact("versions", _versions())
     ledger.set_fact("published", _published(material))
+    constants = material.space.constants()
+    ledger.set_fact(
+        "space",
+        {
+            name: constants[name] if name in constants else {"domain": str(domain)}
+            for name, domain in material.space.domains.items()
+        },
+    )
     if ledger.fact("instance") is None:
         ledger.set_fact("instance", uuid.uuid4().hex)
     return ledger

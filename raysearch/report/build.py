@@ -98,6 +98,7 @@ def build(folder: Path) -> Report:
         classes = ledger.fact("classes") or _of(study, "corpus").get("classes") or []
         name = ledger.fact("study") or folder.name
         published = ledger.fact("published")
+        space = ledger.fact("space")
     finally:
         ledger.close()
 
@@ -127,7 +128,7 @@ def build(folder: Path) -> Report:
         sections += [_trials_section(trials, states), _stages_section(rows, run, len(uses))]
     return Report(
         study=str(name),
-        headline=_headline(study, folds, protocol, classes),
+        headline=_headline(study, folds, protocol, classes, space),
         warnings=_warnings(study, simulated, notes, scores),
         sections=tuple(sections),
         facts=study,
@@ -219,6 +220,7 @@ def _headline(
     folds: Sequence[_Fold],
     protocol: tuple[str, str, str],
     classes: Sequence[Any],
+    space: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
     corpus = _listed(_of(study, "corpus").get("name", "?"))
     what = f"Method {study.get('method', '?')} on {corpus}: {sum(f.clips for f in folds)} clips"
@@ -236,7 +238,8 @@ def _headline(
         f"seed {study.get('seed', 0)}",
     ]
     lines = [what + ".", "; ".join(x for x in details if x) + "."]
-    params = _of(study, "params")
+    # what was left of the space on this data, where the ledger knows it
+    params = _of(study, "params") if space is None else space
     params = {
         n: x["const"] if isinstance(x, dict) and "const" in x else x for n, x in params.items()
     }
