@@ -29,6 +29,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     folder = tmp_path_factory.mktemp("ray")
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(str(SUPPORT))
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1])]))
     patch.setenv("RAYSEARCH_TOY_LOG", str(folder / "toy.log"))
     with connected("local", folder / "ray.log"):
         yield importlib.import_module("ray")
