@@ -264,8 +264,11 @@ class Study(_Frozen):
         "mixed",
     )
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
-    cluster: str = _key(
-        "local", "a Ray cluster: local, auto or an address", "a text", "local", min_length=1
+    cluster: Literal["local", "auto"] = _key(
+        "local",
+        "a Ray cluster of this study's own (local), or the running one of RAY_ADDRESS (auto)",
+        "local or auto",
+        "auto",
     )
     quiet: bool = _key(False, "print the closing table alone", "true or false", "true")
     published: Anything = _key(

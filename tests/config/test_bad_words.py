@@ -83,6 +83,7 @@ def problems(cwd: Path) -> Callable[..., list[str]]:
         ("validation.share=0.7", ["validation.share", "at most 0.5", "0.7"]),
         ("protocol.folds=1", ["protocol.folds", "at least 2", "got 1"]),
         ("sampler=tpr", ["sampler must be one of tpe, random, grid, listed", "'tpr'"]),
+        ("cluster=head:6379", ["cluster must be local or auto", "head:6379"]),
         ("racing=on", ["racing must be one of off, mixed, wilcoxon"]),
         ("corpus=emobd", ["'emobd'", "did you mean 'emodb'", "known corpora: demo"]),
         ("corpus.unlabelled=librispeech", ["corpus.unlabelled", "'librispeech'"]),
