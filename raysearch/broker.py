@@ -32,6 +32,7 @@ from ray.util.scheduling_strategies import (
     PlacementGroupSchedulingStrategy,
 )
 
+from raysearch.errors import StoreFailed
 from raysearch.stages import Call, Dataset, Runtime, execute
 from raysearch.store import Damaged, Provenance, Store
 from trainables.stage import Artifact
@@ -43,10 +44,6 @@ NAMESPACE = "raysearch"
 _NO_GROUP = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]
 _KEPT = 64
 """parents' artifacts kept in Ray's object store, so that settings sharing a teacher read it once"""
-
-
-class StoreFailed(Exception):
-    """The store cannot be written or read; the study cannot go on."""
 
 
 class StageFailed(Exception):

@@ -3,6 +3,7 @@
 - `RaysearchError`
   - `BadInput`      the user's input is at fault: exit 2, one message, every problem listed
   - `StudyFailed`   the study could not give a result: exit 1
+  - `StoreFailed`   the store cannot be written or read, so the study cannot go on: exit 1
   - `StudyHeld`     another driver holds the study: exit 1
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-__all__ = ["BadInput", "RaysearchError", "StudyFailed", "StudyHeld", "near"]
+__all__ = ["BadInput", "RaysearchError", "StoreFailed", "StudyFailed", "StudyHeld", "near"]
 
 
 class RaysearchError(Exception):
@@ -37,6 +38,10 @@ class BadInput(RaysearchError):
 
 class StudyFailed(RaysearchError):
     """The study ended without a result (every trial failed, or its files could not be written)."""
+
+
+class StoreFailed(RaysearchError):
+    """The store cannot be written or read; the study cannot go on."""
 
 
 class StudyHeld(RaysearchError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sqlite3
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from raysearch.lease import Lease
 from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
 from raysearch.material import Material, gather
 from raysearch.progress import Progress
+from raysearch.racing import rule as find_rule
 from raysearch.report import Report, as_json, build, markdown
 from raysearch.report.write import duration
 from raysearch.selection import Score
@@ -122,7 +124,7 @@ def tune(study: Study, progress: Progress) -> Outcome:
                 _run(material, driver, folder, progress, mirror)
         except KeyboardInterrupt:
             interrupted = True
-        except OSError as error:
+        except (OSError, sqlite3.Error) as error:
             raise StudyFailed(
                 f"{folder} cannot be written: {error}; make room and run again"
             ) from error
@@ -236,7 +238,7 @@ def driver_of(material: Material, ledger: Ledger, listeners: Sequence[Listener] 
         order=_race_order(material),
         score=Score(study.objective),
         trials=_wanted(material),
-        rule=None if study.racing == "off" else _rule(study.racing),
+        rule=None if study.racing == "off" else find_rule(study.racing),
         batch=study.batch if study.deterministic else None,
         listeners=listeners,
     )
@@ -246,12 +248,6 @@ def _wanted(material: Material) -> int:
     """How many trials the study shall have: a list has no more than its settings."""
     study = material.study
     return min(study.trials, len(material.enqueued)) if study.sampler == "listed" else study.trials
-
-
-def _rule(name: str) -> Any:
-    from raysearch.racing import rule
-
-    return rule(name)
 
 
 def _race_order(material: Material) -> list[int]:

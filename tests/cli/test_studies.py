@@ -192,3 +192,12 @@ def test_a_damaged_artifact_is_computed_again_and_said(shell: Any) -> None:
     assert len(shell.executions()) == 5 + 10 + 1
     other = shell.report("home=other")
     assert other["estimates"] == before["estimates"]
+
+
+def test_a_store_that_cannot_be_used_ends_the_study_with_one_line(shell: Any) -> None:
+    (shell.folder / "bad").mkdir()
+    (shell.folder / "bad" / "stages").write_text("a file where a folder should be")
+    done = shell.tune("trials=1", "store=bad", "quiet=true", "tracking.enabled=false")
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    assert len([line for line in done.err.splitlines() if line.startswith("raysearch:")]) == 1
