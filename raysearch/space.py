@@ -10,6 +10,7 @@ The grammar, one line a parameter, in the YAML under `params:`
     layers: {int: [1, 4]}                               # step: and log: as well
     smoothing: {grid: [0.05, 0.1], when: {strategy: [ls, lr]}}    # exists for these strategies only
     lambda_pel: {const: 1.0e-4, needs: unlabelled}      # exists only where the data has it
+    target: {choice: [hard, soft], needs: {soft: votes}}   # the value, where the data has it
 
 A setting assigns a value to every searched parameter that exists; constants come beside it.
 `enqueue:` lists settings to try first; what an entry leaves out takes the method's default, and
@@ -96,8 +97,8 @@ class Domain:
 
     when: Mapping[str, tuple[Scalar, ...]] = field(default_factory=FrozenDict)
     """parameter -> values; the domain exists only where each of them has one of these values"""
-    needs: str | None = None
-    """what the data must have: one of `NEEDS`"""
+    needs: str | Mapping[str, str] | None = None
+    """what the data must have: one of `NEEDS`; of a choice of texts, also by value"""
 
     @property
     def size(self) -> int | None:
@@ -361,7 +362,7 @@ class Space:
         lost: dict[str, str] = {
             name: NEEDS.get(domain.needs, domain.needs)
             for name, domain in self.domains.items()
-            if domain.needs is not None and domain.needs not in facts
+            if isinstance(domain.needs, str) and domain.needs not in facts
         }
         sentences = [
             f"params.{name} is not used: it needs {need}, which this data does not have"
@@ -370,10 +371,35 @@ class Space:
         ]
         for name in lost:
             del domains[name]
+        gone: dict[str, tuple[Scalar, ...]] = {}
+        for name, domain in list(domains.items()):
+            kept, without = _served(domain, facts)
+            if kept is None:
+                del domains[name]
+                sentences.append(
+                    f"params.{name} is not used: this data serves none of its values"
+                    f"{self._default_said(name)}"
+                )
+                continue
+            domains[name] = kept
+            gone[name] = tuple(value for values in without.values() for value in values)
+            sentences += [
+                f"params.{name} leaves out {', '.join(map(_shown, values))}: "
+                f"{'it needs' if len(values) == 1 else 'they need'} {NEEDS.get(need, need)}, "
+                "which this data does not have"
+                for need, values in without.items()
+            ]
         for name in self.order:
             if name not in domains:
                 continue
             when = dict(domains[name].when)
+            if any(
+                all(_member(value, gone.get(p, ())) for value in when[p])
+                for p in when
+                if p in domains
+            ):
+                del domains[name]  # it belonged to the values that are left out
+                continue
             for parent in [p for p in when if p not in domains]:
                 if parent in self.defaults and _member(self.defaults[parent], when[parent]):
                     del when[parent]  # the default satisfies it
@@ -632,6 +658,21 @@ def _condition(domain: Domain) -> str:
     return "where " + " and ".join(parts)
 
 
+def _served(domain: Domain, facts: frozenset[str]) -> tuple[Domain | None, dict[str, list[Scalar]]]:
+    """A domain without the values that the data cannot serve, and those by what they need."""
+    if not isinstance(domain, _Listed) or not isinstance(domain.needs, Mapping):
+        return domain, {}
+    without: dict[str, list[Scalar]] = {}
+    kept = []
+    for item in domain.items:
+        need = domain.needs.get(str(item))
+        if need is None or need in facts:
+            kept.append(item)
+        else:
+            without.setdefault(need, []).append(item)
+    return (replace(domain, items=tuple(kept)) if kept else None), without
+
+
 def _typed(value: Any, param: Param | None) -> Any:
     if param is None or isinstance(value, bool) or not _is_number(value):
         return value
@@ -813,9 +854,21 @@ class _Reader:
             found[str(parent)] = tuple(listed)
         return FrozenDict(found)
 
-    def _needs(self) -> str | None:
+    def _needs(self) -> str | Mapping[str, str] | None:
         needs = self.given.get("needs")
-        if needs is None or needs in NEEDS:
+        if needs is None or (isinstance(needs, str) and needs in NEEDS):
             return needs
+        if isinstance(needs, Mapping):
+            values = self.given.get("choice")
+            if not isinstance(values, list | tuple):
+                self._wrong("needs by value goes with choice: alone")
+                return None
+            known = ", ".join(NEEDS)
+            for value, need in needs.items():
+                if not _member(value, values):
+                    self._wrong(f"needs names {_shown(value)}, which is not one of its values")
+                elif need not in NEEDS:
+                    self._wrong(f"needs: {_shown(value)} must be one of {known}, but got {need!r}")
+            return FrozenDict(needs)
         self._wrong(f"needs must be one of {', '.join(NEEDS)}, but got {needs!r}")
         return None

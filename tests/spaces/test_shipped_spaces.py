@@ -26,7 +26,7 @@ def load(path: Path, cwd: Path, *words: str) -> Study:
 
 
 def test_there_are_spaces(tmp_path: Path) -> None:
-    assert {name_of(path) for path in FILES} >= {"rdlr", "rdlr/paper", "rdlr/table_2"}
+    assert {name_of(path) for path in FILES} >= {"rdlr", "strategies", "rdlr/paper", "rdlr/table_2"}
     assert {name_of(path) for path in FILES} == set(spaces(tmp_path))
 
 
@@ -54,7 +54,9 @@ def test_a_space_opens_with_its_commands(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_every_fact_of_the_data_leaves_a_space(path: Path, tmp_path: Path) -> None:
     study = load(path, tmp_path)
-    for facts in (frozenset(), frozenset({"votes", "unlabelled", "corpora"})):
+    # what a space says of its labels, the data must have
+    least = frozenset({"votes"} if study.votes.labels == "votes" else ())
+    for facts in (least, frozenset({"votes", "unlabelled", "corpora"})):
         space, told = study.search_space().available(facts)
         assert space.size() is None or space.size() > 0
         found, left_out = space.enqueued(study.enqueue, method(study.method), facts)
@@ -102,3 +104,44 @@ def test_table_2_has_its_rows(tmp_path: Path) -> None:
     proposed = by_name["RDLR + CWW + † (proposed)"]
     assert proposed["strategy"] == "ls_lr"
     assert all(proposed[f"lambda_{name}"] > 0 for name in ("w", "rd", "ae", "pel"))
+
+
+@pytest.mark.parametrize(("number", "rows"), [(4, 3), (5, 3), (6, 32)])
+def test_tables_of_label_correction_have_their_rows(number: int, rows: int, tmp_path: Path) -> None:
+    study = load(FOLDER / "label_correction" / f"table_{number}.yaml", tmp_path)
+    assert len(study.enqueue) == study.trials == rows
+    students, teachers = set(), set()
+    declared = method("label_correction")
+    constants = study.search_space().constants()
+    for entry in study.enqueue:
+        row = {key: value for key, value in entry.items() if key != NAME}
+        *before, last = declared.graph(declared.resolve({**constants, **row}))
+        students.add(str(sorted(last.params.items())))
+        teachers |= {str(sorted(node.params.items())) for node in before}
+        assert bool(before) == (row.get("correction_lambda", 0) > 0)
+    assert len(students) == rows, "two rows train the same"
+    assert len(teachers) == (0 if number == 4 else 1)
+    names = {entry[NAME] for entry in study.enqueue}
+    assert set(study.published["rows"]) <= names
+
+
+def test_table_6_is_the_papers_whole_grid(tmp_path: Path) -> None:
+    """Every lambda of soft and hard for C, and of soft for B+C: 33 settings are 32 students."""
+    study = load(FOLDER / "label_correction" / "table_6.yaml", tmp_path)
+    declared = method("label_correction")
+    constants = study.search_space().constants()
+
+    def student(strategy: str, correct: str, share: float) -> str:
+        setting = {"strategy": strategy, "correct": correct, "correction_lambda": share}
+        nodes = declared.graph(declared.resolve({**constants, **setting}))
+        return str(sorted(nodes[-1].params.items()))
+
+    shares = [step / 10 for step in range(11)]
+    grid = [("correction_soft", "C"), ("correction_soft", "B+C"), ("correction_hard", "C")]
+    wanted = [student(strategy, correct, share) for strategy, correct in grid for share in shares]
+    assert len(wanted) == 33
+    shipped = {
+        student(entry["strategy"], entry["correct"], entry["correction_lambda"])
+        for entry in study.enqueue
+    }
+    assert set(wanted) == shipped

@@ -353,3 +353,35 @@ def test_enqueued_settings_follow_the_data() -> None:
 def test_complete_is_idempotent(space: Space, data: st.DataObject) -> None:
     entry = data.draw(st.sampled_from(list(space.points())))
     assert space.complete(entry) == entry
+
+
+def test_available_drops_the_values_that_the_data_cannot_serve() -> None:
+    space = parse(
+        kind={"choice": ["hard", "lr", "soft"], "needs": {"soft": "votes", "lr": "corpora"}},
+        alpha={"grid": [0, 1], "when": {"kind": ["soft", "lr"]}},
+        beta={"grid": [0, 1], "when": {"kind": "soft"}},
+    ).typed(METHOD)
+    assert space.available(frozenset({"votes", "corpora"})) == (space, ())
+    less, told = space.available(frozenset({"corpora"}))
+    assert less.domains["kind"].examples() == ("hard", "lr")
+    assert set(less.domains) == {"kind", "alpha"}, "what belonged to the lost value went with it"
+    assert less.size() == 3
+    assert told == (
+        "params.kind leaves out soft: it needs rater votes, which this data does not have",
+    )
+    none, told = space.available(frozenset())
+    assert none.size() == 1
+    assert set(none.domains) == {"kind"}
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"choice": ["a", "b"], "needs": {"c": "votes"}}, "names c, which is not one of its"),
+        ({"choice": ["a", "b"], "needs": {"a": "vote"}}, "must be one of votes, unlabelled"),
+        ({"float": [0, 1], "needs": {"0": "votes"}}, "goes with choice: alone"),
+    ],
+)
+def test_needs_by_value_are_checked(given: dict[str, Any], said: str) -> None:
+    assert any(said in problem for problem in Space.parse({"kind": given})[1])
