@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import wilcoxon
 
 from raysearch.errors import BadInput, near
 
@@ -231,6 +230,8 @@ class _Wilcoxon:
         # ranks can say worse where the mean says better: the study chooses by the mean
         if points >= 0.0:
             return Verdict(False, predicted, f"on {done} common folds {apart}")
+        from scipy.stats import wilcoxon  # half a second and 30 MB, for this rule alone
+
         p = float(wilcoxon(difference, alternative="less", zero_method="zsplit").pvalue)
         return Verdict(
             p < self.p,
@@ -444,8 +445,9 @@ def _covariance(
     d = len(before)
     rate = 2.0 * np.diag(np.linalg.inv(before)) + typical**-2
     scales = rate / rng.gamma((2.0 + d) / 2.0, size=d)
-    # 0.01 points keep constant scores from collapsing to a singular matrix
-    floor = 1e-8 * np.eye(d)
+    # 0.01 points keep constant scores from collapsing to a singular matrix, and a millionth of the
+    # variance those that are one another's copies
+    floor = (1e-8 + 1e-6 * np.trace(products) / d) * np.eye(d)
     return _inverse_wishart(rng, 1.0 + d + count, products + 4.0 * np.diag(1.0 / scales) + floor)
 
 
@@ -455,8 +457,7 @@ def _inverse_wishart(rng: np.random.Generator, dof: float, scale: Array) -> Arra
     scale = 0.5 * (scale + scale.T)
     a = np.tril(rng.standard_normal((d, d)), -1)
     a[np.diag_indices(d)] = np.sqrt(rng.chisquare(dof - np.arange(d)))
-    # W = L A A' L' with L L' = scale^-1; its inverse is R R' with R = L'^-1 A'^-1
-    lower = np.linalg.cholesky(np.linalg.inv(scale))
-    r = np.linalg.inv((lower @ a).T)
+    # W = L^-T A A' L^-1 with L L' = scale; its inverse is R R' with R = L A'^-1
+    r = np.linalg.cholesky(scale) @ np.linalg.inv(a).T
     out: Array = r @ r.T
     return out

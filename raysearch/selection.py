@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,11 +26,18 @@ __all__ = [
     "FoldGroups",
     "Score",
     "compare",
+    "compare_over_draws",
     "estimates",
     "estimates_over_draws",
     "gain",
     "holm",
+    "honest_choice",
+    "judged",
+    "nothing",
+    "of_all",
+    "pareto",
     "sentence",
+    "worst_mean",
 ]
 
 LEVEL = 0.95
@@ -37,6 +45,12 @@ _TIE = 1e-12
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 Matrix = NDArray[np.float64]
+
+Judge = Callable[[Sequence[int]], ArrayLike]
+"""folds -> the validation score [C] that every setting has over these folds together"""
+
+DrawJudge = Callable[[Matrix, Sequence[int]], ArrayLike]
+"""the same for one draw of V [C, K]"""
 
 
 class Groups(Protocol):
@@ -65,19 +79,39 @@ class Score:
 
     `ua` and `wa` are means over folds. `pooled_ua` is the mean over classes of the recall in all
     folds' clips together; it is better where folds lack classes, as a class that a fold has one
-    clip of then counts as one clip.
+    clip of then counts as one clip. `worst_ua` is the mean UA of the worst quarter of the folds,
+    ceil(K / 4) of them: what the speakers that are served worst may expect.
     """
 
     name: str
+
+    @property
+    def metric(self) -> str:
+        """The score of one fold that goes with it: "ua" or "wa"."""
+        return self.name.removeprefix("pooled_").removeprefix("worst_")
 
     def of(self, folds: Iterable[Scored]) -> float:
         """The score of one or more folds, in [0, 1]."""
         folds = list(folds)
         if self.name != "pooled_ua":
-            return float(np.mean([fold.scores[f"val_{self.name}"] for fold in folds]))
+            each = np.array([fold.scores[f"val_{self.metric}"] for fold in folds])
+            return float(worst_mean(each) if self.name == "worst_ua" else each.mean())
         counts = np.sum([np.asarray(fold.val_confusion) for fold in folds], axis=0)
         there = counts.sum(axis=1) > 0
         return float((np.diag(counts)[there] / counts.sum(axis=1)[there]).mean())
+
+
+def of_all(folds: Iterable[Scored], names: Iterable[str]) -> dict[str, float]:
+    """Several objectives of the same folds: name -> score in [0, 1]."""
+    folds = list(folds)
+    return {name: Score(name).of(folds) for name in names}
+
+
+def worst_mean(scores: ArrayLike) -> Matrix:
+    """Mean of the lowest quarter along the last axis, of ceil(K / 4) of K scores."""
+    x = np.asarray(scores, dtype=np.float64)
+    mean: Matrix = np.sort(x, axis=-1)[..., : -(-x.shape[-1] // 4)].mean(axis=-1)
+    return mean
 
 
 @dataclass(frozen=True)
@@ -142,7 +176,8 @@ def estimates(
     folds: Sequence[Groups],
     *,
     settings: Sequence[str] | None = None,
-    judge: Callable[[Sequence[int]], ArrayLike] | None = None,
+    judge: Judge | None = None,
+    selectable: Sequence[int] | None = None,
 ) -> Estimates:
     """The four estimates of full score tables.
 
@@ -161,6 +196,8 @@ def estimates(
         settings: names of the rows, for messages (default: "row 0", ...).
         judge: the validation score [C] of every setting over some folds together; default their
             mean of V.
+        selectable: the rows that `selected` may choose among, at least one; default all. A study
+            hands over a setting that ran to its end. The other estimates choose among all rows.
 
     Raises:
         ValueError: shapes that do not fit, no row, no fold, a fold that tests no group, or a
@@ -169,13 +206,15 @@ def estimates(
     v, t = _tables(V, T, folds, settings)
     judges = tuple(_judges(f, folds) for f in range(len(folds)))
 
-    def choose(over: Sequence[int]) -> int:
-        scores = v[:, list(over)].mean(axis=1) if judge is None else judge(over)
-        return _first_best(np.asarray(scores, dtype=np.float64))
+    def scores(over: Sequence[int]) -> Matrix:
+        found = v[:, list(over)].mean(axis=1) if judge is None else judge(over)
+        return np.asarray(found, dtype=np.float64)
 
-    nested_rows = tuple(choose([f]) for f in range(len(folds)))
-    honest_rows = tuple(choose(g) if g else nested_rows[f] for f, g in enumerate(judges))
-    best = choose(range(len(folds)))
+    nested_rows = tuple(_first_best(scores([f])) for f in range(len(folds)))
+    honest_rows = tuple(
+        _first_best(scores(g)) if g else nested_rows[f] for f, g in enumerate(judges)
+    )
+    best = honest_choice(scores(range(len(folds)))[None], selectable)[0]
     oracle_rows = {name: _first_best(x.mean(axis=1)) for name, x in t.items()}
     columns = np.arange(len(folds))
     honest = {name: _estimate(x[list(honest_rows), columns]) for name, x in t.items()}
@@ -201,6 +240,8 @@ def estimates_over_draws(
     *,
     imputed: float,
     settings: Sequence[str] | None = None,
+    judge: DrawJudge | None = None,
+    selectable: Sequence[int] | None = None,
 ) -> Estimates:
     """The estimates of tables with missing cells, over draws of those cells.
 
@@ -214,10 +255,22 @@ def estimates_over_draws(
         folds: as for `estimates`.
         imputed: share of cells drawn, in [0, 1]; kept for the reader.
         settings: as for `estimates`.
+        judge: as for `estimates`, given the draw of V too.
+        selectable: as for `estimates`: the rows whose cells were all measured.
     """
     if not 0 <= imputed <= 1:
         raise ValueError(f"0 <= imputed <= 1 must hold, but got {imputed!r}")
-    each = [estimates(v, t, folds, settings=settings) for v, t in draws]
+    each = [
+        estimates(
+            v,
+            t,
+            folds,
+            settings=settings,
+            judge=None if judge is None else partial(judge, np.asarray(v, dtype=np.float64)),
+            selectable=selectable,
+        )
+        for v, t in draws
+    ]
     if not each:
         raise ValueError("at least one draw is needed, but got none")
     metrics = list(each[0].honest)
@@ -240,6 +293,51 @@ def estimates_over_draws(
         notes=each[0].notes,
         imputed=imputed,
     )
+
+
+def judged(V: ArrayLike, folds: Sequence[Groups], judge: DrawJudge | None = None) -> Matrix:
+    """The validation scores [K, C] by which the honest choice of each fold is made.
+
+    Row f holds every setting's score over the folds that neither test nor validate on the groups
+    that fold f tests; over fold f itself where there is none.
+
+    Args:
+        V: validation scores [C, K].
+        folds: K folds.
+        judge: as for `estimates_over_draws`.
+    """
+    v = np.asarray(V, dtype=np.float64)
+    over = [list(_judges(f, folds)) or [f] for f in range(len(folds))]
+    return np.array([v[:, g].mean(axis=1) if judge is None else judge(v, g) for g in over])
+
+
+def honest_choice(scores: ArrayLike, rows: Sequence[int] | None = None) -> tuple[int, ...]:
+    """The best row for each fold, of some of the rows.
+
+    Args:
+        scores: [K, C], from `judged`.
+        rows: the rows to choose among, at least one; default all.
+    """
+    x = np.asarray(scores, dtype=np.float64)
+    among = np.arange(x.shape[1]) if rows is None else np.array(sorted(rows), dtype=np.int64)
+    if not len(among):
+        raise ValueError("there must be a row to choose, but rows is empty")
+    return tuple(int(among[_first_best(one[among])]) for one in x)
+
+
+def pareto(scores: ArrayLike) -> tuple[int, ...]:
+    """The rows of [C, m] scores that no other row beats, in their order.
+
+    One row beats another that is at least as good in all m scores and better in one. Rows that are
+    equal in all do not beat each other.
+    """
+    x = np.asarray(scores, dtype=np.float64)
+    kept = []
+    for c, row in enumerate(x):
+        no_worse, better = (x >= row - _TIE).all(axis=1), (x > row + _TIE).any(axis=1)
+        if not (no_worse & better).any():
+            kept.append(c)
+    return tuple(kept)
 
 
 def _tables(
@@ -310,18 +408,31 @@ def _pool(each: Sequence[Estimate]) -> Estimate:
     values = tuple(float(x) for x in np.mean([e.values for e in each], axis=0))
     if each[0].sd is None:
         return Estimate(mean, None, None, None, values)
-    k, m = len(values), len(each)
     var = float(np.mean([(e.sd or 0.0) ** 2 for e in each]))
-    within = var / k
-    between = (1 + 1 / m) * float(means.var(ddof=1)) if m > 1 else 0.0
-    total = within + between
+    total, df = _pooled_variance(means, var, len(values))
+    half = float(stdtrit(df, 0.5 + LEVEL / 2)) * total**0.5
+    return Estimate(mean, mean - half, mean + half, var**0.5, values)
+
+
+def _pooled_variance(means: Matrix, var: float, k: int) -> tuple[float, float]:
+    """Variance of the mean over M draws, and its degrees of freedom (Barnard and Rubin, 1999).
+
+    Args:
+        means: [M] the mean of each draw.
+        var: variance over folds, averaged over draws.
+        k: number of folds, at least 2.
+    """
+    m = len(means)
+    # draws that agree must not count as a little uncertainty: it would cost degrees of freedom
+    agree = m == 1 or np.ptp(means) <= _TIE
+    between = 0.0 if agree else (1 + 1 / m) * float(means.var(ddof=1))
+    total = var / k + between
     df = float(k - 1)
     if between > 0:
         share = between / total
         observed = (df + 1) / (df + 3) * df * (1 - share)
         df = 1 / (share**2 / (m - 1) + (1 / observed if observed > 0 else np.inf))
-    half = float(stdtrit(max(df, 1.0), 0.5 + LEVEL / 2)) * total**0.5
-    return Estimate(mean, mean - half, mean + half, var**0.5, values)
+    return total, max(df, 1.0)
 
 
 def _most(rows: Iterable[int]) -> int:
@@ -368,7 +479,8 @@ class Difference:
     p_t: float | None
     """two-sided paired t test; None where n = 1"""
     p_wilcoxon: float | None
-    """two-sided exact Wilcoxon signed-rank test, zeros left out; None where n = 1"""
+    """two-sided exact Wilcoxon signed-rank test, zeros left out; None where n = 1, and where
+    scores were drawn, as ranks have no such pooling"""
 
 
 def compare(a: ArrayLike, b: ArrayLike) -> Difference:
@@ -383,6 +495,45 @@ def compare(a: ArrayLike, b: ArrayLike) -> Difference:
     Raises:
         ValueError: lengths that differ, no fold, or a score that is not finite.
     """
+    d = _paired(a, b)
+    mean, low, high, sd = _t_interval(d)
+    if sd is None:
+        return Difference(mean, None, None, None, 1, None, None)
+    if sd <= _TIE:
+        p_t = 1.0 if mean == 0 else 0.0
+    else:
+        p_t = float(2 * stdtr(len(d) - 1, -abs(mean) / (sd / len(d) ** 0.5)))
+    return Difference(mean, low, high, sd, len(d), p_t, _signed_rank(d))
+
+
+def compare_over_draws(draws: Iterable[tuple[ArrayLike, ArrayLike]]) -> Difference:
+    """Two settings on the same folds, some of their scores drawn.
+
+    Points are means over the draws; interval and test have the variance and the degrees of freedom
+    of `estimates_over_draws`. Where the draws agree, it is `compare`.
+
+    Args:
+        draws: at least one (a [n], b [n]).
+    """
+    pairs = list(draws)
+    if not pairs:
+        raise ValueError("at least one draw is needed, but got none")
+    each = np.array([_paired(a, b) for a, b in pairs])
+    if (np.ptp(each, axis=0) <= _TIE).all():
+        return compare(*pairs[0])
+    means, n = each.mean(axis=1), each.shape[1]
+    mean = float(means.mean())
+    if n < 2:
+        return Difference(mean, None, None, None, 1, None, None)
+    var = float(each.var(axis=1, ddof=1).mean())
+    total, df = _pooled_variance(means, var, n)
+    half = float(stdtrit(df, 0.5 + LEVEL / 2)) * total**0.5
+    p_t = float(2 * stdtr(df, -abs(mean) / total**0.5))
+    return Difference(mean, mean - half, mean + half, var**0.5, n, p_t, None)
+
+
+def _paired(a: ArrayLike, b: ArrayLike) -> Matrix:
+    """The differences [n] of two settings on the same folds."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape or not len(x):
         raise ValueError(
@@ -394,14 +545,7 @@ def compare(a: ArrayLike, b: ArrayLike) -> Difference:
         raise ValueError(f"every score must be finite, but the pair at position {bad} is not")
     # Equal scores reached by different sums must count as equal, not as a tiny difference.
     d = np.where(np.abs(d) <= _TIE, 0.0, d)
-    mean, low, high, sd = _t_interval(d)
-    if sd is None:
-        return Difference(mean, None, None, None, 1, None, None)
-    if sd <= _TIE:
-        p_t = 1.0 if mean == 0 else 0.0
-    else:
-        p_t = float(2 * stdtr(len(d) - 1, -abs(mean) / (sd / len(d) ** 0.5)))
-    return Difference(mean, low, high, sd, len(d), p_t, _signed_rank(d))
+    return d
 
 
 def gain(found: Estimates, T: Mapping[str, ArrayLike], baseline: int) -> dict[str, Difference]:
@@ -463,6 +607,11 @@ def sentence(
         f"{a} and {b}: no difference that {_count(d.n)} {unit} can show "
         f"({_points(d.mean)} points, {interval}; {shown}{corrected})."
     )
+
+
+def nothing(a: str, others: Sequence[str], n: int, *, unit: str = "speakers") -> str:
+    """One sentence where none of several settings differs from `a` by what `n` folds can show."""
+    return f"{a} and each of {', '.join(others)}: no difference that {_count(n)} {unit} can show."
 
 
 def _signed_rank(d: Matrix) -> float:

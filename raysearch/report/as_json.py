@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from raysearch.report.model import Report
+from raysearch.report.model import Comparison, Report
+from raysearch.report.write import bounds
 from raysearch.selection import Estimate, Estimates
 
 __all__ = ["plain", "render"]
@@ -24,7 +26,10 @@ def plain(report: Report) -> dict[str, Any]:
     """The report as what JSON can hold.
 
     Scores are fractions. `folds` is their number, `trials` counts by state. `estimates` and `best`
-    are null while no trial is complete. Every table is under `tables`, by its section's name.
+    are null while no trial is complete. `race` is null where no trial was stopped early, `seeds`
+    where each fold was trained once. `comparisons` are families of paired differences on test
+    scores: of the best settings, and of each categorical parameter's values. Every table is under
+    `tables`, by its section's name.
     """
     return {
         "study": report.study,
@@ -36,6 +41,9 @@ def plain(report: Report) -> dict[str, Any]:
         "estimates": None if report.estimates is None else _estimates(report.estimates),
         "best": None if report.estimates is None else _value(report.best),
         "best_trial": report.best_trial,
+        "race": None if report.race is None else asdict(report.race),
+        "seeds": None if report.seeds is None else _value(asdict(report.seeds)),
+        "comparisons": [_comparison(x) for x in report.comparisons],
         "about": list(report.headline),
         "notes": list(report.warnings),
         "tables": {
@@ -63,6 +71,29 @@ def _estimate(by_metric: Mapping[str, Estimate]) -> dict[str, Any]:
         made[f"{metric}_interval"] = None if e.low is None else [e.low, e.high]
         made[f"{metric}_sd"] = e.sd
     return made
+
+
+def _comparison(found: Comparison) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "parameter": found.parameter,
+        "metric": found.metric,
+        "levels": [asdict(level) for level in found.levels],
+        "pairs": [
+            {
+                "a": pair.a,
+                "b": pair.b,
+                "difference": pair.difference.mean,
+                "interval": _value(bounds(pair.difference.low, pair.difference.high)),
+                "sd": pair.difference.sd,
+                "folds": pair.difference.n,
+                "p": pair.difference.p_t,
+                "p_holm": pair.p,
+                "sentence": pair.sentence,
+            }
+            for pair in found.pairs
+        ],
+    }
 
 
 def _value(x: Any) -> Any:

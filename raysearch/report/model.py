@@ -8,12 +8,33 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from raysearch.selection import Estimates
+from raysearch.selection import Difference, Estimates
 
-__all__ = ["Column", "Kind", "Report", "Section", "Table"]
+__all__ = [
+    "Column",
+    "Comparison",
+    "Kind",
+    "Level",
+    "Pair",
+    "Race",
+    "Report",
+    "Section",
+    "SeedSpread",
+    "Table",
+]
 
 Kind = Literal[
-    "text", "name", "count", "percent", "spread", "points", "interval", "range", "params", "seconds"
+    "text",
+    "name",
+    "count",
+    "percent",
+    "spread",
+    "points",
+    "interval",
+    "range",
+    "p",
+    "params",
+    "seconds",
 ]
 """What a column holds, and so how a renderer writes it.
 
@@ -22,6 +43,7 @@ Kind = Literal[
 - spread, points: a fraction, written in points; points carry a sign
 - interval: (low, high) of fractions or None, written in % and cut to [0, 100]
 - range: (low, high) of fractions or None, an interval of a difference, written in points
+- p: a p value
 - params: a mapping of a setting's parameters
 - seconds: a duration
 """
@@ -62,6 +84,74 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Race:
+    """What stopping trials early saved."""
+
+    stopped: int
+    """trials"""
+    unknown: int
+    """those of them that had finished no fold, so that nothing is known of them"""
+    inside: int
+    """those of them that were stopped inside a fold; the part of it that they ran is not counted"""
+    ran: int
+    """fold-runs of the complete and the stopped trials"""
+    full: int
+    """fold-runs that the same trials would have taken without the race"""
+    imputed: float
+    """share of the estimates' cells that were drawn, not measured"""
+    draws: int
+    """how many times they were drawn; 0 where none was"""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two settings, or two values of a parameter, on the same folds."""
+
+    a: str
+    b: str
+    difference: Difference
+    """a - b"""
+    p: float | None
+    """of the paired t test, after Holm's correction over the comparison; None with one fold"""
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Level:
+    """One value of a searched parameter."""
+
+    name: str
+    settings: int
+    """how many settings have it"""
+    score: float
+    """mean test score of what honest choices among them pick"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A family of paired comparisons on test scores."""
+
+    name: str
+    """"settings", or "parameter" """
+    parameter: str | None
+    metric: str
+    pairs: tuple[Pair, ...]
+    levels: tuple[Level, ...] = ()
+    """best by validation first"""
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """How far the selected setting's test scores move, by metric, as fractions."""
+
+    seeds: int
+    within: Mapping[str, float]
+    """from seed to seed in one fold: standard deviation pooled over folds"""
+    between: Mapping[str, float | None]
+    """from fold to fold: standard deviation of the folds' means; None with one fold"""
+
+
+@dataclass(frozen=True)
 class Report:
     """What a study found, from its folder alone. No renderer is known here."""
 
@@ -88,6 +178,11 @@ class Report:
     best_trial: int | None = None
     best: Mapping[str, Any] = field(default_factory=dict)
     """the selected setting's parameters"""
+    race: Race | None = None
+    """None where no trial was stopped early"""
+    comparisons: tuple[Comparison, ...] = ()
+    seeds: SeedSpread | None = None
+    """None where each fold was trained once"""
 
     def section(self, name: str) -> Section:
         """The section of that name; KeyError where the report has none."""

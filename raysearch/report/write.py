@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raysearch.report.model import Kind
 
-__all__ = ["cell", "clean", "duration", "params", "percent", "value"]
+__all__ = [
+    "bounds",
+    "cell",
+    "clean",
+    "duration",
+    "listed",
+    "many",
+    "params",
+    "percent",
+    "points",
+    "value",
+]
 
 NOTHING = "–"
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -24,12 +35,14 @@ def cell(x: Any, kind: Kind) -> str:
     if kind == "spread":
         return f"{100 * x:.1f}"
     if kind == "points":
-        return _points(x)
+        return points(x)
     if kind == "range":
-        return f"{_points(x[0])} to {_points(x[1])}"
+        return f"{points(x[0])} to {points(x[1])}"
     if kind == "interval":
         low, high = x
         return f"{percent(max(0.0, low))} to {percent(min(1.0, high))}"
+    if kind == "p":
+        return f"{x:.3f}" if x >= 0.001 else "< 0.001"
     if kind == "params":
         return params(x)
     if kind == "seconds":
@@ -37,7 +50,8 @@ def cell(x: Any, kind: Kind) -> str:
     return clean(str(x))
 
 
-def _points(x: float) -> str:
+def points(x: float) -> str:
+    """A difference of fractions in points, one decimal, with its sign."""
     # + 0.0: a difference that rounds to nothing has no minus
     return f"{round(100 * x, 1) + 0.0:+.1f}".replace("-", "−")
 
@@ -76,3 +90,18 @@ def duration(seconds: float) -> str:
 def clean(text: str) -> str:
     """`text` on one line and without control characters: reasons come from anybody's exceptions."""
     return " ".join(_CONTROL.sub("", text.replace("\n", " ").replace("\t", " ")).split())
+
+
+def bounds(low: float | None, high: float | None) -> tuple[float, float] | None:
+    """An interval as a table's cell holds it."""
+    return None if low is None or high is None else (low, high)
+
+
+def listed(names: str | Iterable[Any]) -> str:
+    """ "a", or "a, b"."""
+    return names if isinstance(names, str) else ", ".join(str(x) for x in names)
+
+
+def many(n: int, what: str) -> str:
+    """ "1 fold", "2 folds"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
