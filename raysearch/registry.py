@@ -1,5 +1,7 @@
 """Methods by name: the packaged ones, third parties' entry points, and `module:ATTRIBUTE`.
 
+And `plugins`, what third parties add to corpora and features by entry points.
+
 A third party's method is one file and one line: a `Method` object, and an entry point
 
     [project.entry-points."raysearch.methods"]
@@ -17,23 +19,47 @@ import importlib.util
 import pkgutil
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trainables
 from raysearch.errors import BadInput, near
 from trainables.stage import Method
 
-__all__ = ["GROUP", "method", "methods"]
+__all__ = ["GROUP", "method", "methods", "plugins"]
 
 GROUP = "raysearch.methods"
 """the entry-point group that third parties' methods come in by"""
 
 _ATTRIBUTE = "METHOD"
 
+Kind = TypeVar("Kind")
+
+
+def plugins(group: str, kind: type[Kind]) -> dict[str, Kind]:
+    """What third parties register in an entry-point group, by name.
+
+    Raises:
+        BadInput: an entry point cannot be imported, or gives something else than a `kind`.
+    """
+    found: dict[str, Kind] = {}
+    for name, point in _entry_points(group).items():
+        where = _place(point)
+        try:
+            plugin = point.load()
+        except Exception as error:  # a third party's module may fail in any way
+            raise BadInput(_failed(f"{group} {name!r}", where, error)) from error
+        if not isinstance(plugin, kind):
+            raise BadInput(
+                f"{group} {name!r}: {where} must be of type {kind.__name__}, but is a "
+                f"{type(plugin).__name__}; mend that package, or remove it"
+            )
+        found[name] = plugin
+    return found
+
 
 def methods() -> tuple[str, ...]:
     """The names that `method` knows, sorted; dotted names of one's own come on top."""
-    return tuple(sorted({*_packaged(), *_entry_points()}))
+    return tuple(sorted({*_packaged(), *_entry_points(GROUP)}))
 
 
 def method(name: str) -> Method:
@@ -48,7 +74,7 @@ def method(name: str) -> Method:
     """
     if name in _packaged():
         return _loaded(name, f"trainables.{name}", _ATTRIBUTE)
-    points = _entry_points()
+    points = _entry_points(GROUP)
     if name in points:
         return _from_entry_point(name, points[name])
     module, colon, attribute = name.partition(":")
@@ -89,17 +115,21 @@ def _assigns(path: Path) -> bool:
     return False
 
 
-def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
+def _entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=group)}
+
+
+def _place(point: importlib.metadata.EntryPoint) -> str:
+    package = point.dist.name if point.dist is not None else "an unnamed package"
+    return f"the entry point {point.value!r} of {package}"
 
 
 def _from_entry_point(name: str, point: importlib.metadata.EntryPoint) -> Method:
-    package = point.dist.name if point.dist is not None else "an unnamed package"
-    where = f"the entry point {point.value!r} of {package}"
+    where = _place(point)
     try:
         found = point.load()
     except Exception as error:  # a third party's module may fail in any way
-        raise BadInput(_failed(name, where, error)) from error
+        raise BadInput(_failed(f"method {name!r}", where, error)) from error
     return _checked(name, where, getattr(found, _ATTRIBUTE, found))
 
 
@@ -108,7 +138,7 @@ def _loaded(name: str, module: str, attribute: str) -> Method:
     try:
         found = importlib.import_module(module)
     except Exception as error:  # a user's module may fail in any way
-        raise BadInput(_failed(name, where, error)) from error
+        raise BadInput(_failed(f"method {name!r}", where, error)) from error
     if not hasattr(found, attribute):
         known = sorted(key for key, value in vars(found).items() if isinstance(value, Method))
         raise BadInput(
@@ -118,9 +148,9 @@ def _loaded(name: str, module: str, attribute: str) -> Method:
     return _checked(name, f"{attribute} in {where}", getattr(found, attribute))
 
 
-def _failed(name: str, where: str, error: Exception) -> str:
+def _failed(what: str, where: str, error: Exception) -> str:
     return (
-        f"method {name!r}: {where} could not be imported "
+        f"{what}: {where} could not be imported "
         f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}); "
         "check the name, and that its package is installed here"
     )

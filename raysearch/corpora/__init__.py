@@ -4,19 +4,29 @@ One file a corpus. A third party's corpus is a `CorpusInfo` in the entry-point g
 `raysearch.corpora`.
 """
 
-from raysearch.corpora.base import Corpus, CorpusInfo, Problem, Raw, Report, sentences
+from raysearch.corpora.base import (
+    RATING_COLUMNS,
+    Corpus,
+    CorpusInfo,
+    Problem,
+    Raw,
+    Report,
+    sentences,
+)
 from raysearch.corpora.loading import check, known, load
 from raysearch.corpora.names import COMMON, common_name
-from raysearch.corpora.votes import VotePartition, plurality, vote_partition
+from raysearch.corpora.votes import VotePartition, Votes, plurality, vote_partition
 
 __all__ = [
     "COMMON",
+    "RATING_COLUMNS",
     "Corpus",
     "CorpusInfo",
     "Problem",
     "Raw",
     "Report",
     "VotePartition",
+    "Votes",
     "check",
     "common_name",
     "known",

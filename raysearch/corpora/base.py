@@ -12,7 +12,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
+from raysearch.corpora.votes import Votes
+from trainables.votes import Partition
+
 __all__ = [
+    "RATING_COLUMNS",
+    "RAW_COLUMNS",
     "TABLE_COLUMNS",
     "Corpus",
     "CorpusInfo",
@@ -28,6 +33,17 @@ Progress = Callable[[str], None]
 
 RAW_COLUMNS = ("id", "path", "corpus", "speaker", "session", "label", "transcript")
 TABLE_COLUMNS = (*RAW_COLUMNS, "audio", "seconds")
+RATING_COLUMNS = (
+    "id",
+    "rater",
+    "label",
+    "weight",
+    "valence",
+    "activation",
+    "dominance",
+    "own",
+)
+"""of the single ratings; a reader may leave out the last four where it has none of them"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,11 @@ class Raw:
 
     `table` has the columns id, path, corpus, speaker, session, label, transcript; labels are
     common class names, "" where a clip has none. `votes` has one column a class and the table's
-    index (0 where a clip has none). `ratings` has the columns id, rater, label, weight.
+    index (0 where a clip has none); speakers' votes for their own clips are not in it. `ratings`
+    has the columns id, rater, label, weight, and perhaps the others of RATING_COLUMNS, one row a
+    rating: label is "" where a rater gave no class, weight the share of a vote that the class
+    gets, valence, activation and dominance are on the corpus's own scale (NaN where not given),
+    and own says that the rater is the speaker. Raters are distinct persons within a corpus.
     `classes` is the order in which this corpus lists its classes.
     """
 
@@ -82,7 +102,9 @@ class Reader(Protocol):
 class CorpusInfo:
     """One corpus that raysearch knows. A third party registers one in `raysearch.corpora`.
 
-    `published` holds the published number of clips a class ({} where there is none);
+    `published` holds the published number of clips a class ({} where there is none; "" stands for
+    clips without a label), and `counted` says where these numbers are from, and which could not be
+    looked up. `remarks` are further sentences that the list of corpora prints.
     `options` names the keys of `corpus.options` that the reader takes, with their help.
     `root` says whether a root folder is needed.
     """
@@ -97,6 +119,8 @@ class CorpusInfo:
     layout: str = ""
     root: Literal["needed", "optional", "unused"] = "needed"
     options: Mapping[str, str] = field(default_factory=dict)
+    counted: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +132,11 @@ class Corpus:
     file's bytes, hex), seconds.
     `votes`: float32 [N, K], counts for `classes`; None if no corpus has votes; a row is all zero
     where a clip has none (`has_votes` is False there).
-    `ratings`: id, rater, label, weight, one row a rating; None if no raters are known.
+    `outside`: float32 [N, M], the votes for `outside_classes`, which the study does not have;
+    None where `votes` is.
+    `ratings`: the RATING_COLUMNS, one row a rating, those by the speakers themselves included;
+    label is "" where the rating is for no class of the study; None if no raters are known.
+    `rules`: by which `sets` divides the clips.
     `notes`: sentences that the study must print. `simulated`: subset of {"speech", "votes"}.
     """
 
@@ -118,6 +146,16 @@ class Corpus:
     ratings: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
     simulated: frozenset[str] = frozenset()
+    outside: np.ndarray | None = None
+    outside_classes: tuple[str, ...] = ()
+    rules: Votes = field(default_factory=Votes)
+
+    @property
+    def sets(self) -> Partition | None:
+        """S_A, S_B and S_C by `rules`, row for row; None where no corpus has votes."""
+        if self.votes is None:
+            return None
+        return self.rules.divide(self.votes, self.outside, self.codes)
 
     @property
     def codes(self) -> np.ndarray:
@@ -147,8 +185,14 @@ class Corpus:
         if self.votes is not None:
             digest.update(np.ascontiguousarray(self.votes, dtype="<f4").tobytes())
         if self.ratings is not None:
-            for row in self.ratings.itertuples(index=False):
+            ratings = self.ratings.dropna(axis=1, how="all")  # only what the raters said counts
+            if "own" in ratings and not ratings["own"].any():
+                ratings = ratings.drop(columns=["own"])
+            for row in ratings.itertuples(index=False):
                 digest.update(("\x1d" + "\x1f".join(map(str, row))).encode())
+        if self.outside is not None and self.outside.any():
+            digest.update("\x1f".join(self.outside_classes).encode())
+            digest.update(np.ascontiguousarray(self.outside, dtype="<f4").tobytes())
         return digest.hexdigest()
 
 
@@ -157,6 +201,7 @@ class Report:
     """What `check` found: every problem, and what there is.
 
     `counts[corpus][class]` is the number of clips that can be used ("" = unlabelled clips).
+    `votes[corpus]` says in sentences how the corpus's raters agree.
     """
 
     problems: tuple[Problem, ...]
@@ -164,6 +209,7 @@ class Report:
     speakers: Mapping[str, int]
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    votes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Problem, ...]:

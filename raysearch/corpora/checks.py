@@ -76,7 +76,8 @@ def count_notices(info: CorpusInfo, table: pd.DataFrame) -> list[Problem]:
     for label, published in info.published.items():
         found = int(counts.get(label, 0))
         if found != published:
-            sentence = f"{info.name} has {found} clips of {label}; {published} are published."
+            what = f"of {label}" if label else "without a label"
+            sentence = f"{info.name} has {found} clips {what}; {published} are published."
             problems.append(Problem("count", "notice", info.name, "", sentence))
     speakers = int(table["speaker"].nunique())
     if info.speakers and speakers != info.speakers:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raysearch.corpora.base import RAW_COLUMNS, CorpusInfo, Problem, Progress, Raw
-from raysearch.corpora.files import audio_files
-from raysearch.corpora.votes import plurality
-from raysearch.errors import BadInput, near
+from raysearch.corpora.base import CorpusInfo, Problem, Raw
+from raysearch.corpora.files import audio_files, clip_table, misnamed, one_of, rooted
+from raysearch.corpora.votes import TIES, labels_by_votes
+from raysearch.errors import BadInput
 
 __all__ = ["INFO", "voice_votes"]
 
@@ -53,7 +53,6 @@ SENTENCES = {
     "WSI": "We'll stop in a couple of minutes.",
 }
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX|X)")
-_LABELS = ("intended", "votes")
 
 
 def voice_votes(path: Path) -> pd.DataFrame:
@@ -76,21 +75,10 @@ def voice_votes(path: Path) -> pd.DataFrame:
     return votes.rename(columns=_LETTERS)
 
 
-def _read(
-    root: Path | None,
-    *,
-    options: Mapping[str, Any],
-    seed: int,
-    home: Path,
-    progress: Progress | None,
-) -> Raw:
-    assert root is not None  # `load` has seen to it: the root is needed
-    by = str(options.get("label", "intended"))
-    if by not in _LABELS:
-        raise BadInput(
-            f"corpus.options.label={by!r} is unknown{near(by, _LABELS)}: it is one of "
-            f"{', '.join(_LABELS)}."
-        )
+@rooted
+def _read(root: Path, options: Mapping[str, Any]) -> Raw:
+    by = one_of(options, "label", ("intended", "votes"))
+    ties = one_of(options, "ties", TIES)
     folder = root / "AudioWAV" if (root / "AudioWAV").is_dir() else root
     files = {p.stem: p for p in reversed(audio_files(folder, deep=False))}
     if not files:
@@ -104,8 +92,7 @@ def _read(
     for stem in names:
         match = _NAME.fullmatch(stem)
         if match is None:
-            sentence = f"cremad: {stem} is not named like 1001_IEO_HAP_LO.wav and is left out."
-            problems.append(Problem("name", "notice", "cremad", stem, sentence))
+            problems.append(misnamed("cremad", stem, "1001_IEO_HAP_LO.wav"))
             continue
         actor, text, emotion, _ = match.groups()
         path = files.get(stem, folder / f"{stem}.wav")
@@ -115,7 +102,7 @@ def _read(
         )
     if not rows:
         raise BadInput(f"corpus.root={root} holds no file named like 1001_IEO_HAP_LO.wav.")
-    table = pd.DataFrame(rows, columns=list(RAW_COLUMNS), dtype=str)
+    table = clip_table(rows)
     notes: list[str] = []
     counts: pd.DataFrame | None = None
     if votes is None:
@@ -133,11 +120,8 @@ def _read(
                 f"corpus.options.label=votes needs tabulatedVotes.csv in {root} (or in "
                 "processedResults/): put it there, or leave label=intended."
             )
-        winner = plurality(counts.to_numpy())
-        table["label"] = [list(counts.columns)[i] if i >= 0 else "" for i in winner]
-        if ties := int((winner < 0).sum()):
-            notes.append(f"cremad: {ties} clips without one leading vote are left out.")
-            table, counts = table[winner >= 0], counts[winner >= 0]
+        table, counts, ties_said = labels_by_votes("cremad", table, counts, ties)
+        notes += ties_said
     return Raw(
         table, tuple(EMOTIONS.values()), counts, None, tuple(notes), frozenset(), tuple(problems)
     )
@@ -160,5 +144,9 @@ INFO = CorpusInfo(
     speakers=91,
     source="https://github.com/CheyneyComputerScience/CREMA-D (ODbL)",
     layout=LAYOUT,
-    options={"label": "intended (the file name's emotion, default) or votes (the leading vote)"},
+    counted="Cao et al. 2014, counted on the published list of votes",
+    options={
+        "label": "intended (the file name's emotion, default) or votes (the leading vote)",
+        "ties": "under label=votes, leave (default) or keep, without a label, clips with a tie",
+    },
 )

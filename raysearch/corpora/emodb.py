@@ -7,13 +7,10 @@ Burkhardt et al., "A database of German emotional speech", Interspeech 2005. A n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from raysearch.corpora.base import CorpusInfo, Progress, Raw
-from raysearch.corpora.files import audio_files, named_clips
-from raysearch.errors import BadInput
+from raysearch.corpora.base import CorpusInfo
+from raysearch.corpora.files import Named, named_reader
 
 __all__ = ["INFO"]
 
@@ -41,38 +38,26 @@ SENTENCES = {
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<letter>[NFTWAEL])[a-z]", re.IGNORECASE)
 
 
-def _fields(stem: str) -> tuple[str, str, str, str] | None:
-    match = _NAME.fullmatch(stem)
+def _fields(path: Path) -> Named | None:
+    match = _NAME.fullmatch(path.stem)
     if match is None:
         return None
     text = match["text"].lower()
-    label = LETTERS[match["letter"].upper()]
-    return match["speaker"], "", label, SENTENCES.get(text, text)
-
-
-def _read(
-    root: Path | None,
-    *,
-    options: Mapping[str, Any],
-    seed: int,
-    home: Path,
-    progress: Progress | None,
-) -> Raw:
-    assert root is not None  # `load` has seen to it: the root is needed
-    folder = root / "wav" if (root / "wav").is_dir() else root
-    files = audio_files(folder, deep=False)
-    if not files:
-        raise BadInput(
-            f"corpus.root={root} holds no EmoDB clips (.wav or .flac, in it or in wav/): {LAYOUT}."
-        )
-    return named_clips("emodb", files, _fields, tuple(LETTERS.values()), "03a01Fa.wav")
+    return Named(match["speaker"], LETTERS[match["letter"].upper()], SENTENCES.get(text, text))
 
 
 LAYOUT = "give the folder that holds wav/03a01Fa.wav and the others"
 INFO = CorpusInfo(
     name="emodb",
     description="Berlin EmoDB: acted German, 10 speakers, 7 emotions",
-    read=_read,
+    read=named_reader(
+        "emodb",
+        _fields,
+        classes=tuple(LETTERS.values()),
+        example="03a01Fa.wav",
+        layout=LAYOUT,
+        folders=lambda root, _: [root / "wav" if (root / "wav").is_dir() else root],
+    ),
     classes=tuple(LETTERS.values()),
     published={
         "neutral": 79,
@@ -86,4 +71,5 @@ INFO = CorpusInfo(
     speakers=10,
     source="http://emodb.bilderbar.info (free use)",
     layout=LAYOUT,
+    counted="Burkhardt et al. 2005, counted on the published clips",
 )

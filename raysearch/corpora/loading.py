@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import entry_points
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from raysearch.corpora import cremad, demo, emodb, manifest, ravdess
+from raysearch.corpora import (
+    casia,
+    cremad,
+    demo,
+    emodb,
+    emovo,
+    iemocap,
+    librispeech,
+    manifest,
+    msp_improv,
+    msp_podcast,
+    ravdess,
+    savee,
+)
 from raysearch.corpora.audio import Clip, inspect_all
 from raysearch.corpora.base import (
+    RATING_COLUMNS,
     TABLE_COLUMNS,
     Corpus,
     CorpusInfo,
@@ -23,26 +36,21 @@ from raysearch.corpora.base import (
     sentences,
 )
 from raysearch.corpora.checks import clip_problems, count_notices
-from raysearch.corpora.names import choose
+from raysearch.corpora.names import Choice, choose, in_order
+from raysearch.corpora.simulate import simulated
+from raysearch.corpora.votes import Votes, count_votes, labels_by_votes, vote_partition
 from raysearch.errors import BadInput, near
+from raysearch.registry import plugins
 
 __all__ = ["check", "known", "load"]
 
 
 def known() -> dict[str, CorpusInfo]:
     """Every corpus by name: the built-in ones, then those of the group `raysearch.corpora`."""
-    built_in = (*demo.INFOS, emodb.INFO, ravdess.INFO, cremad.INFO, manifest.INFO)
+    files = (emodb, ravdess, cremad, iemocap, msp_improv, msp_podcast, emovo, savee, casia)
+    built_in = (*demo.INFOS, *(f.INFO for f in files), librispeech.INFO, manifest.INFO)
     infos = {info.name: info for info in built_in}
-    for point in entry_points(group="raysearch.corpora"):
-        if point.name not in infos:
-            info = point.load()
-            if not isinstance(info, CorpusInfo):
-                raise BadInput(
-                    f"The plugin {point.value!r} of raysearch.corpora must be a CorpusInfo, but "
-                    f"is a {type(info).__name__}."
-                )
-            infos[point.name] = info
-    return infos
+    return plugins("raysearch.corpora", CorpusInfo) | infos
 
 
 def load(
@@ -56,26 +64,29 @@ def load(
     home: Path,
     options: Mapping[str, Any],
     progress: Progress | None = None,
+    votes: Votes | None = None,
 ) -> Corpus:
     """Load and merge corpora.
 
     `root[name]` is a corpus's folder. `classes` selects and orders classes by their common names
     ('happy+excited' merges two into one named by the first); None takes what the corpora share.
     `unlabelled` names corpora whose labels, if any, are not used. `options` holds options of the
-    readers, flat or by corpus name. Audio is read once and remembered in HOME/audio-index.json.
+    readers, flat or by corpus name. `votes` says where votes come from, and how clips divide by
+    them. Audio is read once and remembered in HOME/audio-index.json.
 
     Raises BadInput with all problems together: of names, roots, options and classes, and, under
     on_bad="stop", of clips (`check` lists them). Under "skip" such clips are left out with a note.
     """
     if on_bad not in ("stop", "skip"):
         raise BadInput(f"corpus.on_bad={on_bad!r} is unknown: it is 'stop' or 'skip'.")
-    parts, silent = _read_all(names, unlabelled, root, options, seed, home, progress)
+    rules = votes or Votes()
+    parts, silent = _read_all(names, unlabelled, root, options, seed, home, progress, rules)
     present = {p.name: set(p.raw.table["label"]) - {""} for p in parts}
     declared = {p.name: p.raw.classes for p in parts}
     choice = choose(classes, declared, present)
     if choice.problems:
         raise BadInput(choice.problems)
-    table, notes = _select(parts, silent, choice.member)
+    table, notes = _select(parts, silent, choice.member, rules)
     clips = _look(table, home, progress)
     problems = [q for p in (*parts, *silent) for q in p.raw.problems]
     problems += [q for p in parts for q in count_notices(p.info, p.raw.table)]
@@ -99,7 +110,7 @@ def load(
     if errors:
         notes.append(f"corpus.on_bad=skip left out {len(errors)} clips or rows:")
         notes += sentences(errors)
-    return _merge(table, parts, choice.classes, choice.member, notes, (*parts, *silent))
+    return _merge(table, parts, choice, notes, (*parts, *silent), rules)
 
 
 def check(
@@ -111,12 +122,16 @@ def check(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    classes: Sequence[str] | None = None,
+    votes: Votes | None = None,
 ) -> Report:
     """Look at every clip of whole corpora, whatever their classes, and report all that is found.
 
-    Raises BadInput only if there is nothing to look at (unknown names, absent roots, ...).
+    `classes` and `votes` only say how the raters' agreement is counted. Raises BadInput only if
+    there is nothing to look at (unknown names, absent roots, ...).
     """
-    parts, silent = _read_all(names, unlabelled, root, options or {}, seed, home, progress)
+    rules = votes or Votes()
+    parts, silent = _read_all(names, unlabelled, root, options or {}, seed, home, progress, rules)
     table = pd.concat([p.raw.table for p in (*parts, *silent)], ignore_index=True)
     clips = _look(table, home, progress)
     problems = [q for p in (*parts, *silent) for q in p.raw.problems]
@@ -133,7 +148,34 @@ def check(
         speakers={str(n): int(g["speaker"].nunique()) for n, g in by},
         seconds={str(n): float(g["seconds"].sum()) for n, g in by},
         notes=tuple(n for p in (*parts, *silent) for n in p.raw.notes),
+        votes={p.name: said for p in parts if (said := _agreement(p.raw, classes, rules))},
     )
+
+
+def _agreement(raw: Raw, wanted: Sequence[str] | None, rules: Votes) -> tuple[str, ...]:
+    """How the raters of one corpus agree: over all it has, then over the classes wanted."""
+    if raw.votes is None:
+        return ()
+    all_votes = raw.votes.to_numpy(dtype=np.float64)
+    kinds = vote_partition(all_votes)
+    clips = int((all_votes.sum(axis=1) > 0).sum())
+    said = [
+        f"{all_votes.sum():g} votes for {clips} clips: unanimous {kinds.unanimous}, majority above "
+        f"one half {kinds.majority}, unique plurality at or below one half {kinds.plurality}, tie "
+        f"{kinds.tie}"
+    ]
+    present = set(raw.table["label"]) - {""}
+    choice = choose(wanted, {"": raw.classes}, {"": present})
+    if choice.problems:
+        return tuple(said)  # of several corpora, this one lacks the classes wanted
+    position = {name: i for i, name in enumerate(choice.classes)}
+    serving = _serving(raw, choice.member, rules)
+    label = np.array([position.get(name, -1) for name in serving.label], dtype=np.int64)
+    inside, outside, _ = _columns(raw.votes, choice)
+    rows = ~(serving.foreign | serving.mute).to_numpy()
+    sets = rules.divide(inside[rows], outside[rows], label[rows])
+    said.append(f"{rules.said(sets)}, over the classes {', '.join(choice.classes)}")
+    return tuple(said)
 
 
 @dataclass(frozen=True)
@@ -151,6 +193,7 @@ def _read_all(
     seed: int,
     home: Path,
     progress: Progress | None,
+    rules: Votes,
 ) -> tuple[list[_Part], list[_Part]]:
     infos = known()
     problems = _name_problems(names, unlabelled, root, infos)
@@ -165,6 +208,8 @@ def _read_all(
             continue
         try:
             raw = info.read(folder, options=own[name], seed=seed, home=home, progress=progress)
+            if name in names:
+                raw = _voted(name, raw, rules)
         except BadInput as error:
             problems.extend(error.problems)
             continue
@@ -173,9 +218,29 @@ def _read_all(
         raise BadInput(problems)
     labelled, silent = parts[: len(names)], parts[len(names) :]
     _distinct(labelled, problems)
+    if rules.source == "simulate" and not any("votes" in p.raw.simulated for p in labelled):
+        problems.append(
+            f"votes=simulate needs labelled clips, and {', '.join(names)} has none: name another "
+            "corpus."
+        )
     if problems:
         raise BadInput(problems)
     return labelled, silent
+
+
+def _voted(name: str, raw: Raw, rules: Votes) -> Raw:
+    """The corpus with its votes as the rules want them: simulated, of all raters, as labels."""
+    if rules.source == "simulate":
+        raw = simulated(name, raw, rules)
+    own = None if raw.ratings is None else raw.ratings.get("own")
+    if rules.self_ratings == "count" and raw.ratings is not None and own is not None:
+        extra = count_votes(raw.ratings[own.to_numpy(dtype=bool)], raw.table)
+        raw = replace(raw, votes=extra if raw.votes is None else raw.votes.add(extra, fill_value=0))
+    if rules.labels == "votes" and raw.votes is not None:
+        table, _, said = labels_by_votes(name, raw.table, raw.votes, "keep")
+        note = f"{name}: votes.labels=votes: the label is the class that leads the votes."
+        raw = replace(raw, table=table, notes=(*raw.notes, note, *said))
+    return raw
 
 
 def _name_problems(
@@ -267,23 +332,56 @@ def _distinct(parts: Sequence[_Part], problems: list[str]) -> None:
             owner[str(corpus)] = part.name
 
 
+@dataclass(frozen=True)
+class _Serving:
+    """What becomes of one corpus's rows, each a series with the table's index."""
+
+    label: pd.Series  # of the study's classes where the row serves; "" where it has none
+    kept: pd.Series  # labelled otherwise, and kept without a label
+    foreign: pd.Series  # labelled otherwise, and left out
+    mute: pd.Series  # without a label, voted for, but for no class of the study: left out
+
+
+def _serving(raw: Raw, member: Mapping[str, str], rules: Votes) -> _Serving:
+    own = raw.table["label"]
+    foreign = (own != "") & ~own.isin(list(member))
+    kept = mute = foreign & False
+    if raw.votes is not None:
+        inside = raw.votes[[c for c in raw.votes if c in member]].sum(axis=1) > 0
+        mute = (own == "") & ~inside & (raw.votes.sum(axis=1) > 0)
+        kept = foreign & inside & (rules.others == "keep")
+    label = own.map(lambda name: member.get(name, name)).mask(kept, "")
+    return _Serving(label, kept, foreign & ~kept, mute)
+
+
 def _select(
-    parts: Sequence[_Part], silent: Sequence[_Part], member: Mapping[str, str]
+    parts: Sequence[_Part], silent: Sequence[_Part], member: Mapping[str, str], rules: Votes
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows that serve, labelled ones first, and sentences on those left out."""
     notes: list[str] = []
     labelled: list[pd.DataFrame] = []
     bare: list[pd.DataFrame] = []
     for part in parts:
-        table = part.raw.table
-        label = table["label"].map(lambda name: member.get(name, name))
-        out = (table["label"] != "") & ~table["label"].isin(list(member))
-        if out.any():
-            counts = table["label"][out].value_counts(sort=False)
+        table, serving = part.raw.table, _serving(part.raw, member, rules)
+        if serving.kept.any():
+            notes.append(
+                f"{part.name}: votes.others=keep: {int(serving.kept.sum())} clips of other "
+                "classes, with a vote for a class of the study, are kept without a label."
+            )
+        if serving.foreign.any():
+            counts = table["label"][serving.foreign].value_counts(sort=False)
             listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-            notes.append(f"{part.name}: {int(out.sum())} clips of other classes ({listed}) unused.")
-        table = table.assign(label=label)
-        labelled.append(table[(table["label"] != "") & ~out])
+            notes.append(
+                f"{part.name}: {int(serving.foreign.sum())} clips of other classes ({listed}) "
+                "unused."
+            )
+        if serving.mute.any():
+            notes.append(
+                f"{part.name}: {int(serving.mute.sum())} clips without a label, all of whose votes "
+                "are for other classes, unused."
+            )
+        table = table.assign(label=serving.label)[~serving.foreign & ~serving.mute]
+        labelled.append(table[table["label"] != ""])
         bare.append(table[table["label"] == ""])
     there = {i for frame in (*labelled, *bare) for i in frame["id"]}
     for part in silent:
@@ -319,39 +417,70 @@ def _enough(table: pd.DataFrame, classes: Sequence[str], on_bad: str) -> None:
         )
 
 
+def _columns(votes: pd.DataFrame, choice: Choice) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """[N, K] votes for the classes of the study, [N, M] for others, and the others' names."""
+    others = tuple(str(name) for name in votes.columns if name not in choice.member)
+    inside = np.zeros((len(votes), len(choice.classes)))
+    for name, values in votes.items():
+        if name in choice.member:
+            inside[:, choice.classes.index(choice.member[str(name)])] += values.to_numpy(float)
+    return inside, votes[list(others)].to_numpy(dtype=np.float64), others
+
+
 def _merge(
     table: pd.DataFrame,
     parts: Sequence[_Part],
-    classes: tuple[str, ...],
-    member: Mapping[str, str],
+    choice: Choice,
     notes: Sequence[str],
     everyone: Sequence[_Part],
+    rules: Votes,
 ) -> Corpus:
     table = table[list(TABLE_COLUMNS)].reset_index(drop=True)
     position = {clip: i for i, clip in enumerate(table["id"])}
-    index = {name: i for i, name in enumerate(classes)}
-    votes: np.ndarray | None = None
-    graded: list[pd.DataFrame] = []
-    for part in parts:
-        raw = part.raw
-        if raw.votes is not None:
-            votes = np.zeros((len(table), len(classes)), np.float32) if votes is None else votes
-            rows = [position.get(clip, -1) for clip in raw.table["id"]]
-            kept = np.array(rows, dtype=np.int64) >= 0
-            for label in raw.votes.columns:
-                if label in member:
-                    column = index[member[label]]
-                    values = raw.votes[label].to_numpy(dtype=np.float32)[kept]
-                    votes[np.array(rows, dtype=np.int64)[kept], column] += values
-        if raw.ratings is not None:
-            frame = raw.ratings[raw.ratings["id"].isin(position)]
-            frame = frame[frame["label"].isin(list(member))]
-            graded.append(frame.assign(label=frame["label"].map(dict(member))))
-    return Corpus(
+    voted = [
+        (part.raw, *_columns(part.raw.votes, choice))
+        for part in parts
+        if part.raw.votes is not None
+    ]
+    foreign = in_order(name for *_, names in voted for name in names)
+    votes = np.zeros((len(table), len(choice.classes)), np.float32) if voted else None
+    outside = np.zeros((len(table), len(foreign)), np.float32) if voted else None
+    for raw, own, other, names in voted:
+        rows = np.array([position.get(clip, -1) for clip in raw.table["id"]], dtype=np.int64)
+        kept = rows >= 0
+        assert votes is not None
+        assert outside is not None
+        votes[rows[kept]] = own[kept]
+        for column, name in enumerate(names):
+            outside[rows[kept], foreign.index(name)] = other[kept, column]
+    graded = [
+        _ratings(part.raw.ratings, position, choice)
+        for part in parts
+        if part.raw.ratings is not None
+    ]
+    corpus = Corpus(
         table=table,
-        classes=classes,
+        classes=choice.classes,
         votes=votes,
         ratings=pd.concat(graded, ignore_index=True) if graded else None,
         notes=tuple(dict.fromkeys(notes)),
         simulated=frozenset().union(*(p.raw.simulated for p in everyone)),
+        outside=outside,
+        outside_classes=foreign,
+        rules=rules,
     )
+    sets = corpus.sets
+    if sets is None:
+        return corpus
+    return replace(corpus, notes=(*corpus.notes, f"The raters' agreement: {rules.said(sets)}."))
+
+
+def _ratings(ratings: pd.DataFrame, position: Mapping[str, int], choice: Choice) -> pd.DataFrame:
+    """The ratings of clips that serve, with all RATING_COLUMNS and the study's classes."""
+    frame = ratings[ratings["id"].isin(position)]
+    for name in RATING_COLUMNS:
+        if name not in frame:
+            frame = frame.assign(**{name: False if name == "own" else np.nan})
+    label = frame["label"].map(lambda name: choice.member.get(name, ""))
+    said = frame[["valence", "activation", "dominance"]].notna().any(axis=1)
+    return frame.assign(label=label)[list(RATING_COLUMNS)][(label != "") | said]

@@ -9,8 +9,9 @@
 
 - `file`, `speaker`: required. Paths are relative to the CSV's folder (or `corpus.options.audio`).
 - `label`: required, unless there are votes or ratings to take it from (the class that leads; clips
-  with a tie are left out). An empty label is an unlabelled clip. Synonyms of the common names are
-  understood ('anger' is 'angry'); any other name is a class of its own.
+  with a tie are left out, or kept without a label under `corpus.options.ties=keep`). An empty label
+  is an unlabelled clip. Synonyms of the common names are understood ('anger' is 'angry'); any other
+  name is a class of its own.
 - `session`, `corpus` (default 'manifest'), `transcript`: optional.
 - votes, optional: one column `votes` as above, or one column a class, `votes_angry`, `votes_sad`.
 - raters, optional: instead, one row a rating, with the columns `rater` and `rating` (or `label`,
@@ -21,6 +22,8 @@
     wav/a1.wav,anna,r2,sad
 
   or those rows (file, rater, rating, weight) in a file of their own: `corpus.options.ratings=FILE`.
+  A rating may have the columns `valence`, `activation` and `dominance` as well, or instead of a
+  class. A rater with a speaker's name is that speaker, whose own clips' ratings are no votes.
 
 The file is UTF-8, separated by commas, semicolons or tabs. Speakers need to be distinct only within
 their corpus.
@@ -37,20 +40,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raysearch.corpora.base import RAW_COLUMNS, CorpusInfo, Problem, Progress, Raw
+from raysearch.corpora.base import RAW_COLUMNS, CorpusInfo, Problem, Raw
+from raysearch.corpora.files import one_of, rating_table, rooted
 from raysearch.corpora.names import common_name, in_order
-from raysearch.corpora.votes import plurality
+from raysearch.corpora.votes import TIES, count_votes, labels_by_votes
 from raysearch.errors import BadInput
 
 __all__ = ["INFO", "read_manifest"]
 
 _REQUIRED = ("file", "speaker")
+_ATTRIBUTES = ("valence", "activation", "dominance")
 
 
 def read_manifest(
-    path: Path, *, audio: Path | None = None, ratings: Path | None = None, name: str = "manifest"
+    path: Path,
+    *,
+    audio: Path | None = None,
+    ratings: Path | None = None,
+    name: str = "manifest",
+    ties: str = "leave",
 ) -> Raw:
     """Read one manifest. `audio`: the folder that file paths start from (default the CSV's).
+
+    `ties` is "leave" or "keep" (without a label) for clips whose votes no class leads.
 
     Raises BadInput when the file or a column it needs is missing; rows with faults become problems.
     """
@@ -88,18 +100,12 @@ def read_manifest(
     votes = _votes(frame.loc[kept], own_votes, table, path, problems)
     graded = None if scores is None else _ratings(scores, table, frame.loc[kept], path, problems)
     if graded is not None and votes is None:
-        votes = _count(graded, table)
+        votes = count_votes(graded[~graded["own"]], table)
     notes: list[str] = []
     if "label" not in frame and votes is not None:
-        names = list(votes.columns)
-        winner = plurality(votes.to_numpy(dtype=np.float64))
-        table["label"] = [names[i] if i >= 0 else "" for i in winner]
-        if ties := int((winner < 0).sum()):
-            notes.append(f"{name}: {ties} clips without one leading vote are left out.")
-            table = table[winner >= 0]
-            votes = votes.loc[table.index]
-            if graded is not None:
-                graded = graded[graded["id"].isin(table["id"])].reset_index(drop=True)
+        table, votes, notes = labels_by_votes(name, table, votes, ties)
+        if graded is not None:
+            graded = graded[graded["id"].isin(table["id"])].reset_index(drop=True)
     return Raw(
         table=table,
         classes=in_order(table["label"]),
@@ -243,6 +249,14 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
+def _real(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
 def _ratings(
     scores: pd.DataFrame,
     table: pd.DataFrame,
@@ -252,42 +266,37 @@ def _ratings(
 ) -> pd.DataFrame:
     ids = dict(zip(frame["file"], table["id"], strict=True))
     corpora = dict(zip(table["id"], table["corpus"], strict=True))
-    weights = list(scores["weight"]) if "weight" in scores else ["1"] * len(scores)
-    rows: list[tuple[str, str, str, float]] = []
-    for index, file, rater, rating, weight in zip(
-        scores.index, scores["file"], scores["rater"], scores["rating"], weights, strict=True
-    ):
+    speakers = dict(zip(table["id"], frame["speaker"], strict=True))
+    asked = [name for name in _ATTRIBUTES if name in scores]
+    rows: list[tuple[Any, ...]] = []
+    for index, row in zip(scores.index, scores.to_dict("records"), strict=True):
+        file, rater, rating = row["file"], row["rater"], row["rating"]
         if file not in ids:
             continue  # a rating of a clip that the manifest leaves out
-        clip, value = ids[file], _number(weight or "1")
-        if not rater or not rating or value is None:
-            what = "no rater" if not rater else "no rating" if not rating else f"weight {weight!r}"
-            sentence = f"The rating in row {index + 2} ({file}) of {path} has {what}: correct it."
+        clip, weight = ids[file], _number(row.get("weight") or "1")
+        given = {name: _real(row[name]) for name in asked if row[name]}
+        wrong = [name for name, value in given.items() if value is None]
+        fault = ""
+        if not rater:
+            fault = "no rater"
+        elif not rating and not given:
+            fault = "no rating"
+        elif weight is None:
+            fault = f"weight {row['weight']!r}"
+        elif wrong:
+            fault = f"{wrong[0]} {row[wrong[0]]!r}"
+        if fault:
+            sentence = f"The rating in row {index + 2} ({file}) of {path} has {fault}: correct it."
             problems.append(Problem("votes", "error", corpora[clip], clip, sentence))
             continue
-        rows.append((clip, rater, common_name(rating), value))
-    return pd.DataFrame(rows, columns=["id", "rater", "label", "weight"])
+        attributes = (given.get(name, math.nan) for name in _ATTRIBUTES)
+        own = rater == speakers[clip]
+        rows.append((clip, rater, common_name(rating), weight, *attributes, own))
+    return rating_table(rows)
 
 
-def _count(ratings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    names = list(in_order(ratings["label"]))
-    row = {clip: i for i, clip in enumerate(table["id"])}
-    column = {label: i for i, label in enumerate(names)}
-    counts = np.zeros((len(table), len(names)))
-    where = ([row[c] for c in ratings["id"]], [column[n] for n in ratings["label"]])
-    np.add.at(counts, where, ratings["weight"].to_numpy(dtype=np.float64))
-    return pd.DataFrame(counts, columns=names, index=table.index)
-
-
-def _read(
-    root: Path | None,
-    *,
-    options: Mapping[str, Any],
-    seed: int,
-    home: Path,
-    progress: Progress | None,
-) -> Raw:
-    assert root is not None  # `load` has seen to it: the root is needed
+@rooted
+def _read(root: Path, options: Mapping[str, Any]) -> Raw:
     given = options.get("csv")
     folder = root.parent if root.is_file() else root
     path = folder / str(given) if given else root if root.is_file() else root / "manifest.csv"
@@ -297,6 +306,7 @@ def _read(
         path,
         audio=folder / str(audio) if audio else None,
         ratings=folder / str(ratings) if ratings else None,
+        ties=one_of(options, "ties", TIES),
     )
 
 
@@ -309,6 +319,7 @@ INFO = CorpusInfo(
     options={
         "csv": "the CSV's path, from the root",
         "audio": "the folder that its file paths start from (default: the CSV's)",
-        "ratings": "a CSV with one row a rating: file, rater, rating, weight",
+        "ratings": "a CSV with one row a rating: file, rater, rating, weight, valence, ...",
+        "ties": "leave (default) or keep, without a label, clips whose votes no class leads",
     },
 )

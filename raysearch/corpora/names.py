@@ -22,10 +22,11 @@ COMMON = (
     "surprised",
     "bored",
     "contempt",
+    "other",
 )
 
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "neutral": ("neu", "neutrality", "none"),
+    "neutral": ("neu", "neutrality", "neutral state", "none"),
     "calm": ("calmness", "relaxed"),
     "happy": ("hap", "happiness", "joy", "joyful"),
     "excited": ("exc", "excitement"),
@@ -37,6 +38,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "surprised": ("sur", "surprise"),
     "bored": ("bor", "boredom"),
     "contempt": ("con", "contemptuous"),
+    "other": ("oth",),
 }
 _CANONICAL = {s: name for name, synonyms in _SYNONYMS.items() for s in (name, *synonyms)}
 

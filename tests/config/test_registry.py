@@ -91,3 +91,30 @@ def test_neither_names_nor_a_method_import_torch() -> None:
         check=True,
     )
     assert out.stdout.strip() == "[]"
+
+
+def test_plugins_of_other_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    _points(monkeypatch, mine="own_methods:OTHER")
+    assert registry.plugins("raysearch.somethings", Method) == {"mine": OWN}
+    _points(monkeypatch, mine="own_methods:NUMBER")
+    with pytest.raises(
+        BadInput, match=r"raysearch.somethings 'mine': .* must be of type Method, .* int"
+    ):
+        registry.plugins("raysearch.somethings", Method)
+    _points(monkeypatch, mine="nowhere_at_all:METHOD")
+    with pytest.raises(BadInput, match=r"'mine': the entry point 'nowhere_at_all:METHOD' .*import"):
+        registry.plugins("raysearch.somethings", Method)
+
+
+def test_corpora_and_features_take_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    from raysearch import corpora, features
+
+    own = corpora.CorpusInfo(name="own", description="", read=corpora.known()["demo"].read)
+    sys.modules["own_methods"].CORPUS = own  # type: ignore[attr-defined]
+    _points(monkeypatch, own="own_methods:CORPUS", demo="own_methods:CORPUS")
+    assert corpora.known()["own"] is own
+    assert corpora.known()["demo"].name == "demo", "the packaged one comes first"
+    with pytest.raises(
+        BadInput, match=r"raysearch.features 'own': .* must be of type ExtractorInfo"
+    ):
+        features.known()

@@ -100,7 +100,52 @@ def test_one_row_a_rating(folder: Path) -> None:
     assert corpus.votes.tolist() == [[1, 2], [2, 1], [0, 3], [3, 0]]
     assert corpus.ratings is not None
     assert corpus.ratings["rater"].tolist() == ["r0", "r1", "r2"] * 4
-    assert list(corpus.ratings.columns) == ["id", "rater", "label", "weight"]
+    assert list(corpus.ratings.columns) == list(corpora.RATING_COLUMNS)
+    assert corpus.ratings["valence"].isna().all()
+    assert not corpus.ratings["own"].any()
+
+
+def test_clips_without_a_leading_vote_can_stay(folder: Path) -> None:
+    corpus = load(write(folder, RATED).parent, folder, options={"ties": "keep"})
+    assert corpus.table["label"].tolist() == ["angry", "sad", "angry", "sad", ""]
+    assert corpus.votes is not None
+    assert corpus.votes[-1].tolist() == [1, 1]
+    assert corpus.sets is not None
+    assert corpus.sets.counts == {"A": 2, "B": 2, "C": 1, "none": 0}
+    assert "did you mean 'keep'" in problems(folder, folder, options={"ties": "kep"})
+
+
+def test_attributes_and_speakers_who_rate_themselves(folder: Path) -> None:
+    rows = "wav/a1.wav,r1,sad,2,5,\nwav/a1.wav,anna,angry,1,,\nwav/a2.wav,ben,sad,,,3.5\n"
+    head = "file,rater,rating,valence,activation,dominance\n"
+    write(folder, head + rows + "wav/b1.wav,r1,,4,4,4\n", "r.csv")
+    path = write(folder, WHOLE.replace(",votes", ",x"))
+    corpus = load(path, folder, options={"ratings": "r.csv"})
+    assert corpus.ratings is not None
+    kept = corpus.ratings.fillna(-1)
+    assert kept[["rater", "label", "own"]].to_numpy().tolist() == [
+        ["r1", "sad", False],
+        ["anna", "angry", True],
+        ["ben", "sad", False],
+        ["r1", "", False],
+    ]
+    assert kept[["valence", "activation", "dominance"]].to_numpy().tolist() == [
+        [2, 5, -1],
+        [1, -1, -1],
+        [-1, -1, 3.5],
+        [4, 4, 4],
+    ]
+    assert corpus.votes is not None
+    assert corpus.votes.tolist() == [[1, 0], [1, 0], [0, 0], [0, 0]], "Anna's own is no vote"
+    counted = corpora.Votes(self_ratings="count")
+    told = load(path, folder, options={"ratings": "r.csv"}, votes=counted)
+    assert told.votes is not None
+    assert told.votes.tolist() == [[1, 1], [1, 0], [0, 0], [0, 0]]
+    write(folder, head + "wav/a1.wav,r1,,much,5,\nwav/a2.wav,r1,,,,\n", "r.csv")
+    said = problems(path, folder, options={"ratings": "r.csv"})
+    assert "has valence 'much'" in said
+    assert "row 3 (wav/a2.wav)" in said
+    assert "has no rating" in said
 
 
 def test_ratings_in_a_file_of_their_own(folder: Path) -> None:
