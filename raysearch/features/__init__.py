@@ -1,10 +1,20 @@
 """Features: what an extractor makes of each utterance, stored once and mapped into memory.
 
+Either one vector an utterance, or frames.
+
 A third party's extractor is an `ExtractorInfo` in the entry-point group `raysearch.features`.
 """
 
-from raysearch.features.base import Chunk, ExtractorInfo, FeatureSet, Result, RunChunks
-from raysearch.features.extract import extract, extract_chunk, known, local_chunks, stored
+from raysearch.features.base import Chunk, ExtractorInfo, FeatureSet, Result, RunChunks, Unusable
+from raysearch.features.extract import (
+    check,
+    extract,
+    extract_chunk,
+    known,
+    local_chunks,
+    row_digests,
+    stored,
+)
 from raysearch.features.on_ray import ray_chunks
 
 __all__ = [
@@ -13,10 +23,13 @@ __all__ = [
     "FeatureSet",
     "Result",
     "RunChunks",
+    "Unusable",
+    "check",
     "extract",
     "extract_chunk",
     "known",
     "local_chunks",
     "ray_chunks",
+    "row_digests",
     "stored",
 ]

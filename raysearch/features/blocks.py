@@ -1,4 +1,4 @@
-"""Blocks of feature vectors on the disk: addressed by content, checked, mapped into memory."""
+"""Blocks of vectors or frames on the disk: addressed by content, checked, mapped into memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,16 +18,26 @@ __all__ = ["Block", "Shelf"]
 
 @dataclass(frozen=True)
 class Block:
-    """One matrix on the disk: float32 [len(digests), D], and what its rows and columns are."""
+    """One matrix on the disk, and what its rows and columns are.
+
+    Vectors: float32 [len(digests), D]. Frames: those of all clips end to end, `lengths` each.
+    """
 
     path: Path
     version: str
     digests: tuple[str, ...]
     names: tuple[str, ...]
+    lengths: tuple[int, ...] | None = None
 
     def matrix(self) -> np.ndarray:
         """A read-only memory map."""
         return np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+    def starts(self) -> np.ndarray | None:
+        """int64 [len(digests) + 1]: where each clip's frames begin; None for vectors."""
+        if self.lengths is None:
+            return None
+        return np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)]).astype(np.int64)
 
 
 class Shelf:
@@ -50,45 +61,52 @@ class Shelf:
         have = {digest for block in self._blocks() for digest in block.digests}
         return [digest for digest in dict.fromkeys(digests) if digest not in have]
 
-    def put(self, digests: Sequence[str], matrix: np.ndarray, names: Sequence[str] = ()) -> Block:
-        """Write a block: float32 [len(digests), D]. Only a whole corpus's has column names."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        key = _key(digests)
-        path, about = self.folder / f"{key}.npy", self.folder / f"{key}.json"
-        aside = self.folder / f".{key}.{os.getpid()}.{threading.get_ident()}"
-        with aside.open("wb") as file:
-            np.save(file, np.ascontiguousarray(matrix, dtype=np.float32))
-            file.flush()
-            os.fsync(file.fileno())
-        entry = {
-            "version": self.version,
-            "sha256": _checksum(aside),
-            "digests": list(digests),
-            "names": list(names),
-        }
-        os.replace(aside, path)
-        aside.write_text(json.dumps(entry), encoding="utf-8")
-        os.replace(aside, about)
-        block = Block(path, self.version, tuple(digests), tuple(names))
-        self._known[about] = block
-        return block
+    def put(
+        self,
+        digests: Sequence[str],
+        matrix: np.ndarray,
+        names: Sequence[str] = (),
+        lengths: Sequence[int] | None = None,
+    ) -> Block:
+        """Write a block; see `Block`. Only a whole corpus's has column names."""
+        whole = np.asarray(matrix, dtype=np.float32) if lengths is None else matrix
+        rows = iter([whole])
+        return self._write(digests, rows, whole.shape, whole.dtype, names, lengths)
 
-    def gather(self, digests: Sequence[str], names: Sequence[str]) -> Block:
+    def gather(self, digests: Sequence[str], names: Callable[[int], tuple[str, ...]]) -> Block:
         """One block of these clips, put together from the others; chunks it contains are removed.
 
-        Raises KeyError if a clip is in no block.
+        `names` gives the columns of a set of that width. Raises KeyError if a clip is in no block.
         """
         wanted = set(digests)
         rows: dict[str, np.ndarray] = {}
+        lengths: dict[str, int] = {}
         parts = []
         for block in self._blocks():
             if wanted.isdisjoint(block.digests):
                 continue
-            matrix = block.matrix()
-            rows.update((d, matrix[i]) for i, d in enumerate(block.digests) if d in wanted)
+            matrix, starts = block.matrix(), block.starts()
+            for i, digest in enumerate(block.digests):
+                if digest not in wanted:
+                    continue
+                if starts is None:
+                    rows[digest] = matrix[i : i + 1]
+                else:
+                    rows[digest] = matrix[starts[i] : starts[i + 1]]
+                    lengths[digest] = int(starts[i + 1] - starts[i])
             if not block.names and wanted.issuperset(block.digests):
                 parts.append(block)
-        whole = self.put(digests, np.stack([rows[digest] for digest in digests]), names)
+        # row by row from map to file, so that no corpus of frames is ever in memory as a whole
+        given = [rows[digest] for digest in digests]
+        like = given[0]
+        whole = self._write(
+            digests,
+            iter(given),
+            (sum(map(len, given)), *like.shape[1:]),
+            like.dtype,
+            names(like.shape[1] if like.ndim == 2 else 1),
+            [lengths[digest] for digest in digests] if lengths else None,
+        )
         for part in parts:
             if part.path != whole.path:
                 about = part.path.with_suffix(".json")
@@ -96,6 +114,51 @@ class Shelf:
                 part.path.unlink(missing_ok=True)
                 self._known.pop(about, None)
         return whole
+
+    def _write(
+        self,
+        digests: Sequence[str],
+        rows: Iterator[np.ndarray],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        names: Sequence[str],
+        lengths: Sequence[int] | None,
+    ) -> Block:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        key = _key(digests)
+        path, about = self.folder / f"{key}.npy", self.folder / f"{key}.json"
+        aside = self.folder / f".{key}.{os.getpid()}.{threading.get_ident()}"
+        header = {
+            "descr": np.lib.format.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": shape,
+        }
+        with aside.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for row in rows:
+                file.write(np.ascontiguousarray(row).data)
+            file.flush()
+            os.fsync(file.fileno())
+        entry: dict[str, Any] = {
+            "version": self.version,
+            "sha256": _checksum(aside, lengths),
+            "digests": list(digests),
+            "names": list(names),
+        }
+        if lengths is not None:
+            entry["lengths"] = [int(length) for length in lengths]
+        os.replace(aside, path)
+        aside.write_text(json.dumps(entry), encoding="utf-8")
+        os.replace(aside, about)
+        block = Block(
+            path,
+            self.version,
+            tuple(digests),
+            tuple(names),
+            None if lengths is None else tuple(entry["lengths"]),
+        )
+        self._known[about] = block
+        return block
 
     def _blocks(self) -> list[Block]:
         found = sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []
@@ -111,9 +174,16 @@ class Shelf:
         path = about.with_suffix(".npy")
         try:
             entry = json.loads(about.read_text(encoding="utf-8"))
-            if entry["sha256"] != _checksum(path):
+            lengths = entry.get("lengths")
+            if entry["sha256"] != _checksum(path, lengths):
                 return None
-            return Block(path, entry["version"], tuple(entry["digests"]), tuple(entry["names"]))
+            return Block(
+                path,
+                entry["version"],
+                tuple(entry["digests"]),
+                tuple(entry["names"]),
+                None if lengths is None else tuple(lengths),
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -122,6 +192,9 @@ def _key(digests: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:32]
 
 
-def _checksum(path: Path) -> str:
+def _checksum(path: Path, lengths: Sequence[int] | None) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256")
+    if lengths is not None:
+        digest.update(",".join(map(str, lengths)).encode())
+    return digest.hexdigest()

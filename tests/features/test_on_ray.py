@@ -27,10 +27,15 @@ def test_ray_gives_the_same_numbers(tmp_path: Path) -> None:
         options={},
     )
     corpus = replace(corpus, table=corpus.table.iloc[:40])
-    (here,) = extract(["egemaps"], corpus, folder=tmp_path / "a", run_chunks=local_chunks)
+    names = ["egemaps", "wave", "logmel40", "wav2vec2-frames:tiny", "bert:tiny"]
+    here = extract(names, corpus, folder=tmp_path / "a", run_chunks=local_chunks)
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        (there,) = extract(["egemaps"], corpus, folder=tmp_path / "b", run_chunks=ray_chunks)
+        there = extract(names, corpus, folder=tmp_path / "b", run_chunks=ray_chunks)
     finally:
         ray.shutdown()
-    assert np.array_equal(here.matrix, there.matrix)
+    for one, other in zip(here, there, strict=True):
+        assert np.array_equal(one.matrix, other.matrix), one.name
+        assert (one.starts is None) == (other.starts is None)
+        if one.starts is not None:
+            assert np.array_equal(one.starts, other.starts)
