@@ -1,14 +1,18 @@
 """The one training loop: a Ray Train `train_loop_per_worker`, and the only file that names it.
 
-`fit` trains a module on arrays. With one worker Ray Train runs the loop in this process (its
-local mode: same code, no cluster, under a millisecond); with N it starts a worker group (gloo on
-CPU, nccl on CUDA). The loop itself asks torch.distributed alone how many it is.
+`fit` trains a module on arrays, or on rows of different lengths (`Sequences`) beside arrays, which
+a function of the method collates batch by batch. With one worker Ray Train runs the loop in this
+process (its local mode: same code, no cluster, under a millisecond); with N it starts a worker
+group (gloo on CPU, nccl on CUDA). The loop itself asks torch.distributed alone how many it is.
 
 N workers compute what one does. A global batch is cut into N slices, each worker passes its own
 through the network, and the rows that come out are gathered, with gradient, before the loss is
 taken, because losses such as the relative difficulty compare rows of the whole batch. Gradients
 are then averaged. Losses agree with one worker's to rounding (1e-5 relative, without dropout;
 dropout masks differ by worker).
+
+Rows of different lengths are batched by length and read ahead by one thread, so that they are
+padded a batch at a time and never all at once.
 
 One seed gives one result on one kind of machine, whatever its cores: threads are set, shuffling
 has its own generator, and the caller's random state is left as it was.
@@ -18,13 +22,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import itertools
 import logging
 import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -35,14 +42,19 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["Fitted", "NonFinite", "Refresh", "batches", "fit"]
+from trainables.stage import Sequences
+
+__all__ = ["Fitted", "NonFinite", "Refresh", "batches", "by_length", "fit"]
 
 log = logging.getLogger(__name__)
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any] | Sequences]
 Rows = Mapping[str, Tensor]
+Precision = Literal["fp32", "bf16", "fp16"]
 EVAL_ROWS = 4096
 """rows a pass when only scoring"""
+AHEAD = 2
+"""batches of ragged rows that are collated before they are needed"""
 STATE = "checkpoint.pt"
 
 
@@ -62,6 +74,15 @@ class Loss(Protocol):
     def __call__(
         self, module: Any, outputs: Rows, rows: Rows, side_outputs: Rows, side_rows: Rows
     ) -> dict[str, Tensor]: ...
+
+
+class Collate(Protocol):
+    """Rows of one batch -> tensors [rows, ...]. It draws no random numbers, and runs in a thread.
+
+    A column of `Sequences` comes as a list of its rows, an array as an array.
+    """
+
+    def __call__(self, rows: Mapping[str, Any]) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,9 @@ class Fitted:
     """epochs trained, until the patience ended or the limit was reached"""
     weights: dict[str, Tensor] | None = None
     """state of the best epoch, on the CPU, where `keep_weights` asked for it"""
+    busy: float = 1.0
+    """share of the time of the training steps that was not spent waiting for rows; a fact about
+    the machine, of no part in what a stage returns"""
 
 
 @dataclass(frozen=True)
@@ -122,6 +146,13 @@ class _Job:
     checkpoint_every: int
     checkpoint_seconds: float
     keep_weights: bool
+    on_epoch: Callable[[int, float], None] | None
+    collate: Collate | None
+    bucket: int
+    eval_batch: int
+    precision: Precision
+    accumulate: int
+    clip_norm: float
 
 
 def fit(
@@ -154,6 +185,13 @@ def fit(
     checkpoint_every: int = 0,
     checkpoint_seconds: float = 0.0,
     keep_weights: bool = False,
+    on_epoch: Callable[[int, float], None] | None = None,
+    collate: Collate | None = None,
+    bucket: int = 16,
+    eval_batch: int = 0,
+    precision: Precision = "fp32",
+    accumulate: int = 1,
+    clip_norm: float = 0.0,
 ) -> Fitted:
     """Train with Adam until validation stops improving, and predict with the best epoch's weights.
 
@@ -165,7 +203,7 @@ def fit(
         loss: (module, outputs, rows, side outputs, side rows) -> terms by name, scalars; all of
             the global batch. The side mappings are empty where there is no side stream
         score: validation probabilities [n, K] -> values by name; needs `monitor`, to be maximised
-        train: columns [n, ...] by name
+        train: columns [n, ...] by name; with `collate` also `Sequences` of n rows
         validation: columns [n, ...] that `infer` reads
         predict: parts to predict in the end, each with the columns that `infer` reads
         side: columns of a second stream (unlabelled speech), drawn from in a shuffled round
@@ -175,7 +213,8 @@ def fit(
         monitor: the entry of `score` that stops the training and steers the learning rate
         batch: rows a step, over all workers; a last batch of one row joins the one before it
         lr: Adam's step size, > 0
-        lr_scale: parameter name -> factor on `lr` for it alone
+        lr_scale: parameter name -> factor on `lr` for it alone; a name that ends in "." means all
+            parameters of that module
         weight_decay: Adam's L2 term
         epochs: at most, >= 1
         patience: epochs without a new best score until the end, >= 1
@@ -190,6 +229,19 @@ def fit(
         checkpoint_every: epochs between checkpoints; 0 for none
         checkpoint_seconds: and at least this long between them
         keep_weights: give back the best weights too
+        on_epoch: told (epoch from 1, its `monitor`) after each epoch, by the first worker alone;
+            a training that goes on from a checkpoint tells the epochs before it once more
+        collate: makes the tensors of a batch; asked for where a column is `Sequences`. The rows
+            then stay where they are and only batches go to the device. `loss` is given the arrays
+            of the whole batch, `forward` and `infer` what `collate` made of this worker's share
+        bucket: with `collate`, batches are formed by length within `bucket` of them at a time
+            (`by_length`); 0 forms them of any lengths
+        eval_batch: with `collate`, rows a pass when only scoring; 0 for twice `batch`
+        precision: bf16 and fp16 run the network under autocast (fp16 on CUDA alone, with a scaled
+            loss); weights and losses stay float32
+        accumulate: a step's batch is passed through the network in so many parts, and their
+            gradients added; the same step where the loss is a mean over rows
+        clip_norm: gradients longer than this (L2, over all parameters) are cut to it; 0 for never
 
     Raises:
         NonFinite: a loss term or a prediction is not finite
@@ -203,6 +255,10 @@ def fit(
         ("patience", patience, 1),
         ("threads", threads, 1),
         ("workers", workers, 1),
+        ("bucket", bucket, 0),
+        ("eval_batch", eval_batch, 0),
+        ("accumulate", accumulate, 1),
+        ("clip_norm", clip_norm, 0),
     ):
         if value < floor:
             raise ValueError(f"{name} must be at least {floor}, but got {value!r}")
@@ -210,6 +266,17 @@ def fit(
         raise ValueError(f"lr must be above 0, but got {lr!r}")
     if side_batch > 0 and (side is None or _length(side, "side") == 0):
         raise ValueError(f"side_batch={side_batch} needs a side stream with rows, but got none")
+    if side_batch > 0 and (collate is not None or accumulate > 1):
+        raise ValueError("a side stream goes with neither collate nor accumulate > 1")
+    if precision not in ("fp32", "bf16", "fp16") or (precision == "fp16" and device == "cpu"):
+        raise ValueError(
+            f"precision must be fp32, bf16 or, on CUDA, fp16, but got {precision!r} on {device}"
+        )
+    if collate is None:
+        for columns in (train, validation, *predict.values()):
+            ragged = [name for name, c in columns.items() if isinstance(c, Sequences)]
+            if ragged:
+                raise ValueError(f"the columns {ragged} are ragged and need collate")
     job = _Job(
         build=build,
         forward=forward,
@@ -238,6 +305,13 @@ def fit(
         checkpoint_every=checkpoint_every,
         checkpoint_seconds=checkpoint_seconds,
         keep_weights=keep_weights,
+        on_epoch=on_epoch,
+        collate=collate,
+        bucket=bucket,
+        eval_batch=eval_batch or 2 * min(batch, rows),
+        precision=precision,
+        accumulate=accumulate,
+        clip_norm=clip_norm,
     )
     return _launch(job, workers)
 
@@ -355,9 +429,18 @@ def _gathered(outputs: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
     return {name: _Gather.apply(outputs[name], rows) for name in sorted(outputs)}
 
 
-def _average_gradients(module: nn.Module) -> None:
+def _average_gradients(module: nn.Module, agree: bool) -> None:
+    """Average over workers. `agree`: the workers may have left out different layers (layerdrop)."""
     if _workers() == 1:
         return
+    if agree:
+        trained = [p for p in module.parameters() if p.requires_grad]
+        flags = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)
+        flags = flags.to(trained[0].device)
+        dist.all_reduce(flags)
+        for parameter, used in zip(trained, flags.tolist(), strict=True):
+            if used and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
     grads = [p.grad for p in module.parameters() if p.grad is not None]
     flat = torch.cat([g.flatten() for g in grads])
     dist.all_reduce(flat)
@@ -386,6 +469,33 @@ def batches(rows: int, size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], rows], strict=True))
 
 
+def by_length(
+    lengths: NDArray[np.int64], size: int, bucket: int, generator: torch.Generator
+) -> list[Tensor]:
+    """Shuffled batches of rows of like length: indices [<= size] each, every row once.
+
+    Rows are shuffled, cut into chunks of `bucket` batches, sorted by length within each chunk, and
+    the batches shuffled again: what a batch holds changes from epoch to epoch, and little of it is
+    padding. Everything is drawn from `generator`, so workers with equal ones have equal batches.
+
+    Args:
+        lengths: [n] of each row
+        size: rows a batch; a last one of a single row joins the one before it
+        bucket: batches that are sorted together; 0 sorts nothing
+        generator: of both shuffles
+    """
+    order = torch.randperm(len(lengths), generator=generator)
+    if bucket == 0:
+        return [order[start:stop] for start, stop in batches(len(order), size)]
+    known = torch.as_tensor(np.array(lengths))
+    made = []
+    for start, stop in batches(len(order), size * bucket):
+        chunk = order[start:stop]
+        chunk = chunk[torch.argsort(known[chunk], stable=True)]
+        made += [chunk[a:b] for a, b in batches(len(chunk), size)]
+    return [made[i] for i in torch.randperm(len(made), generator=generator).tolist()]
+
+
 @contextlib.contextmanager
 def _quiet_corner(threads: int, device: torch.device) -> Iterator[None]:
     """torch's threads set, and the caller's threads and random state put back afterwards."""
@@ -408,7 +518,7 @@ def _device(job: _Job) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _tensors(columns: Arrays, device: torch.device) -> dict[str, Tensor]:
+def _tensors(columns: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
     # Ray hands out read-only views; torch warns about those, and nothing here writes to them.
     return {
         name: torch.as_tensor(np.require(column, requirements=["C", "W"]), device=device)
@@ -416,35 +526,193 @@ def _tensors(columns: Arrays, device: torch.device) -> dict[str, Tensor]:
     }
 
 
-def _probabilities(
-    infer: Callable[[Any, Rows], Tensor], module: nn.Module, rows: Rows
-) -> NDArray[np.float32]:
-    """Eval-mode softmax [n, K] of all rows; each worker does its share and all get the whole."""
-    total = len(next(iter(rows.values())))
-    cuts = _cuts(total)
-    start, stop = cuts[_rank()], cuts[_rank() + 1]
-    module.eval()
-    with torch.inference_mode():
+def _share(rows: int) -> slice:
+    cuts = _cuts(rows)
+    return slice(cuts[_rank()], cuts[_rank() + 1])
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A batch on the device: what this worker's network reads, and the arrays of all of it."""
+
+    own: Rows
+    rows: Rows
+    count: int
+    """rows of this worker's share; `own` holds one to stand in where that is none"""
+    total: int
+
+
+class _Dense:
+    """Columns of arrays: all of them on the device."""
+
+    def __init__(self, columns: Arrays, device: torch.device) -> None:
+        self.device = device
+        self.columns = _tensors(columns, device)
+        self.total = len(next(iter(self.columns.values())))
+
+    def replace(self, columns: Rows) -> None:
+        self.columns |= columns
+
+    def batches(self, generator: torch.Generator, size: int) -> list[Tensor]:
+        order = torch.randperm(self.total, generator=generator)
+        return [order[start:stop] for start, stop in batches(self.total, size)]
+
+    def take(self, index: Tensor) -> _Taken:
+        index = index.to(self.device)
+        rows = {name: column.index_select(0, index) for name, column in self.columns.items()}
+        own: Rows = rows
+        share = _share(len(index))
+        if _workers() > 1:
+            own = {name: column[share] for name, column in rows.items()}
+        return _Taken(own, rows, share.stop - share.start, len(index))
+
+    def each(self, indices: Iterable[Tensor]) -> Iterator[_Taken]:
+        return map(self.take, indices)
+
+    def logits(self, infer: Callable[[Rows], Tensor]) -> Tensor:
+        """Of this worker's share of all rows."""
+        share, columns = _share(self.total), self.columns.items()
         parts = [
-            infer(module, {name: c[a : min(a + EVAL_ROWS, stop)] for name, c in rows.items()})
-            for a in range(start, stop, EVAL_ROWS)
-        ] or [infer(module, {name: column[:0] for name, column in rows.items()})]
-        own = torch.softmax(torch.cat(parts).float(), dim=-1)
-        whole = _exchange(own, total) if _workers() > 1 else own
-        return whole.cpu().numpy()
+            infer({name: c[a : min(a + EVAL_ROWS, share.stop)] for name, c in columns})
+            for a in range(share.start, share.stop, EVAL_ROWS)
+        ] or [infer({name: column[:0] for name, column in columns})]
+        return torch.cat(parts)
+
+    def in_order(self, whole: Tensor) -> Tensor:
+        return whole
+
+
+class _Ragged:
+    """Columns of arrays and of rows of different lengths: they stay in memory, batches travel."""
+
+    def __init__(
+        self, columns: Arrays, device: torch.device, collate: Collate, bucket: int, eval_batch: int
+    ) -> None:
+        self.device, self.collate = device, collate
+        self.bucket, self.eval_batch = bucket, eval_batch
+        self.columns = dict(columns)
+        self.arrays = [n for n, c in columns.items() if not isinstance(c, Sequences)]
+        self.total = len(next(iter(columns.values())))
+        ragged = [c for c in columns.values() if isinstance(c, Sequences)]
+        self.lengths = ragged[0].lengths if ragged else np.zeros(self.total, dtype=np.int64)
+        self.waited = 0.0
+
+    def replace(self, columns: Rows) -> None:
+        self.columns |= {name: column.cpu().numpy() for name, column in columns.items()}
+
+    def batches(self, generator: torch.Generator, size: int) -> list[Tensor]:
+        return by_length(self.lengths, size, self.bucket, generator)
+
+    def each(self, indices: Iterable[Tensor]) -> Iterator[_Taken]:
+        """The batches, each collated in a thread while the ones before it are at work."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
+            waiting: deque[Future[_Taken]] = deque()
+            for index in indices:
+                waiting.append(pool.submit(self._host, index.numpy()))
+                if len(waiting) > AHEAD:
+                    yield self._next(waiting)
+            while waiting:
+                yield self._next(waiting)
+
+    def _next(self, waiting: deque[Future[_Taken]]) -> _Taken:
+        start = time.perf_counter()
+        taken = waiting.popleft().result()
+        self.waited += time.perf_counter() - start
+        if self.device.type == "cpu":
+            return taken
+        own = {n: c.to(self.device, non_blocking=True) for n, c in taken.own.items()}
+        rows = {n: c.to(self.device, non_blocking=True) for n, c in taken.rows.items()}
+        return _Taken(own, rows, taken.count, taken.total)
+
+    def _host(self, index: NDArray[np.int64]) -> _Taken:
+        share = _share(len(index))
+        mine = index[share]
+        own = self.collate(self._rows(mine if len(mine) else index[:1], tuple(self.columns)))
+        rows = _tensors(self._rows(index, self.arrays), torch.device("cpu"))
+        if self.device.type == "cuda":
+            own = {name: column.pin_memory() for name, column in own.items()}
+            rows = {name: column.pin_memory() for name, column in rows.items()}
+        return _Taken(own, rows, len(mine), len(index))
+
+    def _rows(self, index: NDArray[np.int64], names: Iterable[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in names:
+            column = self.columns[name]
+            if isinstance(column, Sequences):
+                found[name] = [column[int(row)] for row in index]
+            else:
+                found[name] = column[index]
+        return found
+
+    def _dealt(self) -> NDArray[np.int64]:
+        """All rows by length, dealt out to the workers: each has its share of long ones."""
+        order = np.argsort(self.lengths, kind="stable")[::-1]
+        return np.concatenate([order[worker :: _workers()] for worker in range(_workers())])
+
+    def logits(self, infer: Callable[[Rows], Tensor]) -> Tensor:
+        """Of this worker's share of `_dealt`."""
+        mine = self._dealt()[_share(self.total)]
+        parts = []
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
+            waiting: deque[Future[dict[str, Tensor]]] = deque()
+            for start in range(0, len(mine), self.eval_batch):
+                index = mine[start : start + self.eval_batch]
+                waiting.append(pool.submit(self._alone, index))
+                if len(waiting) > AHEAD:
+                    parts.append(infer(self._moved(waiting.popleft().result())))
+            parts += [infer(self._moved(rows.result())) for rows in waiting]
+        if not parts:
+            return infer(self._moved(self._alone(np.zeros(1, dtype=np.int64))))[:0]
+        return torch.cat(parts)
+
+    def _alone(self, index: NDArray[np.int64]) -> dict[str, Tensor]:
+        return self.collate(self._rows(index, tuple(self.columns)))
+
+    def _moved(self, rows: Rows) -> Rows:
+        return {name: column.to(self.device) for name, column in rows.items()}
+
+    def in_order(self, whole: Tensor) -> Tensor:
+        """Rows of `_dealt` in the order of the columns."""
+        back = torch.empty_like(whole)
+        back[torch.as_tensor(self._dealt().copy(), device=whole.device)] = whole
+        return back
+
+
+def _table(job: _Job, columns: Arrays, device: torch.device) -> _Dense | _Ragged:
+    if job.collate is None:
+        return _Dense(columns, device)
+    return _Ragged(columns, device, job.collate, job.bucket, job.eval_batch)
+
+
+def _cast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def _probabilities(job: _Job, module: nn.Module, table: _Dense | _Ragged) -> NDArray[np.float32]:
+    """Eval-mode softmax [n, K] of all rows; each worker does its share and all get the whole."""
+    module.eval()
+    with torch.inference_mode(), _cast(job.precision, table.device):
+        own = table.logits(functools.partial(job.infer, module))
+    with torch.inference_mode():
+        own = torch.softmax(own.float(), dim=-1)
+        whole = _exchange(own, table.total) if _workers() > 1 else own
+        return table.in_order(whole).cpu().numpy()
 
 
 def _optimiser(job: _Job, module: nn.Module) -> torch.optim.Optimizer:
-    scaled = dict(job.lr_scale)
-    groups: list[dict[str, Any]] = [{"params": [], "lr": job.lr}]
+    groups: dict[str, dict[str, Any]] = {"": {"params": [], "lr": job.lr}}
     for name, parameter in module.named_parameters():
-        if name in scaled:
-            groups.append({"params": [parameter], "lr": job.lr * scaled.pop(name)})
-        else:
-            groups[0]["params"].append(parameter)
-    if scaled:
-        raise ValueError(f"lr_scale names unknown parameters {sorted(scaled)}")
-    return torch.optim.Adam(groups, lr=job.lr, weight_decay=job.weight_decay, fused=True)
+        mine = (n for n in job.lr_scale if name == n or (n.endswith(".") and name.startswith(n)))
+        own = next(mine, "")
+        group = groups.setdefault(own, {"params": [], "lr": job.lr * job.lr_scale.get(own, 1.0)})
+        group["params"].append(parameter)
+    if unknown := set(job.lr_scale) - set(groups):
+        raise ValueError(f"lr_scale names unknown parameters {sorted(unknown)}")
+    parameters = list(groups.values())
+    return torch.optim.Adam(parameters, lr=job.lr, weight_decay=job.weight_decay, fused=True)
 
 
 class _Side:
@@ -492,34 +760,38 @@ class _Run:
             factor=job.plateau_factor if cuts else 0.1,
             patience=job.plateau_patience if cuts else job.epochs,
         )
-        self.rows = _tensors(job.train, device)
-        self.side_rows = _tensors(job.side, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=job.precision == "fp16")
+        self.rows = _table(job, job.train, device)
         self.side: _Side | None = None
-        if self.side_rows:
-            side_total = len(next(iter(self.side_rows.values())))
-            self.side = _Side(side_total, job.side_batch, self.generator)
-        self.validation = _tensors(job.validation, device)
+        if job.side:
+            self.side_rows = _Dense(job.side, device)
+            self.side = _Side(self.side_rows.total, job.side_batch, self.generator)
+        self.validation = _table(job, job.validation, device)
         self.epoch = 0
         self.curves: dict[str, list[float]] = {}
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.best_score = 0, -math.inf
         self.refreshed: dict[str, Tensor] = {}
         self.saved = time.monotonic()
+        self.stepping = 0.0
 
     def whole(self) -> Fitted:
         self._restore()
+        for epoch, score in enumerate(self.curves.get(self.job.monitor, ()), start=1):
+            self._tell(epoch, score)
         while self.epoch < self.job.epochs and self.epoch - self.best_epoch < self.job.patience:
             self._one_epoch()
             self._save()
         self.module.load_state_dict(self.best)
         parts = {
-            name: _probabilities(self.job.infer, self.module, _tensors(columns, self.device))
+            name: _probabilities(self.job, self.module, _table(self.job, columns, self.device))
             for name, columns in self.job.predict.items()
             if len(next(iter(columns.values())))
         }
         for name, values in parts.items():
             self._check_predictions(name, values)
         kept = {name: value.cpu() for name, value in self.best.items()}
+        waited = self.rows.waited if isinstance(self.rows, _Ragged) else 0.0
         return Fitted(
             probabilities=parts,
             curves=self.curves,
@@ -527,6 +799,7 @@ class _Run:
             best_score=self.best_score,
             epochs=self.epoch,
             weights=kept if self.job.keep_weights else None,
+            busy=1.0 - waited / self.stepping if self.stepping > 0 else 1.0,
         )
 
     def _one_epoch(self) -> None:
@@ -534,16 +807,16 @@ class _Run:
         self.epoch += 1
         values = {"lr": float(self.optimiser.param_groups[0]["lr"])}
         values |= self._steps()
-        probabilities = _probabilities(job.infer, self.module, self.validation)
+        probabilities = _probabilities(job, self.module, self.validation)
         self._check_predictions("validation", probabilities)
         values |= {name: float(value) for name, value in job.score(probabilities).items()}
         score = values[job.monitor]
         if not math.isfinite(score):
             raise NonFinite(f"{job.monitor} is {score} after epoch {self.epoch}")
         if job.refresh is not None:
-            fresh = job.refresh(_probabilities(job.infer, self.module, self.rows))
+            fresh = job.refresh(_probabilities(job, self.module, self.rows))
             self.refreshed = _tensors(fresh.columns, self.device)
-            self.rows |= self.refreshed
+            self.rows.replace(self.refreshed)
             values |= fresh.curves
         for name, value in values.items():
             self.curves.setdefault(name, []).append(value)
@@ -551,48 +824,70 @@ class _Run:
         if score > self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
             self.best = copy.deepcopy(self.module.state_dict())
+        self._tell(self.epoch, score)
+
+    def _tell(self, epoch: int, score: float) -> None:
+        if self.job.on_epoch is not None and _rank() == 0:
+            self.job.on_epoch(epoch, score)
 
     def _steps(self) -> dict[str, float]:
         """One pass over the training rows; the mean of each loss term, weighted by rows."""
         self.module.train()
-        total = len(next(iter(self.rows.values())))
-        order = torch.randperm(total, generator=self.generator)
+        start = time.perf_counter()
+        plan = [
+            # a batch in `accumulate` parts, as far as it has rows for them
+            index.tensor_split(min(self.job.accumulate, len(index)))
+            for index in self.rows.batches(self.generator, self.job.batch)
+        ]
         sums: dict[str, float] = {}
-        for start, stop in batches(total, self.job.batch):
-            terms = self._step(order[start:stop])
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value * (stop - start)
-        means = {name: value / total for name, value in sums.items()}
+        taken = self.rows.each(itertools.chain.from_iterable(plan))
+        for parts in plan:
+            rows = sum(map(len, parts))
+            for _ in parts:
+                batch = next(taken)
+                for name, value in self._backward(batch, batch.total / rows).items():
+                    sums[name] = sums.get(name, 0.0) + value * batch.total
+            self._update()
+        self.stepping += time.perf_counter() - start
+        means = {name: value / self.rows.total for name, value in sums.items()}
         return {"loss": sum(means.values())} | {f"loss_{n}": v for n, v in means.items()}
 
-    def _step(self, index: Tensor) -> dict[str, float]:
-        outputs, rows = self._pass(self.rows, index)
+    def _backward(self, batch: _Taken, share: float) -> dict[str, float]:
+        """Add the gradients of a batch, which is `share` of the rows of its step."""
+        outputs = self._outputs(batch)
         side_outputs: dict[str, Tensor] = {}
-        side_rows: dict[str, Tensor] = {}
+        side_rows: Rows = {}
         if self.side is not None:
-            side_outputs, side_rows = self._pass(self.side_rows, self.side.next())
-        terms = self.job.loss(self.module, outputs, rows, side_outputs, side_rows)
+            side = self.side_rows.take(self.side.next())
+            side_outputs, side_rows = self._outputs(side), side.rows
+        terms = self.job.loss(self.module, outputs, batch.rows, side_outputs, side_rows)
         stacked = torch.stack(list(terms.values()))
         values = dict(zip(terms, stacked.detach().tolist(), strict=True))
         if not all(map(math.isfinite, values.values())):
             told = ", ".join(f"{name} = {value:g}" for name, value in values.items())
             raise NonFinite(f"the loss is not finite in epoch {self.epoch}: {told}")
-        self.optimiser.zero_grad(set_to_none=True)
-        stacked.sum().backward()
-        _average_gradients(self.module)
-        self.optimiser.step()
+        self.scaler.scale(stacked.sum() * share if share != 1.0 else stacked.sum()).backward()
         return values
 
-    def _pass(self, columns: Rows, index: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Outputs and columns of the whole batch `index`; this worker runs its share alone."""
-        index = index.to(self.device)
-        rows = {name: column.index_select(0, index) for name, column in columns.items()}
-        own = rows
-        if _workers() > 1:
-            cuts = _cuts(len(index))
-            share = slice(cuts[_rank()], cuts[_rank() + 1])
-            own = {name: column[share] for name, column in rows.items()}
-        return _gathered(self.job.forward(self.module, own), len(index)), rows
+    def _update(self) -> None:
+        """One step of the optimiser with the gradients there are."""
+        _average_gradients(self.module, agree=self.job.collate is not None)
+        if self.job.clip_norm > 0:
+            self.scaler.unscale_(self.optimiser)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.job.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _outputs(self, batch: _Taken) -> dict[str, Tensor]:
+        """Outputs for the whole batch; this worker runs its share alone."""
+        with _cast(self.job.precision, self.device):
+            outputs = self.job.forward(self.module, batch.own)
+        if self.job.precision != "fp32":
+            outputs = {n: o.float() if o.is_floating_point() else o for n, o in outputs.items()}
+        if batch.count == 0:
+            outputs = {name: output[:0] for name, output in outputs.items()}
+        return _gathered(outputs, batch.total)
 
     def _check_predictions(self, name: str, values: NDArray[np.float32]) -> None:
         bad = int((~np.isfinite(values)).any(axis=1).sum())
@@ -636,6 +931,7 @@ class _Run:
             "plateau": self.plateau.state_dict(),
             "generator": self.generator.get_state(),
             "random": random,
+            "scaler": self.scaler.state_dict(),
             "side": self.side.order.clone() if self.side is not None else None,
             "refreshed": self.refreshed,
             "curves": self.curves,
@@ -664,6 +960,7 @@ class _Run:
         self.module.load_state_dict(state["module"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.plateau.load_state_dict(state["plateau"])
+        self.scaler.load_state_dict(state["scaler"])
         self.generator.set_state(state["generator"])
         random = state["random"][_rank()]
         torch.set_rng_state(random[0])
@@ -672,7 +969,7 @@ class _Run:
         if self.side is not None:
             self.side.order = state["side"]
         self.refreshed = {n: c.to(self.device) for n, c in state["refreshed"].items()}
-        self.rows |= self.refreshed
+        self.rows.replace(self.refreshed)
         self.curves = state["curves"]
         self.best = {n: v.to(self.device) for n, v in state["best"].items()}
         self.best_epoch, self.best_score = state["best_epoch"], state["best_score"]

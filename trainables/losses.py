@@ -22,6 +22,7 @@ __all__ = [
     "corpus_weights",
     "cross_entropy",
     "focal",
+    "inverse_frequency",
     "proxy_anchor",
     "pseudo_label",
     "reconstruction",
@@ -87,19 +88,29 @@ def focal(
 
 
 def class_weights(y: Tensor, k: int) -> Tensor:
-    """beta of eq. 5: inverse class frequency with mean one over the rows of `y`. [K] float32, > 0.
-
-    beta_c = n / (K' n_c), n_c rows of class c and K' the classes that occur. The paper gives no
-    formula; this one leaves the mean loss where it was. A class that does not occur has no
-    frequency: it weighs 1, which matters only for targets that give it mass nevertheless.
+    """beta of eq. 5: `inverse_frequency` of the rows of each class. [K] float32, > 0.
 
     Args:
         y: [n] class indices of the *training* rows
         k: number of classes
     """
-    counts = torch.bincount(y, minlength=k).to(torch.float32)
+    return inverse_frequency(torch.bincount(y, minlength=k))
+
+
+def inverse_frequency(mass: Tensor) -> Tensor:
+    """Inverse class frequency with mean one over what is counted. [K] float32, > 0.
+
+    beta_c = n / (K' n_c), n_c the mass of class c (rows, or the sum of a column of soft targets), n
+    all of it and K' the classes that have any. The papers give no formula; this one leaves the mean
+    loss where it was. A class without mass has no frequency: it weighs 1, which matters only for
+    targets that give it some nevertheless.
+
+    Args:
+        mass: [K], of the *training* rows alone
+    """
+    counts = mass.to(torch.float32)
     present = counts > 0
-    weights = counts.sum() / (present.sum() * counts.clamp_min(1))
+    weights = counts.sum() / (present.sum() * torch.where(present, counts, 1.0))
     return torch.where(present, weights, torch.ones_like(weights))
 
 

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables import targets
 from trainables.metrics import corpus_accuracy
 from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
 from trainables.targets import STRATEGIES
+from trainables.votes import partition
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,36 +38,12 @@ SERVED = tuple(name for name, s in STRATEGIES.items() if "group" not in s.needs)
 PARAMS: dict[str, Param] = {
     # Targets
     "strategy": Param("lr", "label strategy: what the student is trained towards", SERVED),
-    "gamma": Param(
-        0.5,
-        "smoothing of the labels that the mask model gets wrong, eq. 10 (paper: "
-        "0.2 to 0.8); for lr, ls_lr",
-        low=0.0,
-        high=1.0,
-    ),
-    "smoothing": Param(
-        0.1,
-        "smoothing of every label, eq. 9 (paper: 0.1); for label_smoothing, unigram, ls_lr",
-        low=0.0,
-        high=1.0,
-    ),
-    "lr_base": Param(
-        "smoothed",
-        "what ls_lr smooths again: 'smoothed' labels (paper) or the 'onehot' (public code)",
-        ("smoothed", "onehot"),
-    ),
-    "target_norm": Param(
-        "sum1", "multi-label targets: ones ('none') or rows of sum one ('sum1')", ("none", "sum1")
-    ),
-    "wdsl_alpha": Param(
-        0.2, "share of the one-hot label, the rest is the prediction; for wdsl", low=0.0, high=1.0
-    ),
-    "correction_lambda": Param(
-        0.5,
-        "share of the prediction, the rest is the multi-label; for "
-        "correction_soft, correction_hard",
-        low=0.0,
-        high=1.0,
+    **targets.PARAMS,
+    "dominant": Param(
+        "label",
+        "what makes a class dominant in the votes, for label correction: the clip's label, the "
+        "most votes, or more than half of them",
+        ("label", "plurality", "majority"),
     ),
     # Loss terms
     "loss": Param("ce", "cross entropy or focal", ("ce", "focal")),
@@ -187,8 +165,9 @@ PARAMS: dict[str, Param] = {
 
 FIT = (
     "strategy", "gamma", "smoothing", "lr_base", "target_norm", "wdsl_alpha", "correction_lambda",
-    "loss", "focal_gamma", "class_weight", "lambda_w", "lambda_rd", "rd_alpha", "rd_delta",
-    "lambda_ae", "ae_reduction", "ae_on", "decoder_layers", "lambda_pel", "pel_batch",
+    "correct", "dominant", "loss", "focal_gamma", "class_weight", "lambda_w",
+    "lambda_rd", "rd_alpha", "rd_delta", "lambda_ae", "ae_reduction", "ae_on", "decoder_layers",
+    "lambda_pel", "pel_batch",
     "metric", "lambda_metric", "margin", "proxy_alpha", "proxy_delta", "proxy_lr_scale",
     "batch", "lr", "dropout", "width", "weight_decay", "epochs", "patience", "plateau_patience",
     "plateau_factor",
@@ -213,15 +192,14 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
         setting: at least the parameters named in FIT
     """
     own = {name: setting[name] for name in FIT}
-    own["strategy"] = _plain(own)
+    own |= targets.canonical(own)
     if own["loss"] == "focal" and own["focal_gamma"] == 0:
         own["loss"] = "ce"
     if own["metric"] == "none" or own["lambda_metric"] == 0:
         own["metric"], own["lambda_metric"] = "none", 0.0
-    used = set(STRATEGIES[own["strategy"]].params)
     uses_side = own["lambda_pel"] > 0 or (own["lambda_ae"] > 0 and own["ae_on"] == "both")
     effects = {
-        **{name: name in used for s in STRATEGIES.values() for name in s.params},
+        "dominant": "sets" in STRATEGIES[own["strategy"]].needs,
         "focal_gamma": own["loss"] == "focal",
         "rd_alpha": own["lambda_rd"] > 0,
         "rd_delta": own["lambda_rd"] > 0,
@@ -248,26 +226,6 @@ def _like(default: Any, value: Any) -> Any:
     return type(default)(value)
 
 
-def _plain(own: Mapping[str, Any]) -> str:
-    """The simplest strategy that gives the same targets."""
-    strategy = str(own["strategy"])
-    if strategy == "bdsl" or (strategy == "wdsl" and own["wdsl_alpha"] == 0):
-        return "self_kd"
-    if strategy == "wdsl" and own["wdsl_alpha"] == 1:
-        return "hard"
-    if strategy.startswith("correction_") and own["correction_lambda"] == 0:
-        return "multi_label"
-    if strategy == "lr" and own["gamma"] == 0:
-        return "hard"
-    if strategy == "ls_lr" and own["gamma"] == 0 and own["lr_base"] == "smoothed":
-        strategy = "label_smoothing"
-    if strategy == "ls_lr" and own["smoothing"] == 0:
-        return "lr" if own["gamma"] else "hard"
-    if strategy in ("label_smoothing", "unigram") and own["smoothing"] == 0:
-        return "hard"
-    return strategy
-
-
 def _mask_setting(setting: Mapping[str, Any]) -> dict[str, Any]:
     """The training parameters of the pre-trained model: the whole system without LR."""
     if setting["mask_model"] == "tied":
@@ -286,8 +244,11 @@ def _uses_unlabelled(own: Mapping[str, Any]) -> bool:
 def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     own = canonical(setting)
     side = ("unlabelled",) if _uses_unlabelled(own) else ()
-    last = Node("student", student, params=own, parts=("train", "validation", "test", *side))
-    if "predictions" not in STRATEGIES[own["strategy"]].needs:
+    strategy = STRATEGIES[own["strategy"]]
+    # Label correction also learns from the clips that have votes and no label.
+    more = ("undecided",) if "sets" in strategy.needs else ()
+    last = Node("student", student, params=own, parts=("train", "validation", "test", *more, *side))
+    if "predictions" not in strategy.needs:
         return (last,)
     first = _mask_setting(setting)
     folds = int(setting["mask_folds"]) if setting["mask"] == "out_of_fold" else None
@@ -297,7 +258,7 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
         "pretrained",
         pretrained,
         params={name: first[name] for name in _PRETRAINED} | mask,
-        parts=("train", "validation", *first_side),
+        parts=("train", "validation", *more, *first_side),
     )
     return (teacher, replace(last, parents={"pretrained": "pretrained"}))
 
@@ -327,6 +288,8 @@ def student(
     target_norm: str | None,
     wdsl_alpha: float | None,
     correction_lambda: float | None,
+    correct: str | None,
+    dominant: str | None,
     loss: str,
     focal_gamma: float | None,
     class_weight: str,
@@ -373,7 +336,12 @@ def student(
     own = {name: value for name, value in locals().items() if name != "inputs"}
     parent = inputs.parents.get("pretrained")
     predictions = None if parent is None else parent.arrays["train"]
-    train, predictions, dropped = _with_votes(inputs.train, predictions, strategy)
+    train = inputs.train
+    if "sets" in STRATEGIES[strategy].needs and len(inputs.undecided):
+        train = _joined(train, inputs.undecided)
+        if parent is not None:
+            predictions = np.concatenate([parent.arrays["train"], parent.arrays["undecided"]])
+    train, predictions, dropped = _with_votes(train, predictions, strategy)
     fitted = _fit(
         inputs,
         train,
@@ -385,7 +353,9 @@ def student(
     info = _facts(fitted) | {"dropped": dropped}
     if predictions is not None:
         assert train.y is not None
-        info["flagged"] = float(np.mean(predictions.argmax(axis=1) != train.y))
+        labelled = train.y >= 0
+        wrong = predictions.argmax(axis=1)[labelled] != train.y[labelled]
+        info["flagged"] = float(np.mean(wrong))
     return Artifact(arrays=fitted.probabilities, info=info)
 
 
@@ -433,7 +403,8 @@ def pretrained(
     model trained on the others, stopped by the same validation part.
 
     Returns:
-        array `train` [n, K] probabilities in row order; info `flagged`, the share of rows that
+        array `train` [n, K] probabilities in row order, and `undecided` where there are such clips;
+        info `flagged`, the share of rows that
         it gets wrong, and for each training its curves and best epoch
 
     Raises:
@@ -444,50 +415,63 @@ def pretrained(
     train = inputs.train
     assert train.y is not None
     if mask == "in_sample":
-        fitted = _fit(inputs, train, inputs.validation, {"train": train}, None, own)
-        probabilities, runs = fitted.probabilities["train"], [_facts(fitted)]
+        asked = {"train": train, "undecided": inputs.undecided}
+        asked = {name: part for name, part in asked.items() if len(part)}
+        fitted = _fit(inputs, train, inputs.validation, asked, None, own)
+        arrays, runs = fitted.probabilities, [_facts(fitted)]
     else:
         assert mask_folds is not None
-        probabilities, runs = _out_of_fold(inputs, mask_folds, own)
-    flagged = float(np.mean(probabilities.argmax(axis=1) != train.y))
+        arrays, runs = _out_of_fold(inputs, mask_folds, own)
+    flagged = float(np.mean(arrays["train"].argmax(axis=1) != train.y))
     info: dict[str, Any] = {"flagged": flagged, "runs": runs}
     if len(runs) == 1:
         info["curves"] = runs[0]["curves"]
-    return Artifact(arrays={"train": probabilities}, info=info)
+    return Artifact(arrays=arrays, info=info)
 
 
 _PRETRAINED = tuple(
-    name
-    for name in FIT
-    if name not in ("gamma", "lr_base", "target_norm", "wdsl_alpha", "correction_lambda")
+    name for name in FIT if name not in ("dominant", *targets.PARAMS) or name == "smoothing"
 )
 """What `pretrained` takes of FIT: its strategy is label smoothing or hard."""
 
 
 def _out_of_fold(
     inputs: StageInputs, folds: int, own: Mapping[str, Any]
-) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
+) -> tuple[dict[str, NDArray[np.float32]], list[dict[str, Any]]]:
     """Predictions of each training row by a model that has not heard its speaker."""
-    train = inputs.train
-    speakers = np.unique(train.speaker)
-    if len(speakers) < 2:
+    train, undecided = inputs.train, inputs.undecided
+    if len(np.unique(train.speaker)) < 2:
         raise ValueError(
             "mask='out_of_fold' needs two training speakers or more, but the training part has "
-            f"{len(speakers)}; use mask='in_sample'"
+            f"{len(np.unique(train.speaker))}; use mask='in_sample'"
         )
+    # Speakers without a labelled clip are in no training, and any model may predict theirs.
+    speakers = np.unique(train.speaker)
     order = np.random.default_rng(inputs.seed).permutation(speakers)
-    probabilities = np.zeros((len(train), len(inputs.classes)), dtype=np.float32)
+    k = len(inputs.classes)
+    made = {
+        name: np.zeros((len(part), k), dtype=np.float32)
+        for name, part in (("train", train), ("undecided", undecided))
+        if len(part)
+    }
     runs = []
     for number, group in enumerate(np.array_split(order, min(folds, len(speakers)))):
         held = np.isin(train.speaker, group)
+        also = np.isin(undecided.speaker, group)
+        if number == 0:
+            also |= ~np.isin(undecided.speaker, speakers)
         # One scratch folder a training: each has its own checkpoint.
         scratch = None if inputs.scratch is None else inputs.scratch / f"group-{number}"
         here = replace(inputs, seed=_spread(inputs.seed, number), scratch=scratch)
-        left = _rows(train, held)
-        fitted = _fit(here, _rows(train, ~held), inputs.validation, {"left": left}, None, own)
-        probabilities[held] = fitted.probabilities["left"]
+        left = {"train": _rows(train, held)}
+        if also.any():
+            left["undecided"] = _rows(undecided, also)
+        fitted = _fit(here, _rows(train, ~held), inputs.validation, left, None, own)
+        for name, rows in (("train", held), ("undecided", also)):
+            if rows.any():
+                made[name][rows] = fitted.probabilities[name]
         runs.append(_facts(fitted))
-    return probabilities, runs
+    return made, runs
 
 
 def _spread(seed: int, number: int) -> int:
@@ -502,6 +486,21 @@ def _rows(part: Part, keep: NDArray[np.bool_]) -> Part:
         corpus=part.corpus[keep],
         y=None if part.y is None else part.y[keep],
         votes=None if part.votes is None else part.votes[keep],
+    )
+
+
+def _joined(train: Part, undecided: Part) -> Part:
+    """The training part, and behind it the clips with votes and no label (y = -1)."""
+    assert train.y is not None
+    if train.votes is None or undecided.votes is None:
+        raise ValueError("label correction needs votes, but this corpus has none")
+    return Part(
+        ids=np.concatenate([train.ids, undecided.ids]),
+        x=np.concatenate([train.x, undecided.x]),
+        speaker=np.concatenate([train.speaker, undecided.speaker]),
+        corpus=np.concatenate([train.corpus, undecided.corpus]),
+        y=np.concatenate([train.y, np.full(len(undecided), -1)]),
+        votes=np.concatenate([train.votes, undecided.votes]),
     )
 
 
@@ -548,7 +547,6 @@ def _fit(
     """Train one network with the loss of eq. 11 and predict the parts asked for."""
     import torch
 
-    from trainables import targets
     from trainables.loop import fit
     from trainables.losses import class_weights
 
@@ -556,13 +554,26 @@ def _fit(
         raise ValueError("a training needs labelled rows in its training and validation parts")
     k = len(inputs.classes)
     y = torch.as_tensor(train.y)
+    label, sets = y, None
+    if "sets" in STRATEGIES[own["strategy"]].needs:
+        assert train.votes is not None
+        divided = partition(train.votes, label=train.y, dominant=own["dominant"])
+        sets = torch.as_tensor(divided.part)
+        label = torch.as_tensor(np.where(divided.dominant >= 0, divided.dominant, train.y))
+    labelled = train.y >= 0
+    if not labelled.all() and own["metric"] != "none":
+        raise ValueError(
+            f"metric={own['metric']} needs a label of every clip, but label correction also learns "
+            "from clips without one; use metric=none with it"
+        )
     target = targets.build(
         own["strategy"],
-        y=y,
+        y=label,
         k=k,
+        sets=sets,
         votes=None if train.votes is None else torch.as_tensor(np.array(train.votes)),
         predictions=None if predictions is None else torch.as_tensor(np.array(predictions)),
-        **{name: own.get(name) for s in STRATEGIES.values() for name in s.params},
+        **{name: own.get(name) for name in targets.PARAMS},
     )
     columns: dict[str, NDArray[Any]] = {
         "x": train.x,
@@ -570,13 +581,14 @@ def _fit(
         "target": target.numpy(),
         "weight": np.ones(len(train), dtype=np.float32),
     }
-    weights = class_weights(y, k).numpy() if own["class_weight"] == "inverse" else None
+    weights = class_weights(y[y >= 0], k).numpy() if own["class_weight"] == "inverse" else None
     unlabelled = _uses_unlabelled(own)
     if unlabelled and not len(inputs.unlabelled):
         raise ValueError(
             "lambda_pel > 0 and ae_on='both' need unlabelled speech, but there is none; name some "
             "by corpus.unlabelled"
         )
+    # Clips without a label have no accuracy: their corpus's weight is that of its labelled ones.
     several = own["lambda_w"] > 0 and len(np.unique(train.corpus)) > 1
     proxies = own["metric"] == "proxy_anchor"
     return fit(
@@ -627,6 +639,7 @@ def _fit(
         # Most trainings end within seconds and never save.
         checkpoint_every=1,
         checkpoint_seconds=30.0,
+        on_epoch=inputs.on_epoch,
     )
 
 
@@ -733,10 +746,12 @@ def _corpus_weights(
     from trainables.loop import Refresh
     from trainables.losses import corpus_weights
 
-    accuracy = corpus_accuracy(y, probabilities.argmax(axis=1), corpus, k)
+    labelled = y >= 0
+    guess = probabilities.argmax(axis=1)
+    accuracy = corpus_accuracy(y[labelled], guess[labelled], corpus[labelled], k)
     weights = corpus_weights(torch.tensor(list(accuracy.values())), exponent).numpy()
     by_corpus = dict(zip(accuracy, weights, strict=True))
-    rows = np.array([by_corpus[int(c)] for c in corpus], dtype=np.float32)
+    rows = np.array([by_corpus.get(int(c), 1.0) for c in corpus], dtype=np.float32)
     curves = {f"corpus_weight_{c}": float(weight) for c, weight in by_corpus.items()}
     curves |= {f"training_ua_{c}": float(ua) for c, ua in accuracy.items()}
     return Refresh(columns={"weight": rows}, curves=curves)

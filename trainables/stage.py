@@ -16,10 +16,53 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PARTS", "Artifact", "Method", "Node", "Param", "Part", "StageInputs"]
+__all__ = [
+    "CURVE",
+    "PARTS",
+    "Artifact",
+    "Method",
+    "Node",
+    "Param",
+    "Part",
+    "Sequences",
+    "StageInputs",
+]
 
-PARTS = ("train", "validation", "test", "unlabelled")
-"""The parts of a fold that a stage may be handed."""
+PARTS = ("train", "validation", "test", "unlabelled", "undecided")
+"""The parts of a fold that a stage may be handed. `undecided`: clips of the training part's
+speakers that have votes and no label."""
+CURVE = "validation_ua"
+"""The curve of `info["curves"]` whose values a stage tells by `StageInputs.on_epoch`."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Rows of different lengths, end to end: row i is values[starts[i] : starts[i + 1]]."""
+
+    values: NDArray[Any]
+    """[sum of the lengths, ...]"""
+    starts: NDArray[np.int64]
+    """[n + 1], from 0, ascending"""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> NDArray[Any]:
+        """[length of the row, ...], a view."""
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[n]"""
+        return np.diff(self.starts)
+
+    def take(self, rows: NDArray[np.int64]) -> Sequences:
+        """The rows named, in that order; a copy."""
+        starts = np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64)
+        values = np.empty((int(starts[-1]), *self.values.shape[1:]), dtype=self.values.dtype)
+        for place, row in enumerate(rows):
+            values[starts[place] : starts[place + 1]] = self[int(row)]
+        return Sequences(values, starts)
 
 
 @dataclass(frozen=True)
@@ -38,9 +81,11 @@ class Part:
     corpus: NDArray[np.int64]
     """[n] corpus index, 0 .. C-1"""
     y: NDArray[np.int64] | None = None
-    """[n] class index, 0 .. K-1"""
+    """[n] class index, 0 .. K-1; -1 in the undecided part"""
     votes: NDArray[np.float32] | None = None
     """[n, K] number of raters for each class; None where the corpus has no votes or y is None"""
+    frames: Mapping[str, Sequences] = field(default_factory=dict)
+    """by feature set: one row of frames (or samples) an utterance"""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,6 +113,7 @@ class StageInputs:
     validation: Part
     test: Part
     unlabelled: Part
+    undecided: Part
     parents: Mapping[str, Artifact]
     """by role, as named in the node"""
     seed: int
@@ -78,6 +124,10 @@ class StageInputs:
     device: Literal["cpu", "cuda"] = "cpu"
     scratch: Path | None = None
     """a folder for checkpoints of this key; whatever lies there was written under the same key"""
+    on_epoch: Callable[[int, float], None] | None = None
+    """to be told (epoch from 1, validation score of that epoch, higher is better) while training,
+    in ascending order; None where nobody asks. It tells and is told nothing: what a stage returns
+    must not depend on it"""
 
 
 @dataclass(frozen=True)
@@ -160,6 +210,8 @@ class Method:
     """what a setting needs of the data: any of 'votes', 'unlabelled', 'corpora' (two or more)"""
     features: tuple[str, ...] = ("is10",)
     """feature sets used where a study names none"""
+    inputs: tuple[str, ...] = ("vector",)
+    """kinds of feature sets that its stages read: 'vector', 'frames'"""
     paper: str = ""
 
     def resolve(self, setting: Mapping[str, Any]) -> dict[str, Any]:

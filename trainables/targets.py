@@ -11,18 +11,25 @@ is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from trainables.stage import Param
+from trainables.votes import B, C
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "PARAMS",
     "STRATEGIES",
     "Strategy",
     "bdsl",
     "build",
+    "canonical",
+    "corrected",
     "correction",
     "dhl",
     "gsl",
@@ -188,6 +195,27 @@ def correction(
     return (1.0 - weight) * marks + weight * q
 
 
+def corrected(
+    base: Tensor, blend: Tensor, sets: Tensor, correct: Literal["C", "B+C"] = "C"
+) -> Tensor:
+    """Which rows label correction changes: S_C, or S_B and S_C (Gan et al. 2025, section 3.3).
+
+    Args:
+        base: [n, K] one-hot targets; those of corrected rows are not read
+        blend: [n, K] of `correction`
+        sets: [n] codes of `votes.partition`; S_A keeps its one-hot target always
+        correct: the sets whose rows get `blend`
+    """
+    import torch
+
+    if correct not in ("C", "B+C"):
+        raise ValueError(f"correct must be 'C' or 'B+C', but got {correct!r}")
+    rows = sets == C
+    if correct == "B+C":
+        rows = rows | (sets == B)
+    return torch.where(rows[:, None], blend, base)
+
+
 @dataclass(frozen=True)
 class Strategy:
     """A label strategy by name: what it is made from, and which parameters of `build` it reads."""
@@ -195,9 +223,12 @@ class Strategy:
     summary: str
     make: Callable[..., Tensor]
     needs: frozenset[str] = frozenset()
-    """any of 'votes', 'predictions', 'group': optional arguments of `build` that it cannot miss"""
+    """any of 'votes', 'sets', 'predictions', 'group': optional arguments of `build` that it cannot
+    miss"""
     params: tuple[str, ...] = ()
     """the parameters of `build` that change its targets"""
+    undecided: bool = False
+    """whether it gives a target to rows without a label (y = -1) and with votes"""
 
 
 def _prior(y: Tensor, k: int) -> Tensor:
@@ -219,17 +250,43 @@ def _ls_lr(
     raise ValueError(f"lr_base must be 'smoothed' or 'onehot', but got {lr_base!r}")
 
 
+def _uncorrected(
+    y: Tensor, k: int, votes: Tensor, sets: Tensor, target_norm: Any, correct: Any
+) -> Tensor:
+    return corrected(hard(y.clamp_min(0), k), multi_label(votes, target_norm), sets, correct)
+
+
+def _corrected(
+    y: Tensor,
+    k: int,
+    votes: Tensor,
+    sets: Tensor,
+    predictions: Tensor,
+    correction_lambda: float,
+    correct: Any,
+    target_norm: Any,
+    mode: Literal["soft", "hard"],
+) -> Tensor:
+    marks = multi_label(votes, target_norm)
+    blend = correction(marks, predictions, correction_lambda, mode)
+    return corrected(hard(y.clamp_min(0), k), blend, sets, correct)
+
+
 _P = frozenset({"predictions"})
 _V = frozenset({"votes"})
+_S = frozenset({"sets"})
 
 STRATEGIES: dict[str, Strategy] = {
     "hard": Strategy("one-hot labels", lambda y, k: hard(y, k)),
-    "soft": Strategy("share of raters for each class", lambda votes: soft(votes), _V),
+    "soft": Strategy(
+        "share of raters for each class", lambda votes: soft(votes), _V, undecided=True
+    ),
     "multi_label": Strategy(
         "every class with a vote counts alike",
         lambda votes, target_norm: multi_label(votes, target_norm),
         _V,
         ("target_norm",),
+        undecided=True,
     ),
     "label_smoothing": Strategy(
         "one-hot mixed with the uniform distribution (LS, eq. 9)",
@@ -271,24 +328,107 @@ STRATEGIES: dict[str, Strategy] = {
         lambda predictions, group: gsl(predictions, group),
         frozenset({"predictions", "group"}),
     ),
+    "uncorrected": Strategy(
+        "multi-label of the rows that label correction would change (lambda 0), one-hot elsewhere",
+        _uncorrected,
+        _V | _S,
+        ("target_norm", "correct"),
+        undecided=True,
+    ),
     "correction_soft": Strategy(
-        "mix of multi-label and prediction (label correction, soft)",
-        lambda votes, predictions, correction_lambda, target_norm: correction(
-            multi_label(votes, target_norm), predictions, correction_lambda, "soft"
-        ),
-        _P | _V,
-        ("correction_lambda", "target_norm"),
+        "mix of multi-label and prediction for ambiguous rows (label correction, soft)",
+        functools.partial(_corrected, mode="soft"),
+        _P | _V | _S,
+        ("correction_lambda", "target_norm", "correct"),
+        undecided=True,
     ),
     "correction_hard": Strategy(
-        "mix of multi-label and predicted class (label correction, hard)",
-        lambda votes, predictions, correction_lambda, target_norm: correction(
-            multi_label(votes, target_norm), predictions, correction_lambda, "hard"
-        ),
-        _P | _V,
-        ("correction_lambda", "target_norm"),
+        "mix of multi-label and predicted class for ambiguous rows (label correction, hard)",
+        functools.partial(_corrected, mode="hard"),
+        _P | _V | _S,
+        ("correction_lambda", "target_norm", "correct"),
+        undecided=True,
     ),
 }
 """name -> strategy. `build` calls `make` with the arguments that its signature names."""
+
+
+PARAMS: dict[str, Param] = {
+    "gamma": Param(
+        0.5,
+        "smoothing of the labels that the mask model gets wrong, eq. 10 (paper: "
+        "0.2 to 0.8); for lr, ls_lr",
+        low=0.0,
+        high=1.0,
+    ),
+    "smoothing": Param(
+        0.1,
+        "smoothing of every label, eq. 9 (paper: 0.1); for label_smoothing, unigram, ls_lr",
+        low=0.0,
+        high=1.0,
+    ),
+    "lr_base": Param(
+        "smoothed",
+        "what ls_lr smooths again: 'smoothed' labels (paper) or the 'onehot' (public code)",
+        ("smoothed", "onehot"),
+    ),
+    "target_norm": Param(
+        "sum1", "multi-label targets: ones ('none') or rows of sum one ('sum1')", ("none", "sum1")
+    ),
+    "wdsl_alpha": Param(
+        0.2, "share of the one-hot label, the rest is the prediction; for wdsl", low=0.0, high=1.0
+    ),
+    "correction_lambda": Param(
+        0.5,
+        "share of the prediction, the rest is the multi-label; for "
+        "correction_soft, correction_hard",
+        low=0.0,
+        high=1.0,
+    ),
+    "correct": Param(
+        "C",
+        "what label correction changes: clips without a dominant class (C), or those with one and "
+        "other votes too (B+C); for correction_soft, correction_hard, uncorrected",
+        ("C", "B+C"),
+    ),
+}
+"""Parameters of strategies, as methods declare them."""
+
+
+def canonical(own: Mapping[str, Any]) -> dict[str, Any]:
+    """`strategy` and PARAMS of settings that give the same targets, made the same.
+
+    The strategy becomes the simplest that gives these targets, and a parameter without effect None
+    (a value of its own, where only some values of another leave it without).
+
+    Args:
+        own: `strategy` and PARAMS by name, and whatever else
+    """
+    strategy = _simplest(own)
+    used = STRATEGIES[strategy].params
+    made = {name: own[name] if name in used else None for name in PARAMS}
+    if strategy.startswith("correction_") and made["correction_lambda"] == 1:
+        made["target_norm"] = PARAMS["target_norm"].default  # no multi-label is left in the mix
+    return {"strategy": strategy} | made
+
+
+def _simplest(own: Mapping[str, Any]) -> str:
+    strategy = str(own["strategy"])
+    if strategy == "bdsl" or (strategy == "wdsl" and own["wdsl_alpha"] == 0):
+        return "self_kd"
+    if strategy == "wdsl" and own["wdsl_alpha"] == 1:
+        return "hard"
+    if strategy.startswith("correction_") and own["correction_lambda"] == 0:
+        return "uncorrected"
+    if strategy == "lr" and own["gamma"] == 0:
+        return "hard"
+    if strategy == "ls_lr" and own["gamma"] == 0 and own["lr_base"] == "smoothed":
+        strategy = "label_smoothing"
+    if strategy == "ls_lr" and own["smoothing"] == 0:
+        return "lr" if own["gamma"] else "hard"
+    if strategy in ("label_smoothing", "unigram") and own["smoothing"] == 0:
+        return "hard"
+    return strategy
 
 
 def build(strategy: str, *, y: Tensor, k: int, **given: Any) -> Tensor:
@@ -296,11 +436,10 @@ def build(strategy: str, *, y: Tensor, k: int, **given: Any) -> Tensor:
 
     Args:
         strategy: a name in STRATEGIES
-        y: [n] class indices
+        y: [n] class indices; -1 for rows without a label, where the strategy takes `undecided`
         k: number of classes
-        given: whatever the strategy reads of votes [n, k], predictions [n, k], group [n], gamma,
-            smoothing, lr_base, target_norm, wdsl_alpha, correction_lambda; the rest is ignored,
-            None counts as absent
+        given: whatever the strategy reads of votes [n, k], sets [n] (codes of `votes.partition`),
+            predictions [n, k], group [n] and PARAMS; the rest is ignored, None counts as absent
 
     Raises:
         KeyError: unknown strategy
@@ -311,7 +450,7 @@ def build(strategy: str, *, y: Tensor, k: int, **given: Any) -> Tensor:
     chosen = STRATEGIES[strategy]
     have = {"y": y, "k": k, **{name: value for name, value in given.items() if value is not None}}
     takes = inspect.signature(chosen.make).parameters
-    missing = [name for name in takes if name not in have]
+    missing = [name for name, p in takes.items() if name not in have and p.default is p.empty]
     if missing:
         raise ValueError(f"the strategy {strategy!r} needs {missing}, but they were not given")
-    return chosen.make(**{name: have[name] for name in takes})
+    return chosen.make(**{name: have[name] for name in takes if name in have})

@@ -239,6 +239,44 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path) -> None:
         assert torch.equal(value, resumed.weights[name])
 
 
+def test_epochs_are_told_and_change_nothing() -> None:
+    told: list[tuple[int, float]] = []
+    heard = train(patience=3, on_epoch=lambda epoch, value: told.append((epoch, value)))
+    assert told == list(enumerate(heard.curves["validation_ua"], start=1))
+    assert_same(heard, train(patience=3))
+
+
+def test_a_resumed_training_tells_the_epochs_before_it_once_more(tmp_path: Path) -> None:
+    validation = data(1, 30)["y"]
+    calls = 0
+
+    def dies(probabilities: np.ndarray) -> dict[str, float]:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise Killed
+        return score(probabilities, y=validation)
+
+    first: list[int] = []
+    second: list[tuple[int, float]] = []
+    with pytest.raises(Killed):
+        train(
+            scratch=tmp_path,
+            checkpoint_every=2,
+            score=dies,
+            on_epoch=lambda epoch, value: first.append(epoch),
+        )
+    assert first == [1, 2, 3, 4, 5]
+    resumed = train(
+        scratch=tmp_path,
+        checkpoint_every=2,
+        score=dies,
+        on_epoch=lambda epoch, value: second.append((epoch, value)),
+    )
+    assert calls == 6 + resumed.epochs - 4  # it went on after the fourth epoch
+    assert second == list(enumerate(resumed.curves["validation_ua"], start=1))
+
+
 def test_checkpoints_wait_for_their_time(tmp_path: Path) -> None:
     train(scratch=tmp_path / "s", checkpoint_every=1, checkpoint_seconds=1000.0, epochs=3)
     assert not (tmp_path / "s").exists()

@@ -40,6 +40,7 @@ def inputs(*, corpora: int = 1, seed: int = 3, speakers: int = 3) -> dict[str, P
         "validation": part(1, 30, corpora=corpora),
         "test": part(2, 20, labels=False),
         "unlabelled": part(3, 25, labels=False),
+        "undecided": part(4, 0, labels=False),
     }
 
 
@@ -117,6 +118,8 @@ def test_a_tied_mask_model_follows_lambdas_and_batch_but_not_gamma() -> None:
         ("wdsl_alpha", {}, {"strategy": "wdsl"}),
         ("correction_lambda", {}, {"strategy": "correction_soft"}),
         ("target_norm", {"strategy": "soft"}, {"strategy": "multi_label"}),
+        ("correct", {"strategy": "multi_label"}, {"strategy": "correction_hard"}),
+        ("dominant", {"strategy": "soft"}, {"strategy": "correction_soft"}),
         ("focal_gamma", {}, {"loss": "focal"}),
         ("rd_alpha", {}, {"lambda_rd": 0.1}),
         ("rd_delta", {}, {"lambda_rd": 0.1}),
@@ -158,7 +161,7 @@ def test_a_parameter_counts_exactly_where_it_has_an_effect(
         ({"strategy": "label_smoothing", "smoothing": 0.0}, {"strategy": "hard"}),
         ({"strategy": "wdsl", "wdsl_alpha": 1.0}, {"strategy": "hard"}),
         ({"strategy": "bdsl"}, {"strategy": "self_kd"}),
-        ({"strategy": "correction_hard", "correction_lambda": 0}, {"strategy": "multi_label"}),
+        ({"strategy": "correction_hard", "correction_lambda": 0}, {"strategy": "uncorrected"}),
         ({"strategy": "ls_lr", "gamma": 0.0}, {"strategy": "label_smoothing"}),
         ({"loss": "focal", "focal_gamma": 0.0}, {"loss": "ce"}),
         ({"metric": "contrastive", "lambda_metric": 0.0}, {}),
@@ -341,6 +344,35 @@ def test_rows_without_votes_are_left_out_and_counted() -> None:
     parts["train"].votes[:] = 0
     with pytest.raises(ValueError, match="no training row has one"):
         run({"strategy": "soft"}, parts)
+
+
+@pytest.mark.parametrize("mask", ["in_sample", "out_of_fold"])
+@pytest.mark.parametrize("strategy", ["correction_soft", "correction_hard", "uncorrected"])
+def test_label_correction_learns_from_clips_without_a_label(strategy: str, mask: str) -> None:
+    parts = inputs(corpora=2)
+    left = part(5, 12, corpora=2, speakers=4)  # speaker 3 has no labelled clip
+    left.votes[:, 1] = left.votes[:, 0]  # type: ignore[index]
+    left.votes[0] = 0  # type: ignore[index]
+    parts["undecided"] = Part(**{**vars(left), "y": np.full(12, -1)})
+    setting = {"strategy": strategy, "lambda_w": 2.0, "mask": mask}
+    made = run(setting, parts)
+    with_them = made["student"]
+    assert with_them.info["dropped"] == 1
+    if strategy != "uncorrected":
+        shape = made["pretrained"].arrays["undecided"].shape
+        assert shape == (12, K)
+        np.testing.assert_allclose(made["pretrained"].arrays["undecided"].sum(1), 1, rtol=1e-5)
+    parts["undecided"] = part(4, 0, labels=False)
+    without = run(setting, parts)["student"]
+    assert with_them.info["curves"]["loss"] != without.info["curves"]["loss"]
+
+
+def test_metric_losses_refuse_clips_without_a_label() -> None:
+    parts = inputs()
+    left = part(5, 12)
+    parts["undecided"] = Part(**{**vars(left), "y": np.full(12, -1)})
+    with pytest.raises(ValueError, match="metric=none"):
+        run({"strategy": "uncorrected", "metric": "contrastive"}, parts)
 
 
 def test_missing_material_is_told() -> None:

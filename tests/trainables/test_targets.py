@@ -16,6 +16,7 @@ Q = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3], [0.3, 0.3, 
 VOTES = torch.tensor([[3.0, 0, 0], [0, 1, 3], [1, 1, 0], [1, 1, 2]])
 GIVEN: dict[str, object] = {
     "votes": VOTES,
+    "sets": torch.tensor([0, 1, 2, 1]),  # A, B, C, B
     "predictions": Q,
     "group": torch.tensor([0, 0, 1, 1]),
     "gamma": 0.4,
@@ -24,6 +25,7 @@ GIVEN: dict[str, object] = {
     "target_norm": "sum1",
     "wdsl_alpha": 0.2,
     "correction_lambda": 0.3,
+    "correct": "C",
 }
 
 
@@ -99,6 +101,51 @@ def test_correction_blends_marks_and_teacher() -> None:
         assert torch.equal(targets.correction(marks, Q, 0.0, mode), marks)
 
 
+SETS = torch.tensor([0, 1, 2, 1])  # A, B, C, B
+UNDECIDED = torch.tensor([0, 2, -1, 2])
+
+
+@pytest.mark.parametrize(("correct", "rows"), [("C", [2]), ("B+C", [1, 2, 3])])
+@pytest.mark.parametrize("norm", ["sum1", "none"])
+def test_correction_changes_the_sets_it_names_and_leaves_s_a(
+    correct: str, rows: list[int], norm: str
+) -> None:
+    """By hand: t = (1 - lambda) m + lambda q for corrected rows, one-hot for the others."""
+    given = {"y": UNDECIDED, "k": 3, "votes": VOTES, "sets": SETS, "predictions": Q}
+    given |= {"correct": correct, "target_norm": norm}
+    marks = (VOTES.numpy() > 0).astype(float)
+    if norm == "sum1":
+        marks /= marks.sum(axis=1, keepdims=True)
+    says = np.eye(3)[Q.numpy().argmax(axis=1)]
+    for share in (0.0, 0.3, 1.0):
+        for mode, q in (("soft", Q.numpy()), ("hard", says)):
+            want = np.eye(3)[np.maximum(UNDECIDED.numpy(), 0)]
+            want[rows] = ((1 - share) * marks + share * q)[rows]
+            made = targets.build(f"correction_{mode}", correction_lambda=share, **given)
+            np.testing.assert_allclose(made, want, atol=1e-6)
+            if share == 0:
+                assert torch.equal(made, targets.build("uncorrected", **given))
+            if share == 1 and mode == "hard":
+                assert set(made.unique().tolist()) == {0.0, 1.0}
+                assert made.sum(dim=1).tolist() == [1.0] * 4
+
+
+def test_settings_with_the_same_targets_are_the_same() -> None:
+    own = {name: param.default for name, param in targets.PARAMS.items()}
+    soft = own | {"strategy": "correction_soft", "correction_lambda": 0}
+    hard = own | {"strategy": "correction_hard", "correction_lambda": 0.0}
+    assert targets.canonical(soft) == targets.canonical(hard)
+    assert targets.canonical(soft)["strategy"] == "uncorrected"
+    assert targets.canonical(soft)["correct"] == "C"
+    full = own | {"strategy": "correction_soft", "correction_lambda": 1.0}
+    assert targets.canonical(full) == targets.canonical(full | {"target_norm": "none"})
+    half = full | {"correction_lambda": 0.5}
+    assert targets.canonical(half) != targets.canonical(half | {"target_norm": "none"})
+    with pytest.raises(ValueError, match="correct"):
+        targets.build("uncorrected", y=Y, k=3, votes=VOTES, sets=SETS, target_norm="sum1",
+                      correct="A")  # fmt: skip
+
+
 @pytest.mark.parametrize("name", sorted(targets.STRATEGIES))
 def test_every_strategy_keeps_the_contract(name: str) -> None:
     strategy = targets.STRATEGIES[name]
@@ -127,6 +174,7 @@ def test_declared_parameters_are_those_that_matter(name: str) -> None:
         "target_norm": "none",
         "wdsl_alpha": 0.9,
         "correction_lambda": 0.9,
+        "correct": "B+C",
     }
     for param, value in other.items():
         changed = targets.build(name, y=Y, k=3, **(GIVEN | {param: value}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables import losses
+from trainables import audio, losses
 from trainables.loop import Fitted, NonFinite, Refresh, fit
 from trainables.networks import MLP
+from trainables.networks.spatial_temporal import SpatialTemporal
+from trainables.networks.ssl import SSL, load
+from trainables.stage import Sequences
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -121,3 +125,81 @@ def test_a_worker_that_diverges_is_named(cluster: None) -> None:
     columns["x"][3, 2] = np.nan
     with pytest.raises(NonFinite, match="epoch 1"):
         train(2, train=columns)
+
+
+def clips(seed: int, n: int) -> dict[str, Any]:
+    """Waves of 0.1 to 0.4 s with their frames."""
+    rng = np.random.default_rng(seed)
+    hops = rng.integers(10, 40, n)
+    starts = np.concatenate([[0], np.cumsum(hops)]).astype(np.int64)
+    frames = rng.normal(size=(starts[-1], 8)) + np.repeat(np.eye(8)[np.arange(n) % K], hops, axis=0)
+    return {
+        "wave": Sequences(rng.normal(size=starts[-1] * 160).astype(np.float32), starts * 160),
+        "logmel40": Sequences(frames.astype(np.float32), starts),
+        "target": np.eye(K, dtype=np.float32)[np.arange(n) % K],
+    }
+
+
+def fused(layerdrop: float) -> SpatialTemporal:
+    # Without dropout, whose masks differ by worker.
+    model = load("tiny", layerdrop=layerdrop)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    model.config.attention_dropout = 0.0
+    for layer in model.encoder.layers:
+        layer.attention.dropout = 0.0
+    return SpatialTemporal(K, encoder=SSL(model), bins=8, width=0.25)
+
+
+def fused_loss(
+    module: SpatialTemporal, outputs: Any, rows: Any, side_outputs: Any, side_rows: Any
+) -> dict[str, Tensor]:
+    """A row's own term, and one that compares the rows of the whole batch."""
+    return {
+        "ce": losses.cross_entropy(outputs["logits"], rows["target"]),
+        "rd": losses.relative_difficulty(outputs["logits"], rows["target"]),
+    }
+
+
+def tune(workers: int, layerdrop: float = 0.0, **changes: Any) -> Fitted:
+    held = clips(1, 11)
+    settings: dict[str, Any] = {
+        "build": functools.partial(fused, layerdrop),
+        "forward": lambda module, rows: {"logits": module(rows)},
+        "infer": lambda module, rows: module(rows),
+        "loss": fused_loss,
+        "score": functools.partial(score, y=held["target"].argmax(1)),
+        "train": clips(0, 21),
+        "validation": {name: held[name] for name in ("wave", "logmel40")},
+        "predict": {"test": {name: clips(2, 7)[name] for name in ("wave", "logmel40")}},
+        "collate": functools.partial(audio.collate, floor=0.1),
+        "batch": 5,  # 21 = 5 + 5 + 5 + 6: odd shares
+        "bucket": 2,
+        "lr": 1e-3,
+        "epochs": 2,
+        "seed": 7,
+        "workers": workers,
+    }
+    return fit(**(settings | changes))
+
+
+def test_two_workers_fine_tune_as_one_does(cluster: None, tmp_path: Path) -> None:
+    """Equal batches by length, each worker its share; then on from a checkpoint."""
+    more: dict[str, Any] = {"accumulate": 2, "clip_norm": 1.0}
+    one = tune(1, **more)
+    two = tune(2, **more, epochs=1, scratch=tmp_path, checkpoint_every=1)
+    assert two.epochs == 1
+    two = tune(2, **more, scratch=tmp_path, checkpoint_every=1)
+    for name, values in one.curves.items():
+        np.testing.assert_allclose(two.curves[name], values, rtol=1e-4, err_msg=name)
+    assert one.best_epoch == two.best_epoch
+    test, want = two.probabilities["test"], one.probabilities["test"]
+    np.testing.assert_allclose(test, want, rtol=1e-3, atol=1e-5)
+
+
+def test_workers_may_leave_out_unlike_layers(cluster: None) -> None:
+    """Layerdrop under workers: gradients are averaged over those that have one."""
+    made = tune(2, layerdrop=0.5)
+    assert np.isfinite(made.curves["loss"]).all()
+    assert made.curves["loss"][1] < made.curves["loss"][0]

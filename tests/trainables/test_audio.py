@@ -1,0 +1,96 @@
+"""Pieces of clips, their scores, and padding: against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainables import audio
+from trainables.stage import Sequences
+
+
+def rows(*lengths: int, columns: int | None = None, dtype: str = "float32") -> Sequences:
+    rng = np.random.default_rng(0)
+    shape = (sum(lengths),) if columns is None else (sum(lengths), columns)
+    values = (rng.normal(size=shape) * 1000).astype(dtype)
+    return Sequences(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+
+SECOND = audio.RATE
+
+
+@pytest.mark.parametrize(
+    ("seconds", "tail", "pieces"),
+    [
+        (6.9, "merge", [6.9]),
+        (7.0, "pad", [7.0]),
+        (8.0, "merge", [8.0]),
+        (8.0, "pad", [7.0, 1.0]),
+        (8.5, "merge", [7.0, 1.5]),
+        (15.2, "merge", [7.0, 8.2]),
+        (0.4, "merge", [0.4]),
+    ],
+)
+def test_clips_are_cut_whole(seconds: float, tail: audio.Tail, pieces: list[float]) -> None:
+    wave = rows(round(seconds * SECOND), round(2 * SECOND))
+    made = audio.cut({"wave": wave}, tail=tail)
+    assert made.clip.tolist() == [0] * len(pieces) + [1]
+    got = made.streams["wave"].lengths / SECOND
+    np.testing.assert_allclose(got, [*pieces, 2.0])
+    assert made.streams["wave"].values is wave.values  # nothing was copied
+    joined = np.concatenate([made.streams["wave"][p] for p in range(len(pieces))])
+    np.testing.assert_array_equal(joined, wave[0])
+
+
+def test_streams_are_cut_at_the_same_times() -> None:
+    wave = rows(20 * SECOND, 3 * SECOND)
+    mel = rows(1997, 301, columns=4)  # a front end's edges: fewer and more frames than hops
+    made = audio.cut({"logmel40": mel, "wave": wave})
+    assert made.streams["logmel40"].lengths.tolist() == [700, 700, 597, 301]
+    assert len(made) == 4
+    alone = audio.cut({"logmel40": mel})
+    assert alone.streams["logmel40"].lengths.tolist() == [700, 700, 597, 301]
+    with pytest.raises(ValueError, match="same clips"):
+        audio.cut({"wave": wave, "logmel40": rows(3, columns=4)})
+
+
+def test_a_clip_scores_the_mean_of_its_pieces() -> None:
+    p = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]], np.float32)
+    pieces = audio.Pieces({}, np.array([0, 0, 1]), 2)
+    np.testing.assert_allclose(audio.over_clips(p, pieces), [[0.7, 0.3], [0.2, 0.8]], rtol=1e-6)
+    logs = np.sqrt([0.5 * 0.9, 0.5 * 0.1])
+    want = [logs / logs.sum(), [0.2, 0.8]]
+    np.testing.assert_allclose(audio.over_clips(p, pieces, "mean_log"), want, rtol=1e-5)
+
+
+def test_pre_emphasis_and_level() -> None:
+    x = np.array([1.0, 2.0, 4.0], np.float32)
+    np.testing.assert_allclose(audio.conditioned(x), [1, 2 - 0.97, 4 - 1.94], rtol=1e-6)
+    np.testing.assert_allclose(audio.conditioned(x, 0.0), x)
+    whole = audio.conditioned(np.array([[16384], [-32768]], np.int16), 0.0)
+    np.testing.assert_allclose(whole, [0.5, -1.0])
+    even = audio.conditioned(x, 0.0, "piece")
+    assert even.mean() == pytest.approx(0, abs=1e-6)
+    assert even.std() == pytest.approx(1, rel=1e-5)
+
+
+def test_a_batch_is_padded_at_its_end() -> None:
+    wave, mel = rows(30000, 4000, dtype="int16"), rows(190, 25, columns=3)
+    made = audio.collate(
+        {
+            "wave": [wave[0], wave[1]],
+            "logmel40": [mel[0], mel[1]],
+            "target": np.eye(2, dtype=np.float32),
+        },
+        floor=0.5,
+        pre_emphasis=0.0,
+    )
+    assert made["wave"].shape == (2, 30000)
+    assert made["wave_length"].tolist() == [30000, 8000]  # the floor counts, the padding does not
+    np.testing.assert_allclose(made["wave"][1, :4000], wave[1] / 32768.0, rtol=1e-6)
+    assert not made["wave"][1, 4000:].any()
+    assert made["mel_length"].tolist() == [190, 50]
+    least = np.broadcast_to(mel[1].min(axis=0), (25, 3))
+    np.testing.assert_array_equal(made["mel"][1, 25:50], least)
+    assert not made["mel"][1, 50:].any()
+    np.testing.assert_array_equal(made["target"], np.eye(2))

@@ -1,0 +1,486 @@
+"""The method: what its settings ask for, the targets it trains towards, and that it trains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainables import label_correction, losses
+from trainables.label_correction import METHOD
+from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
+from trainables.targets import STRATEGIES
+
+K = 3
+RATE = 16_000
+SMALL = {
+    "ssl": "tiny",
+    "width": 1 / 16,
+    "lr": 1e-2,
+    "teacher_lr": 1e-2,
+    "epochs": 2,
+    "teacher_epochs": 2,
+    "batch": 8,
+    "floor": 0.1,
+    "longest": 0.2,
+    "mask_time": 0.0,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def sequences(rows: list[np.ndarray]) -> Sequences:
+    starts = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+    return Sequences(np.concatenate(rows), starts)
+
+
+def part(
+    seed: int, n: int, *, labels: bool = True, decided: bool = True, speakers: int = 3
+) -> Part:
+    """Short noises whose mel says the class, and votes of four raters."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % K
+    votes = np.zeros((n, K), np.float32)
+    for row in range(n):
+        votes[row, y[row]] = 4 if row % 2 else 3  # S_A and S_B in turn
+        votes[row, (y[row] + 1) % K] = 0 if row % 2 else 1
+        if not decided:
+            votes[row] = [2, 2, 0]
+    seconds = rng.uniform(0.1, 0.4, n)
+    waves = [rng.normal(size=round(s * RATE)).astype(np.float32) for s in seconds]
+    mels = [
+        (rng.normal(size=(len(w) // 160, 8)) + 2 * np.eye(8)[y[i]]).astype(np.float32)
+        for i, w in enumerate(waves)
+    ]
+    frames = {"wave": sequences(waves), "logmel40": sequences(mels)} if n else {
+        "wave": Sequences(np.zeros(0, np.float32), np.zeros(1, np.int64)),
+        "logmel40": Sequences(np.zeros((0, 8), np.float32), np.zeros(1, np.int64)),
+    }  # fmt: skip
+    return Part(
+        ids=np.array([f"{seed}-{i}" for i in range(n)], dtype=str),
+        x=np.zeros((n, 0), np.float32),
+        speaker=np.arange(n) // 2 % speakers,
+        corpus=np.zeros(n, np.int64),
+        y=(y if decided else np.full(n, -1)) if labels else None,
+        votes=votes if labels else None,
+        frames=frames,
+    )
+
+
+def parts(**changes: Part) -> dict[str, Part]:
+    return {
+        "train": part(0, 16),
+        "validation": part(1, 9),
+        "test": part(2, 6, labels=False),
+        "unlabelled": part(3, 0, labels=False),
+        "undecided": part(4, 5, decided=False),
+    } | changes
+
+
+def run(
+    setting: dict[str, Any],
+    given: dict[str, Part] | None = None,
+    seed: int = 3,
+    **more: Any,
+) -> dict[str, Artifact]:
+    """All stages of a setting, each with what its node names and nothing else."""
+    given = given or parts()
+    empty = part(9, 0, labels=False)
+    made: dict[str, Artifact] = {}
+    for node in METHOD.graph(METHOD.resolve(SMALL | setting)):
+        seen = {name: p if name in node.parts else empty for name, p in given.items()}
+        parents = {role: made[name] for role, name in node.parents.items()}
+        stage = StageInputs(classes=("a", "b", "c"), parents=parents, seed=seed, **seen, **more)
+        made[node.name] = node.run(stage, **node.params)
+        json.dumps(made[node.name].info, allow_nan=False)
+    return made
+
+
+def graph(**setting: Any) -> dict[str, Node]:
+    return {node.name: node for node in METHOD.graph(METHOD.resolve(SMALL | setting))}
+
+
+def key(node: Node) -> str:
+    return json.dumps([sorted(node.parts), dict(node.params)], sort_keys=True)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What each training was given, without training."""
+    given: list[dict[str, Any]] = []
+
+    def fit(inputs: Any, train: Part, target: np.ndarray, predict: Any, own: Any) -> Any:
+        given.append({"train": train, "target": target, "own": own, "predict": predict})
+        p = np.random.default_rng(len(given)).dirichlet(np.ones(K), 100).astype(np.float32)
+        clips = {name: p[: len(part)] for name, part in predict.items()}
+        from trainables.loop import Fitted
+
+        return Fitted({}, {"validation_ua": [0.5]}, 1, 0.5, 1), clips, len(train)
+
+    monkeypatch.setattr(label_correction, "_fit", fit)
+    return given
+
+
+# What a setting asks for
+
+
+def test_defaults_are_values_of_their_parameters() -> None:
+    for name, param in METHOD.params.items():
+        assert param.problem(name, param.default) is None
+        assert param.help
+
+
+def test_a_teacher_knows_nothing_of_the_students_targets() -> None:
+    base = graph()
+    assert list(base) == ["teacher", "student"]
+    assert base["teacher"].parts == ("train", "validation", "undecided")
+    assert "test" not in base["teacher"].parts
+    for change in (
+        {"correction_lambda": 0.1},
+        {"strategy": "correction_hard"},
+        {"correct": "B+C"},
+        {"target_norm": "none"},
+        {"train_on": "C"},
+        {"lr": 0.5, "epochs": 9, "patience": 3},
+        {"strategy": "self_kd"},
+    ):
+        other = graph(**change)
+        assert key(other["teacher"]) == key(base["teacher"]), change
+        assert key(other["student"]) != key(base["student"]), change
+    for change in ({"teacher_train": "A"}, {"teacher": "crossfit"}, {"teacher_lr": 0.1}):
+        assert key(graph(**change)["teacher"]) != key(base["teacher"]), change
+
+
+def test_lambda_0_makes_no_teacher_and_soft_and_hard_are_one() -> None:
+    soft = graph(correction_lambda=0)
+    hard = graph(strategy="correction_hard", correction_lambda=0.0)
+    assert list(soft) == list(hard) == ["student"]
+    assert key(soft["student"]) == key(hard["student"])
+    assert key(soft["student"]) == key(graph(strategy="uncorrected")["student"])
+    assert key(graph(correction_lambda=0, correct="B+C")["student"]) != key(soft["student"])
+
+
+def test_the_papers_grid_is_32_students_and_one_teacher() -> None:
+    students, teachers = set(), set()
+    grid = [("correction_soft", "C"), ("correction_soft", "B+C"), ("correction_hard", "C")]
+    for strategy, correct in grid:
+        for step in range(11):
+            nodes = graph(strategy=strategy, correct=correct, correction_lambda=step / 10)
+            students.add(key(nodes["student"]))
+            teachers |= {key(node) for name, node in nodes.items() if name == "teacher"}
+    assert (len(students), len(teachers)) == (32, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "off", "on"),
+    [
+        ("correction_lambda", {"strategy": "hard"}, {}),
+        ("correct", {"strategy": "multi_label"}, {}),
+        ("correct", {"train_on": "A"}, {"train_on": "A+B+C"}),
+        ("target_norm", {"correction_lambda": 1.0}, {"correction_lambda": 0.9}),
+        ("dominant", {"strategy": "hard"}, {}),
+        ("least", {"strategy": "hard"}, {"strategy": "multi_label"}),
+        ("teacher_folds", {}, {"teacher": "crossfit"}),
+        ("teacher_lr", {"correction_lambda": 0.0}, {}),
+        ("mask_time", {"ssl_train": "none"}, {"ssl_train": "transformer"}),
+        ("ssl", {"arch": "spatial"}, {"arch": "temporal"}),
+        ("ssl_revision", {"ssl": "tiny"}, {"ssl": "a/b"}),
+        ("pool", {"arch": "spatial"}, {"arch": "fused"}),
+    ],
+)
+def test_a_parameter_counts_exactly_where_it_has_an_effect(
+    name: str, off: dict[str, Any], on: dict[str, Any]
+) -> None:
+    values: tuple[Any, ...] = METHOD.params[name].choices or {
+        "ssl": ("a/b", "c/d"),
+        "ssl_revision": ("x", "y"),
+        "least": (1, 2),
+        "teacher_folds": (2, 3),
+    }.get(name, (0.3, 0.4))
+
+    def keys(setting: dict[str, Any]) -> set[tuple[str, ...]]:
+        return {tuple(map(key, graph(**(setting | {name: v})).values())) for v in values}
+
+    assert len(keys(off)) == 1
+    assert len(keys(on)) == len(values)
+
+
+def test_a_folder_of_weights_counts_by_its_content(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    param = METHOD.params["ssl"]
+    assert "config.json" in str(param.problem("ssl", str(folder)))
+    (folder / "config.json").write_text("{}")
+    (folder / "model.bin").write_bytes(b"one")
+    assert param.problem("ssl", str(folder)) is None
+    first = graph(ssl=str(folder))
+    (folder / "model.bin").write_bytes(b"two and more")
+    second = graph(ssl=str(folder))
+    for name in ("teacher", "student"):
+        assert first[name].params["ssl"] == second[name].params["ssl"]
+        assert first[name].params["ssl_digest"] != second[name].params["ssl_digest"]
+    with pytest.raises(ValueError, match="other files"):
+        label_correction._network(classes=K, bins=8, own=first["student"].params)
+
+
+def test_needs() -> None:
+    def needs(**setting: Any) -> set[str]:
+        return set(METHOD.needs(METHOD.resolve(setting)))
+
+    assert needs() == needs(correction_lambda=0.0) == {"votes"}
+    assert needs(strategy="hard") == needs(strategy="self_kd") == set()
+    assert needs(strategy="self_kd", teacher_train="A") == {"votes"}
+    assert needs(strategy="hard", train_on="A") == {"votes"}
+    assert needs(strategy="soft") == {"votes"}
+
+
+# What it trains towards
+
+
+def test_students_learn_from_all_three_sets(seen: list[dict[str, Any]]) -> None:
+    """By hand: one-hot for S_A always, for S_B with correct=C; the mix elsewhere."""
+    for correct in ("C", "B+C"):
+        for share in (0.0, 0.4, 1.0):
+            for mode in ("soft", "hard"):
+                seen.clear()
+                setting = {"strategy": f"correction_{mode}", "correct": correct}
+                made = run(setting | {"correction_lambda": share})
+                last = seen[-1]
+                assert made["student"].info["sets"] == {"A": 8, "B": 8, "C": 5, "none": 0}
+                assert last["train"].ids.tolist() == [
+                    *(f"0-{i}" for i in range(16)),
+                    *(f"4-{i}" for i in range(5)),
+                ]
+                votes = last["train"].votes
+                marks = (votes > 0) / (votes > 0).sum(axis=1, keepdims=True)
+                want = np.eye(K)[np.arange(16) % K]
+                want = np.concatenate([want, np.zeros((5, K))])
+                rows = np.arange(21) >= 16
+                if correct == "B+C":
+                    rows |= (np.arange(21) % 2 == 0) & (np.arange(21) < 16)
+                if share:
+                    teacher = made["teacher"].arrays
+                    q = np.concatenate([teacher["train"], teacher["undecided"]])
+                    q = np.eye(K)[q.argmax(axis=1)] if mode == "hard" else q
+                    marks = (1 - share) * marks + share * q
+                want[rows] = marks[rows]
+                np.testing.assert_allclose(last["target"], want, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("setting", "rows"),
+    [
+        ({"strategy": "hard"}, 16),
+        ({"strategy": "hard", "train_on": "A"}, 8),
+        ({"strategy": "correction_soft", "train_on": "C"}, 5),
+        ({"strategy": "soft"}, 21),
+        ({"strategy": "multi_label", "train_on": "A+B"}, 16),
+        ({"strategy": "uncorrected", "dominant": "plurality"}, 21),
+        ({"strategy": "uncorrected", "least": 5}, 0),
+    ],
+)
+def test_sets_that_a_student_learns_from(
+    setting: dict[str, Any], rows: int, seen: list[dict[str, Any]]
+) -> None:
+    if not rows:
+        with pytest.raises(ValueError, match="no training clip"):
+            run(setting)
+        return
+    assert run(setting)["student"].info["clips"] == len(seen[-1]["target"]) == rows
+
+
+def test_what_has_no_target_is_told(seen: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match=r"train_on=A\+B"):
+        run({"strategy": "hard", "train_on": "A+B+C"})
+    given = parts(train=Part(**{**vars(part(0, 16)), "votes": None}))
+    with pytest.raises(ValueError, match="votes=simulate"):
+        run({}, given)
+    assert run({"strategy": "hard"}, given)["student"].info["clips"] == 16
+
+
+def test_a_teacher_of_s_a_learns_from_clips_that_raters_agree_on(
+    seen: list[dict[str, Any]],
+) -> None:
+    made = run({"teacher_train": "A"})["teacher"]
+    first = seen[0]
+    assert first["train"].ids.tolist() == [f"0-{i}" for i in range(1, 16, 2)]
+    np.testing.assert_array_equal(first["target"], np.eye(K)[np.arange(1, 16, 2) % K])
+    assert made.info["learnt_from"] == 8
+    assert made.arrays["train"].shape == (16, K)
+    assert made.arrays["undecided"].shape == (5, K)
+
+
+def test_cross_fitted_teachers_never_heard_the_speaker(seen: list[dict[str, Any]]) -> None:
+    """Trap 22: q on S_B by a model that was fitted to it is its label, memorised."""
+    given = parts(undecided=part(4, 9, decided=False, speakers=4))  # one without a labelled clip
+    made = run({"teacher": "crossfit", "teacher_folds": 10}, given)["teacher"]
+    trainings = seen[:-1]
+    assert len(trainings) == 4
+    predicted: list[str] = []
+    for training in trainings:
+        learnt = set(training["train"].speaker.tolist())
+        for asked in training["predict"].values():
+            assert not learnt & set(asked.speaker.tolist())
+            predicted += asked.ids.tolist()
+    assert sorted(predicted) == sorted([*given["train"].ids, *given["undecided"].ids])
+    np.testing.assert_allclose(made.arrays["train"].sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(made.arrays["undecided"].sum(1), 1, rtol=1e-5)
+    alone = parts(train=part(0, 16, speakers=1))
+    with pytest.raises(ValueError, match="two training speakers"):
+        run({"teacher": "crossfit"}, alone)
+
+
+def test_class_weights_are_in_probability_form() -> None:
+    """Trap 10: on each entry of a target, and divided by the number of rows."""
+    rng = np.random.default_rng(0)
+    target = rng.dirichlet(np.ones(K), 6).astype(np.float32)
+    logits = torch.tensor(rng.normal(size=(6, K)), dtype=torch.float32)
+    mass = target.sum(axis=0)
+    beta = losses.inverse_frequency(torch.tensor(mass)).numpy()
+    np.testing.assert_allclose(beta, mass.sum() / (K * mass), rtol=1e-5)
+    assert (target * beta).sum() / 6 == pytest.approx(1, rel=1e-5)  # the mean loss stays
+    log_p = torch.log_softmax(logits, 1).numpy()
+    want = -(beta * target * log_p).sum() / 6
+    made = label_correction._loss(
+        None,  # type: ignore[arg-type]
+        {"logits": logits},
+        {"target": torch.tensor(target)},
+        {},
+        {},
+        weights=beta,
+    )
+    assert made["ce"].item() == pytest.approx(want, rel=1e-5)
+    counts = losses.inverse_frequency(torch.tensor([3.0, 0.0, 1.0]))
+    np.testing.assert_allclose(counts, [4 / 6, 1, 2], rtol=1e-6)
+
+
+# That it trains
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {},
+        {"strategy": "hard", "arch": "spatial", "epochs": 20, "patience": 20, "lr": 5e-3,
+         "width": 0.5},
+        {"strategy": "uncorrected", "arch": "temporal", "pool": "max", "clip_score": "mean_log"},
+        {"strategy": "dhl", "ssl_train": "none", "class_weight": "none", "teacher": "crossfit",
+         "teacher_folds": 2},
+        {"strategy": "hard", "ssl_train": "transformer", "precision": "bf16", "accumulate": 2,
+         "clip_norm": 1.0, "checkpointing": True, "layerdrop": 0.3, "mask_time": 0.1,
+         "ssl_lr_scale": 0.1, "wave_norm": "piece", "bucket": 0},
+    ],
+)  # fmt: skip
+def test_it_trains(setting: dict[str, Any]) -> None:
+    made = run(setting)["student"]
+    assert set(made.arrays) == {"validation", "test"}
+    for name, n in (("validation", 9), ("test", 6)):
+        assert made.arrays[name].shape == (n, K)
+        np.testing.assert_allclose(made.arrays[name].sum(1), 1, rtol=1e-4)
+    curves = made.info["curves"]
+    assert {"loss", "validation_ua", "validation_wa", "lr"} <= set(curves)
+    assert len(curves["loss"]) == made.info["epochs"]
+    assert made.info["pieces"] > made.info["clips"]
+    if setting.get("arch") == "spatial":
+        assert made.info["best_validation_ua"] > 0.8  # the frames tell the class
+        assert "weights" not in made.info
+    else:
+        assert made.info["weights"] == "tiny, untrained"
+
+
+def test_stages_are_pure() -> None:
+    first, second = run({"mask_time": 0.2}), run({"mask_time": 0.2})
+    for name, artifact in first.items():
+        assert artifact.info == second[name].info
+        for array, values in artifact.arrays.items():
+            np.testing.assert_array_equal(values, second[name].arrays[array])
+    assert run({"mask_time": 0.2}, seed=4)["student"].info != first["student"].info
+
+
+def test_integer_waves_are_the_same_waves() -> None:
+    def as_integers(given: Part) -> Part:
+        wave = given.frames["wave"]
+        values = np.clip(np.rint(wave.values * 3000), -32768, 32767).astype(np.int16)
+        frames = {**given.frames, "wave": Sequences(values, wave.starts)}
+        return Part(**{**vars(given), "frames": frames})
+
+    def as_floats(given: Part) -> Part:
+        wave = given.frames["wave"]
+        values = wave.values.astype(np.float32)[:, None] / 32768
+        frames = {**given.frames, "wave": Sequences(values, wave.starts)}
+        return Part(**{**vars(given), "frames": frames})
+
+    setting = {"strategy": "hard", "arch": "temporal", "epochs": 1}
+    whole = {name: as_integers(p) for name, p in parts().items()}
+    a = run(setting, whole)["student"]
+    b = run(setting, {name: as_floats(p) for name, p in whole.items()})["student"]
+    np.testing.assert_allclose(a.arrays["test"], b.arrays["test"], rtol=1e-5)
+
+
+def test_missing_frames_are_told() -> None:
+    bare = {
+        name: Part(**{**vars(p), "frames": {"wave": p.frames["wave"]}})
+        for name, p in parts().items()
+    }
+    with pytest.raises(ValueError, match=r"features=\[wave,logmel40\]"):
+        run({"strategy": "hard"}, bare)
+    assert run({"strategy": "hard", "arch": "temporal", "epochs": 1}, bare)
+    without = {
+        name: Part(**{**vars(p), "frames": {"logmel40": p.frames["logmel40"]}})
+        for name, p in parts().items()
+    }
+    with pytest.raises(ValueError, match="wave"):
+        run({"strategy": "hard"}, without)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_an_interrupted_fine_tuning_goes_on_at_its_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_correction, "CHECKPOINT_SECONDS", 0.0)
+    setting = {"strategy": "uncorrected", "epochs": 4, "mask_time": 0.2, "layerdrop": 0.3}
+    whole = run(setting)["student"]
+    told: list[int] = []
+
+    def dies(epoch: int, score: float) -> None:
+        told.append(epoch)
+        if len(told) == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(setting, scratch=tmp_path, on_epoch=dies)
+    resumed = run(setting, scratch=tmp_path, on_epoch=dies)["student"]
+    assert told == [1, 2, 3, 1, 2, 3, 4]  # two epochs from the checkpoint, then the third again
+    assert resumed.info["curves"] == whole.info["curves"]
+    np.testing.assert_array_equal(resumed.arrays["test"], whole.arrays["test"])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_it_trains_on_a_gpu(precision: str) -> None:
+    here = run({"strategy": "uncorrected", "epochs": 4})["student"].info["curves"]["loss"]
+    setting = {"strategy": "uncorrected", "epochs": 4, "precision": precision}
+    there = run(setting | {"checkpointing": True}, device="cuda")["student"]
+    np.testing.assert_allclose(there.info["curves"]["loss"], here, rtol=0.1)
+    np.testing.assert_allclose(there.arrays["test"].sum(1), 1, rtol=1e-4)
+
+
+def test_every_strategy_has_a_place() -> None:
+    for name in label_correction.SERVED:
+        nodes = graph(strategy=name)
+        wanted = "predictions" in STRATEGIES[name].needs
+        assert ("teacher" in nodes) == wanted

@@ -1,0 +1,185 @@
+"""Waves and frames on their way to a network: cut into pieces, conditioned, padded with lengths.
+
+Rows are `Sequences`. Pieces of a clip follow one another, so cutting copies nothing: it only adds
+bounds. All streams are padded at the end. numpy does the work, in the thread that collates; what is
+drawn at random belongs to the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.stage import Sequences
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["HOP", "RATE", "Pieces", "collate", "conditioned", "cut", "over_clips", "padded"]
+
+RATE = 16_000
+"""samples a second of every wave"""
+HOP = 160
+"""samples from one frame to the next of every frame feature: 10 ms"""
+
+Tail = Literal["merge", "pad"]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Clips cut into pieces: row p of each stream is a piece of the clip `clip[p]`."""
+
+    streams: Mapping[str, Sequences]
+    clip: NDArray[np.int64]
+    """[P], ascending"""
+    clips: int
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+
+def _bounds(length: int, longest: int, shortest: int, tail: Tail) -> list[int]:
+    """Where the pieces of one clip start, and its end."""
+    starts = list(range(0, max(length, 1), longest))
+    if tail == "merge" and len(starts) > 1 and length - starts[-1] < shortest:
+        starts.pop()
+    return [*starts, length]
+
+
+def cut(
+    streams: Mapping[str, Sequences],
+    *,
+    longest: float = 7.0,
+    shortest: float = 1.5,
+    tail: Tail = "merge",
+) -> Pieces:
+    """Cut clips into pieces of `longest` seconds (Gan et al. 2025, section 4: 7 s).
+
+    Args:
+        streams: by name, `wave` in samples and frame features in hops of 10 ms; either alone, or
+            both of the same clips. Bounds are the wave's where there is one
+        longest: seconds of a piece, > 0
+        shortest: seconds; what becomes of a shorter last piece says `tail`
+        tail: "merge" joins it to the piece before, which then lasts up to longest + shortest;
+            "pad" leaves it a piece of its own, with a full vote in its clip's score
+
+    Returns:
+        the pieces; the streams' values are shared, not copied
+
+    Raises:
+        ValueError: no stream, or streams of unlike numbers of clips
+    """
+    sizes = {name: len(rows) for name, rows in streams.items()}
+    if not sizes or len(set(sizes.values())) != 1:
+        raise ValueError(f"streams must be of the same clips, but have so many: {sizes}")
+    leader = "wave" if "wave" in streams else next(iter(streams))
+    unit = RATE if leader == "wave" else RATE // HOP
+    bounds = [
+        _bounds(int(n), round(longest * unit), round(shortest * unit), tail)
+        for n in streams[leader].lengths
+    ]
+    clip = np.repeat(np.arange(len(bounds)), [len(b) - 1 for b in bounds])
+    made = {}
+    for name, rows in streams.items():
+        own = 1 if name == leader else HOP
+        starts = []
+        for first, length, inner in zip(rows.starts[:-1], rows.lengths, bounds, strict=True):
+            # a stream that is shorter than the wave's length says leaves its last pieces short
+            starts += [int(first + min(round(b / own), length)) for b in inner[:-1]]
+        made[name] = Sequences(rows.values, np.array([*starts, rows.starts[-1]], dtype=np.int64))
+    return Pieces(made, clip.astype(np.int64), len(bounds))
+
+
+def over_clips(
+    probabilities: NDArray[np.float32], pieces: Pieces, how: Literal["mean", "mean_log"] = "mean"
+) -> NDArray[np.float32]:
+    """Each clip's class probabilities [n, K] from those of its pieces [P, K].
+
+    "mean" is their mean. "mean_log" is the mean of their logarithms, normalised again (CA-MSER's
+    way): a piece that rules a class out rules it out for the clip.
+    """
+    values = probabilities.astype(np.float64)
+    if how == "mean_log":
+        values = np.log(np.maximum(values, 1e-30))
+    sums = np.zeros((pieces.clips, values.shape[1]))
+    np.add.at(sums, pieces.clip, values)
+    means = sums / np.bincount(pieces.clip, minlength=pieces.clips)[:, None]
+    if how == "mean_log":
+        means = np.exp(means - means.max(axis=1, keepdims=True))
+        means /= means.sum(axis=1, keepdims=True)
+    return means.astype(np.float32)
+
+
+def conditioned(
+    wave: NDArray[Any], pre_emphasis: float = 0.97, norm: Literal["given", "piece"] = "given"
+) -> NDArray[np.float32]:
+    """One wave for an encoder: y[t] = x[t] - pre_emphasis x[t - 1]. float32 [T].
+
+    Args:
+        wave: [T] or [T, 1]; integers of 16 bits are taken for value / 32768
+        pre_emphasis: 0 for none; the first sample is left as it is
+        norm: "given" leaves the level that it came with; "piece" gives mean 0 and deviation 1
+    """
+    x = np.asarray(wave).reshape(-1)
+    x = x.astype(np.float32) / np.float32(32768) if x.dtype == np.int16 else x.astype(np.float32)
+    if pre_emphasis and len(x) > 1:
+        x = np.concatenate([x[:1], x[1:] - np.float32(pre_emphasis) * x[:-1]])
+    if norm == "piece" and len(x):
+        x = (x - x.mean()) / np.sqrt(x.var() + np.float32(1e-7))
+    return x
+
+
+def padded(
+    rows: Sequence[NDArray[np.float32]], floor: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Rows [T_i, ...] as one array [n, T, ...] with zeros at the end, and their lengths [n].
+
+    A row shorter than `floor` is lengthened to it, by zeros for a wave [T] and by the least value
+    of each column for frames [T, D] (their floor: 0 might be loud), and counts as so long.
+    """
+    lengths = np.array([max(len(row), floor) for row in rows], dtype=np.int64)
+    whole = np.zeros((len(rows), int(lengths.max(initial=floor)), *rows[0].shape[1:]), np.float32)
+    for place, row in enumerate(rows):
+        whole[place, : len(row)] = row
+        if len(row) < lengths[place] and row.ndim > 1 and len(row):
+            whole[place, len(row) : lengths[place]] = row.min(axis=0)
+    return whole, lengths
+
+
+def collate(
+    rows: Mapping[str, Any],
+    *,
+    floor: float = 1.5,
+    pre_emphasis: float = 0.97,
+    norm: Literal["given", "piece"] = "given",
+) -> dict[str, Tensor]:
+    """A batch for `SpatialTemporal`: `wave` [n, T] with `wave_length`, `mel` [n, L, D] with
+    `mel_length`, of those streams that `rows` has, and its arrays as they are.
+
+    Args:
+        rows: lists of rows by stream (`wave` or a frame feature), and arrays
+        floor: seconds that a piece is lengthened to
+        pre_emphasis, norm: of `conditioned`
+    """
+    import torch
+
+    made: dict[str, Tensor] = {}
+    for name, values in rows.items():
+        if not isinstance(values, list):
+            made[name] = torch.as_tensor(np.require(values, requirements=["C", "W"]))
+            continue
+        if name == "wave":
+            whole, lengths = padded(
+                [conditioned(wave, pre_emphasis, norm) for wave in values], round(floor * RATE)
+            )
+        else:
+            frames = [np.asarray(row, dtype=np.float32) for row in values]
+            whole, lengths = padded(frames, max(round(floor * RATE / HOP), 1))
+        kind = "wave" if name == "wave" else "mel"
+        made[kind] = torch.from_numpy(whole)
+        made[f"{kind}_length"] = torch.from_numpy(lengths)
+    return made

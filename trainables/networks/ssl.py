@@ -1,0 +1,222 @@
+"""Speech encoders of transformers: wav2vec 2.0, HuBERT and WavLM, for rows of different lengths.
+
+A row's states do not depend on what it is padded to. Models whose first convolution is followed by
+a group norm over time (`feat_extract_norm: group`: wav2vec2-base, hubert-base) would mix padding
+into every state, which is why they are to be run without an attention mask, one row at a time.
+Here that norm counts a row's own frames alone, and attention and the positional convolution see
+no padding either, so a batch gives what rows one at a time give (to rounding).
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["SSL", "TINY", "load"]
+
+TINY = "tiny"
+KINDS = ("wav2vec2", "hubert", "wavlm")
+
+
+class _RowNorm(nn.GroupNorm):
+    """A group norm of one channel a group whose statistics are of the first `frames` of a row."""
+
+    frames: Tensor | None = None
+    """[n]"""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.frames is None:
+            return super().forward(input)
+        x = input.float()
+        here = (torch.arange(x.shape[2], device=x.device) < self.frames[:, None])[:, None]
+        count = self.frames.to(x.dtype)[:, None, None]
+        mean = (x * here).sum(dim=2, keepdim=True) / count
+        centred = (x - mean) * here
+        variance = centred.square().sum(dim=2, keepdim=True) / count
+        scaled = centred * torch.rsqrt(variance + self.eps)
+        weight, bias = self.weight.float(), self.bias.float()
+        return (scaled * weight[:, None] + bias[:, None]).to(input.dtype)
+
+
+class SSL(nn.Module):
+    """A pre-trained encoder: waves -> its last hidden states.
+
+    Args:
+        model: of `load`
+        train: "all" of it, the "transformer" without the convolutions that read the wave, or
+            "none"; what is not trained stays in eval mode
+        mask_time: share of the states hidden in training (SpecAugment over time, in spans of 10);
+            drawn from torch's generator
+        checkpointing: recompute activations of the transformer instead of keeping them
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        train: Literal["all", "transformer", "none"] = "all",
+        mask_time: float = 0.0,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        # This module masks; transformers would draw from numpy's global generator.
+        model.config.mask_time_prob = model.config.mask_feature_prob = 0.0
+        self.mask_time, self.mask_span = mask_time, int(model.config.mask_time_length)
+        self.kernels = list(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
+        self.norms = _row_norms(model)
+        self.model = model
+        self.trained = train
+        self.outputs = int(model.config.hidden_size)
+        if train == "none":
+            model.requires_grad_(False)
+        elif train == "transformer":
+            self._front()._freeze_parameters()
+        if checkpointing and train != "none":
+            # The old name, before transformers 5.2x, warns where there is the new one.
+            old = "gradient_checkpointing_enable"
+            enable = getattr(model, "activation_checkpointing_enable", None) or getattr(model, old)
+            enable({"use_reentrant": False})
+
+    def train(self, mode: bool = True) -> SSL:
+        super().train(mode)
+        if self.trained == "none":
+            self.model.eval()
+        elif self.trained == "transformer":
+            self._front().eval()
+        return self
+
+    def _front(self) -> Any:
+        """The convolutions that read the wave."""
+        return self.model.feature_extractor
+
+    @property
+    def least(self) -> int:
+        """Samples that give one state."""
+        samples = 1
+        for kernel, stride in reversed(self.kernels):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+    def frames(self, samples: Tensor) -> Tensor:
+        """States [n] of rows of so many samples [n], 1 at least."""
+        for kernel, stride in self.kernels:
+            samples = (samples - kernel) // stride + 1
+        return samples.clamp_min(1)
+
+    def forward(self, wave: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """wave [n, T], samples [n] of each row -> states [n, T', D] and states [n] of each row."""
+        if wave.shape[1] < self.least:
+            wave = nn.functional.pad(wave, (0, self.least - wave.shape[1]))
+        at = torch.arange(wave.shape[1], device=wave.device)
+        wave = wave * (at < length[:, None])
+        length = length.clamp_min(self.least)
+        here = at < length[:, None]
+        kernel, stride = self.kernels[0]
+        for norm in self.norms:
+            norm.frames = (length - kernel) // stride + 1
+        frames = self.frames(length)
+        hidden = None
+        if self.training and self.trained != "none" and self.mask_time > 0:
+            states = int(self.frames(torch.tensor(wave.shape[1])))
+            hidden = self._hidden(frames, states)
+        with (
+            torch.set_grad_enabled(torch.is_grad_enabled() and self.trained != "none"),
+            warnings.catch_warnings(),
+        ):
+            # WavLM hands torch two masks of unlike types, and torch does what is meant.
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+            made = self.model(
+                wave, attention_mask=here.long(), mask_time_indices=hidden, return_dict=True
+            )
+        return made.last_hidden_state, frames
+
+    def _hidden(self, frames: Tensor, most: int) -> Tensor:
+        """[n, most] bool: spans that start so often that about `mask_time` of a row is hidden."""
+        # On the CPU, so that a seed hides the same on every device.
+        starts = torch.rand(len(frames), most) < self.mask_time / self.mask_span
+        window = nn.functional.pad(starts.float()[:, None], (self.mask_span - 1, 0))
+        covered = nn.functional.max_pool1d(window, self.mask_span, stride=1)[:, 0] > 0
+        return covered.to(frames.device) & (
+            torch.arange(most, device=frames.device) < frames[:, None]
+        )
+
+
+def _row_norms(model: PreTrainedModel) -> list[_RowNorm]:
+    """Put `_RowNorm` where the model has a group norm over time, with the same weights."""
+    if model.config.feat_extract_norm != "group":
+        return []
+    front: Any = model.feature_extractor
+    layer = front.conv_layers[0]
+    old = layer.layer_norm
+    if old.num_groups != old.num_channels:
+        raise ValueError("a group norm of several channels a group is not supported")
+    new = _RowNorm(old.num_groups, old.num_channels, eps=old.eps)
+    new.weight, new.bias = old.weight, old.bias
+    layer.layer_norm = new
+    return [new]
+
+
+def load(name: str, *, layerdrop: float = 0.0, revision: str = "main") -> PreTrainedModel:
+    """A model by hub name, by local folder, or `tiny`: untrained, small, the same every time.
+
+    Args:
+        name: "tiny", a folder with config.json and weights, or a name on the Hugging Face hub
+        layerdrop: share of the transformer's layers that a training step leaves out
+        revision: of a hub name
+
+    Raises:
+        ValueError: it cannot be loaded, or is no wav2vec 2.0, HuBERT or WavLM
+    """
+    from trainables.pure_torchaudio import prepare
+
+    prepare()
+    import transformers
+
+    if name == TINY:
+        config = transformers.Wav2Vec2Config(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            # One state in 20 ms like the others, by three convolutions instead of seven.
+            conv_dim=(16,) * 3,
+            conv_kernel=(20, 16, 8),
+            conv_stride=(10, 8, 4),
+            num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=4,
+            layerdrop=layerdrop,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return transformers.Wav2Vec2Model(config)
+    folder = Path(name).expanduser()
+    if name.startswith(("/", ".", "~")) and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"ssl={name} holds no config.json; name a folder with config.json and weights, or take "
+            "ssl=tiny, an untrained model"
+        )
+    where: dict[str, Any] = {} if folder.is_dir() else {"revision": revision}
+    source = str(folder) if folder.is_dir() else name
+    try:
+        found = transformers.AutoConfig.from_pretrained(source, **where)
+        if found.model_type not in KINDS:
+            raise ValueError(
+                f"ssl={name} is of the kind {found.model_type!r}, but must be one of {list(KINDS)}"
+            )
+        found.layerdrop = layerdrop
+        model = transformers.AutoModel.from_pretrained(
+            source, config=found, dtype=torch.float32, **where
+        )
+    except OSError as error:
+        raise ValueError(
+            f"ssl={name} could not be loaded ({str(error).splitlines()[0]}); name a local folder "
+            "with config.json and weights, or take ssl=tiny, an untrained model"
+        ) from error
+    return model
