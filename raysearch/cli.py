@@ -82,7 +82,7 @@ def _parser(helping: bool = False) -> argparse.ArgumentParser:
 
 def _keys(command: str) -> str:
     """Every key of a study with its default and meaning, for the commands that take them."""
-    if command not in ("tune", "plan"):
+    if command not in ("tune", "plan", "submit"):
         return ""
     from raysearch.config import keys
 
@@ -164,6 +164,27 @@ def _studies(words: list[str]) -> int:
     return 0
 
 
+def _submit(words: list[str]) -> int:
+    from raysearch.commands import submit
+
+    print(submit(words))
+    return 0
+
+
+def _status(words: list[str]) -> int:
+    from raysearch.commands import status
+
+    print(status(words))
+    return 0
+
+
+def _stop(words: list[str]) -> int:
+    from raysearch.commands import stop
+
+    print(stop(words))
+    return 0
+
+
 def _ui(words: list[str]) -> int:
     from raysearch.commands import ui
 
@@ -188,6 +209,21 @@ _COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
         _plan,
         "say what a study would run: settings, folds, stages, how many are stored, the time",
         "python -m raysearch plan space=rdlr corpus=emodb corpus.root=DIR",
+    ),
+    "submit": (
+        _submit,
+        "send a study to a Ray cluster as a job, which runs on when this machine goes",
+        "python -m raysearch submit space=rdlr corpus=emodb corpus.root=DIR cluster=FILE",
+    ),
+    "status": (
+        _status,
+        "say how far the studies of a home are, or with cluster= (and job=) submitted jobs",
+        "python -m raysearch status job=NAME cluster=FILE lines=20",
+    ),
+    "stop": (
+        _stop,
+        "end a submitted job cleanly; the same submit command goes on later",
+        "python -m raysearch stop job=NAME cluster=FILE",
     ),
     "corpora": (
         _corpora,

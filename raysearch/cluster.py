@@ -7,13 +7,23 @@ import logging
 import os
 import secrets
 import shutil
+import signal
+import socket
 import sys
 import tempfile
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-__all__ = ["connected"]
+from raysearch.clusterfile import ClusterFile, read_cluster
+from raysearch.errors import ClusterFailed
+from raysearch.logs import LogFile
+from raysearch.shipping import stage_code
+
+__all__ = ["connected", "environment", "jobs_client"]
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -27,64 +37,227 @@ _QUIET = {
     "TUNE_WARN_THRESHOLD_S": "60",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+_WORKERS = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_TRAIN_V2_ENABLED")
+"""of these, what the processes of a cluster that others started must be told"""
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""0 keeps Ray to loopback, as it keeps itself on macOS and Windows; else it listens on every
+interface, whatever address it is told"""
+_PATIENCE = 5.0
+"""seconds to wait for a connection, before Ray is let to wait for minutes"""
 
 
 @contextlib.contextmanager
-def connected(cluster: str, log: Path) -> Iterator[None]:
+def connected(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator[None]:
     """Ray, started or joined on entry and left on exit.
 
     Args:
-        cluster: 'local' starts Ray in this process's name alone and ends it on exit; 'auto' joins
-            the running cluster (RAY_ADDRESS, or the one on this machine).
+        cluster: 'local' starts Ray in this process's name alone, on loopback, and ends it on exit;
+            'auto' joins the running cluster (RAY_ADDRESS, or the one on this machine); else the
+            path of a cluster file.
         log: a file for what Ray and Tune have to say.
+        modules: modules of one's own code that a cluster's nodes need, beside raysearch.
+
+    Raises:
+        ClusterFailed: where the cluster cannot be reached, or does not let us in.
+        BadInput: where the cluster file is wrong, or the code is too large to travel.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    if cluster == "local" and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
-        # A token of this session alone: closed to others, and none is left in the user's folder.
-        # Ray reads these when it is imported.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    import ray
-
-    _noise_to(log)
-    temporary = None
-    with warnings.catch_warnings():
-        # Ray announces changes of its own defaults as FutureWarnings
-        warnings.simplefilter("ignore")
+    with contextlib.ExitStack() as stack:
         if cluster == "local":
-            # socket paths may not exceed 107 bytes: a short folder of our own, not the home
-            temporary = tempfile.mkdtemp(prefix="rs-", dir="/tmp")
-            # without this a stale file of a dead cluster is believed
-            ray.init(
-                address="local",
-                num_cpus=os.cpu_count(),
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-                namespace="raysearch",
-                _temp_dir=temporary,
-            )
+            options = _local(stack)
         else:
-            ray.init(
-                address="auto",
-                log_to_driver=False,
-                configure_logging=False,
-                namespace="raysearch",
-            )
-    try:
+            options = _joined(stack, read_cluster(cluster), modules)
+        import ray
+
+        _noise_to(log)
+        before = signal.getsignal(signal.SIGTERM)
+        with warnings.catch_warnings():
+            # Ray announces changes of its own defaults as FutureWarnings
+            warnings.simplefilter("ignore")
+            try:
+                ray.init(
+                    log_to_driver=False, configure_logging=False, namespace="raysearch", **options
+                )
+            except Exception as error:
+                if cluster == "local":
+                    raise
+                raise ClusterFailed(_refusal(cluster, error)) from error
+        stack.callback(ray.shutdown)
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            # Ray takes SIGTERM for itself and would leave without closing the study
+            signal.signal(signal.SIGTERM, before)
         yield
-    finally:
-        ray.shutdown()
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _local(stack: contextlib.ExitStack) -> dict[str, Any]:
+    """What `ray.init` needs to start a cluster of our own; sets what Ray reads at its import."""
+    if "ray" not in sys.modules:
+        if "RAY_AUTH_MODE" not in os.environ:
+            # A token of this session alone: closed to others, none left in the user's folder
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ.setdefault(_LOOPBACK, "0")
+    # socket paths may not exceed 107 bytes: a short folder of our own, not the home
+    temporary = tempfile.mkdtemp(prefix="rs-", dir="/tmp")
+    stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+    return {
+        "address": "local",  # without this a stale file of a dead cluster is believed
+        "num_cpus": os.cpu_count(),
+        "include_dashboard": False,
+        "_temp_dir": temporary,
+    }
+
+
+def _joined(
+    stack: contextlib.ExitStack, place: ClusterFile, modules: Sequence[str]
+) -> dict[str, Any]:
+    """What `ray.init` needs to join a cluster, with our code in the study's processes."""
+    _authenticate(place)
+    address = place.address or os.environ.get("RAY_ADDRESS") or "auto"
+    if "://" in address:
+        raise ClusterFailed(
+            f"RAY_ADDRESS={address}: a study's driver must be a node of its cluster; from any "
+            "other machine use submit, with the cluster's dashboard: in a cluster file"
+        )
+    where, told = (address, "") if address != "auto" else _announced()
+    if where is not None:
+        host, _, port = where.rpartition(":")
+        _check_head(host.strip("[]"), int(port) if port.isdigit() else 0, told)
+    options: dict[str, Any] = {"address": address}
+    if not _in_job():  # a job's processes have its environment, and our code in it
+        staging = tempfile.mkdtemp(prefix="raysearch-code-")
+        stack.callback(shutil.rmtree, staging, ignore_errors=True)
+        stage_code(Path(staging), modules)
+        options["runtime_env"] = {"working_dir": staging, **environment(place)}
+    return options
+
+
+def _announced() -> tuple[str | None, str]:
+    """The address of the cluster that `ray start` announced on this machine, and where it stands.
+
+    Without it, Ray looks for running heads itself.
+    """
+    file = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    try:
+        return file.read_text().strip(), f", which {file} names"
+    except OSError:
+        return None, ""
+
+
+def _check_head(host: str, port: int, told: str) -> None:
+    """Ask before Ray does: it would wait for minutes, and then end this process."""
+    problem = _unreachable(host, port)
+    if problem:
+        raise ClusterFailed(
+            f"no Ray cluster answers at {host}:{port}{told} ({problem}); is its head running (ray "
+            "start --head), and is this the port of its GCS?"
+        )
+    if host in ("localhost", "127.0.0.1", "::1") and "ray" not in sys.modules:
+        # Ray puts this machine's outer address in place of a loopback one; where the head listens
+        # on loopback alone, it must be told not to
+        outer = _outer_address()
+        if outer is None or _unreachable(outer, port):
+            os.environ.setdefault(_LOOPBACK, "0")
+
+
+def _outer_address() -> str | None:
+    """The address of this machine that Ray would take for it; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("8.8.8.8", 80))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return None
+
+
+def environment(place: ClusterFile) -> dict[str, Any]:
+    """Ray's runtime environment for a study's processes, beside the code."""
+    env: dict[str, Any] = {
+        "env_vars": {**{name: _QUIET[name] for name in _WORKERS}, **place.env},
+    }
+    if place.pip:
+        env["pip"] = list(place.pip)
+    return env
+
+
+def _in_job() -> bool:
+    """Whether this process is the driver of a submitted job."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def _authenticate(place: ClusterFile) -> None:
+    """Let Ray use the token of a cluster file; before Ray is imported, since it reads it then."""
+    if place.token_file is not None:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(place.token_file.absolute())
+        os.environ.pop("RAY_AUTH_TOKEN", None)  # it would go before the file
+
+
+def _unreachable(host: str, port: int) -> str:
+    """'' where something answers at host:port within a few seconds, else why not."""
+    try:
+        with socket.create_connection((host, port), timeout=_PATIENCE):
+            return ""
+    except (OSError, OverflowError) as error:
+        return str(getattr(error, "strerror", None) or error)
+
+
+def _dashboard_of(place: ClusterFile) -> str:
+    """The URL of a cluster's Jobs API: the file's, or Ray's usual one."""
+    return place.dashboard or os.environ.get("RAY_API_SERVER_ADDRESS") or "http://127.0.0.1:8265"
+
+
+def jobs_client(place: ClusterFile) -> Any:
+    """Ray's client of the Jobs API.
+
+    Raises:
+        ClusterFailed: where it does not answer, or does not let us in.
+    """
+    url = _dashboard_of(place)
+    _authenticate(place)
+    parts = urlsplit(url)
+    problem = _unreachable(
+        parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    )
+    if problem:
+        raise ClusterFailed(
+            f"no dashboard answers at {url} ({problem}); give dashboard: in a cluster file (or "
+            "RAY_API_SERVER_ADDRESS), and see that the head runs with ray[default] installed; it "
+            "listens on the head's loopback, so from elsewhere forward the port: "
+            "ssh -L 8265:127.0.0.1:8265 HEAD"
+        )
+    from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        return JobSubmissionClient(url)
+    except Exception as error:
+        raise ClusterFailed(_refusal(url, error)) from error
+
+
+def _refusal(cluster: str, error: Exception) -> str:
+    """What went wrong, in one line that names the cluster and the remedy."""
+    told = " ".join(str(error).split())
+    if len(told) > 300:
+        told = told[:297] + "..."
+    lower = told.lower()
+    if isinstance(error, ConnectionError) and "could not find any running" in lower:
+        return (
+            f"cluster={cluster}: no Ray cluster runs on this machine, and RAY_ADDRESS is not set; "
+            "start one (ray start --head), or use cluster=local"
+        )
+    return (
+        f"cluster={cluster} could not be joined: {type(error).__name__}: {told} (the token must be "
+        "the cluster's, in token_file:, RAY_AUTH_TOKEN or ~/.ray/auth_token; Python and Ray must "
+        "be of the same version there)"
+    )
 
 
 def _noise_to(log: Path) -> None:
     """What Ray's and Tune's loggers say goes to a file, not to the user's screen."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    handler = LogFile(log)
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logger = logging.getLogger(name)
         for old in list(logger.handlers):

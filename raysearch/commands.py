@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from raysearch.config import load_study
 from raysearch.errors import BadInput, near
-from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger
+from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger, TrialRow
+from raysearch.report.write import duration
 
-__all__ = ["check_corpora", "extract_features", "list_corpora", "report", "studies", "ui"]
+if TYPE_CHECKING:
+    from raysearch.corpora import CorpusInfo
+
+__all__ = [
+    "check_corpora",
+    "extract_features",
+    "list_corpora",
+    "report",
+    "status",
+    "stop",
+    "studies",
+    "submit",
+    "ui",
+]
 
 
 def list_corpora(words: Sequence[str]) -> str:
@@ -25,11 +41,7 @@ def list_corpora(words: Sequence[str]) -> str:
     lines = []
     for info in corpora.known().values():
         lines.append(f"{info.name}: {info.description}")
-        if info.published:
-            counts = ", ".join(f"{name} {count}" for name, count in info.published.items())
-            total = sum(info.published.values())
-            who = f", {info.speakers} speakers" if info.speakers else ""
-            lines.append(f"    published: {total} clips{who}: {counts}")
+        lines += [f"    {line}" for line in _published(info)]
         if info.root != "unused" and info.layout:
             lines.append(f"    corpus.root: {info.layout}")
         for name, meaning in info.options.items():
@@ -37,6 +49,19 @@ def list_corpora(words: Sequence[str]) -> str:
         if info.source:
             lines.append(f"    source: {info.source}")
     return "\n".join(lines)
+
+
+def _published(info: CorpusInfo) -> list[str]:
+    """The published counts of a corpus, where they are from, and its remarks."""
+    lines = []
+    if info.published:
+        counts = ", ".join(f"{name or 'unlabelled'} {n}" for name, n in info.published.items())
+        total = sum(info.published.values())
+        who = f", {info.speakers} speakers" if info.speakers else ""
+        lines.append(f"published: {total} clips{who}: {counts}")
+    if info.counted:
+        lines.append(f"counts from: {info.counted}")
+    return [*lines, *info.remarks]
 
 
 def check_corpora(words: Sequence[str]) -> tuple[str, bool]:
@@ -51,7 +76,10 @@ def check_corpora(words: Sequence[str]) -> tuple[str, bool]:
         seed=int(study.corpus.options.get("seed", 0)),
         home=Path(study.home),
         options=study.corpus.options,
+        classes=study.corpus.classes,
+        votes=corpora.Votes(**dict(study.votes)),
     )
+    known = corpora.known()
     lines = []
     for corpus, counts in found.counts.items():
         classes = ", ".join(f"{name or 'unlabelled'} {n}" for name, n in counts.items())
@@ -59,6 +87,9 @@ def check_corpora(words: Sequence[str]) -> tuple[str, bool]:
             f"{corpus}: {sum(counts.values())} clips, {found.speakers.get(corpus, 0)} speakers, "
             f"{found.seconds.get(corpus, 0.0) / 60:.1f} minutes: {classes}"
         )
+    for name in study.corpus.name:
+        lines += [f"{name}: {line}" for line in _published(known[name])]
+        lines += [f"{name}: votes: {line}" for line in found.votes.get(name, ())]
     lines += [f"note: {note}" for note in found.notes]
     lines += found.sentences()
     lines.append(
@@ -74,6 +105,7 @@ def extract_features(words: Sequence[str]) -> str:
     from raysearch import corpora, features
     from raysearch.cluster import connected
     from raysearch.progress import Progress
+    from raysearch.shipping import modules_of
 
     study = _with_corpus("features", words)
     home = Path(study.home)
@@ -88,6 +120,7 @@ def extract_features(words: Sequence[str]) -> str:
             home=home,
             options=study.corpus.options,
             progress=progress.stage,
+            votes=corpora.Votes(**dict(study.votes)),
         )
         folder = home / "store" / "features"
         started = time.monotonic()
@@ -96,7 +129,8 @@ def extract_features(words: Sequence[str]) -> str:
                 study.features, corpus, folder=folder, run_chunks=features.local_chunks
             )
         else:
-            with connected(study.cluster, home.absolute() / "logs" / "ray.log"):
+            log = home.absolute() / "logs" / "ray.log"
+            with connected(study.cluster, log, modules_of(study)):
                 sets = features.extract(
                     study.features,
                     corpus,
@@ -106,9 +140,7 @@ def extract_features(words: Sequence[str]) -> str:
                 )
     seconds = time.monotonic() - started
     return "\n".join(
-        f"{one.name} {one.version}: {one.matrix.shape[0]} utterances × {one.matrix.shape[1]} "
-        f"values, in {folder} ({seconds:.1f} s)"
-        for one in sets
+        f"{one.name} {one.version}: {one.extent}, in {folder} ({seconds:.1f} s)" for one in sets
     )
 
 
@@ -148,6 +180,47 @@ def studies(words: Sequence[str]) -> str:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(_touched(folder)))
         lines.append(f"{folder.name}  {when}  {counts or 'no trial yet'}{best}")
     return "\n".join(lines)
+
+
+def status(words: Sequence[str]) -> str:
+    """How far studies are: those of a home, from their ledgers; with cluster=, submitted jobs."""
+    options = _options(
+        words, {"study": None, "home": "runs", "cluster": None, "job": None, "lines": 10}
+    )
+    if options["cluster"] is not None or options["job"] is not None:
+        from raysearch import jobs
+
+        cluster = str(options["cluster"] or "auto")
+        if options["job"] is None:
+            return jobs.listed(cluster)
+        lines = options["lines"]
+        if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0:
+            raise BadInput(f"lines must be a whole number of at least 0, but got {lines!r}")
+        return jobs.follow(str(options["job"]), cluster, lines)
+    home = Path(str(options["home"]))
+    if options["study"] is not None:
+        return _progress_of(_study_folder(home, str(options["study"])))
+    folders = _study_folders(home)
+    if not folders:
+        return f"no study in {home} yet; python -m raysearch tune space=rdlr makes one"
+    return "\n".join(_progress_of(folder) for folder in folders)
+
+
+def submit(words: Sequence[str]) -> str:
+    """Send a study to a cluster as a Ray job."""
+    from raysearch import jobs
+
+    return jobs.submit(words, Path.cwd())
+
+
+def stop(words: Sequence[str]) -> str:
+    """End a submitted job."""
+    options = _options(words, {"job": None, "cluster": "auto"})
+    if options["job"] is None:
+        raise BadInput("stop needs job=NAME; python -m raysearch status cluster=auto lists them")
+    from raysearch import jobs
+
+    return jobs.stop(str(options["job"]), str(options["cluster"]))
 
 
 def ui(words: Sequence[str]) -> int:
@@ -202,6 +275,63 @@ def _options(words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any
     if problems:
         raise BadInput(problems)
     return values
+
+
+_BEATS = 20.0
+"""seconds without a heartbeat after which a driver counts as gone"""
+
+
+def _progress_of(folder: Path) -> str:
+    """One study: who runs it, its trials, the best so far, and when it may be done."""
+    ledger = Ledger(folder / "ledger.sqlite")
+    trials, folds = ledger.trials(), len(ledger.folds())
+    ledger.close()
+    facts = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
+    wanted = int(facts["trials"])
+    if facts.get("sampler") == "listed":
+        wanted = min(wanted, len(facts.get("enqueue") or ()))
+    ended = [trial for trial in trials if trial.state != RUNNING]
+    who = _driver_of(folder)
+    words = [f"{len(ended)} of {max(wanted, len(trials))} trials"]
+    for state in (PRUNED, FAILED):
+        count = sum(trial.state == state for trial in trials)
+        words += [f"{count} {state}"] if count else []
+    words.append(f"{folds} folds")
+    values = [(t.value, t.number) for t in trials if t.state == COMPLETE and t.value is not None]
+    if values:
+        value, number = max(values, key=lambda pair: (pair[0], -pair[1]))
+        words.append(f"best validation {value:.1%} (trial {number})")
+    left = _seconds_left(trials, wanted - len(ended)) if who else None
+    if left is not None:
+        words.append(f"about {duration(left)} left")
+    if who:
+        state = f"running in {who}"
+    elif len(ended) >= wanted:
+        state = "done"
+    else:
+        state = "not running; the same tune command goes on"
+    return f"{folder.name}: {state}: {', '.join(words)}"
+
+
+def _driver_of(folder: Path) -> str:
+    """The process that holds the study, or ''."""
+    try:
+        holder = json.loads((folder / "lease.json").read_text(encoding="utf-8"))
+        alive = time.time() - float(holder["beat"]) < _BEATS
+        return f"process {int(holder['pid'])} on {holder['host']}" if alive else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _seconds_left(trials: Sequence[TrialRow], missing: int) -> float | None:
+    """From the pace of the last trials to end; None where fewer than two have."""
+    ends = sorted(trial.ended for trial in trials if trial.ended)[-20:]
+    if missing <= 0 or len(ends) < 2:
+        return None
+    gaps = sorted(later - earlier for earlier, later in itertools.pairwise(ends))
+    # trials that run side by side end in bursts, so the mean; a pause between two sessions is none
+    usual = [gap for gap in gaps if gap <= 20 * max(gaps[len(gaps) // 2], 1.0)]
+    return missing * sum(usual) / len(usual)
 
 
 def _touched(folder: Path) -> float:

@@ -5,6 +5,7 @@
   - `StudyFailed`   the study could not give a result: exit 1
   - `StoreFailed`   the store cannot be written or read, so the study cannot go on: exit 1
   - `StudyHeld`     another driver holds the study: exit 1
+  - `ClusterFailed` a Ray cluster cannot be reached, or does not let us in: exit 1
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-__all__ = ["BadInput", "RaysearchError", "StoreFailed", "StudyFailed", "StudyHeld", "near"]
+__all__ = [
+    "BadInput",
+    "ClusterFailed",
+    "RaysearchError",
+    "StoreFailed",
+    "StudyFailed",
+    "StudyHeld",
+    "near",
+]
 
 
 class RaysearchError(Exception):
@@ -46,6 +55,10 @@ class StoreFailed(RaysearchError):
 
 class StudyHeld(RaysearchError):
     """Another driver holds this study's lease."""
+
+
+class ClusterFailed(RaysearchError):
+    """A Ray cluster cannot be reached, does not let us in, or refused a job."""
 
 
 def near(name: str, known: Iterable[str]) -> str:

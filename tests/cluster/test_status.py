@@ -1,0 +1,65 @@
+"""What `status` says of a study whose driver runs in another terminal, or is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from raysearch.cli import main
+from raysearch.ledger import COMPLETE, FAILED, Ledger
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Five of eight trials: four ended, 10 s apart, after a night between two sessions."""
+    folder = tmp_path / "runs" / "studies" / "rdlr-demo-12345678"
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text("trials: 8\nsampler: tpe\n")
+    ledger = Ledger(folder / "ledger.sqlite", write=True)
+    clock = iter([1000.0, 40_000.0, 40_010.0, 40_020.0])
+    for number in range(5):
+        ledger.add_trial(number, {}, "sampler")
+        if number < 4:
+            with monkeypatch.context() as patch:
+                patch.setattr(time, "time", lambda: next(clock))
+                state = FAILED if number == 1 else COMPLETE
+                value = None if number == 1 else 0.5 + number / 100
+                ledger.finish_trial(number, state, value, "")
+    ledger.close()
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["status", *words]) == 0
+    return capsys.readouterr().out.strip()
+
+
+def test_a_running_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    note = {"host": "here", "pid": os.getpid(), "beat": time.time()}
+    (study / "lease.json").write_text(json.dumps(note))
+    line = said(capsys)
+    assert line.startswith(f"{study.name}: running in process {os.getpid()} on here: 4 of 8 trials")
+    assert "1 failed" in line
+    assert "best validation 53.0% (trial 3)" in line
+    assert "about 40 s left" in line, "four trials at ten seconds; the night does not count"
+
+
+@pytest.mark.parametrize("note", [None, '{"host": "here", "pid": 1, "beat": 5.0}', "{torn"])
+def test_a_study_whose_driver_is_gone(
+    study: Path, capsys: pytest.CaptureFixture[str], note: str | None
+) -> None:
+    if note is not None:
+        (study / "lease.json").write_text(note)
+    line = said(capsys, "study=rdlr-demo")
+    assert "not running; the same tune command goes on: 4 of 8 trials" in line
+    assert "left" not in line
+
+
+def test_a_finished_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "study.yaml").write_text("trials: 4\n")
+    assert ": done: 4 of 5 trials" in said(capsys)
