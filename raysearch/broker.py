@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
+import resource
 import shutil
 import signal
 import socket
+import sys
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -26,7 +29,12 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import (
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
     PlacementGroupSchedulingStrategy,
@@ -35,15 +43,27 @@ from ray.util.scheduling_strategies import (
 from raysearch.errors import StoreFailed
 from raysearch.stages import Call, Dataset, Runtime, execute
 from raysearch.store import Damaged, Provenance, Store
-from trainables.stage import Artifact
+from trainables.stage import CURVE, Artifact
 
-__all__ = ["FoldOutcome", "StageFailed", "StoreFailed", "connect", "repairs"]
+__all__ = ["FoldOutcome", "StageFailed", "StoreFailed", "Watch", "connect", "repairs"]
 
 NAMESPACE = "raysearch"
 # Ray's documented way to leave the caller's placement group; its annotation forbids it
 _NO_GROUP = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]
 _KEPT = 64
 """parents' artifacts kept in Ray's object store, so that settings sharing a teacher read it once"""
+_EVERY = 1.0
+"""seconds between two reports of one stage that is watched at every epoch"""
+
+
+_GRACE = 5.0
+"""seconds in which a stage told to stop does so itself; after them its process is killed"""
+_PAUSES = (1.0, 4.0, 12.0)
+"""seconds before each further try of a stage whose worker was lost; a dead node is seen by then"""
+_LOOK = 0.2
+"""seconds between two looks at a stage that another Ray cluster's broker has claimed"""
+_PATIENCE = 3600.0
+"""seconds after which such a stage is run here all the same: its broker may be stopped for good"""
 
 
 class StageFailed(Exception):
@@ -62,12 +82,44 @@ class FoldOutcome:
     ran: tuple[str, ...]
     """keys computed for this very demand"""
     seconds: float
+    curve: tuple[float, ...] = ()
+    """validation scores by epoch, where the scored stage's artifact has them"""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Which epochs of a scored stage are worth a message while it trains."""
+
+    first: int
+    """nothing is said before this epoch"""
+    factor: float | None
+    """then at first * factor, first * factor^2, ...; None: about once a second"""
 
 
 @dataclass
 class _Flight:
     task: asyncio.Task[Any]
     waiters: int = 0
+    told: list[tuple[int, float]] = field(default_factory=list)
+    """(epoch, score) so far, epochs ascending"""
+
+
+@dataclass
+class _Running:
+    """A stage's task, and the clock of its time limit."""
+
+    ref: Any
+    clock: asyncio.TimerHandle | None = None
+    overdue: bool = False
+    """whether its worker was killed for it"""
+
+    def cut(self) -> None:
+        self.overdue = True
+        ray.cancel(self.ref, force=True)
+
+    def stop(self) -> None:
+        if self.clock is not None:
+            self.clock.cancel()
 
 
 @dataclass(frozen=True)
@@ -86,6 +138,9 @@ class _Demand:
     runtime: Runtime
     data: Any
     """[ObjectRef of the Dataset], in a list so that Ray hands it on unresolved"""
+    watch: Watch | None
+    scored: str
+    """key of the last stage, the one that is watched"""
     touched: dict[str, Provenance] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
 
@@ -96,19 +151,28 @@ class _Broker:
         self._scratch = scratch
         self._flights: dict[str, _Flight] = {}
         self._failures: dict[str, str] = {}
+        self._running: dict[str, _Running] = {}
         self._parents: OrderedDict[str, Any] = OrderedDict()
         self._notes: list[str] = []
+        self._heard = asyncio.Condition()
 
     async def fold(
-        self, calls: Sequence[Call], study: str, runtime: Runtime, data: Any
+        self,
+        calls: Sequence[Call],
+        study: str,
+        runtime: Runtime,
+        data: Any,
+        watch: Watch | None = None,
     ) -> FoldOutcome:
-        """Compute or find one fold's stages.
+        """Compute or find one fold's stages; where it is watched, `news` tells its epochs.
 
         Raises:
             StageFailed: with the reason, for the stage and all that hangs on it.
             StoreFailed: where the store cannot be written.
         """
-        demand = _Demand({call.key: call for call in calls}, study, runtime, data)
+        demand = _Demand(
+            {call.key: call for call in calls}, study, runtime, data, watch, calls[-1].key
+        )
         final = await self._get(calls[-1].key, demand)
         uses = []
         for call in calls:
@@ -122,7 +186,43 @@ class _Broker:
             uses=tuple(uses),
             ran=tuple(demand.ran),
             seconds=sum(demand.touched[key].seconds for key in demand.ran),
+            curve=tuple(final.artifact.info.get("curves", {}).get(CURVE, ())) if watch else (),
         )
+
+    async def epochs(self, key: str, told: Sequence[tuple[int, float]]) -> None:
+        """A stage in flight reports (epoch, score). Epochs told again, by a retry, are dropped."""
+        async with self._heard:
+            flight = self._flights.get(key)
+            if flight is not None:
+                last = flight.told[-1][0] if flight.told else 0
+                flight.told += [one for one in told if one[0] > last]
+                self._heard.notify_all()
+
+    async def news(self, seen: Mapping[str, int]) -> dict[str, list[tuple[int, float]]]:
+        """Reports on stages in flight beyond the epochs `seen`; returns once there is one."""
+        async with self._heard:
+            while True:
+                flights = {key: self._flights[key] for key in seen if key in self._flights}
+                news = {
+                    key: fresh
+                    for key, flight in flights.items()
+                    if (fresh := [one for one in flight.told if one[0] > seen[key]])
+                }
+                if news:
+                    return news
+                await self._heard.wait()
+
+    async def began(self, key: str, timeout: float) -> None:
+        """A stage that was given a time limit starts, in seconds, now that it has a core.
+
+        Its worker stops it at the limit. That cannot reach into compiled code which never
+        returns, so this is the second line.
+        """
+        running = self._running.get(key)
+        if running is not None:
+            running.stop()
+            clock = asyncio.get_running_loop()
+            running.clock = clock.call_later(timeout + _GRACE, running.cut)
 
     async def notes(self) -> list[str]:
         """Plain sentences about repairs since the last call."""
@@ -136,15 +236,16 @@ class _Broker:
         flight = self._flights.get(key)
         mine = flight is None
         if flight is None:
-            flight = _Flight(asyncio.ensure_future(self._produce(key, demand)))
-            self._flights[key] = flight
-            flight.task.add_done_callback(lambda _: self._flights.pop(key, None))
+            flight = started = _Flight(asyncio.ensure_future(self._produce(key, demand)))
+            self._flights[key] = started
+            started.task.add_done_callback(lambda _: self._landed(key, started))
         flight.waiters += 1
         try:
             made: _Made = await asyncio.shield(flight.task)
         except asyncio.CancelledError:
             if flight.waiters == 1 and not flight.task.done():
                 flight.task.cancel()  # nobody waits for it any more
+                self._landed(key, flight)  # and nobody may join it
             raise
         finally:
             flight.waiters -= 1
@@ -152,6 +253,10 @@ class _Broker:
         if made.ran and mine:
             demand.ran.append(key)
         return made
+
+    def _landed(self, key: str, flight: _Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
 
     async def _produce(self, key: str, demand: _Demand) -> _Made:
         found = await self._load(key)
@@ -166,14 +271,34 @@ class _Broker:
             self._parent(call.parents[role], one.artifact)
             for role, one in zip(roles, made, strict=True)
         ]
-        artifact, provenance = await self._run(call, demand, roles, refs)
-        try:
-            await asyncio.to_thread(self._store.put, key, artifact, provenance)
-        except OSError as error:
-            raise StoreFailed(f"{self._store.uri} cannot be written: {error}") from error
+        async with self._claimed(key):
+            found = await self._load(key)
+            if found is not None:  # another cluster has made it while we waited for its claim
+                return _Made(*found, ran=False)
+            artifact, provenance = await self._run(call, demand, roles, refs)
+            try:
+                await asyncio.to_thread(self._store.put, key, artifact, provenance)
+            except OSError as error:
+                raise StoreFailed(f"{self._store.uri} cannot be written: {error}") from error
         if self._scratch is not None:  # its checkpoints have served
             await asyncio.to_thread(shutil.rmtree, Path(self._scratch, key), ignore_errors=True)
         return _Made(artifact, provenance, ran=True)
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self, key: str) -> AsyncIterator[None]:
+        """Hold the store's claim on a key, so that no other cluster's broker makes it too."""
+        until = time.monotonic() + _PATIENCE
+        try:
+            while not await asyncio.to_thread(self._store.claim, key):
+                if time.monotonic() > until:
+                    break
+                await asyncio.sleep(_LOOK)
+        except OSError as error:
+            raise StoreFailed(f"{self._store.uri} cannot be written: {error}") from error
+        try:
+            yield
+        finally:
+            self._store.release(key)
 
     async def _load(self, key: str) -> tuple[Artifact, Provenance] | None:
         try:
@@ -203,29 +328,78 @@ class _Broker:
         runtime = demand.runtime
         group = runtime.workers > 1
         scratch = None if self._scratch is None else str(Path(self._scratch, call.key))
-        ref = _run_stage.options(
-            name=f"{call.name}@{call.fold}",
-            # a worker group brings its own resources; the task that starts it only waits
-            num_cpus=0 if group else runtime.cpus,
-            num_gpus=0 if group else runtime.gpus,
-            # outside the placement group of whichever trial asked first
-            scheduling_strategy=_NO_GROUP,
-        ).remote(call, demand.study, runtime, demand.data[0], scratch, roles, *refs)
-        try:
-            result: tuple[Artifact, Provenance] = await ref
-            return result
-        except asyncio.CancelledError:
-            ray.cancel(ref)
-            raise
-        except RayTaskError as error:
-            reason = _reason(call, error.cause)
-            self._failures[call.key] = reason
-            raise StageFailed(reason) from None
-        except RayError as error:
-            raise StageFailed(
-                f"stage {call.name!r}: its worker was lost: {type(error).__name__}: "
-                f"{str(error).strip().splitlines()[0]}"
-            ) from None
+        me = ray.get_runtime_context().current_actor
+        teller = None
+        if demand.watch is not None and call.key == demand.scored:
+            teller = _Teller(me, call.key, demand.watch)
+        for pause in (*_PAUSES, None):
+            ref = _run_stage.options(
+                name=f"{call.name}@{call.fold}",
+                # a worker group brings its own resources; the task that starts it only waits
+                num_cpus=0 if group else runtime.cpus,
+                num_gpus=0 if group else runtime.gpus,
+                # outside the placement group of whichever trial asked first
+                scheduling_strategy=_NO_GROUP,
+                # lost workers are counted here: Ray itself repeats what ran out of memory for ever
+                max_retries=0,
+            ).remote(
+                call,
+                demand.study,
+                runtime,
+                demand.data,
+                scratch,
+                teller,
+                None if runtime.timeout is None else me,
+                roles,
+                *refs,
+            )
+            running = self._running[call.key] = _Running(ref)
+            try:
+                result: tuple[Artifact, Provenance] = await ref
+                return result
+            except asyncio.CancelledError:
+                _give_up(ref)
+                raise
+            except RayTaskError as error:
+                reason = _reason(call, error.cause)
+                break
+            except RayError as error:
+                reason = f"stage {call.name!r}: {_loss(error)}"
+                if running.overdue and runtime.timeout is not None:
+                    reason = _reason(call, _late(runtime.timeout))
+                    break
+            finally:
+                running.stop()
+                if self._running.get(call.key) is running:
+                    del self._running[call.key]
+            if pause is not None:
+                await asyncio.sleep(pause)
+        self._failures[call.key] = reason
+        raise StageFailed(reason)
+
+
+def _give_up(ref: Any) -> None:
+    """Stop a task that nobody waits for: politely, then for certain."""
+    ray.cancel(ref)
+    asyncio.get_running_loop().call_later(_GRACE, lambda: ray.cancel(ref, force=True))
+
+
+def _loss(error: RayError) -> str:
+    """What became of a worker that was lost at every try, in plain words."""
+    times = f"at each of {len(_PAUSES) + 1} tries"
+    if isinstance(error, OutOfMemoryError):
+        return (
+            f"its node ran out of memory {times}; give stages more room (a larger cpus= runs "
+            "fewer at once) or a limit (memory=)"
+        )
+    return (
+        f"its worker process was lost {times} ({type(error).__name__}): it crashed in compiled "
+        "code, or was killed, perhaps for memory"
+    )
+
+
+def _late(seconds: float) -> TimeoutError:
+    return TimeoutError(f"it took longer than timeout={seconds:g} s")
 
 
 def _reason(call: Call, cause: BaseException) -> str:
@@ -241,7 +415,7 @@ def _limited(seconds: float | None) -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"it took longer than timeout={seconds:g} s")
+        raise _late(seconds)
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -252,26 +426,108 @@ def _limited(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+_NO_MEMORY = ("allocate memory", "not enough memory", "bad_alloc", "start new thread")
+"""how torch and Python say, in a RuntimeError, that memory has run out"""
+
+
+@contextlib.contextmanager
+def _within(gigabytes: float | None) -> Iterator[None]:
+    """Let this process's own memory grow by so much and no more; what is mapped or shared is free.
+
+    Raises:
+        MemoryError: where it is not enough, with the limit's name.
+    """
+    if gigabytes is None:
+        yield
+        return
+    if sys.platform != "linux":
+        raise RuntimeError(f"memory={gigabytes:g} can be kept on Linux alone; leave it out")
+    soft, hard = before = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = _private_bytes() + int(gigabytes * 1e9)
+    known = [limit for limit in (soft, hard, wanted) if limit != resource.RLIM_INFINITY]
+    try:
+        try:
+            resource.setrlimit(resource.RLIMIT_DATA, (min(known), hard))
+            yield
+        finally:  # before anything else asks for memory
+            resource.setrlimit(resource.RLIMIT_DATA, before)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+            raise MemoryError(f"it needed more than memory={gigabytes:g} GB") from None
+        raise
+
+
+def _private_bytes() -> int:
+    """What RLIMIT_DATA counts of this process: private and writable memory."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/self/status has no VmData")
+
+
+class _Teller:
+    """A stage's `on_epoch`: sends epochs to the broker when they are due, and never waits.
+
+    It travels with the stage to its worker, and with a worker group to the group's first worker.
+    """
+
+    def __init__(self, broker: Any, key: str, watch: Watch) -> None:
+        self._broker = broker
+        self._key = key
+        self._factor = watch.factor
+        self._due = float(watch.first)
+        self._waiting: list[tuple[int, float]] = []
+        self._sent = -math.inf
+
+    def __call__(self, epoch: int, score: float) -> None:
+        self._waiting.append((epoch, float(score)))
+        now = time.monotonic()
+        if epoch < self._due or (self._factor is None and now - self._sent < _EVERY):
+            return
+        while self._factor is not None and self._due <= epoch:
+            self._due *= self._factor
+        self._broker.epochs.remote(self._key, self._waiting)
+        self._waiting, self._sent = [], now
+
+
+_held: dict[str, Dataset] = {}
+"""the dataset that this worker last ran a stage on, by reference"""
+
+
+def _dataset(ref: Any) -> Dataset:
+    """The study's data, taken from Ray's store once a worker."""
+    name = ref.hex()
+    if name not in _held:
+        _held.clear()
+        _held[name] = ray.get(ref)
+    return _held[name]
+
+
 @ray.remote(num_cpus=1)
 def _run_stage(
     call: Call,
     study: str,
     runtime: Runtime,
-    dataset: Dataset,
+    data: list[Any],
     scratch: str | None,
+    teller: _Teller | None,
+    broker: Any,
     roles: list[str],
     *parents: Artifact,
 ) -> tuple[Artifact, Provenance]:
     started = time.monotonic()
     device = "cuda" if runtime.gpus > 0 else "cpu"
-    with _limited(runtime.timeout):
+    if broker is not None:
+        broker.began.remote(call.key, runtime.timeout)
+    with _limited(runtime.timeout), _within(runtime.memory):
         made = execute(
             call,
-            dataset,
+            _dataset(data[0]),
             dict(zip(roles, parents, strict=True)),
             runtime,
             device,  # type: ignore[arg-type]
             None if scratch is None else Path(scratch),
+            teller,
         )
     seconds = time.monotonic() - started
     return made, Provenance(
@@ -284,20 +540,33 @@ _AT_ONCE = 10_000
 """folds that may wait at once"""
 
 
-def connect(uri: str, *, scratch: str | None = None) -> Any:
+def connect(uri: str, *, scratch: str | None = None, node: str | None = None) -> Any:
     """The handle of the store's broker, which is created where there is none.
 
-    A broker of a local store runs on the driver's node, where the store's disk is.
+    Args:
+        uri: the store.
+        scratch: the folder of stages' checkpoints.
+        node: the driver's node, where the disk of a local store is, and so its broker; None is
+            this one.
+
+    Raises:
+        RayError: where the broker is lost again and again.
     """
     name = f"broker-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
     options: dict[str, Any] = {"name": name, "namespace": NAMESPACE, "get_if_exists": True}
     options["max_concurrency"] = _AT_ONCE
     if Store(uri).local:
-        here = ray.get_runtime_context().get_node_id()
+        here = node or ray.get_runtime_context().get_node_id()
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
-    broker: Any = _Actor.options(**options).remote(uri, scratch)
-    ray.get(broker.pid.remote())
-    return broker
+    for pause in (0.5, 2.0, 5.0, None):
+        broker: Any = _Actor.options(**options).remote(uri, scratch)
+        try:
+            ray.get(broker.pid.remote())
+            return broker
+        except RayActorError:  # it was going as we found it
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 def repairs(broker: Any) -> list[str]:

@@ -18,11 +18,12 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from yaml import YAMLError
 
 from raysearch import registry
+from raysearch.clusterfile import read_cluster
 from raysearch.errors import BadInput, near
 from raysearch.frozen import freeze, thaw
 from raysearch.space import NAME, Space, canonical, unknown_parameter
@@ -31,6 +32,7 @@ from trainables.stage import Method
 __all__ = [
     "CorpusConfig",
     "ProtocolConfig",
+    "StoppingConfig",
     "Study",
     "TrackingConfig",
     "ValidationConfig",
@@ -42,6 +44,16 @@ __all__ = [
 
 
 # -- the study ---------------------------------------------------------------------------------
+def _one_or_list(values: tuple[str, ...]) -> str | list[str]:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _different(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("listed twice")
+    return values
+
+
 def _frozen(value: Any) -> Any:
     return freeze(value)
 
@@ -146,6 +158,94 @@ class ValidationConfig(_Frozen):
     )
 
 
+class StoppingConfig(_Frozen):
+    """Whether a trial may be stopped inside a fold, on its epochs."""
+
+    rule: Annotated[Literal["off", "asha", "median"], BeforeValidator(_switch)] = _key(
+        "off",
+        "Ray Tune scheduler that stops a training far behind the others on the same fold",
+        "one of off, asha, median",
+        "median",
+    )
+    grace: int = _key(
+        5, "epochs that every training gets", "a whole number of at least 1", "5", ge=1
+    )
+    eta: float = _key(
+        3.0,
+        "asha: the best 1/eta go on past epochs grace, grace * eta, ...",
+        "a number of at least 1.1",
+        "3",
+        ge=1.1,
+        allow_inf_nan=False,
+    )
+    folds: int = _key(
+        1,
+        "folds, the first that a trial runs, in which it may be stopped",
+        "a whole number of at least 1",
+        "1",
+        ge=1,
+    )
+
+
+class VotesConfig(_Frozen):
+    """Raters' votes: where they come from, and how clips divide by them into S_A, S_B and S_C."""
+
+    source: Literal["corpus", "simulate"] = _key(
+        "corpus",
+        "the corpus's votes, or simulated ones where it has none",
+        "corpus or simulate",
+        "simulate",
+    )
+    labels: Literal["corpus", "votes"] = _key(
+        "corpus",
+        "the corpus's labels, or the class that leads the votes",
+        "corpus or votes",
+        "votes",
+    )
+    dominant: Literal["plurality", "majority", "label"] = _key(
+        "plurality",
+        "what makes a class dominant: most votes, more than half of them, or the corpus's label",
+        "one of plurality, majority, label",
+        "majority",
+    )
+    outside: Literal["count", "ignore", "drop"] = _key(
+        "count",
+        "votes for classes that the study has not: they count, are ignored, or drop the clip",
+        "one of count, ignore, drop",
+        "ignore",
+    )
+    others: Literal["leave", "keep"] = _key(
+        "leave",
+        "clips labelled with such a class: left out, or kept without a label if voted for",
+        "leave or keep",
+        "keep",
+    )
+    self_ratings: Literal["leave", "count"] = _key(
+        "leave", "speakers' ratings of their own clips", "leave or count", "count"
+    )
+    least: float = _key(
+        1, "votes that a clip needs", "a number above 0", "3", gt=0, allow_inf_nan=False
+    )
+    raters: int = _key(4, "simulated raters a clip", "a whole number of at least 1", "5", ge=1)
+    pool: int = _key(12, "simulated raters in all", "a whole number of at least 1", "20", ge=1)
+    accuracy: float = _key(
+        0.75, "how often they hear what is expressed", "a number from 0 to 1", "0.8", ge=0, le=1
+    )
+    spread: float = _key(
+        0.1, "how far raters differ in that", "a number from 0 to 1", "0.2", ge=0, le=1
+    )
+    ambiguous: float = _key(
+        0.4, "share of clips between two classes", "a number from 0 to 1", "0.2", ge=0, le=1
+    )
+    confusions: Literal["near", "even"] | Anything = _key(
+        "near",
+        "what simulated raters confuse: near classes, any alike, or weights by class",
+        "near, even or a mapping of weights by class",
+        "{angry: {disgust: 2, fearful: 1}}",
+    )
+    seed: int = _key(0, "of the simulated raters", "a whole number of at least 0", "1", ge=0)
+
+
 class TrackingConfig(_Frozen):
     """MLflow."""
 
@@ -188,11 +288,18 @@ class Study(_Frozen):
     )
     protocol: ProtocolConfig = Field(default_factory=ProtocolConfig)
     validation: ValidationConfig = Field(default_factory=ValidationConfig)
-    objective: Literal["ua", "wa", "pooled_ua"] = _key(
-        "ua",
-        "validation score to maximise: mean over folds of ua or wa, or the UA of all folds pooled",
-        "one of ua, wa, pooled_ua",
-        "ua",
+    votes: VotesConfig = Field(default_factory=VotesConfig)
+    objective: Annotated[
+        tuple[Literal["ua", "wa", "pooled_ua", "worst_ua"], ...],
+        BeforeValidator(_names),
+        AfterValidator(_different),
+    ] = _key(
+        ("ua",),
+        "validation score to maximise: mean over folds of ua or wa, the UA of all folds pooled "
+        "(pooled_ua) or of the worst quarter of them (worst_ua); of several, the first decides",
+        "one of ua, wa, pooled_ua, worst_ua, or a list of different ones",
+        "[ua,worst_ua]",
+        min_length=1,
     )
     params: Anything = _key(
         {},
@@ -202,6 +309,13 @@ class Study(_Frozen):
     )
     trials: int = _key(20, "settings to try", "a whole number of at least 1", "30", ge=1)
     seed: int = _key(0, "of everything random", "a whole number of at least 0", "0", ge=0)
+    seeds: int = _key(
+        1,
+        "trainings a fold, each from a seed of its own; a fold's score is their mean",
+        "a whole number of at least 1",
+        "5",
+        ge=1,
+    )
     sampler: Literal["tpe", "random", "grid", "listed"] = _key(
         "tpe",
         "tpe; random; grid, every point once; listed, the enqueued settings alone",
@@ -257,18 +371,28 @@ class Study(_Frozen):
         gt=0,
         allow_inf_nan=False,
     )
+    memory: float | None = _key(
+        None,
+        "GB a stage may use, with the libraries it loads; Linux alone",
+        "a number above 0, or null",
+        "2",
+        gt=0,
+        allow_inf_nan=False,
+    )
     racing: Annotated[Literal["off", "mixed", "wilcoxon"], BeforeValidator(_switch)] = _key(
         "off",
         "rule that stops a setting once its finished folds say that it will not win",
         "one of off, mixed, wilcoxon",
         "mixed",
     )
+    stopping: StoppingConfig = Field(default_factory=StoppingConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
-    cluster: Literal["local", "auto"] = _key(
+    cluster: str = _key(
         "local",
-        "a Ray cluster of this study's own (local), or the running one of RAY_ADDRESS (auto)",
-        "local or auto",
+        "a Ray cluster of this study's own (local), the running one (auto), or a cluster file",
+        "local, auto or the path of a cluster file",
         "auto",
+        min_length=1,
     )
     quiet: bool = _key(False, "print the closing table alone", "true or false", "true")
     published: Anything = _key(
@@ -286,7 +410,8 @@ class Study(_Frozen):
     def identity(self) -> dict[str, Any]:
         """What makes this study this study; a study of equal identity continues this one.
 
-        The budget, the sampler, racing, paths, resources, cluster and tracking are no part of it.
+        The budget, the sampler, racing, stopping, paths, resources, cluster and tracking are no
+        part of it.
         """
         domains = Space.parse(self.params)[0].domains
         return {
@@ -297,13 +422,21 @@ class Study(_Frozen):
             "speaker_clips": list(self.speaker_clips) if self.normalise == "speaker" else [],
             "protocol": self.protocol.model_dump(),
             "validation": self.validation.model_dump(),
-            "objective": self.objective,
+            # studies from before there were votes keep their names
+            **({} if self.votes == VotesConfig() else {"votes": thaw(self.votes.model_dump())}),
+            "objective": _one_or_list(self.objective),
             "space": {
                 name: {"kind": type(domain).__name__.lower(), **thaw(vars(domain))}
                 for name, domain in sorted(domains.items())
             },
             "seed": self.seed,
+            **({"seeds": self.seeds} if self.seeds > 1 else {}),
         }
+
+    @property
+    def metric(self) -> Literal["ua", "wa"]:
+        """The metric that the (first) objective is made of."""
+        return "wa" if self.objective[0] == "wa" else "ua"
 
     @property
     def id(self) -> str:
@@ -351,10 +484,12 @@ _FIELDS = dict(_fields(Study))
 _NESTED: dict[str, type[BaseModel]] = {
     "corpus": CorpusConfig,
     "protocol": ProtocolConfig,
+    "stopping": StoppingConfig,
     "validation": ValidationConfig,
+    "votes": VotesConfig,
     "tracking": TrackingConfig,
 }
-_OPEN = ("params", "corpus.root", "corpus.options")
+_OPEN = ("params", "corpus.root", "corpus.options", "votes.confusions")
 """mappings whose keys are the user's"""
 
 
@@ -370,8 +505,9 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
         words: `key=value`, as on the command line; keys are dotted, values are YAML, and each word
             is split at its first `=`. `space=` names the file to start from: a name under
             `./spaces`, a path to a `.yaml`, or a packaged space. `corpus=`, `protocol=`,
-            `validation=` and `tracking=` stand for `corpus.name=`, `protocol.name=`,
-            `validation.rule=` and `tracking.uri=`.
+            `validation=`, `stopping=`, `votes=` and `tracking=` stand for `corpus.name=`,
+            `protocol.name=`, `validation.rule=`, `stopping.rule=`, `votes.source=` and
+            `tracking.uri=`.
         cwd: the folder that relative paths start from.
 
     Raises:
@@ -387,6 +523,7 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     _check_keys(tree, "", problems)
     _place_roots(tree, problems)
     _place_paths(tree, cwd)
+    _read_cluster_file(tree, problems)
     study = _validate(tree, problems, told)
     _check_names(tree, problems)
     method = _method(tree, problems)
@@ -397,6 +534,8 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
         lenient = repinned and listed and "enqueue" not in given
         _check_space(tree, method, lenient, problems)
         study = _validate(tree, []) if study is not None else None
+    if study is not None:
+        _check_together(study, problems)
     if problems or study is None:
         raise BadInput(list(dict.fromkeys(problems)))
     return study
@@ -449,8 +588,10 @@ def _spelt_out(key: str, value: Any) -> list[tuple[str, Any]]:
         return [(f"{key}.{name}", item) for name, item in value.items()]
     if key in ("corpus", "protocol"):
         return [(f"{key}.name", value)]
-    if key == "validation":
-        return [("validation.rule", value)]
+    if key in ("validation", "stopping"):
+        return [(f"{key}.rule", value)]
+    if key == "votes":
+        return [("votes.source", value)]
     if key == "tracking":
         return [("tracking.enabled" if isinstance(value, bool) else "tracking.uri", value)]
     return [(key, value)]
@@ -615,12 +756,29 @@ def _place_paths(tree: dict[str, Any], cwd: Path) -> None:
     store = tree.get("store")
     if isinstance(store, str) and store and "://" not in store:
         tree["store"] = _absolute(store, cwd)
+    cluster = tree.get("cluster")
+    if isinstance(cluster, str) and cluster not in ("", "local", "auto"):
+        tree["cluster"] = _absolute(cluster, cwd)
     corpus = tree.get("corpus")
     if isinstance(corpus, dict) and isinstance(corpus.get("root"), dict):
         corpus["root"] = {
             name: _absolute(root, cwd) if isinstance(root, str) and root else root
             for name, root in corpus["root"].items()
         }
+
+
+def _read_cluster_file(tree: dict[str, Any], problems: list[str]) -> None:
+    """Check the file that `cluster` names; its store is the study's where that has none."""
+    name = tree.get("cluster", "local")
+    if not isinstance(name, str) or name in ("", "local", "auto"):
+        return
+    try:
+        store = read_cluster(name).store
+    except BadInput as error:
+        problems += error.problems
+        return
+    if store is not None and tree.get("store") is None:
+        tree["store"] = store
 
 
 def _absolute(path: str, cwd: Path) -> str:
@@ -655,6 +813,27 @@ def _validate(tree: dict[str, Any], problems: list[str], told: Sequence[str] = (
                 f"write for example {key}={extra['example']}"
             )
         return None
+
+
+def _check_together(study: Study, problems: list[str]) -> None:
+    """Keys that are right each and wrong together."""
+    if len(study.objective) > 1 and study.racing != "off":
+        problems.append(
+            f"racing={study.racing} stops settings by one score, but objective lists "
+            f"{', '.join(study.objective)}; write racing=off, or one objective"
+        )
+    rule = study.stopping.rule
+    if len(study.objective) > 1 and rule != "off":
+        problems.append(
+            f"stopping={rule} stops settings by one score, but objective lists "
+            f"{', '.join(study.objective)}; write stopping=off, or one objective"
+        )
+    if study.deterministic and rule != "off":
+        problems.append(
+            f"stopping={rule} compares trainings in flight, so that what it stops depends on which "
+            "is faster, but deterministic=true wants the same trials always; write stopping=off, "
+            "or deterministic=false"
+        )
 
 
 def _at(tree: Mapping[str, Any], key: str) -> Any:
@@ -820,6 +999,7 @@ def dump(study: Study) -> str:
     """YAML from which `load_study(["space=FILE.yaml"])` reads an equal study."""
     plain = thaw(study.model_dump())
     plain["home"] = str(plain["home"])
+    plain["objective"] = _one_or_list(study.objective)
     text = OmegaConf.to_yaml(OmegaConf.create(_escaped(plain)))
     return f"# python -m raysearch tune space=FILE   (this file; study {study.id})\n{text}"
 

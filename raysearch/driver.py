@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, Ledger, TrialRow
 from raysearch.racing import Rule
+from raysearch.racing import rule as find_rule
 from raysearch.sampling import Sampler
 from raysearch.selection import Score
 
@@ -47,7 +47,7 @@ class Driver:
         ledger: open for writing.
         sampler: asked for settings; rebuilt here from the ledger.
         order: fold indices in the order in which every trial runs them.
-        score: the objective, of a setting's folds.
+        scores: the objectives, of a setting's folds; the first is what trials are raced by.
         trials: how many trials the study shall have in all, finished ones counted.
         rule: the racing rule.
         batch: settings asked at once and told in order, or None to tell each as it ends.
@@ -60,7 +60,7 @@ class Driver:
         ledger: Ledger,
         sampler: Sampler,
         order: Sequence[int],
-        score: Score,
+        scores: Sequence[Score],
         trials: int,
         rule: Rule | None = None,
         batch: int | None = None,
@@ -69,15 +69,23 @@ class Driver:
         self._ledger = ledger
         self._sampler = sampler
         self._order = tuple(order)
-        self._score = score
+        self._scores = tuple(scores)
         self._trials = trials
         self._rule = rule
         self._batch = batch
         self._listeners = tuple(listeners)
         self._known: dict[int, TrialRow] = {row.number: row for row in ledger.trials()}
-        self._folds: dict[int, dict[int, FoldRow]] = {number: {} for number in self._known}
+        self._folds: dict[int, dict[int, FoldRow]] = {
+            number: {} for number, row in self._known.items() if row.state == RUNNING
+        }
+        """of running trials; what an ended one scored is in the table of the race"""
+        self._column = {index: place for place, index in enumerate(self._order)}
+        self._cells = np.full((64, len(self._order)), np.nan)
+        self._alive = np.zeros(64, dtype=np.bool_)
+        for trial in self._known.values():
+            self._stand(trial)
         for row in ledger.folds():
-            self._folds[row.trial][row.index] = row
+            self._keep(row)
         self._again = [n for n, row in self._known.items() if row.state == RUNNING]
         self._untold: list[int] = []
         self._exhausted = False
@@ -117,6 +125,7 @@ class Driver:
         row = TrialRow(number, params, RUNNING, origin=origin)
         self._known[number] = row
         self._folds[number] = {}
+        self._stand(row)
         return self._start(row)
 
     @property
@@ -148,7 +157,7 @@ class Driver:
         try:
             self._ledger.record_folds([row for row, _, _ in rows])
             for row, ran, reused in rows:
-                self._folds[number][row.index] = row
+                self._keep(row)
                 for listener in self._listeners:
                     listener.fold_done(row, ran, reused)
             return self.settle(number)
@@ -158,37 +167,94 @@ class Driver:
 
     def settle(self, number: int) -> bool:
         """End the trial if its folds are all there, or if it has lost the race."""
-        have = self._folds[number]
+        have = self._folds.get(number)
+        if have is None:  # it has ended
+            return True
         if len(have) == len(self._order):
-            self._end(number, COMPLETE, self._score.of(have.values()), "")
+            values = {score.name: score.of(have.values()) for score in self._scores}
+            self._end(number, COMPLETE, values[self._scores[0].name], "", values)
             return True
         if self._rule is None or not have:
             return False
-        numbers = sorted(self._known)
-        alive = np.array([self._known[n].state in (COMPLETE, RUNNING) for n in numbers])
+        count = len(self._known)
         verdict = self._rule(
-            self._table(numbers), numbers.index(number), trials=self._trials, alive=alive
+            self._cells[:count], number, trials=self._trials, alive=self._alive[:count]
         )
         if verdict.stop:
             self._end(number, PRUNED, verdict.predicted, verdict.reason)
         return verdict.stop
 
+    def prune(
+        self, number: int, reason: str, fold: int, ahead: Mapping[int, float], facts: Any = None
+    ) -> None:
+        """End a trial that was stopped inside a fold.
+
+        Optuna is told the setting's predicted mean over all folds. The fold it did not finish
+        counts in it as what the others that finished it made of their scores at the same epoch:
+        the mean of theirs, each plus how far this one was ahead of it. Where none has finished
+        it, the setting's own finished folds predict alone, and without any there is no value:
+        it ranks below every pruned trial that has one.
+
+        Args:
+            number: the trial.
+            reason: one plain sentence, for the ledger.
+            fold: index of the fold in which it was stopped.
+            ahead: other trial -> score of this one minus the other's, at the epoch of the stop.
+            facts: kept as the ledger's `extra["stopped"]`; JSON must be able to hold it.
+        """
+        if number not in self._folds:  # it has ended in the same breath
+            return
+        try:
+            table = self._cells[: len(self._known)].copy()
+            place = self._order.index(fold)
+            ends = [
+                table[other, place] + by
+                for other, by in ahead.items()
+                if math.isfinite(table[other, place])
+            ]
+            if ends:
+                table[number, place] = min(max(float(np.mean(ends)), 0.0), 1.0)
+            value: float | None = None
+            if np.isfinite(table[number]).any():
+                value = find_rule("off")(table, number, trials=self._trials).predicted
+            self._end(number, PRUNED, value, reason, extra={"stopped": facts})
+        except Exception as error:
+            self.fatal = error
+
     def fail(self, number: int, reason: str) -> None:
         """A trial that cannot be finished is a failed trial with its reason."""
+        if number not in self._folds:  # it has lost the race in the same breath
+            return
         try:
             self._end(number, FAILED, None, reason)
         except Exception as error:
             self.fatal = error
 
-    def _end(self, number: int, state: str, value: float | None, reason: str) -> None:
-        if value is not None and not math.isfinite(value):
-            state, reason, value = FAILED, f"its objective is {value}", None
-        self._ledger.finish_trial(number, state, value, reason)
-        row = replace(self._known[number], state=state, value=value, reason=reason)
+    def _end(
+        self,
+        number: int,
+        state: str,
+        value: float | None,
+        reason: str,
+        values: Mapping[str, float] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        bad = [
+            x for x in (value, *(values or {}).values()) if x is not None and not math.isfinite(x)
+        ]
+        if bad:
+            state, reason, value, values = FAILED, f"its objective is {bad[0]}", None, None
+        extra = dict(extra or {})
+        if values is not None and len(values) > 1:
+            extra["values"] = dict(values)
+        self._ledger.finish_trial(number, state, value, reason, extra)
+        row = replace(self._known[number], state=state, value=value, reason=reason, extra=extra)
         self._known[number] = row
+        self._stand(row)
         self._untold.append(number)
         self._tell()
-        folds = [self._folds[number][i] for i in sorted(self._folds[number])]
+        ended = self._folds.pop(number)
+        folds = [ended[i] for i in sorted(ended)]
         for listener in self._listeners:
             listener.trial_done(row, folds)
 
@@ -203,8 +269,7 @@ class Driver:
                 row if row.number < start else replace(row, state=RUNNING, value=None)
                 for row in rows
             ]
-        steps = {n: len(have) for n, have in self._folds.items()}
-        self._sampler.rebuild([replace(r, extra={"steps": steps[r.number]}) for r in rows])
+        self._sampler.rebuild(rows)
         self._tell()
 
     def _batch_start(self, count: int) -> int:
@@ -225,18 +290,25 @@ class Driver:
                 return
         for number in sorted(self._untold):
             row = self._known[number]
-            self._sampler.tell(number, row.state, row.value, {len(self._order): row.value or 0.0})
+            self._sampler.tell(number, row.state, row.value, values=row.extra.get("values"))
         self._untold = []
 
     # -- the race ------------------------------------------------------------------------------
-    def _table(self, numbers: Sequence[int]) -> NDArray[np.float64]:
-        """[C, K] validation scores of every trial so far, NaN where not run; folds in race order.
+    # `_cells` [C, K] holds the validation scores of every trial so far, NaN where not run, folds in
+    # race order; `_alive` [C] which trials can still be the study's choice. Trials are numbered
+    # from 0 without gaps, so a number is a row. Both are kept from fold to fold: building them anew
+    # would cost a study of 1000 trials ten times as much as the rule. Failed trials keep their row:
+    # what they did finish still tells how hard its speakers are.
+    def _stand(self, trial: TrialRow) -> None:
+        """Keep whether a trial is still in the race."""
+        while trial.number >= len(self._alive):
+            grown = len(self._alive)
+            self._cells = np.vstack([self._cells, np.full_like(self._cells, np.nan)])
+            self._alive = np.concatenate([self._alive, np.zeros(grown, dtype=np.bool_)])
+        self._alive[trial.number] = trial.state in (COMPLETE, RUNNING)
 
-        Failed trials keep their row: what they did finish still tells how hard its speakers are.
-        """
-        table = np.full((len(numbers), len(self._order)), np.nan)
-        column = {index: place for place, index in enumerate(self._order)}
-        for place, number in enumerate(numbers):
-            for index, row in self._folds[number].items():
-                table[place, column[index]] = self._score.of([row])
-        return table
+    def _keep(self, row: FoldRow) -> None:
+        """Keep a finished fold."""
+        self._cells[row.trial, self._column[row.index]] = self._scores[0].of([row])
+        if row.trial in self._folds:  # of ended trials the scores are enough
+            self._folds[row.trial][row.index] = row

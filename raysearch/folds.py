@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -49,6 +49,9 @@ class Fold:
     """the units (speakers; utterances' parts for kfold) whose test scores this fold gives"""
     val_groups: frozenset[str]
     """the units whose labels this fold's validation and selection read"""
+    undecided: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """clips with votes and no label, by none of the speakers that are validated, selected or
+    tested"""
 
     @property
     def unseen(self) -> Rows:
@@ -72,11 +75,13 @@ def divide(
     share: float = 0.2,
     select: int = 0,
     seed: int = 0,
+    voted: NDArray[np.bool_] | None = None,
 ) -> tuple[Fold, ...]:
     """The folds of a protocol, in an order that depends on the table alone.
 
     Args:
-        table: the corpus table; rows with an empty label are the unlabelled part of every fold.
+        table: the corpus table; rows with an empty label are the unlabelled part of every fold,
+            or, where raters voted on them, the undecided part of folds that train on the speaker.
         classes: class names in order.
         protocol: see the module.
         folds: number of folds of `kfold`.
@@ -87,12 +92,16 @@ def divide(
         select: how many further groups (speakers of each corpus under `share`) score a setting
             without stopping its training.
         seed: the study's seed; only shares and `kfold` depend on it.
+        voted: [N] which rows have votes; None where none has.
 
     Raises:
         BadInput: where the corpus cannot be divided so.
     """
     labelled = np.flatnonzero((table["label"] != "").to_numpy())
-    unlabelled = np.flatnonzero((table["label"] == "").to_numpy())
+    without = (table["label"] == "").to_numpy()
+    voted = np.zeros(len(table), dtype=bool) if voted is None else voted
+    unlabelled = np.flatnonzero(without & ~voted)
+    undecided = np.flatnonzero(without & voted)
     rows = table.iloc[labelled]
     who = rows["speaker"].to_numpy(dtype=str)
     groups = _parts(rows, folds, seed) if protocol == "kfold" else _groups(rows, protocol)
@@ -121,10 +130,28 @@ def divide(
                 select=labelled[chosen],
                 test_groups=frozenset(unit[test].tolist()),
                 val_groups=frozenset(unit[val | chosen].tolist()),
+                undecided=undecided[
+                    _trainable(
+                        table.iloc[undecided],
+                        protocol,
+                        {name, *(groups[val | chosen].tolist() if circle else ())},
+                        who[test | val | chosen],
+                    )
+                ],
             )
         )
     _check(made, table, classes)
     return tuple(made)
+
+
+def _trainable(
+    undecided: pd.DataFrame, protocol: str, groups: set[str], speakers: NDArray[np.str_]
+) -> NDArray[np.bool_]:
+    """Which clips without a label are of none of these held-out groups and speakers."""
+    if protocol == "kfold" or undecided.empty:  # kfold divides clips: none of these is held out
+        return np.ones(len(undecided), dtype=bool)
+    free = ~np.isin(undecided["speaker"].to_numpy(dtype=str), speakers)
+    return free & ~np.isin(_groups(undecided, protocol), sorted(groups))
 
 
 def _check_enough(names: Sequence[str], protocol: str, least: int) -> None:

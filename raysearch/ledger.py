@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,17 @@ class FoldRow:
     fold: str
     index: int
     scores: Mapping[str, float]
-    """val_ua, val_wa, test_ua, test_wa, each a fraction in [0, 1]"""
+    """val_ua, val_wa, test_ua, test_wa, each a fraction in [0, 1]; means over the fold's seeds"""
     confusion: list[list[int]]
-    """test counts [K][K], rows true, columns predicted"""
+    """test counts [K][K], rows true, columns predicted; sums over the fold's seeds"""
     seconds: float
     """of computing done for this fold (0 where everything was stored)"""
     stages: tuple[StageUse, ...]
     """parents first; the last one is the scored stage, its key opens the artifact"""
     val_confusion: list[list[int]] = field(default_factory=list)
     """as `confusion`, of the part that scores a setting (validation, or selection)"""
+    repeats: Sequence[Mapping[str, float]] = field(default_factory=list)
+    """the scores of each seed, where a fold is trained with several"""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,11 @@ class TrialRow:
     origin: str = "sampler"
     """'enqueued', or the sampler's name"""
     value: float | None = None
-    """what Optuna was told: the objective's mean, or the predicted mean of a pruned trial"""
+    """what Optuna was told: the (first) objective, or what is predicted for a pruned trial"""
     started: float = 0.0
     ended: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    """`values`: every objective by name, where there are several"""
 
 
 _SCHEMA = """
@@ -77,7 +80,7 @@ create table if not exists trials (
 create table if not exists folds (
     trial integer not null, fold text not null, idx integer not null, scores text not null,
     confusion text not null, seconds real not null, stages text not null,
-    val_confusion text not null default '[]',
+    val_confusion text not null default '[]', repeats text not null default '[]',
     primary key (trial, fold));
 create table if not exists facts (name text primary key, value text not null);
 """
@@ -99,6 +102,8 @@ class Ledger:
             self._db.execute("pragma journal_mode=wal")
             self._db.execute("pragma synchronous=normal")
             self._db.executescript(_SCHEMA)
+            if "repeats" not in self._columns():  # begun by 0.1
+                self._db.execute("alter table folds add column repeats text not null default '[]'")
         else:
             self._db = sqlite3.connect(
                 f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
@@ -127,12 +132,14 @@ class Ledger:
                 row.seconds,
                 _dump([[s.name, s.key, s.made_here] for s in row.stages]),
                 _dump(row.val_confusion),
+                _dump([dict(one) for one in row.repeats]),
             )
             for row in rows
         ]
         self._db.execute("begin")
         try:
-            self._db.executemany("insert or ignore into folds values (?,?,?,?,?,?,?,?)", values)
+            marks = ",".join("?" * 9)
+            self._db.executemany(f"insert or ignore into folds values ({marks})", values)
         except BaseException:
             self._db.execute("rollback")
             raise
@@ -176,6 +183,13 @@ class Ledger:
     def folds(self, trial: int | None = None) -> list[FoldRow]:
         """Every finished fold, of one trial or of all, by trial and fold index."""
         where, args = ("", ()) if trial is None else ("where trial=?", (trial,))
+        # a ledger of 0.1 that nobody has written since has no such column
+        repeats = "repeats" if "repeats" in self._columns() else "'[]'"
+        found = self._db.execute(
+            "select trial, fold, idx, scores, confusion, seconds, stages, val_confusion, "
+            f"{repeats} from folds {where} order by trial, idx",
+            args,
+        )
         return [
             FoldRow(
                 t,
@@ -186,13 +200,13 @@ class Ledger:
                 seconds,
                 tuple(StageUse(*use) for use in json.loads(stages)),
                 json.loads(val_confusion),
+                json.loads(repeats),
             )
-            for t, fold, i, scores, confusion, seconds, stages, val_confusion in self._db.execute(
-                "select trial, fold, idx, scores, confusion, seconds, stages, val_confusion "
-                f"from folds {where} order by trial, idx",
-                args,
-            )
+            for t, fold, i, scores, confusion, seconds, stages, val_confusion, repeats in found
         ]
+
+    def _columns(self) -> set[str]:
+        return {row[1] for row in self._db.execute("pragma table_info(folds)")}
 
 
 def _dump(value: Any) -> str:

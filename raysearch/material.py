@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from raysearch.folds import Fold, divide
 from raysearch.registry import method as find_method
 from raysearch.sampling import Sampler
 from raysearch.space import Space
-from raysearch.stages import Answers, Context, Dataset, context
+from raysearch.stages import Answers, Context, Dataset, Moments, context
 from trainables.stage import Method
 
 if TYPE_CHECKING:
@@ -47,12 +47,32 @@ class Material:
         return Path(self.study.home) / "store" / "features"
 
     def dataset(self, **extraction: Any) -> Dataset:
-        """Extract what is missing and lay everything side by side."""
+        """Extract what is missing and lay everything side by side.
+
+        Raises:
+            BadInput: the method does not take what a feature set gives, or a model is missing.
+        """
         sets = features.extract(
             self.study.features, self.corpus, folder=self.feature_folder, **extraction
         )
-        matrices = [one.matrix for one in sets]
-        return self._dataset(matrices[0] if len(matrices) == 1 else np.hstack(matrices))
+        matrices = [one.matrix for one in sets if one.starts is None]
+        if not matrices:
+            matrices = [np.empty((len(self.corpus.table), 0), dtype=np.float32)]
+        x = matrices[0] if len(matrices) == 1 else np.hstack(matrices)
+        frames = {one.base: one.sequences for one in sets if one.starts is not None}
+        return replace(
+            self._dataset(x),
+            frames=frames,
+            moments={name: Moments.of(rows) for name, rows in frames.items()},
+        )
+
+    def feature_notes(self) -> tuple[str, ...]:
+        """What the feature sets must tell: of untrained weights, of transcripts that are missing.
+
+        Raises:
+            BadInput: the method does not take what a feature set gives, or a model is missing.
+        """
+        return features.check(self.study.features, self.corpus, set(self.method.inputs))
 
     def sampler(self) -> Sampler:
         """The sampler of this study, with no history yet."""
@@ -61,6 +81,7 @@ class Material:
             kind=self.study.sampler,
             seed=self.study.seed,
             enqueue=[setting for _, setting in self.enqueued],
+            objectives=self.study.objective,
         )
 
     def context(self) -> Context:
@@ -68,12 +89,15 @@ class Material:
         known = features.known()
         versions = [f"{name}-{known[name].version()}" for name in self.study.features]
         nothing = np.empty((len(self.corpus.table), 0), dtype=np.float32)
-        audio = self.corpus.table["audio"].tolist()
+        audio = features.row_digests(self.study.features, self.corpus)
         return context(self._dataset(nothing), audio, versions, self.study.seed)
 
     def answers(self) -> tuple[Answers, ...]:
         """By fold, the labels that scoring alone may see."""
         y = self.corpus.codes
+        sets = self.corpus.sets
+        names = {} if sets is None else {"A": "A", "B": "B", "AB": "A+B"}
+        agreed = {short: sets.where(name) for short, name in names.items()} if sets else {}
         copies = 1 + len(self.speaker_clips)
         return tuple(
             Answers(
@@ -81,6 +105,7 @@ class Material:
                 unseen=np.concatenate([y[fold.select], *[y[fold.test]] * copies]),
                 selected=len(fold.select),
                 test=len(fold.test),
+                sets={name: inside[fold.test] for name, inside in agreed.items()},
             )
             for fold in self.folds
         )
@@ -150,6 +175,7 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         home=Path(study.home),
         options=study.corpus.options,
         progress=progress,
+        votes=corpora.Votes(**dict(study.votes)),
     )
     folds = divide(
         corpus.table,
@@ -161,6 +187,7 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         share=study.validation.share,
         select=study.validation.select,
         seed=study.seed,
+        voted=None if corpus.votes is None else corpus.votes.sum(axis=1) > 0,
     )
     facts = _facts(corpus)
     space, left_out = study.search_space(method).available(facts)
@@ -189,7 +216,7 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
             "settings are scored on the validation speakers that also stop the training, which "
             "flatters validation scores (not test scores); validation.select=1 keeps them apart"
         )
-    return Material(
+    found = Material(
         study=study,
         method=method,
         space=space,
@@ -197,8 +224,9 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         corpus=corpus,
         folds=folds,
         fingerprint=corpus.fingerprint,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(notes),
     )
+    return replace(found, notes=tuple(dict.fromkeys([*notes, *found.feature_notes()])))
 
 
 def _shared_sentences(corpus: Corpus, folds: tuple[Fold, ...]) -> str:

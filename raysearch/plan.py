@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -38,6 +39,7 @@ class Plan:
     new: int
     """settings that would be run; fewer than wanted where the space has no more"""
     folds: tuple[str, ...]
+    seeds: int
     stages: Counter[str]
     """distinct stages asked for"""
     stored: Counter[str]
@@ -57,7 +59,8 @@ class Plan:
             f"  {self.headline}",
             *(f"  note: {note}" for note in self.notes),
             f"  settings  {self.trials} wanted, {self.done} done, {self.new} to run",
-            f"  folds     {len(self.folds)} a setting ({_few(self.folds)})",
+            f"  folds     {len(self.folds)} a setting ({_few(self.folds)})"
+            + (f", each with {self.seeds} seeds" if self.seeds > 1 else ""),
             f"  stages    {about}{self.stages.total()} distinct, {self.stored.total()} stored, "
             f"{about}{rest} to compute",
         ]
@@ -88,8 +91,9 @@ def plan(study: Study) -> Plan:
     names: dict[str, str] = {}
     for setting in looked_at:
         full = material.method.resolve({**constants, **setting})
-        for fold in range(len(material.folds)):
-            names |= {c.key: c.name for c in calls(material.method, full, fold, context)}
+        for fold, repeat in product(range(len(material.folds)), range(study.seeds)):
+            asked = calls(material.method, full, fold, context, repeat)
+            names |= {call.key: call.name for call in asked}
     there = {key for key in names if store.has(key)}
     stages = Counter(names.values())
     stored = Counter(names[key] for key in there)
@@ -116,6 +120,7 @@ def plan(study: Study) -> Plan:
         done=len(ended),
         new=len(settings),
         folds=tuple(fold.name for fold in material.folds),
+        seeds=study.seeds,
         stages=stages,
         stored=stored,
         sampled=scale > 1,

@@ -61,6 +61,7 @@ class Sampler:
         seed: the study's seed.
         enqueue: settings to try first, in order. Parameters that the space does not have are left
             out, and so are settings that do not fit; `Space.enqueued` says which.
+        objectives: names of what is maximised; of several, TPE looks for the Pareto front.
 
     Raises:
         ValueError: unknown kind, or a grid over infinitely many points.
@@ -73,12 +74,14 @@ class Sampler:
         kind: Literal["tpe", "random", "grid", "listed"],
         seed: int,
         enqueue: Sequence[Mapping[str, Any]] = (),
+        objectives: Sequence[str] = ("value",),
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, but got {kind!r}")
         self._space = space
         self._kind = kind
         self._seed = seed
+        self._objectives = tuple(objectives)
         self._first = [setting for _, setting in space.enqueued(enqueue)[0]]
         self._size = space.size()
         if kind == "grid" and self._size is None:
@@ -97,7 +100,7 @@ class Sampler:
         self._points: Iterator[dict[str, Scalar]] | None = None
         self._storage = InMemoryStorage()
         with _silent():
-            directions = [StudyDirection.MAXIMIZE]
+            directions = [StudyDirection.MAXIMIZE] * len(self._objectives)
             self._study = self._storage.create_new_study(directions, "study")
             # Samplers note things on the trial they are asked for. That trial lies in a study of
             # its own, so that no trace of an ask is left in the history.
@@ -106,10 +109,14 @@ class Sampler:
         for row in sorted(trials, key=lambda row: row.number):
             self._start(row.number, row.params)
             if row.state != RUNNING:
-                self.tell(row.number, row.state, row.value)
+                self.tell(row.number, row.state, row.value, values=row.extra.get("values"))
 
     def tell(
-        self, number: int, state: str, value: float | None, steps: Mapping[int, float] | None = None
+        self,
+        number: int,
+        state: str,
+        value: float | None,
+        values: Mapping[str, float] | None = None,
     ) -> None:
         """Say how a trial ended.
 
@@ -117,7 +124,7 @@ class Sampler:
             number: as asked.
             state: complete, pruned or failed.
             value: the objective of a complete trial; what is predicted for a pruned one.
-            steps: values by fold; the last one stands in for a pruned trial's missing `value`.
+            values: every objective by name, where there are several.
 
         Raises:
             KeyError: no trial of that number was asked.
@@ -125,8 +132,6 @@ class Sampler:
         """
         if state not in (COMPLETE, PRUNED, FAILED):
             raise ValueError(f"state must be complete, pruned or failed, but got {state!r}")
-        if state == PRUNED and value is None and steps:
-            value = steps[max(steps)]
         if state == COMPLETE and (value is None or not math.isfinite(value)):
             raise ValueError(f"a complete trial needs a finite value, but got {value!r}")
         trial = self._ids[number]
@@ -134,8 +139,10 @@ class Sampler:
             return  # a setting that this space does not hold: tried, and nothing to learn from
         if state == PRUNED and value is not None and math.isfinite(value):
             self._storage.set_trial_intermediate_value(trial, _STEP, value)
-        values = [value] if state == COMPLETE and value is not None else None
-        self._storage.set_trial_state_values(trial, _STATES[state], values)
+        told = None
+        if state == COMPLETE and value is not None:
+            told = [value] if values is None else [values[name] for name in self._objectives]
+        self._storage.set_trial_state_values(trial, _STATES[state], told)
 
     def _start(self, number: int, setting: Mapping[str, Any]) -> None:
         """Keep a setting as tried and running."""

@@ -13,8 +13,9 @@ import hashlib
 import importlib
 import json
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.folds import Fold
-from trainables.stage import PARTS, Artifact, Method, Part, StageInputs
+from trainables.stage import PARTS, Artifact, Method, Part, Sequences, StageInputs
 
 __all__ = [
     "Answers",
     "Call",
     "Context",
     "Dataset",
+    "Moments",
     "Runtime",
     "calls",
     "context",
@@ -55,6 +57,49 @@ class Dataset:
     normalise: Literal["fold", "speaker"]
     speaker_clips: tuple[int, ...] = ()
     """under `speaker`: the test part is also predicted with statistics from so few clips"""
+    frames: Mapping[str, Sequences] = field(default_factory=dict)
+    """by feature set: one row of frames (or samples) an utterance, as extracted"""
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+    """by feature set: those of each utterance's frames"""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations of each utterance's frames.
+
+    From these follow the statistics of any set of utterances, without reading their frames again.
+    """
+
+    count: NDArray[np.int64]
+    """[N]"""
+    mean: NDArray[np.float64]
+    """[N, D]; D = 1 for a wave"""
+    spread: NDArray[np.float64]
+    """[N, D]"""
+
+    @staticmethod
+    def of(frames: Sequences) -> Moments:
+        """One pass over the frames, one utterance in memory at a time."""
+        width = frames.values.shape[1] if frames.values.ndim == 2 else 1
+        mean = np.zeros((len(frames), width))
+        spread = np.zeros((len(frames), width))
+        for row in range(len(frames)):
+            wide = frames[row].reshape(-1, width).astype(np.float64)
+            if len(wide):
+                mean[row] = wide.mean(axis=0)
+                wide -= mean[row]
+                spread[row] = np.einsum("ld,ld->d", wide, wide)
+        return Moments(frames.lengths, mean, spread)
+
+    def statistics(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation [D] over all frames of these rows; see `_statistics`."""
+        count = self.count[rows].astype(np.float64)[:, None]
+        total = max(1.0, float(count.sum()))
+        mean = (count * self.mean[rows]).sum(axis=0) / total
+        apart = (count * (self.mean[rows] - mean) ** 2).sum(axis=0)
+        return mean, _scale(mean, np.sqrt((self.spread[rows].sum(axis=0) + apart) / total))
 
 
 @dataclass(frozen=True)
@@ -68,6 +113,8 @@ class Answers:
     """how many of `unseen` are selection; 0 where validation itself scores the setting"""
     test: int
     """how many are test"""
+    sets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """[test] by name: clips of the test part that are also scored by themselves"""
 
 
 @dataclass(frozen=True)
@@ -107,6 +154,8 @@ class Runtime:
     workers: int = 1
     timeout: float | None = None
     """seconds a stage may take"""
+    memory: float | None = None
+    """GB (10^9 bytes) that a stage may add to what its process holds"""
 
 
 def context(
@@ -134,7 +183,7 @@ def context(
         parts: dict[str, str] = {}
         for part in PARTS:
             rows = _rows(fold, part)
-            sees_labels = part in ("train", "validation")
+            sees_labels = part in _LABELLED
             digest = hashlib.sha256(f"{part}\0{head}".encode())
             for row in rows:
                 fact: list[Any] = [
@@ -160,14 +209,20 @@ def context(
     return Context(seed, tuple(fold.name for fold in dataset.folds), tuple(prints))
 
 
-def calls(method: Method, setting: Mapping[str, Any], fold: int, where: Context) -> list[Call]:
-    """The stages that a full setting asks for on one fold, parents first, the scored one last."""
+def calls(
+    method: Method, setting: Mapping[str, Any], fold: int, where: Context, repeat: int = 0
+) -> list[Call]:
+    """The stages that a full setting asks for on one fold, parents first, the scored one last.
+
+    Args:
+        repeat: which of the fold's trainings, each of which has seeds of its own.
+    """
     made: dict[str, Call] = {}
     for node in method.graph(setting):
         target = f"{node.run.__module__}:{node.run.__qualname__}"
         parents = {role: made[name].key for role, name in sorted(node.parents.items())}
         params = {name: _plain(value) for name, value in sorted(node.params.items())}
-        seed = stage_seed(where.seed, node.name, where.folds[fold])
+        seed = stage_seed(where.seed, node.name, where.folds[fold], repeat)
         identity = {
             "format": 1,
             "stage": node.name,
@@ -186,9 +241,11 @@ def calls(method: Method, setting: Mapping[str, Any], fold: int, where: Context)
     return list(made.values())
 
 
-def stage_seed(seed: int, stage: str, fold: str) -> int:
+def stage_seed(seed: int, stage: str, fold: str, repeat: int = 0) -> int:
     """A stage's seed, in [0, 2^31): settings are compared under common random numbers."""
-    digest = hashlib.sha256(json.dumps([seed, stage, fold]).encode()).digest()
+    # the first training of a fold is that of a study with one seed, and shared with it
+    origin = [seed, stage, fold, *([repeat] if repeat else [])]
+    digest = hashlib.sha256(json.dumps(origin).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
@@ -285,6 +342,7 @@ def inputs_of(
     runtime: Runtime,
     device: Literal["cpu", "cuda"],
     scratch: Path | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> StageInputs:
     """What the stage may see: the parts its node names, without test labels."""
     fold = dataset.folds[call.fold]
@@ -298,11 +356,16 @@ def inputs_of(
         workers=runtime.workers,
         device=device,
         scratch=scratch,
+        on_epoch=on_epoch,
         **parts,
     )
 
 
 Normaliser = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+
+
+_LABELLED = ("train", "validation", "undecided")
+"""the parts whose labels and votes a stage may see"""
 
 
 def _rows(fold: Fold, part: str) -> NDArray[np.int64]:
@@ -315,12 +378,15 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
     rows = _rows(fold, part)
     if part not in call.parts:
         rows = rows[:0]
-    sees_labels = part in ("train", "validation")
+    sees_labels = part in _LABELLED
     votes = dataset.votes[rows] if sees_labels and dataset.votes is not None else None
     x = normalised(rows)
+    sources = _sources(dataset, fold, rows) if dataset.frames else []
     if part == "test" and len(rows) and dataset.speaker_clips:
         few = [_from_few_clips(dataset, fold.test, n) for n in dataset.speaker_clips]
         x = np.concatenate([x, *few])
+        for n in dataset.speaker_clips if dataset.frames else ():
+            sources += _sources(dataset, fold, fold.test, n)
         rows = np.concatenate([rows, *[fold.test] * len(few)])
     return Part(
         ids=dataset.ids[rows],
@@ -329,10 +395,38 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
         corpus=dataset.corpus[rows],
         y=dataset.y[rows] if sees_labels else None,
         votes=votes,
+        frames={
+            name: _normalised_frames(frames, dataset.moments[name], rows, sources)
+            for name, frames in dataset.frames.items()
+        },
     )
 
 
+_KEPT = 64 * 2**20
+"""bytes of normalised features that a worker keeps"""
+_kept: OrderedDict[tuple[int, int], tuple[Dataset, NDArray[np.float32]]] = OrderedDict()
+"""(identity of the dataset, fold or -1) -> the dataset, which keeps its identity, and all rows"""
+
+
 def _normaliser(dataset: Dataset, fold: Fold) -> Normaliser:
+    """Rows of z-normalised features.
+
+    A worker runs many stages of a fold, and normalising can take longer than a small stage. So it
+    keeps what it made of arrays that nobody can change, as those from Ray's store are.
+    """
+    if dataset.x.flags.writeable or not 0 < dataset.x.nbytes <= _KEPT:
+        return _normalising(dataset, fold)
+    key = (id(dataset), fold.index if dataset.normalise == "fold" else -1)
+    found = _kept.pop(key, None)
+    if found is None:
+        found = dataset, _normalising(dataset, fold)(np.arange(len(dataset.x)))
+    _kept[key] = found
+    while sum(x.nbytes for _, x in _kept.values()) > _KEPT:
+        _kept.popitem(last=False)
+    return found[1].__getitem__
+
+
+def _normalising(dataset: Dataset, fold: Fold) -> Normaliser:
     """z-normalised features, from the training part's statistics or from each speaker's own."""
     if dataset.normalise == "fold":
         mean, scale = _statistics(dataset.x[fold.train])
@@ -353,13 +447,51 @@ def _from_few_clips(dataset: Dataset, rows: NDArray[np.int64], n: int) -> NDArra
     """Rows normalised by their speaker's statistics, taken from n clips that ids alone choose."""
     x = np.empty((len(rows), dataset.x.shape[1]), dtype=np.float32)
     for speaker in np.unique(dataset.speaker[rows]):
-        all_of_them = np.flatnonzero(dataset.speaker == speaker)
-        rank = [hashlib.sha256(str(dataset.ids[row]).encode()).digest() for row in all_of_them]
-        few = all_of_them[sorted(range(len(rank)), key=rank.__getitem__)[:n]]
-        mean, scale = _statistics(dataset.x[few])
+        mean, scale = _statistics(dataset.x[_clips_of(dataset, speaker, n)])
         mine = dataset.speaker[rows] == speaker
         x[mine] = (dataset.x[rows[mine]] - mean) / scale
     return x
+
+
+def _clips_of(dataset: Dataset, speaker: int, n: int | None = None) -> NDArray[np.int64]:
+    """A speaker's rows; n of them, chosen by ids alone, where n is given."""
+    rows = np.flatnonzero(dataset.speaker == speaker)
+    if n is None:
+        return rows
+    rank = [hashlib.sha256(str(dataset.ids[row]).encode()).digest() for row in rows]
+    return rows[sorted(range(len(rank)), key=rank.__getitem__)[:n]]
+
+
+def _sources(
+    dataset: Dataset, fold: Fold, rows: NDArray[np.int64], n: int | None = None
+) -> list[NDArray[np.int64]]:
+    """By row, the rows whose frames' statistics normalise it; equal ones are the same array."""
+    if dataset.normalise == "fold":
+        return [fold.train] * len(rows)
+    speakers = dataset.speaker[rows]
+    by_speaker = {s: _clips_of(dataset, s, n) for s in np.unique(speakers).tolist()}
+    return [by_speaker[s] for s in speakers.tolist()]
+
+
+def _normalised_frames(
+    frames: Sequences,
+    moments: Moments,
+    rows: NDArray[np.int64],
+    sources: Sequence[NDArray[np.int64]],
+) -> Sequences:
+    """float32 z-normalised frames of the rows: a copy of these rows alone, made row by row."""
+    starts = np.concatenate([[0], np.cumsum(frames.lengths[rows])]).astype(np.int64)
+    values = np.empty((int(starts[-1]), *frames.values.shape[1:]), dtype=np.float32)
+    known: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    for place, (row, source) in enumerate(zip(rows.tolist(), sources, strict=True)):
+        if id(source) not in known:
+            mean, scale = moments.statistics(source)
+            known[id(source)] = mean.astype(np.float32), scale.astype(np.float32)
+        mean32, scale32 = known[id(source)]
+        into = values[starts[place] : starts[place + 1]]
+        np.subtract(frames[row], mean32, out=into)
+        np.divide(into, scale32, out=into)
+    return Sequences(values, starts)
 
 
 def _statistics(
@@ -369,8 +501,12 @@ def _statistics(
     wide = x.astype(np.float64)
     scale = wide.std(axis=0)
     mean = wide.mean(axis=0)
-    scale[scale <= 1e-7 * (1.0 + np.abs(mean))] = 1.0
-    return mean, scale
+    return mean, _scale(mean, scale)
+
+
+def _scale(mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What to divide by: the standard deviation, or 1 for what is constant."""
+    return np.where(deviation <= 1e-7 * (1.0 + np.abs(mean)), 1.0, deviation)
 
 
 def execute(
@@ -380,11 +516,13 @@ def execute(
     runtime: Runtime,
     device: Literal["cpu", "cuda"] = "cpu",
     scratch: Path | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> Artifact:
     """Run one stage in this process."""
     module, _, function = call.target.partition(":")
     run = getattr(importlib.import_module(module), function)
-    made = run(inputs_of(call, dataset, parents, runtime, device, scratch), **call.params)
+    inputs = inputs_of(call, dataset, parents, runtime, device, scratch, on_epoch)
+    made = run(inputs, **call.params)
     if not isinstance(made, Artifact):
         raise TypeError(f"stage {call.name!r} must return an Artifact, but returned {type(made)}")
     return made

@@ -7,6 +7,9 @@ The store lies on a local path or on any fsspec filesystem by URI.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -56,6 +59,7 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self._claims: int | None = None
         self._fs: Any = None
         if "://" not in uri or uri.startswith("file://"):
             self._root = str(Path(uri.removeprefix("file://")).absolute())
@@ -136,6 +140,38 @@ class Store:
         elif self._fs.exists(path):
             self._fs.rm_file(path)
 
+    def claim(self, key: str) -> bool:
+        """Say that this process makes the artifact; False where another process has said so.
+
+        Brokers of several Ray clusters may share a local store; a claim keeps them from making one
+        artifact twice. It is a lock of one byte, at the key's place in one file, so nothing is
+        left of it when its process dies, however it dies. It is advice: `put` asks for none, and
+        elsewhere than on a local path every claim is granted.
+
+        Raises:
+            OSError: where the store cannot be written.
+        """
+        if self._fs is not None:
+            return True
+        if self._claims is None:
+            os.makedirs(self._root, exist_ok=True)
+            self._claims = os.open(Path(self._root, "claims"), os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(key))
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            # a file system without locks: what is made twice there is the same, and whole
+        return True
+
+    def release(self, key: str) -> None:
+        """Give a claim back."""
+        if self._claims is not None:
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, _place(key))
+
     def sweep(self, older_than: float = 86400.0) -> int:
         """Remove half-written files that a kill left behind; returns how many."""
         if self._fs is not None:
@@ -146,6 +182,11 @@ class Store:
                 path.unlink(missing_ok=True)
                 gone += 1
         return gone
+
+
+def _place(key: str) -> int:
+    """Where in the file of claims a key's byte is, in [0, 2^60)."""
+    return int(key[:15], 16)
 
 
 def _digest(header: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:

@@ -15,8 +15,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -36,8 +36,10 @@ from raysearch.report.write import duration
 from raysearch.selection import Score
 from raysearch.stages import Runtime
 from raysearch.store import Damaged, Store
+from trainables.stage import CURVE
 
 if TYPE_CHECKING:
+    from raysearch.search import Curve, Stopping
     from raysearch.tracking import Tracker
 
 __all__ = ["Outcome", "driver_of", "folder_of", "store_of", "tune"]
@@ -103,6 +105,7 @@ def tune(study: Study, progress: Progress) -> Outcome:
     count = _Count()
     interrupted = False
     with ExitStack() as stack:
+        stack.enter_context(_disk_told(folder))
         stack.enter_context(Lease(folder))
         ledger = _open(folder, material)
         stack.callback(ledger.close)
@@ -119,15 +122,11 @@ def tune(study: Study, progress: Progress) -> Outcome:
                     len(material.folds),
                     ledger.folds(),
                     ledger.trials(),
-                    objective=study.objective.removeprefix("pooled_"),
+                    objective=study.metric,
                 )
                 _run(material, driver, folder, progress, mirror)
         except KeyboardInterrupt:
             interrupted = True
-        except (OSError, sqlite3.Error) as error:
-            raise StudyFailed(
-                f"{folder} cannot be written: {error}; make room and run again"
-            ) from error
         finally:
             progress.finish()
         report = build(folder)
@@ -155,6 +154,17 @@ def tune(study: Study, progress: Progress) -> Outcome:
         interrupted=interrupted,
         failure=failure,
     )
+
+
+@contextmanager
+def _disk_told(folder: Path) -> Iterator[None]:
+    """A disk that fails, or is full, ends the study with one sentence, wherever it is noticed."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        cause = str(getattr(error, "cause", error)).splitlines()  # Ray wraps what its tasks raise
+        what = cause[0] if cause else type(error).__name__
+        raise StudyFailed(f"{folder} cannot be written: {what}; make room and run again") from error
 
 
 def _check_places(study: Study) -> None:
@@ -236,7 +246,7 @@ def driver_of(material: Material, ledger: Ledger, listeners: Sequence[Listener] 
         ledger=ledger,
         sampler=material.sampler(),
         order=_race_order(material),
-        score=Score(study.objective),
+        scores=[Score(name) for name in study.objective],
         trials=_wanted(material),
         rule=None if study.racing == "off" else find_rule(study.racing),
         batch=study.batch if study.deterministic else None,
@@ -268,16 +278,17 @@ def _run(
     mirror: _Mirror | None,
 ) -> None:
     from raysearch import cluster
+    from raysearch.shipping import modules_of
 
     study = material.study
     home = Path(study.home).absolute()
-    progress.stage("starting Ray")
-    with cluster.connected(study.cluster, home / "logs" / "ray.log"):
+    progress.stage("starting Ray" if study.cluster == "local" else "joining the cluster")
+    with cluster.connected(study.cluster, home / "logs" / "ray.log", modules_of(study)):
         import ray
 
         from raysearch.broker import connect, repairs
         from raysearch.features import ray_chunks
-        from raysearch.search import Work, search
+        from raysearch.search import Stopping, Work, search
 
         dataset = material.dataset(
             run_chunks=ray_chunks,
@@ -287,8 +298,18 @@ def _run(
             mirror.start()
         cores = ray.cluster_resources().get("CPU", 1.0)
         at_once = max(1, round(cores / max(study.cpus, 0.01)))
-        # every fold of a wave may run at once; a race decides after each fold
-        wave = min(len(material.folds), at_once) if study.racing == "off" else 1
+        # every fold of a wave may run at once; a race decides after each fold, and of a trial that
+        # is stopped inside a fold the others of its wave would be lost
+        whole = study.racing == "off" and study.stopping.rule == "off"
+        wave = min(len(material.folds), at_once) if whole else 1
+        stopping = None
+        if study.stopping.rule != "off":
+            stopping = Stopping(
+                study.stopping.rule,
+                study.stopping.grace,
+                study.stopping.eta,
+                frozenset(_race_order(material)[: study.stopping.folds]),
+            )
         work = Work(
             study=study.id,
             method=study.method,
@@ -297,17 +318,21 @@ def _run(
             answers=material.answers(),
             classes=len(material.corpus.classes),
             speaker_clips=material.speaker_clips,
+            seeds=study.seeds,
             runtime=Runtime(
                 cpus=study.cpus,
                 gpus=study.gpus,
                 threads=study.threads or max(1, int(study.cpus)),
                 workers=study.workers,
                 timeout=study.timeout,
+                memory=study.memory,
             ),
             store=store_of(study),
             scratch=str(home / "scratch"),
             wave=wave,
             data=[ray.put(dataset)],
+            stopping=stopping,
+            node=ray.get_runtime_context().get_node_id(),
         )
         progress.stage("searching")
         # enough trials that every core has a next stage waiting
@@ -315,10 +340,42 @@ def _run(
         # made here, so that it lives as long as the driver and not as long as some trial's actor
         broker = connect(work.store, scratch=work.scratch)
         try:
-            search(driver, work, concurrent=concurrent)
+            search(driver, work, concurrent=concurrent, past=_past(folder, study, stopping))
         finally:
             for note in repairs(broker):
                 progress.note(note)
+
+
+def _past(folder: Path, study: Study, stopping: Stopping | None) -> list[Curve]:
+    """The curves of trainings that are over, for the rule that stops trials inside a fold.
+
+    Those that ended are in the store, those that were stopped in the ledger: without the latter
+    a study that goes on would compare with survivors alone.
+    """
+    if stopping is None:
+        return []
+    from raysearch.search import Curve
+
+    store = Store(store_of(study))
+    ledger = Ledger(folder / "ledger.sqlite")
+    curves = []
+    for trial in ledger.trials():
+        facts = trial.extra.get("stopped")
+        if facts is not None:
+            curves.append(Curve(**{**facts, "scores": tuple(facts["scores"])}))
+    for row in ledger.folds():
+        if row.index not in stopping.folds:
+            continue
+        each = len(row.stages) // study.seeds
+        for repeat in range(study.seeds):
+            try:
+                found = store.get(row.stages[(repeat + 1) * each - 1].key)
+            except Damaged:
+                found = None
+            scores = () if found is None else tuple(found[0].info.get("curves", {}).get(CURVE, ()))
+            curves.append(Curve(row.trial, row.index, repeat, scores, ended=True))
+    ledger.close()
+    return curves
 
 
 class _Count:
@@ -399,7 +456,7 @@ def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None
             facts={"versions": _versions(), "git": _git()},
             corpus_digest=material.fingerprint,
             command=shlex.join(["python", "-m", "raysearch", *sys.argv[1:]]),
-            objective=study.objective.removeprefix("pooled_"),
+            objective=study.metric,
             notes=material.notes,
             simulated=material.corpus.simulated,
         ),

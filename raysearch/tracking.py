@@ -31,6 +31,7 @@ from typing import Any
 
 from raysearch.errors import BadInput, RaysearchError
 from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
+from raysearch.logs import LogFile
 from raysearch.projection import (
     Closing,
     Run,
@@ -632,8 +633,7 @@ def _settle(home: Path) -> None:
         ours = [h for h in logger.handlers if getattr(h, "baseFilename", "") == path]
         if ours and len(logger.handlers) == 1:
             continue
-        handler = logging.FileHandler(path, delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler = LogFile(path)
         for old in logger.handlers:
             if isinstance(old, logging.FileHandler):
                 old.close()

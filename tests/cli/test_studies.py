@@ -83,32 +83,6 @@ def test_a_study_from_start_to_end_again_and_extended(shell: Any) -> None:
     assert len(listed.out.splitlines()) == 2
 
 
-def test_killed_in_the_middle_it_ends_as_if_it_had_not_been(shells: Any) -> None:
-    words = ("deterministic=true", "batch=3", "params.delay=0.15", "tracking.enabled=false")
-    whole = shells("whole")
-    assert whole.tune(*words).code == 0
-    want = telling(whole.report())
-
-    cut = shells("cut")
-    before: dict[str, int] = {}
-    for kill_at in (3, 14, 27):
-        process = cut.start(*words)
-        wait_for(cut, kill_at)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        now = stored(cut.folder)
-        assert {key: now[key] for key in before} == before, "a stored stage was written again"
-        before = now
-    done = cut.tune(*words)
-    assert done.code == 0, done.err
-    now = stored(cut.folder)
-    assert {key: now[key] for key in before} == before
-    assert telling(cut.report()) == want
-    assert set(now) == set(stored(whole.folder))
-    # what ran twice was in flight when its driver died: at most the two cores' stages a kill
-    assert len(cut.executions()) <= len(whole.executions()) + 3 * (os.cpu_count() or 1)
-
-
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(shell: Any) -> None:
     process = shell.start("params.delay=0.2")
     wait_for(shell, 4)
@@ -201,3 +175,21 @@ def test_a_store_that_cannot_be_used_ends_the_study_with_one_line(shell: Any) ->
     assert done.code == 1
     assert "Traceback" not in done.err
     assert len([line for line in done.err.splitlines() if line.startswith("raysearch:")]) == 1
+
+
+def test_several_seeds_a_fold_and_several_objectives(shell: Any) -> None:
+    words = ("trials=3", "objective=[ua,worst_ua]", "tracking.enabled=false")
+    first = shell.tune("seeds=2", *words)
+    assert first.code == 0, first.err
+    assert len(shell.executions()) == 2 * (5 + 3 * 5)
+    assert "Pareto" in first.out
+    assert "2 seeds" in first.out
+    report = shell.report()
+    assert report["folds"] == 5
+    assert report["stages"]["run"] == 2 * (5 + 3 * 5)
+    more = shell.tune("seeds=3", *words, "sampler=grid", "params.shrink={grid: [0.1, 0.5, 0.9]}")
+    assert more.code == 0, more.err
+    done = len(shell.executions())
+    again = shell.tune("seeds=2", *words, "sampler=grid", "params.shrink={grid: [0.1, 0.5, 0.9]}")
+    assert again.code == 0, again.err
+    assert len(shell.executions()) == done, "two of the three seeds were there already"

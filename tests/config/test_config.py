@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raysearch.config import Study, dump, keys, load_study
+from raysearch.errors import BadInput
 from trainables.stage import Method, Param
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,6 +231,7 @@ SAME = [
     "threads=2",
     "concurrent=3",
     "timeout=9",
+    "memory=2",
     "cluster=auto",
     "sampler=random",
     "tracking=http://x",
@@ -375,3 +377,30 @@ def test_every_key_has_help_and_an_example() -> None:
         assert example, name
     assert "corpus.classes" in keys()
     assert "protocol.folds" in keys()
+
+
+def test_one_objective_is_written_as_a_text_and_several_as_a_list(tmp_path: Path) -> None:
+    one = load_study(["space=rdlr", "objective=wa"], cwd=tmp_path)
+    assert (one.objective, one.metric) == (("wa",), "wa")
+    assert "objective: wa\n" in dump(one)
+    words = ["space=rdlr", "objective=[worst_ua,wa]", "seeds=3"]
+    several = load_study(words, cwd=tmp_path)
+    assert (several.objective, several.metric, several.seeds) == (("worst_ua", "wa"), "ua", 3)
+    (tmp_path / "study.yaml").write_text(dump(several))
+    assert load_study(["space=study.yaml"], cwd=tmp_path) == several
+    assert len({one.id, several.id, load_study(["space=rdlr"], cwd=tmp_path).id}) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["objective=[ua,ua]"], "a list of different ones, but got"),
+        (["objective=[ua,f1]"], "one of ua, wa, pooled_ua, worst_ua"),
+        (["objective=[ua,wa]", "racing=mixed"], "racing=mixed stops settings by one score"),
+        (["seeds=0"], "seeds must be a whole number of at least 1, but got 0"),
+    ],
+)
+def test_objectives_and_seeds_are_checked(words: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        load_study(["space=rdlr", *words], cwd=tmp_path)
+    assert said in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class FakeSampler:
         number: int,
         state: str,
         value: float | None,
-        steps: Mapping[int, float] | None = None,
+        values: Mapping[str, float] | None = None,
     ) -> None:
         self.log.append(("tell", number, state))
 
@@ -53,7 +54,7 @@ def driver(path: Path, sampler: FakeSampler, trials: int = 3, **options: Any) ->
         ledger=Ledger(path, write=True),
         sampler=sampler,  # type: ignore[arg-type]
         order=[2, 0, 3, 1],
-        score=Score("ua"),
+        scores=[Score("ua")],
         trials=trials,
         **options,
     )
@@ -225,3 +226,44 @@ def test_a_trial_that_loses_the_race_is_pruned_with_the_predicted_mean(tmp_path:
     np.testing.assert_allclose(seen[-1][0], [0.2, 0.0, 0.3, 0.1])
     assert seen[-1][1][0] == 0.0
     assert all(math.isnan(x) for x in seen[-1][1][1:])
+
+
+def test_several_objectives_are_kept_and_told(tmp_path: Path) -> None:
+    told = []
+
+    class Sampler(FakeSampler):
+        def tell(
+            self,
+            number: int,
+            state: str,
+            value: float | None,
+            values: Mapping[str, float] | None = None,
+        ) -> None:
+            told.append((number, state, value, values))
+
+    made = Driver(
+        ledger=Ledger(tmp_path / "l", write=True),
+        sampler=Sampler(),  # type: ignore[arg-type]
+        order=range(FOLDS),
+        scores=[Score("ua"), Score("worst_ua")],
+        trials=1,
+    )
+    assert made.next() is not None
+    made.record(0, [(fold(0, index, value), 1, 0) for index, value in enumerate((1, 0, 1, 1))])
+    want = {"ua": 0.75, "worst_ua": 0.0}
+    assert told == [(0, COMPLETE, 0.75, want)]
+    row = Ledger(tmp_path / "l").trials()[0]
+    assert (row.value, row.extra) == (0.75, {"values": want})
+
+
+def test_a_ledger_begun_before_there_were_seeds_is_read_and_written(tmp_path: Path) -> None:
+    begun = Ledger(tmp_path / "l", write=True)
+    begun.add_trial(0, {}, "fake")
+    begun.record_folds([fold(0, 0)])
+    begun._db.execute("alter table folds drop column repeats")
+    begun.close()
+    assert Ledger(tmp_path / "l").folds() == [fold(0, 0)]
+    again = Ledger(tmp_path / "l", write=True)
+    twice = replace(fold(0, 1), repeats=[{"val_ua": 0.4}, {"val_ua": 0.6}])
+    again.record_folds([twice])
+    assert again.folds() == [fold(0, 0), twice]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -185,3 +187,42 @@ def test_identical_clips_are_never_on_two_sides() -> None:
     for fold in divide(twins, CLASSES, protocol="kfold", folds=5):
         inside = set(twins["audio"].to_numpy()[fold.test])
         assert not inside & set(twins["audio"].to_numpy()[fold.train])
+
+
+@pytest.mark.parametrize("protocol", ["loso", "loseso", "loco", "kfold"])
+@pytest.mark.parametrize("validation", ["next", "share"])
+def test_clips_with_votes_and_no_label_are_of_training_speakers_alone(
+    protocol: Any, validation: Any
+) -> None:
+    rng = np.random.default_rng(1)
+    n = 400
+    speaker = rng.integers(0, 12, n)
+    table = pd.DataFrame(
+        {
+            "id": [f"u{i:03}" for i in range(n)],
+            "speaker": [f"s{s:02}" for s in speaker],
+            "session": [f"e{s // 2}" for s in speaker],
+            "corpus": [f"c{s // 4}" for s in speaker],
+            "label": rng.choice(["a", "b", ""], n),
+        }
+    )
+    voted = rng.random(n) < 0.7
+    without = (table["label"] == "").to_numpy()
+    folds = divide(
+        table, ("a", "b"), protocol=protocol, validation=validation, folds=4, voted=voted
+    )
+    for fold in folds:
+        assert set(fold.unlabelled) == set(np.flatnonzero(without & ~voted))
+        assert set(fold.undecided) <= set(np.flatnonzero(without & voted))
+        assert len(fold.undecided)
+        if protocol == "kfold":
+            continue
+        held = table.iloc[np.concatenate([fold.validation, fold.test])]
+        mine = table.iloc[fold.undecided]
+        assert set(mine["speaker"]).isdisjoint(held["speaker"])
+        if protocol in ("loseso", "loco"):
+            column = {"loseso": "session", "loco": "corpus"}[protocol]
+            assert set(mine[column]).isdisjoint(table.iloc[fold.test][column])
+        # nothing else is left out
+        free = ~table["speaker"].isin(held["speaker"]).to_numpy() & without & voted
+        assert set(np.flatnonzero(free)) == set(fold.undecided)

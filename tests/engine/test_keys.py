@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from raysearch import stages
 from raysearch.folds import divide
-from trainables.stage import Artifact, Method, Node, Param, StageInputs
+from trainables.stage import Artifact, Method, Node, Param, Sequences, StageInputs
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
@@ -269,3 +269,145 @@ def test_few_clips_of_a_test_speaker_are_predicted_beside_all() -> None:
     assert not np.allclose(inputs.test.x[n : 2 * n], inputs.test.x[:n])
     method = Method("m", "", {"p": Param(0, "")}, lambda s: (Node("look", _look),))
     assert keys(method, data) != keys(method, dataset("speaker"))
+
+
+def test_each_seed_of_a_fold_has_keys_of_its_own_and_the_first_is_the_study_with_one(
+    toy: ModuleType,
+) -> None:
+    data = dataset()
+    where = stages.context(data, AUDIO, ["f-1"], 0)
+    setting = toy.METHOD.resolve({"shrink": 0.5})
+    plain = stages.calls(toy.METHOD, setting, 0, where)
+    assert stages.calls(toy.METHOD, setting, 0, where, 0) == plain
+    found = [stages.calls(toy.METHOD, setting, 0, where, repeat) for repeat in range(4)]
+    assert len({call.key for calls in found for call in calls}) == 8
+    assert len({call.seed for calls in found for call in calls}) == 8
+    for calls in found:
+        assert calls[1].parents == {"teacher": calls[0].key}
+
+
+# -- frames -------------------------------------------------------------------------------------
+def framed(normalise: str = "fold", **changes: Any) -> stages.Dataset:
+    """`dataset` with frames of two sets beside: float32 [L, 3], and a wave in int16 [T]."""
+    rng = np.random.default_rng(5)
+    lengths = rng.integers(2, 30, 60)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    values = rng.normal(5, 2, (int(starts[-1]), 3)).astype(np.float32)
+    values[:, 2] = 7.0  # a constant column
+    values[:, 0] += np.repeat(np.arange(60) % 5, lengths)
+    wave = rng.integers(-3000, 4000, int(starts[-1]) * 2).astype(np.int16)
+    frames = {"mel": Sequences(values, starts), "wave": Sequences(wave, starts * 2)}
+    for one in frames.values():
+        one.values.flags.writeable = False  # as Ray's store gives them
+    return dataclasses.replace(
+        dataset(normalise),
+        frames=frames,
+        moments={name: stages.Moments.of(rows) for name, rows in frames.items()},
+        **changes,
+    )
+
+
+def scaled(rows: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Plain: z-normalised by the mean and deviation of `by`, a constant column only centred."""
+    wide = by.astype(np.float64)
+    deviation = wide.std(axis=0)
+    return (rows - wide.mean(axis=0)) / np.where(deviation < 1e-9, 1.0, deviation)
+
+
+def stacked(frames: Sequences, rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([frames[int(row)] for row in rows])
+
+
+PARTS_WITH_ROWS = ("train", "validation", "test")
+
+
+@pytest.mark.parametrize("name", ["mel", "wave"])
+def test_frames_are_normalised_over_all_frames_of_the_training_part(name: str) -> None:
+    data = framed("fold")
+    fold, inputs = data.folds[0], handed(data)
+    by = stacked(data.frames[name], fold.train)
+    for part in PARTS_WITH_ROWS:
+        rows, found = stages._rows(fold, part), getattr(inputs, part)
+        assert len(found.frames[name]) == len(rows) == len(found)
+        assert found.frames[name].values.dtype == np.float32
+        for place, row in enumerate(rows):
+            wanted = scaled(data.frames[name][int(row)], by)
+            np.testing.assert_allclose(found.frames[name][place], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mel", "wave"])
+def test_frames_are_normalised_over_all_frames_of_each_speaker(name: str) -> None:
+    data = framed("speaker")
+    fold, inputs = data.folds[0], handed(data)
+    for part in PARTS_WITH_ROWS:
+        rows, found = stages._rows(fold, part), getattr(inputs, part)
+        for place, row in enumerate(rows):
+            mine = np.flatnonzero(data.speaker == data.speaker[row])
+            wanted = scaled(data.frames[name][int(row)], stacked(data.frames[name], mine))
+            np.testing.assert_allclose(found.frames[name][place], wanted, atol=1e-4)
+
+
+def test_few_clips_hold_for_frames_as_for_vectors() -> None:
+    data = framed("speaker", speaker_clips=(3, 6))
+    fold, inputs = data.folds[0], handed(data)
+    n, frames = len(fold.test), inputs.test.frames["mel"]
+    assert len(frames) == len(inputs.test) == len(inputs.test.x) == 3 * n
+    for copy, count in ((1, 3), (2, 6)):
+        few = stages._clips_of(data, int(data.speaker[fold.test[0]]), count)
+        assert len(few) == count
+        for place, row in enumerate(fold.test):
+            source = data.frames["mel"]
+            wanted = scaled(source[int(row)], stacked(source, few))
+            np.testing.assert_allclose(frames[copy * n + place], wanted, atol=1e-4)
+
+
+def test_a_part_that_a_node_does_not_name_has_no_frames() -> None:
+    data = framed()
+    node = Node("look", _look, parts=("train",))
+    method = Method("m", "", {"p": Param(0, "")}, lambda setting: (node,))
+    call = stages.calls(method, {"p": 0}, 0, stages.context(data, AUDIO, ["mel-1"], 0))[0]
+    inputs = stages.inputs_of(call, data, {}, stages.Runtime(), "cpu")
+    assert len(inputs.train.frames["mel"]) == len(data.folds[0].train)
+    assert len(inputs.test.frames["mel"]) == len(inputs.test.frames["wave"]) == 0
+    assert inputs.test.frames["mel"].values.shape == (0, 3)
+
+
+def test_frames_alone_will_do() -> None:
+    data = dataclasses.replace(framed(), x=np.empty((60, 0), np.float32))
+    inputs = handed(data)
+    assert inputs.train.x.shape == (len(inputs.train), 0)
+    assert len(inputs.train.frames["mel"]) == len(inputs.train)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 20), min_size=1, max_size=8),
+    offset=st.sampled_from([0.0, 1e3, -3e4]),
+    data=st.data(),
+)
+def test_moments_give_the_statistics_of_any_utterances(
+    lengths: list[int], offset: float, data: st.DataObject
+) -> None:
+    rng = np.random.default_rng(len(lengths))
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    frames = Sequences((rng.normal(size=(int(starts[-1]), 2)) + offset).astype(np.float32), starts)
+    rows = np.array(
+        data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, unique=True)), np.int64
+    )
+    mean, scale = stages.Moments.of(frames).statistics(rows)
+    wide = stacked(frames, rows).astype(np.float64)
+    np.testing.assert_allclose(mean, wide.mean(axis=0), rtol=1e-12, atol=1e-12)
+    if len(wide) > 1:
+        np.testing.assert_allclose(scale, wide.std(axis=0), rtol=1e-9)
+
+
+def test_a_feature_sets_version_is_in_every_key(toy: ModuleType) -> None:
+    def of(*features: str) -> set[str]:
+        where = stages.context(dataset(), AUDIO, features, 0)
+        calls = stages.calls(toy.METHOD, toy.METHOD.resolve({}), 0, where)
+        return {call.key for call in calls}
+
+    base = of("is10-1", "wave-1")
+    assert not base & of("is10-1", "wave-2")
+    assert not base & of("is10-1")
+    assert base == of("is10-1", "wave-1")

@@ -143,7 +143,7 @@ def test_a_rebuilt_sampler_asks_what_the_uninterrupted_one_asks(
             untold.append((number, state, None if state == FAILED else score(setting)))
         while untold and late.random() < 0.7:  # trials end in any order, some much later
             told, end, value = untold.pop(late.randrange(len(untold)))
-            whole.tell(told, end, value, {3: 0.1})
+            whole.tell(told, end, value)
             rows[told] = TrialRow(told, rows[told].params, end, origin=origin, value=value)
 
 
@@ -179,7 +179,7 @@ def test_pruned_and_failed_trials_do_not_stop_a_search() -> None:
         assert asked is not None
         state = (COMPLETE, PRUNED, FAILED)[number % 3]
         value = None if state == FAILED else score(asked[0])
-        sampler.tell(number, state, value, {10: 0.5})
+        sampler.tell(number, state, value)
 
 
 def test_rows_of_another_space_are_tried_but_not_learnt_from() -> None:
@@ -265,3 +265,26 @@ def test_a_thousand_trials_are_rebuilt_in_no_time_and_asking_stays_quick() -> No
     # measured 0.3 s and 0.06 s; the bounds are wide because the machine may be busy
     assert rebuilt < 3
     assert asked < 1
+
+
+def test_several_objectives_are_searched_together_and_rebuilt() -> None:
+    def both(setting: dict[str, Any]) -> dict[str, float]:
+        gamma = float(setting.get("gamma", 1.0))
+        return {"ua": gamma, "worst_ua": 1.0 - gamma**2}
+
+    def ask(sampler: Sampler, rows: list[TrialRow], count: int) -> list[TrialRow]:
+        for number in range(len(rows), len(rows) + count):
+            asked = sampler.ask(number)
+            assert asked is not None
+            setting, origin = asked
+            values = both(setting)
+            sampler.tell(number, COMPLETE, values["ua"], values)
+            extra = {"values": values}
+            rows.append(TrialRow(number, setting, COMPLETE, "", origin, values["ua"], extra=extra))
+        return rows
+
+    names = ("ua", "worst_ua")
+    whole = ask(Sampler(SPACE, kind="tpe", seed=3, objectives=names), [], 24)
+    again = Sampler(SPACE, kind="tpe", seed=3, objectives=names)
+    again.rebuild(whole[:16])
+    assert ask(again, whole[:16], 8) == whole

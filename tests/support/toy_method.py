@@ -1,13 +1,20 @@
 """A method without torch, for tests of the engine: a shared teacher and a cheap student.
 
 The student is a nearest-centroid classifier whose centroids are shrunk by `shrink`; the teacher
-computes the centroids, so every setting of `shrink` shares it. `delay` makes stages slow,
-`fail_at` makes them fail, and `log` names a file to which every execution appends a line.
+computes the centroids, so every setting of `shrink` shares it. `delay` makes stages slow. A student
+fails at `shrink == fail_at`, never returns from compiled code at `hang_at`, takes 4 GB at `eat_at`
+and kills its own process at `die_at`.
+
+RAYSEARCH_TOY_LOG names a file to which every execution appends a line when it is done; when it
+starts, it appends its process and the value of RAYSEARCH_TOY_NODE to the file of that name plus
+".begun".
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +31,15 @@ def _note(stage: str) -> None:
             file.write(f"{stage}\n")
 
 
+def _begin(stage: str) -> None:
+    path = os.environ.get("RAYSEARCH_TOY_LOG")
+    if path:
+        with open(f"{path}.begun", "a") as file:
+            file.write(f"{stage} {os.getpid()} {os.environ.get('RAYSEARCH_TOY_NODE', '')}\n")
+
+
 def teacher(inputs: StageInputs, *, delay: float) -> Artifact:
+    _begin("teacher")
     time.sleep(delay)
     _note(f"teacher {inputs.seed}")
     assert inputs.train.y is not None
@@ -35,8 +50,23 @@ def teacher(inputs: StageInputs, *, delay: float) -> Artifact:
 
 
 def student(
-    inputs: StageInputs, *, shrink: float, noise: float, delay: float, fail_at: float
+    inputs: StageInputs,
+    *,
+    shrink: float,
+    noise: float,
+    delay: float,
+    fail_at: float,
+    hang_at: float,
+    eat_at: float,
+    die_at: float,
 ) -> Artifact:
+    _begin("student")
+    if shrink == hang_at:
+        ctypes.PyDLL(None).sleep(600)  # without giving Python's lock back
+    if shrink == eat_at:
+        np.ones(4 * 10**9, dtype=np.uint8)
+    if shrink == die_at:
+        os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(delay)
     _note(f"student {inputs.seed} {shrink}")
     assert inputs.test.y is None, "test labels exist in the scoring step alone"
@@ -54,13 +84,16 @@ def student(
     return Artifact(arrays, {"curves": {"loss": [1.0, 0.5]}, "best_epoch": 2})
 
 
+STUDENT = ("shrink", "noise", "delay", "fail_at", "hang_at", "eat_at", "die_at")
+
+
 def graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     return (
         Node("teacher", teacher, {"delay": setting["delay"]}, parts=("train", "validation")),
         Node(
             "student",
             student,
-            {name: setting[name] for name in ("shrink", "noise", "delay", "fail_at")},
+            {name: setting[name] for name in STUDENT},
             {"teacher": "teacher"},
         ),
     )
@@ -74,6 +107,9 @@ METHOD = Method(
         "noise": Param(0.0, "sd of noise on the distances", low=0.0),
         "delay": Param(0.0, "seconds a stage sleeps", low=0.0),
         "fail_at": Param(-1.0, "the value of shrink that fails"),
+        "hang_at": Param(-1.0, "the value of shrink that hangs"),
+        "eat_at": Param(-1.0, "the value of shrink that takes too much memory"),
+        "die_at": Param(-1.0, "the value of shrink that kills its process"),
     },
     graph=graph,
 )
