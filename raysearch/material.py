@@ -142,11 +142,15 @@ class Material:
 
     def _dataset(self, x: Any) -> Dataset:
         table = self.corpus.table
+        votes, outside, rule = self.corpus.votes, self.corpus.outside, self.corpus.rules.outside
+        if votes is not None and outside is not None and rule == "drop":
+            votes = np.where(outside.sum(axis=1, keepdims=True) > 0, 0, votes)
         return Dataset(
             ids=table["id"].to_numpy(dtype=str),
             x=x,
             y=self.corpus.codes,
-            votes=self.corpus.votes,
+            votes=votes,
+            outside=outside if rule == "count" else None,
             speaker=np.unique(table["speaker"].to_numpy(dtype=str), return_inverse=True)[1],
             corpus=np.unique(table["corpus"].to_numpy(dtype=str), return_inverse=True)[1],
             classes=self.corpus.classes,

@@ -57,6 +57,8 @@ class Dataset:
     normalise: Literal["fold", "speaker"]
     speaker_clips: tuple[int, ...] = ()
     """under `speaker`: the test part is also predicted with statistics from so few clips"""
+    outside: NDArray[np.float32] | None = None
+    """[N, M] votes for classes that the study does not have, where they count"""
     frames: Mapping[str, Sequences] = field(default_factory=dict)
     """by feature set: one row of frames (or samples) an utterance, as extracted"""
     moments: Mapping[str, Moments] = field(default_factory=dict)
@@ -196,6 +198,8 @@ def context(
                     fact.append(int(dataset.y[row]))
                     if dataset.votes is not None:
                         fact.append([float(v) for v in dataset.votes[row]])
+                    if dataset.outside is not None and dataset.outside[row].any():
+                        fact.append([float(v) for v in dataset.outside[row]])
                 digest.update(json.dumps(fact).encode())
             for speaker in sorted(set(speakers[rows].tolist())):
                 digest.update(json.dumps(whole.get(speaker, [])).encode())
@@ -380,6 +384,7 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
         rows = rows[:0]
     sees_labels = part in _LABELLED
     votes = dataset.votes[rows] if sees_labels and dataset.votes is not None else None
+    outside = dataset.outside[rows] if votes is not None and dataset.outside is not None else None
     x = normalised(rows)
     sources = _sources(dataset, fold, rows) if dataset.frames else []
     if part == "test" and len(rows) and dataset.speaker_clips:
@@ -395,6 +400,7 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
         corpus=dataset.corpus[rows],
         y=dataset.y[rows] if sees_labels else None,
         votes=votes,
+        outside=outside,
         frames={
             name: _normalised_frames(frames, dataset.moments[name], rows, sources)
             for name, frames in dataset.frames.items()

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from trainables import audio, targets
 from trainables.metrics import unweighted_accuracy, weighted_accuracy
-from trainables.stage import Artifact, Method, Node, Param, Part, Sequences, StageInputs
+from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
 from trainables.targets import STRATEGIES
 from trainables.votes import A, partition
 
@@ -373,7 +373,7 @@ def student(
     if "predictions" in needs:
         made = inputs.parents["teacher"].arrays
         predictions = np.concatenate([made["train"], made["undecided"]])[rows]
-    part = _rows(every.part, rows)
+    part = every.part.take(rows)
     target = targets.build(
         strategy,
         y=torch.as_tensor(every.label[rows]),
@@ -472,8 +472,8 @@ def teacher(
             learn = np.flatnonzero(learnt)
         if not len(learn):
             raise ValueError(f"no training clip is in teacher_train={train_on}")
-        part = _rows(every.part, learn)
-        asked = {n: _rows(p, np.flatnonzero(held[n])) for n, p in parts.items() if held[n].any()}
+        part = every.part.take(learn)
+        asked = {n: p.take(held[n]) for n, p in parts.items() if held[n].any()}
         target = np.eye(k, dtype=np.float32)[every.label[learn]]
         fitted, clips, _ = _fit(here, part, target, asked, own)
         for name, probabilities in clips.items():
@@ -544,53 +544,18 @@ def _pool(inputs: StageInputs, dominant: str | None, least: int | None) -> _Pool
             "the sets S_A, S_B and S_C are of raters' votes, but this corpus has none; take "
             "votes=simulate, or a strategy without votes and train_on=A+B"
         )
-    part = train if not len(undecided) else _joined(train, undecided)
+    part = train if not len(undecided) else train.joined(undecided)
     assert part.votes is not None
     assert part.y is not None
     rule: Any = dominant
-    found = partition(part.votes, label=part.y, dominant=rule, least=float(least or 1))
+    found = partition(
+        part.votes,
+        outside=part.outside,
+        label=part.y,
+        dominant=rule,
+        least=float(least or 1),
+    )
     return _Pool(part, found.part, found.dominant, dict(found.counts), True)
-
-
-def _joined(first: Part, second: Part) -> Part:
-    assert first.y is not None
-    if first.votes is None or second.votes is None:
-        raise ValueError("undecided clips need votes")
-    return Part(
-        ids=np.concatenate([first.ids, second.ids]),
-        x=np.concatenate([first.x, second.x]),
-        speaker=np.concatenate([first.speaker, second.speaker]),
-        corpus=np.concatenate([first.corpus, second.corpus]),
-        y=np.concatenate([first.y, np.full(len(second), -1)]),
-        votes=np.concatenate([first.votes, second.votes]),
-        frames={name: _chain(rows, second.frames[name]) for name, rows in first.frames.items()},
-    )
-
-
-def _chain(first: Sequences, second: Sequences) -> Sequences:
-    """The rows of both, one after another; a copy."""
-    values = np.concatenate(
-        [
-            first.values[first.starts[0] : first.starts[-1]],
-            second.values[second.starts[0] : second.starts[-1]],
-        ]
-    )
-    lengths = np.concatenate([[0], first.lengths, second.lengths])
-    return Sequences(values, np.cumsum(lengths).astype(np.int64))
-
-
-def _rows(part: Part, rows: NDArray[np.int64]) -> Part:
-    if len(rows) == len(part):
-        return part
-    return Part(
-        ids=part.ids[rows],
-        x=part.x[rows],
-        speaker=part.speaker[rows],
-        corpus=part.corpus[rows],
-        y=None if part.y is None else part.y[rows],
-        votes=None if part.votes is None else part.votes[rows],
-        frames={name: values.take(rows) for name, values in part.frames.items()},
-    )
 
 
 def _facts(fitted: Fitted, own: Mapping[str, Any]) -> dict[str, Any]:

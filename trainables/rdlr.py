@@ -338,7 +338,7 @@ def student(
     predictions = None if parent is None else parent.arrays["train"]
     train = inputs.train
     if "sets" in STRATEGIES[strategy].needs and len(inputs.undecided):
-        train = _joined(train, inputs.undecided)
+        train = train.joined(inputs.undecided)
         if parent is not None:
             predictions = np.concatenate([parent.arrays["train"], parent.arrays["undecided"]])
     train, predictions, dropped = _with_votes(train, predictions, strategy)
@@ -463,10 +463,10 @@ def _out_of_fold(
         # One scratch folder a training: each has its own checkpoint.
         scratch = None if inputs.scratch is None else inputs.scratch / f"group-{number}"
         here = replace(inputs, seed=_spread(inputs.seed, number), scratch=scratch)
-        left = {"train": _rows(train, held)}
+        left = {"train": train.take(held)}
         if also.any():
-            left["undecided"] = _rows(undecided, also)
-        fitted = _fit(here, _rows(train, ~held), inputs.validation, left, None, own)
+            left["undecided"] = undecided.take(also)
+        fitted = _fit(here, train.take(~held), inputs.validation, left, None, own)
         for name, rows in (("train", held), ("undecided", also)):
             if rows.any():
                 made[name][rows] = fitted.probabilities[name]
@@ -476,32 +476,6 @@ def _out_of_fold(
 
 def _spread(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-
-
-def _rows(part: Part, keep: NDArray[np.bool_]) -> Part:
-    return Part(
-        ids=part.ids[keep],
-        x=part.x[keep],
-        speaker=part.speaker[keep],
-        corpus=part.corpus[keep],
-        y=None if part.y is None else part.y[keep],
-        votes=None if part.votes is None else part.votes[keep],
-    )
-
-
-def _joined(train: Part, undecided: Part) -> Part:
-    """The training part, and behind it the clips with votes and no label (y = -1)."""
-    assert train.y is not None
-    if train.votes is None or undecided.votes is None:
-        raise ValueError("label correction needs votes, but this corpus has none")
-    return Part(
-        ids=np.concatenate([train.ids, undecided.ids]),
-        x=np.concatenate([train.x, undecided.x]),
-        speaker=np.concatenate([train.speaker, undecided.speaker]),
-        corpus=np.concatenate([train.corpus, undecided.corpus]),
-        y=np.concatenate([train.y, np.full(len(undecided), -1)]),
-        votes=np.concatenate([train.votes, undecided.votes]),
-    )
 
 
 def _with_votes(
@@ -516,7 +490,7 @@ def _with_votes(
     if not keep.any():
         raise ValueError(f"the strategy {strategy!r} needs votes, but no training row has one")
     kept = None if predictions is None else predictions[keep]
-    return _rows(train, keep), kept, int((~keep).sum())
+    return train.take(keep), kept, int((~keep).sum())
 
 
 def _facts(fitted: Fitted) -> dict[str, Any]:
@@ -557,7 +531,9 @@ def _fit(
     label, sets = y, None
     if "sets" in STRATEGIES[own["strategy"]].needs:
         assert train.votes is not None
-        divided = partition(train.votes, label=train.y, dominant=own["dominant"])
+        divided = partition(
+            train.votes, outside=train.outside, label=train.y, dominant=own["dominant"]
+        )
         sets = torch.as_tensor(divided.part)
         label = torch.as_tensor(np.where(divided.dominant >= 0, divided.dominant, train.y))
     labelled = train.y >= 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +64,12 @@ class Sequences:
             values[starts[place] : starts[place + 1]] = self[int(row)]
         return Sequences(values, starts)
 
+    def joined(self, other: Sequences) -> Sequences:
+        """The rows of both, one after another; a copy."""
+        both = [one.values[one.starts[0] : one.starts[-1]] for one in (self, other)]
+        lengths = np.concatenate([[0], self.lengths, other.lengths])
+        return Sequences(np.concatenate(both), np.cumsum(lengths).astype(np.int64))
+
 
 @dataclass(frozen=True)
 class Part:
@@ -84,11 +90,42 @@ class Part:
     """[n] class index, 0 .. K-1; -1 in the undecided part"""
     votes: NDArray[np.float32] | None = None
     """[n, K] number of raters for each class; None where the corpus has no votes or y is None"""
+    outside: NDArray[np.float32] | None = None
+    """[n, M] number of raters for each class that the study does not have; None where `votes` is"""
     frames: Mapping[str, Sequences] = field(default_factory=dict)
     """by feature set: one row of frames (or samples) an utterance"""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: NDArray[Any]) -> Part:
+        """The rows named, by index [m] or as truths [n]; all of them in order are no copy."""
+        index = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if np.array_equal(index, np.arange(len(self))):
+            return self
+        columns = self._columns().items()
+        return replace(
+            self,
+            **{name: None if column is None else column[index] for name, column in columns},
+            frames={name: values.take(index) for name, values in self.frames.items()},
+        )
+
+    def joined(self, other: Part) -> Part:
+        """The rows of both, one after another. What one of them lacks, the whole lacks."""
+        columns: dict[str, Any] = {}
+        for name, mine in self._columns().items():
+            others = getattr(other, name)
+            columns[name] = (
+                None if mine is None or others is None else np.concatenate([mine, others])
+            )
+        return replace(
+            self,
+            **columns,
+            frames={name: rows.joined(other.frames[name]) for name, rows in self.frames.items()},
+        )
+
+    def _columns(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "frames"}
 
 
 @dataclass(frozen=True)
