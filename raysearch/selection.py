@@ -32,6 +32,7 @@ __all__ = [
     "gain",
     "holm",
     "honest_choice",
+    "interval",
     "judged",
     "nothing",
     "of_all",
@@ -389,11 +390,12 @@ def _first_best(x: Matrix) -> int:
 
 
 def _estimate(values: Matrix) -> Estimate:
-    mean, low, high, sd = _t_interval(values)
+    mean, low, high, sd = interval(values)
     return Estimate(mean, low, high, sd, tuple(float(x) for x in values))
 
 
-def _t_interval(values: Matrix) -> tuple[float, float | None, float | None, float | None]:
+def interval(values: Matrix) -> tuple[float, float | None, float | None, float | None]:
+    """Mean, t interval and standard deviation (n - 1) of values [n]; None where n = 1."""
     n, mean = len(values), float(values.mean())
     if n < 2:
         return mean, None, None, None
@@ -496,7 +498,7 @@ def compare(a: ArrayLike, b: ArrayLike) -> Difference:
         ValueError: lengths that differ, no fold, or a score that is not finite.
     """
     d = _paired(a, b)
-    mean, low, high, sd = _t_interval(d)
+    mean, low, high, sd = interval(d)
     if sd is None:
         return Difference(mean, None, None, None, 1, None, None)
     if sd <= _TIE:

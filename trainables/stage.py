@@ -103,10 +103,13 @@ class Part:
         index = np.flatnonzero(rows) if rows.dtype == bool else rows
         if np.array_equal(index, np.arange(len(self))):
             return self
-        columns = self._columns().items()
+        columns: dict[str, Any] = {
+            name: None if column is None else column[index]
+            for name, column in self._columns().items()
+        }
         return replace(
             self,
-            **{name: None if column is None else column[index] for name, column in columns},
+            **columns,
             frames={name: values.take(index) for name, values in self.frames.items()},
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raysearch.report import comparing, estimates, front, opening, published, selected, work
+from raysearch.report import comparing, curves, estimates, front, opening, published, selected, work
 from raysearch.report.model import Report
 from raysearch.report.reading import read
 from raysearch.report.scoring import race as race_of
@@ -43,6 +43,7 @@ def build(folder: Path) -> Report:
             *(comparing.section(found, kept) for found in compared),
             estimates.folds_section(kept, scores),
             published.section(kept, scores),
+            *curves.sections(kept, scores),
             selected.clips_section(kept, scores),
             selected.sets_section(kept, scores),
             selected.classes_section(kept, scores),

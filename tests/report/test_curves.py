@@ -1,0 +1,50 @@
+"""Curves over a numeric parameter, held against plain sums."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from raysearch.report import as_json, build
+
+
+def test_a_curve_has_a_point_a_value_and_series(write: Callable[..., Path]) -> None:
+    rng = np.random.default_rng(0)
+    params = [
+        {"strategy": s, "gamma": g, "lr": lr}
+        for s in ("lr", "ls_lr")
+        for g in (0.2, 0.5, 0.8)
+        for lr in (1e-3, 1e-4)
+    ] + [{"strategy": "hard", "lr": 1e-3}]
+    scores = rng.uniform(0.4, 0.8, (len(params), 6, 4))
+    report = build(write(scores, params=params))
+    tables = json.loads(as_json.render(report))["tables"]
+    assert "curve_lr" not in tables, "two values make no curve"
+    points = tables["curve_gamma"]
+    assert [(p["series"], p["value"], p["settings"]) for p in points] == [
+        (f"strategy={s}", f"{g:g}", 2) for s in ("lr", "ls_lr") for g in (0.2, 0.5, 0.8)
+    ]
+    mine = scores[[2, 3], :, 2].mean(axis=0)  # strategy lr, gamma 0.5
+    low, high = stats.t.interval(0.95, 5, mine.mean(), stats.sem(mine))
+    np.testing.assert_allclose(points[1]["test"], mine.mean())
+    np.testing.assert_allclose(points[1]["interval"], [low, high])
+    np.testing.assert_allclose(points[1]["validation"], scores[[2, 3], :, 0].mean())
+
+
+def test_after_a_race_every_value_keeps_its_point(write: Callable[..., Path]) -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.uniform(0.4, 0.8, (12, 6, 4))
+    scores[6:, 2:] = np.nan
+    params = [{"gamma": 0.1 * (c % 4)} for c in range(12)]
+    report = build(write(scores, params=params))
+    points = json.loads(as_json.render(report))["tables"]["curve_gamma"]
+    assert [p["settings"] for p in points] == [3, 3, 3, 3]
+    assert all(0 < p["test"] < 1 for p in points)
+    section = report.section("curve_gamma")
+    assert "predicted" in section.after[0]
+    assert section.table is not None
+    assert "series" not in [column.name for column in section.table.columns]
