@@ -76,8 +76,9 @@ def section(found: Comparison, kept: Kept) -> Section:
     frame = pd.DataFrame(
         [
             {
-                "a": pair.a,
-                "b": pair.b,
+                # the section's title says which parameter it is
+                "a": pair.a.removeprefix(f"{found.parameter}="),
+                "b": pair.b.removeprefix(f"{found.parameter}="),
                 "difference": pair.difference.mean,
                 "interval": bounds(pair.difference.low, pair.difference.high),
                 "p": pair.p,
@@ -87,7 +88,7 @@ def section(found: Comparison, kept: Kept) -> Section:
         dtype=object,
     )
     columns = (
-        Column("a", "", "text"),
+        Column("a", found.parameter or "", "text"),
         Column("b", "against", "text"),
         Column("difference", f"test {found.metric.upper()}", "points"),
         Column("interval", "95 %\ninterval", "range"),

@@ -94,7 +94,7 @@ def test_a_value_that_helps_is_said_and_one_that_does_not_too(write: Write) -> N
         in text
     )
     assert "trial 0 and each of trial 1, trial 2, trial 3, trial 4: no difference" in text
-    assert "| strategy=hard | strategy=ls | +0.0 |" in to_markdown(report)
+    assert "| hard | ls | +0.0 |" in to_markdown(report)
 
 
 def test_many_values_are_held_against_the_best_one(write: Write) -> None:
