@@ -11,7 +11,7 @@ from raysearch.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-EPOCHS = 24
+EPOCHS = 12
 QUALITIES = (0.95, 0.9, 0.15, 0.2, 0.1, 0.3, 0.25, 0.05)
 SPACE = """\
 method: epochs_method:METHOD
@@ -20,7 +20,7 @@ features: [egemaps]
 params:
   quality: {{float: [0, 1]}}
   epochs: {epochs}
-  pace: 0.05
+  pace: 0.25
 sampler: listed
 enqueue: [{settings}]
 trials: 8
