@@ -229,7 +229,9 @@ def jobs_client(place: ClusterFile) -> Any:
         )
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    # the second sets a level of its own
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return JobSubmissionClient(url)
     except Exception as error:

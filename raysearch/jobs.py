@@ -24,6 +24,8 @@ __all__ = ["follow", "listed", "stop", "submit"]
 
 _STOP_SECONDS = 120
 """how long a job that was told to stop may take to close its study"""
+_AGENT_SECONDS = 60
+"""how long a head may take to be ready for jobs"""
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _OURS = "raysearch_study"
 """the metadata key by which our jobs are known"""
@@ -66,21 +68,32 @@ def submit(words: Sequence[str], cwd: Path) -> str:
         env = environment(place)
         # read by the process that ends the job; Ray's own 3 seconds would kill the driver
         env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] = str(_STOP_SECONDS)
-        try:
-            job = client.submit_job(
-                entrypoint="exec python -m raysearch tune space=study.yaml",
-                submission_id=f"{study.id}-{secrets.token_hex(3)}",
-                runtime_env={"working_dir": staging, **env},
-                metadata={_OURS: study.id, "home": home},
-            )
-        except Exception as error:
-            raise ClusterFailed(f"the cluster refused the job: {_line(error)}") from error
+        job = _send(
+            client,
+            entrypoint="exec python -m raysearch tune space=study.yaml",
+            submission_id=f"{study.id}-{secrets.token_hex(3)}",
+            runtime_env={"working_dir": staging, **env},
+            metadata={_OURS: study.id, "home": home},
+        )
     where = f" cluster={shlex.quote(study.cluster)}" if study.cluster != "auto" else ""
     return (
         f"job {job}: study {study.id}, its home on the cluster is {home}\n"
         f"follow: python -m raysearch status job={job}{where}\n"
         f"end:    python -m raysearch stop job={job}{where}   (the same submit goes on later)"
     )
+
+
+def _send(client: Any, **job: Any) -> str:
+    """Submit a job; a head that has only just started has no agent for it yet."""
+    until = time.monotonic() + _AGENT_SECONDS
+    while True:
+        try:
+            sent: str = client.submit_job(**job)
+            return sent
+        except Exception as error:
+            if "No available agent" not in str(error) or time.monotonic() > until:
+                raise ClusterFailed(f"the cluster refused the job: {_line(error)}") from error
+        time.sleep(1.0)
 
 
 def listed(cluster: str) -> str:

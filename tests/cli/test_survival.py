@@ -84,7 +84,13 @@ def no_driver_stays(tmp_path: Path) -> Iterator[None]:
 
 
 # -- the driver --------------------------------------------------------------------------------
-def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(shells: Any) -> None:
+@pytest.mark.parametrize(
+    ("starting", "running"), [(1, 2), pytest.param(3, 7, marks=pytest.mark.long)]
+)
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
+    shells: Any, starting: int, running: int
+) -> None:
+    """Kills as Ray and Tune start, and as stages are run."""
     words = ("deterministic=true", "batch=3", "params.delay=0.1", *PLAIN)
     whole = shells("whole")
     assert whole.tune(*words).code == 0
@@ -93,8 +99,7 @@ def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(shells: Any)
     cut = shells("cut")
     home = cut.folder / "runs"
     rng = random.Random(7)
-    # three kills as Ray and Tune start, seven as stages are run
-    moments = sorted(rng.sample(range(1, WHOLE - 1), 7)) + [None] * 3
+    moments = sorted(rng.sample(range(1, WHOLE - 1), running)) + [None] * starting
     rng.shuffle(moments)
     before: dict[str, int] = {}
     for moment in sorted(moments, key=lambda m: (m is not None, m or 0)):
@@ -117,7 +122,7 @@ def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(shells: Any)
     assert set(now) == set(stored(whole.folder / "runs"))
     assert telling(cut.report()) == want
     # what ran twice was in flight when its driver died: at most the cores' stages a kill
-    assert len(cut.executions()) <= len(whole.executions()) + 7 * (os.cpu_count() or 1)
+    assert len(cut.executions()) <= len(whole.executions()) + running * (os.cpu_count() or 1)
 
 
 # -- workers, nodes, the broker ----------------------------------------------------------------
@@ -249,14 +254,14 @@ def test_a_worker_and_a_node_killed_and_another_joining(shell: Any, on_nodes: Sm
 
 # -- two at once -------------------------------------------------------------------------------
 def test_two_studies_of_one_store_at_once_run_no_stage_twice(shells: Any) -> None:
-    words = (
-        *("params.shrink={choice: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}", "sampler=grid"),
-        *("params.delay=0.3", *PLAIN),
-    )
+    words = ("sampler=grid", "params.delay=0.5", *PLAIN)
+    # from opposite ends: in one order, the first to start would make all and the other wait
+    up = "params.shrink={choice: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}"
+    down = "params.shrink={choice: [0.6, 0.5, 0.4, 0.3, 0.2, 0.1]}"
     one, two = shells("one"), shells("two")
     store = one.folder / "store"
-    first = one.start(*words, f"store={store}")
-    second = two.start(*words, f"store={store}", "objective=wa")
+    first = one.start(*words, up, f"store={store}")
+    second = two.start(*words, down, f"store={store}", "objective=wa")
     for shell, process in ((one, first), (two, second)):
         ended_well(shell, process)
     made = [shell.report()["stages"]["run"] for shell in (one, two)]

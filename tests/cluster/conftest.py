@@ -156,6 +156,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, speech: Path) -> Iterator[
             f"--dashboard-port={dashboard}",
             f"--temp-dir={temporary}",
             f"--ray-client-server-port={free_ports(1)[0]}",
+            # any other Ray on this machine has the usual one
+            f"--dashboard-agent-listen-port={free_ports(1)[0]}",
         )
         _wait(port, folder / "head.log")
         for number in (1, 2):

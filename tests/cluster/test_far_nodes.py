@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 FAR = ("space=far.yaml", "cluster=cluster.yaml", "tracking.enabled=false")
 
 
+@pytest.mark.long
 def test_a_study_runs_on_nodes_without_the_corpus_and_without_its_code(
     cluster: Any, speech: Path
 ) -> None:

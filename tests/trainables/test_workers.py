@@ -198,6 +198,7 @@ def test_two_workers_fine_tune_as_one_does(cluster: None, tmp_path: Path) -> Non
     np.testing.assert_allclose(test, want, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.long
 def test_workers_may_leave_out_unlike_layers(cluster: None) -> None:
     """Layerdrop under workers: gradients are averaged over those that have one."""
     made = tune(2, layerdrop=0.5)
