@@ -1,0 +1,32 @@
+"""From a space file and the words of a command line to one validated, frozen `Study`.
+
+    study = load_study(["space=rdlr", "corpus=emodb", "corpus.root=/data/emodb", "trials=30"],
+                       cwd=Path.cwd())
+
+A new key is a field in `schema`; `reading` and `checks` tell all that is wrong in one `BadInput`.
+"""
+
+from raysearch.config.reading import load_study, spaces
+from raysearch.config.schema import (
+    CorpusConfig,
+    ProtocolConfig,
+    StoppingConfig,
+    Study,
+    TrackingConfig,
+    ValidationConfig,
+    keys,
+)
+from raysearch.config.writing import dump
+
+__all__ = [
+    "CorpusConfig",
+    "ProtocolConfig",
+    "StoppingConfig",
+    "Study",
+    "TrackingConfig",
+    "ValidationConfig",
+    "dump",
+    "keys",
+    "load_study",
+    "spaces",
+]
