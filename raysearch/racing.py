@@ -22,7 +22,7 @@ from scipy.special import ndtr
 
 from raysearch.errors import BadInput, near
 
-__all__ = ["Completed", "Rule", "Verdict", "impute", "rule", "rules"]
+__all__ = ["Completed", "Rule", "Verdict", "expected", "impute", "rule", "rules"]
 
 Array = NDArray[np.float64]
 
@@ -256,9 +256,22 @@ class _Off:
 
 
 def _predicted(table: Array, row: int) -> float:
+    return float(expected(table)[row])
+
+
+def expected(table: Array) -> Array:
+    """The mean over all folds that the mixed model expects of every row; measured, where complete.
+
+    Args:
+        table: [C, K] validation scores, NaN where not run.
+
+    Returns:
+        [C]; NaN where the table holds no score at all.
+    """
+    table = np.asarray(table, dtype=float)
     if not np.isfinite(table).any():
-        return float("nan")
-    return float(_posterior(table, _Mixed.residual, _Mixed.spread).mean[row])
+        return np.full(len(table), np.nan)
+    return _posterior(table, _Mixed.residual, _Mixed.spread).mean
 
 
 _RULES: Mapping[str, type[Any]] = {"mixed": _Mixed, "wilcoxon": _Wilcoxon, "off": _Off}

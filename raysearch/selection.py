@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +23,9 @@ __all__ = [
     "Estimate",
     "Estimates",
     "FoldGroups",
+    "Judge",
     "Score",
+    "by_mean",
     "compare",
     "compare_over_draws",
     "estimates",
@@ -49,9 +50,6 @@ Matrix = NDArray[np.float64]
 
 Judge = Callable[[Sequence[int]], ArrayLike]
 """folds -> the validation score [C] that every setting has over these folds together"""
-
-DrawJudge = Callable[[Matrix, Sequence[int]], ArrayLike]
-"""the same for one draw of V [C, K]"""
 
 
 class Groups(Protocol):
@@ -205,111 +203,131 @@ def estimates(
             score that is not finite (the first such cell is named).
     """
     v, t = _tables(V, T, folds, settings)
-    judges = tuple(_judges(f, folds) for f in range(len(folds)))
-
-    def scores(over: Sequence[int]) -> Matrix:
-        found = v[:, list(over)].mean(axis=1) if judge is None else judge(over)
-        return np.asarray(found, dtype=np.float64)
-
-    nested_rows = tuple(_first_best(scores([f])) for f in range(len(folds)))
-    honest_rows = tuple(
-        _first_best(scores(g)) if g else nested_rows[f] for f, g in enumerate(judges)
-    )
-    best = honest_choice(scores(range(len(folds)))[None], selectable)[0]
+    chosen = _choose(judge or by_mean(v), folds, selectable)
     oracle_rows = {name: _first_best(x.mean(axis=1)) for name, x in t.items()}
-    columns = np.arange(len(folds))
-    honest = {name: _estimate(x[list(honest_rows), columns]) for name, x in t.items()}
-    oracle = {name: _estimate(x[oracle_rows[name]]) for name, x in t.items()}
-    return Estimates(
-        honest=honest,
-        nested={name: _estimate(x[list(nested_rows), columns]) for name, x in t.items()},
-        selected={name: _estimate(x[best]) for name, x in t.items()},
-        oracle=oracle,
-        optimism={name: oracle[name].mean - honest[name].mean for name in t},
-        best=best,
-        honest_choices=honest_rows,
-        nested_choices=nested_rows,
-        oracle_rows=oracle_rows,
-        judges=judges,
-        notes=_notes(folds, judges),
-    )
+    each = [_scored(x, chosen, oracle_rows[name]) for name, x in t.items()]
+    return _told(dict(zip(t, each, strict=True)), chosen, oracle_rows, folds, imputed=0.0)
 
 
 def estimates_over_draws(
-    draws: Iterable[tuple[ArrayLike, Mapping[str, ArrayLike]]],
+    draws: Iterable[Mapping[str, ArrayLike]],
     folds: Sequence[Groups],
     *,
+    judge: Judge,
     imputed: float,
     settings: Sequence[str] | None = None,
-    judge: DrawJudge | None = None,
     selectable: Sequence[int] | None = None,
 ) -> Estimates:
-    """The estimates of tables with missing cells, over draws of those cells.
+    """The estimates where some cells were not measured, over draws of the test scores.
 
-    Each draw is a full (V, T). Points are means over the M draws. Intervals add the variance
-    between draws to that over folds, W + (1 + 1/M)·B, with the degrees of freedom of Barnard and
-    Rubin (1999) for K - 1 complete-data degrees. `best` and the oracle's rows are those most often
-    chosen over the draws (the first of equals), and so are the choices of each fold.
+    Choices are made once, by `judge`, as who runs a race makes them: by what is known, not by
+    what a draw made up. (Choosing anew in each draw would pick the draw's luck with it.) Their
+    scores are measured where there is a measurement, and drawn elsewhere. Points are means over
+    the M draws. Intervals add the variance between draws to that over folds, W + (1 + 1/M)·B, with
+    the degrees of freedom of Barnard and Rubin (1999) for K - 1 complete-data degrees. The
+    oracle's row is the one with the best mean over all draws: of settings that nobody ran to
+    their end it may have missed a better one.
 
     Args:
-        draws: at least one (V [C, K], {metric: T [C, K]}).
+        draws: at least one {metric: T [C, K]}, without a hole.
         folds: as for `estimates`.
+        judge: folds -> the validation score [C] that is expected of each setting over them, from
+            the validation scores of these folds alone.
         imputed: share of cells drawn, in [0, 1]; kept for the reader.
         settings: as for `estimates`.
-        judge: as for `estimates`, given the draw of V too.
         selectable: as for `estimates`: the rows whose cells were all measured.
     """
     if not 0 <= imputed <= 1:
         raise ValueError(f"0 <= imputed <= 1 must hold, but got {imputed!r}")
-    each = [
-        estimates(
-            v,
-            t,
-            folds,
-            settings=settings,
-            judge=None if judge is None else partial(judge, np.asarray(v, dtype=np.float64)),
-            selectable=selectable,
-        )
-        for v, t in draws
-    ]
-    if not each:
+    tables = []
+    for draw in draws:
+        first = next(iter(draw.values()), np.empty((0, 0)))
+        tables.append(_tables(first, draw, folds, settings)[1])
+    if not tables:
         raise ValueError("at least one draw is needed, but got none")
-    metrics = list(each[0].honest)
+    chosen = _choose(judge, folds, selectable)
+    metrics = list(tables[0])
+    mean = {m: np.mean([t[m].mean(axis=1) for t in tables], axis=0) for m in metrics}
+    oracle_rows = {m: _first_best(mean[m]) for m in metrics}
+    pooled = {}
+    for m in metrics:
+        each = [_scored(t[m], chosen, oracle_rows[m]) for t in tables]
+        pooled[m] = {kind: _pool([one[kind] for one in each]) for kind in each[0]}
+    return _told(pooled, chosen, oracle_rows, folds, imputed=imputed)
 
-    def pool(kind: Callable[[Estimates], dict[str, Estimate]]) -> dict[str, Estimate]:
-        return {m: _pool([kind(e)[m] for e in each]) for m in metrics}
 
-    honest, oracle = pool(lambda e: e.honest), pool(lambda e: e.oracle)
+@dataclass(frozen=True)
+class _Chosen:
+    honest: tuple[int, ...]
+    nested: tuple[int, ...]
+    best: int
+    judges: tuple[tuple[int, ...], ...]
+
+
+def _choose(judge: Judge, folds: Sequence[Groups], selectable: Sequence[int] | None) -> _Chosen:
+    judges = tuple(_judges(f, folds) for f in range(len(folds)))
+    scores = judged(folds, judge)
+    alone = np.array([np.asarray(judge([f]), dtype=np.float64) for f in range(len(folds))])
+    whole = np.asarray(judge(range(len(folds))), dtype=np.float64)
+    return _Chosen(
+        honest=honest_choice(scores),
+        nested=honest_choice(alone),
+        best=honest_choice(whole[None], selectable)[0],
+        judges=judges,
+    )
+
+
+def _scored(x: Matrix, chosen: _Chosen, oracle: int) -> dict[str, Estimate]:
+    columns = np.arange(x.shape[1])
+    return {
+        "honest": _estimate(x[list(chosen.honest), columns]),
+        "nested": _estimate(x[list(chosen.nested), columns]),
+        "selected": _estimate(x[chosen.best]),
+        "oracle": _estimate(x[oracle]),
+    }
+
+
+def _told(
+    found: Mapping[str, Mapping[str, Estimate]],
+    chosen: _Chosen,
+    oracle_rows: dict[str, int],
+    folds: Sequence[Groups],
+    *,
+    imputed: float,
+) -> Estimates:
+    """`found`: metric -> kind of estimate -> the estimate."""
+    by_kind = {kind: {m: found[m][kind] for m in found} for kind in next(iter(found.values()), {})}
     return Estimates(
-        honest=honest,
-        nested=pool(lambda e: e.nested),
-        selected=pool(lambda e: e.selected),
-        oracle=oracle,
-        optimism={m: oracle[m].mean - honest[m].mean for m in metrics},
-        best=_most([e.best for e in each]),
-        honest_choices=tuple(map(_most, zip(*(e.honest_choices for e in each), strict=True))),
-        nested_choices=tuple(map(_most, zip(*(e.nested_choices for e in each), strict=True))),
-        oracle_rows={m: _most([e.oracle_rows[m] for e in each]) for m in metrics},
-        judges=each[0].judges,
-        notes=each[0].notes,
+        **by_kind,
+        optimism={m: found[m]["oracle"].mean - found[m]["honest"].mean for m in found},
+        best=chosen.best,
+        honest_choices=chosen.honest,
+        nested_choices=chosen.nested,
+        oracle_rows=oracle_rows,
+        judges=chosen.judges,
+        notes=_notes(folds, chosen.judges),
         imputed=imputed,
     )
 
 
-def judged(V: ArrayLike, folds: Sequence[Groups], judge: DrawJudge | None = None) -> Matrix:
+def by_mean(V: ArrayLike) -> Judge:
+    """The judge of a full table [C, K] that goes by means."""
+    v = np.asarray(V, dtype=np.float64)
+    return lambda over: v[:, list(over)].mean(axis=1)
+
+
+def judged(folds: Sequence[Groups], judge: Judge) -> Matrix:
     """The validation scores [K, C] by which the honest choice of each fold is made.
 
     Row f holds every setting's score over the folds that neither test nor validate on the groups
     that fold f tests; over fold f itself where there is none.
 
     Args:
-        V: validation scores [C, K].
         folds: K folds.
-        judge: as for `estimates_over_draws`.
+        judge: as for `estimates`.
     """
-    v = np.asarray(V, dtype=np.float64)
     over = [list(_judges(f, folds)) or [f] for f in range(len(folds))]
-    return np.array([v[:, g].mean(axis=1) if judge is None else judge(v, g) for g in over])
+    return np.array([judge(g) for g in over], dtype=np.float64)
 
 
 def honest_choice(scores: ArrayLike, rows: Sequence[int] | None = None) -> tuple[int, ...]:
@@ -435,11 +453,6 @@ def _pooled_variance(means: Matrix, var: float, k: int) -> tuple[float, float]:
         observed = (df + 1) / (df + 3) * df * (1 - share)
         df = 1 / (share**2 / (m - 1) + (1 / observed if observed > 0 else np.inf))
     return total, max(df, 1.0)
-
-
-def _most(rows: Iterable[int]) -> int:
-    found = list(rows)
-    return min(set(found), key=lambda row: (-found.count(row), row))
 
 
 def _notes(folds: Sequence[Groups], judges: Sequence[tuple[int, ...]]) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ in 6 to 9 % of the studies: the choices for two speakers share most of their fol
 value, chosen on all folds, would miss in 3 to 5 %, but favour the value with more settings (by 0.2
 points for 12 against 3).
 
-After a race, differences are taken in each draw of the missing cells and pooled as the estimates
-are. Tests are paired t tests with Holm's correction over each table, since each is one family.
+After a race, choices are by expected validation scores, and differences are taken in each draw of
+the missing test scores and pooled as the estimates are. Tests are paired t tests with Holm's
+correction over each table, since each is one family.
 """
 
 from __future__ import annotations
@@ -59,10 +60,8 @@ _Sides = tuple[str, str, Difference]
 
 def comparisons(kept: Kept, scores: Scores) -> tuple[Comparison, ...]:
     """The settings' comparison first, then one for each parameter with two values or more."""
-    # [draws][K, C]: what each fold's honest choice is made by, and [draws][C, K]: test scores
-    judges = [
-        judged(v, [fold.groups for fold in kept.folds], scores.judge) for v, _ in scores.draws
-    ]
+    # [K, C]: what each fold's honest choice is made by, and [draws][C, K]: test scores
+    judges = judged([fold.groups for fold in kept.folds], scores.judge)
     tests = [t[scores.metric] for _, t in scores.draws]
     found = [_settings(kept, scores, judges, tests)]
     for name, domain in sorted(kept.part("params").items()):
@@ -150,7 +149,7 @@ def _against(found: Comparison) -> str:
 
 
 def _settings(
-    kept: Kept, scores: Scores, judges: Sequence[Matrix], tests: Sequence[Matrix]
+    kept: Kept, scores: Scores, judges: Matrix, tests: Sequence[Matrix]
 ) -> Comparison | None:
     order = scores.order
     best = order[0]
@@ -165,15 +164,13 @@ def _settings(
     enqueued = [c for c in scores.complete if scores.trials[c].origin == "enqueued"]
     if enqueued and len(scores.trials) > 1:
         first = enqueued[0]
-        gained = compare_over_draws(
-            [(_honest(j, t, None), t[first]) for j, t in zip(judges, tests, strict=True)]
-        )
+        gained = compare_over_draws([(_honest(judges, t, None), t[first]) for t in tests])
         sides.append((HONEST, f"{_trial(scores, first)} (enqueued)", gained))
     return Comparison("settings", None, scores.metric, _family(sides, kept)) if sides else None
 
 
 def _parameter(
-    name: str, kept: Kept, scores: Scores, judges: Sequence[Matrix], tests: Sequence[Matrix]
+    name: str, kept: Kept, scores: Scores, judges: Matrix, tests: Sequence[Matrix]
 ) -> Comparison | None:
     rows: dict[str, list[int]] = {}
     shown: dict[str, str] = {}
@@ -185,15 +182,10 @@ def _parameter(
     if len(rows) < 2:
         return None
     everything = range(len(kept.folds))
-    standing = np.mean(
-        np.array([scores.judge(v, everything) for v, _ in scores.draws], dtype=np.float64), axis=0
-    )
+    standing = np.asarray(scores.judge(everything), dtype=np.float64)
     # best by validation first; of equals, the one seen first
     levels = sorted(rows, key=lambda key: -round(float(standing[rows[key]].max()), 12))
-    chosen = {
-        key: [_honest(j, t, rows[key]) for j, t in zip(judges, tests, strict=True)]
-        for key in levels
-    }
+    chosen = {key: [_honest(judges, t, rows[key]) for t in tests] for key in levels}
     pairs = (
         list(combinations(levels, 2))
         if len(levels) <= ALL_PAIRS

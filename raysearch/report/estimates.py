@@ -95,7 +95,7 @@ def _oracle(scores: Scores, race: Race | None) -> str:
         # trials of which no fold is known might have been better
         return f"{said}; at least this" if race is not None else said
     least = " and ".join(f"{percent(scores.at_least[m])} % {m.upper()}" for m in METRICS)
-    return f"most often {said}; at least {least}, which complete settings have"
+    return f"{said}; at least {least}, which complete settings have"
 
 
 def _also(kept: Kept, scores: Scores) -> list[str]:
@@ -104,7 +104,8 @@ def _also(kept: Kept, scores: Scores) -> list[str]:
     if scores.cut:
         lines.append(
             f"imputed: {percent(found.imputed)} % of the cells, drawn {len(scores.draws)} times. "
-            "Points are means over the draws, intervals hold what the draws leave open."
+            "Honest and nested choose by what the measured validation scores let expect of each "
+            "setting; points are means over the draws, intervals hold what the draws leave open."
         )
         if kept.objectives[0].name == "pooled_ua":
             lines.append(
@@ -208,7 +209,7 @@ def folds_section(kept: Kept, scores: Scores) -> Section:
     number = scores.trials[found.best].number
     title = f"Test scores by fold: trial {number} (selected), and what each procedure chose"
     after = (
-        ("Honest and nested: the trial that most draws chose, the mean score over the draws.",)
+        ("Honest and nested: where the chosen trial did not run a fold, the mean over the draws.",)
         if scores.cut
         else ()
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ from raysearch.ledger import COMPLETE, PRUNED, TrialRow
 from raysearch.report.model import Race
 from raysearch.report.reading import Kept
 from raysearch.selection import (
-    DrawJudge,
     Estimates,
+    Judge,
     Matrix,
     Score,
+    by_mean,
     estimates,
     estimates_over_draws,
     worst_mean,
@@ -47,8 +48,9 @@ class Scores:
     """metric -> [C, K], NaN where not run"""
     draws: tuple[tuple[Matrix, Mapping[str, Matrix]], ...]
     """(V, T) without a hole; one, the tables themselves, where no row was cut short"""
-    judge: DrawJudge
-    """by which settings are chosen for folds"""
+    judge: Judge
+    """by which settings are chosen for folds: folds -> [C] validation scores, expected ones where
+    a row was cut short"""
     standing: Mapping[str, NDArray[np.float64]]
     """objective -> [C] validation score over all folds, NaN for rows that were cut short"""
     found: Estimates
@@ -98,37 +100,38 @@ def score(kept: Kept) -> Scores | None:
     names = [f"trial {trial.number}" for trial in trials]
 
     confusions = _confusions(kept, [trials[c] for c in full], objectives)
-    judge = _judge(first, confusions)
+    complete = _judge(first, V[full], confusions)
     # of the complete rows alone: it refuses holes by name, and finds the setting to hand over
-    measured = estimates(
+    found = estimates(
         V[full],
         {m: x[full] for m, x in test.items()},
         groups,
         settings=[names[c] for c in full],
-        judge=partial(judge, V[full]),
+        judge=complete,
     )
+    at_least = {m: e.mean for m, e in found.oracle.items()}
     draws: tuple[tuple[Matrix, Mapping[str, Matrix]], ...] = ((V, test),)
-    found = measured
+    judge = complete
     if len(full) < len(trials):
         from raysearch.racing import impute  # scipy.stats takes a second
 
         completed = impute(V, test, draws=DRAWS, seed=int(kept.study.get("seed", 0)))
         draws = completed.draws
-        judge = _judge(first, None)
+        judge = _expecting(first, V)
         found = estimates_over_draws(
-            draws,
+            [t for _, t in draws],
             groups,
+            judge=judge,
             imputed=completed.imputed,
             settings=names,
-            judge=judge,
-            selectable=[full[measured.best]],
+            selectable=[full[found.best]],
         )
     everything = range(len(groups))
     standing = {}
     for objective in objectives:
         values = np.full(len(trials), np.nan)
         mine = validation[objective.metric][full]
-        values[full] = _judge(objective, confusions)(mine, everything)
+        values[full] = _judge(objective, mine, confusions)(everything)
         standing[objective.name] = values
     return Scores(
         trials=trials,
@@ -138,7 +141,7 @@ def score(kept: Kept) -> Scores | None:
         judge=judge,
         standing=standing,
         found=found,
-        at_least={m: e.mean for m, e in measured.oracle.items()},
+        at_least=at_least,
         metric=first.metric,
     )
 
@@ -190,17 +193,13 @@ def _confusions(
     return table
 
 
-def _judge(score: Score, confusions: NDArray[np.float64] | None) -> DrawJudge:
-    """`Score.of` for all rows at once; without counts, means stand in for pooled clips."""
+def _judge(score: Score, v: Matrix, confusions: NDArray[np.float64] | None) -> Judge:
+    """`Score.of` for all rows of a full table [C, K] at once."""
 
-    def mean(v: Matrix, over: Sequence[int]) -> Matrix:
-        out: Matrix = v[:, list(over)].mean(axis=1)
-        return out
-
-    def worst(v: Matrix, over: Sequence[int]) -> Matrix:
+    def worst(over: Sequence[int]) -> Matrix:
         return worst_mean(v[:, list(over)])
 
-    def pooled(v: Matrix, over: Sequence[int]) -> Matrix:
+    def pooled(over: Sequence[int]) -> Matrix:
         assert confusions is not None
         counts = confusions[:, list(over)].sum(axis=1)
         totals, hits = counts.sum(axis=2), np.diagonal(counts, axis1=1, axis2=2)
@@ -211,4 +210,25 @@ def _judge(score: Score, confusions: NDArray[np.float64] | None) -> DrawJudge:
 
     if score.name == "worst_ua":
         return worst
-    return pooled if score.name == "pooled_ua" and confusions is not None else mean
+    return pooled if score.name == "pooled_ua" else by_mean(v)
+
+
+def _expecting(score: Score, v: Matrix) -> Judge:
+    """The same for a table with holes, expected from what was measured in the folds asked for.
+
+    Clips that were not scored cannot be pooled, so the mean stands in for `pooled_ua`.
+    """
+    from raysearch.racing import expected, impute
+
+    @cache
+    def worst(over: tuple[int, ...]) -> Matrix:
+        part = v[:, list(over)]
+        there = np.isfinite(part).any(axis=1)
+        found = np.full(len(v), -np.inf)  # nothing is known of it there: not to be chosen
+        drawn = impute(part[there], {}, draws=DRAWS).draws
+        found[there] = np.mean([worst_mean(one) for one, _ in drawn], axis=0)
+        return found
+
+    if score.name == "worst_ua":
+        return lambda over: worst(tuple(over))
+    return lambda over: expected(v[:, list(over)])

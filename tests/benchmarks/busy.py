@@ -36,17 +36,17 @@ def main() -> None:
         given = ["space=sweep.yaml", f"racing={args.racing}", *words]
         common.features([*given, f"home={folder / 'home'}"], folder)
         run = common.tune(folder, "home", *given, every=0.25)
-    folds, begun, ended = run.facts()
-    whole = [s for s in run.samples if begun <= s.at <= ended]
-    edge = 0.1 * (ended - begun)
-    steady = [s for s in whole if begun + edge <= s.at <= ended - edge]
-    figures.add("fold-runs", folds)
-    figures.add("search", ended - begun, "s")
-    figures.add("whole search: of all cores", share(whole)[0], "%")
-    figures.add("whole search: of what others left", share(whole)[1], "%")
-    figures.add("its middle eight tenths: of all cores", share(steady)[0], "%")
-    figures.add("its middle eight tenths: of what others left", share(steady)[1], "%", least=95)
-    figures.close(args.json)
+        folds, begun, ended = run.facts()
+        whole = [s for s in run.samples if begun <= s.at <= ended]
+        edge = 0.1 * (ended - begun)
+        steady = [s for s in whole if begun + edge <= s.at <= ended - edge]
+        figures.add("fold-runs", folds)
+        figures.add("search", ended - begun, "s")
+        figures.add("whole search: of all cores", share(whole)[0], "%")
+        figures.add("whole search: of what others left", share(whole)[1], "%")
+        figures.add("its middle eight tenths: of all cores", share(steady)[0], "%")
+        figures.add("its middle eight tenths: of what others left", share(steady)[1], "%", least=95)
+        figures.close(args.json)
 
 
 if __name__ == "__main__":

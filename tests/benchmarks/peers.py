@@ -214,7 +214,6 @@ def main() -> None:
             given = [str(value) for value in sys.argv[1:] if value != "--json"]
             done = subprocess.run(
                 [sys.executable, __file__, *given, "--only", name, "--folder", str(folder)],
-                cwd=folder,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:2])},
                 stdout=subprocess.PIPE,
                 stderr=(folder / f"{name}.err").open("wb"),

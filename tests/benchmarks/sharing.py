@@ -30,19 +30,19 @@ def main() -> None:
             given = [f"space={name}.yaml", *words]
             common.features([*given, f"home={folder / name}"], folder)
             runs[name] = common.tune(folder, name, *given)
-    shared, apart = runs["sweep"], runs["apart"]
-    folds, begun, ended = shared.facts()
-    _, begun_apart, ended_apart = apart.facts()
-    figures.add("settings x folds", folds)
-    figures.add("stages run with sharing", shared.stages())
-    figures.add("stages run without", apart.stages())
-    figures.add("stages, ratio", apart.stages() / shared.stages(), "times")
-    figures.add("whole command with sharing", shared.seconds, "s")
-    figures.add("whole command without", apart.seconds, "s")
-    figures.add("search with sharing (first trial's start to last's end)", ended - begun, "s")
-    figures.add("search without", ended_apart - begun_apart, "s")
-    figures.add("search, ratio", (ended_apart - begun_apart) / (ended - begun), "times")
-    figures.close(args.json)
+        shared, apart = runs["sweep"], runs["apart"]
+        folds, begun, ended = shared.facts()
+        _, begun_apart, ended_apart = apart.facts()
+        figures.add("settings x folds", folds)
+        figures.add("stages run with sharing", shared.stages())
+        figures.add("stages run without", apart.stages())
+        figures.add("stages, ratio", apart.stages() / shared.stages(), "times")
+        figures.add("whole command with sharing", shared.seconds, "s")
+        figures.add("whole command without", apart.seconds, "s")
+        figures.add("search with sharing (first trial's start to last's end)", ended - begun, "s")
+        figures.add("search without", ended_apart - begun_apart, "s")
+        figures.add("search, ratio", (ended_apart - begun_apart) / (ended - begun), "times")
+        figures.close(args.json)
 
 
 if __name__ == "__main__":

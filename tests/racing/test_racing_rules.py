@@ -12,7 +12,7 @@ from scipy import stats
 
 from raysearch import racing
 from raysearch.errors import BadInput
-from raysearch.racing import rule, rules
+from raysearch.racing import expected, rule, rules
 
 NAN = float("nan")
 
@@ -285,3 +285,18 @@ def test_a_decision_is_quick(c: int, k: int) -> None:
 def test_bad_input(name: str, options: dict[str, float], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         rule(name, **options)
+
+
+def test_what_is_expected_of_a_row_is_its_mean_where_it_is_complete() -> None:
+    rng = np.random.default_rng(2)
+    table = rng.normal(0.6, 0.08, (1, 6)) + rng.normal(0, 0.03, (5, 6))
+    table[3, 2:] = np.nan
+    table[4] = np.nan
+    found = expected(table)
+    assert found[:3] == pytest.approx(table[:3].mean(axis=1))
+    # a row of which two folds are known lies between its own lead on them and no lead at all
+    lead = float((table[3, :2] - table[:3, :2].mean(axis=0)).mean())
+    all_of_them = float(table[:3].mean())
+    assert min(0.0, lead) < found[3] - all_of_them < max(0.0, lead)
+    assert found[4] == pytest.approx(all_of_them, abs=0.01)
+    assert np.isnan(expected(np.full((2, 3), np.nan))).all()

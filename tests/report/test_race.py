@@ -48,16 +48,23 @@ def said(folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_on_average_the_estimates_are_those_of_the_full_search(write: Write) -> None:
-    """20 races: honest and nested after imputation against the same trials run to their end.
+@pytest.mark.parametrize("alike", [1.0, 0.5])
+def test_on_average_the_honest_estimate_is_that_of_the_full_search(
+    write: Write, alike: float
+) -> None:
+    """30 races against the same trials run to their end.
 
-    By a milder limit than the default, whose bias the next test holds.
+    `alike`: how far a setting's validation and test quality go together; what is drawn for cut
+    trials must not depend on their going together.
+    `pytest -m slow -rP tests/report/test_race.py` prints the figures that the README gives.
     """
     off: dict[str, list[float]] = {"honest": [], "nested": [], "oracle": []}
     shares, inside = [], []
-    for seed in range(20):
-        full = made_up(np.random.default_rng(seed), 40, 10)
-        cut = build(write(raced(full, gain=0.003))).estimates
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        full = made_up(rng, 40, 10)
+        full[..., 2:] += rng.normal(0, 0.02 * (1 - alike**2) ** 0.5, (40, 1, 1))
+        cut = build(write(raced(full))).estimates
         whole = build(write(full)).estimates
         assert cut is not None
         assert whole is not None
@@ -66,32 +73,20 @@ def test_on_average_the_estimates_are_those_of_the_full_search(write: Write) -> 
             e, true = getattr(cut, kind)["ua"], getattr(whole, kind)["ua"]
             errors.append(e.mean - true.mean)
         inside.append(cut.honest["ua"].low < whole.honest["ua"].mean < cut.honest["ua"].high)
-    assert np.mean(shares) > 0.3
-    for kind in ("honest", "nested", "oracle"):
-        error = np.std(off[kind], ddof=1) / 20**0.5
-        assert abs(np.mean(off[kind])) < max(0.005, 2.5 * error), kind
-        assert abs(np.mean(off[kind])) < 0.012, kind
-    assert all(inside)
-
-
-@pytest.mark.slow
-def test_after_a_race_at_the_default_limit_the_honest_estimate_is_on_the_careful_side(
-    write: Write,
-) -> None:
-    """So few cells are left that imputation shrinks the best; it must not flatter, nor grow worse.
-
-    `pytest -m slow -rP tests/report/test_race.py` prints the figures that the README gives.
-    """
-    off = []
-    for seed in range(20):
-        full = made_up(np.random.default_rng(seed), 40, 10)
-        cut, whole = (build(write(table)).estimates for table in (raced(full), full))
-        assert cut is not None
-        assert whole is not None
-        off.append(cut.honest["ua"].mean - whole.honest["ua"].mean)
-    mean, error = np.mean(off), np.std(off, ddof=1) / 20**0.5
-    print(f"honest after a race - honest of the full search: {100 * mean:.1f} ± {100 * error:.1f}")
-    assert -0.02 < mean < 0.005
+    mean = {kind: float(np.mean(errors)) for kind, errors in off.items()}
+    error = {kind: float(np.std(errors, ddof=1)) / 30**0.5 for kind, errors in off.items()}
+    for kind in off:
+        print(
+            f"{kind} after a race - of the full search: "
+            f"{100 * mean[kind]:+.1f} ± {100 * error[kind]:.1f} points"
+        )
+    assert np.mean(shares) > 0.5
+    assert abs(mean["honest"]) < 2.5 * error["honest"]
+    assert error["honest"] < 0.004
+    # fewer settings to choose from in one fold, and a better one may never have been run
+    assert -0.02 < mean["nested"] < 2.5 * error["nested"]
+    assert -0.025 < mean["oracle"] < 2.5 * error["oracle"]
+    assert np.mean(inside) > 0.9
 
 
 def test_what_is_handed_over_ran_to_its_end(write: Write) -> None:
@@ -239,3 +234,30 @@ def test_a_thousand_trials_are_reported_within_seconds(write: Write) -> None:
     started = time.process_time()  # of this process alone: other work must not fail it
     to_text(build(folder))
     assert time.process_time() - started < 10
+
+
+def test_test_scores_have_no_part_in_a_choice_after_a_race(write: Write) -> None:
+    seen = raced(made_up(np.random.default_rng(6), 20, 8))
+    other = seen.copy()
+    other[..., 2:] = np.where(np.isfinite(seen[..., 2:]), 1.0 - seen[..., 2:], NAN)
+    first, second = build(write(seen)).estimates, build(write(other)).estimates
+    assert first is not None
+    assert second is not None
+    assert first.honest_choices == second.honest_choices
+    assert first.nested_choices == second.nested_choices
+    assert first.honest["ua"].mean != second.honest["ua"].mean
+
+
+def test_the_worst_quarter_after_a_race(write: Write) -> None:
+    """The expected worst quarter of a cut setting holds the noise of the folds it did not run.
+
+    A setting alone on few folds, all of them good, must not beat one that ran them all.
+    """
+    full = made_up(np.random.default_rng(4), 12, 8, spread=0.0)
+    full[3] += 0.02
+    seen = full.copy()
+    seen[6:, 2:] = NAN
+    report = build(write(seen, objective="worst_ua"))
+    assert report.estimates is not None
+    assert report.best_trial in range(6)
+    assert set(report.estimates.honest_choices) <= set(range(6))

@@ -15,6 +15,7 @@ from raysearch.ledger import FoldRow
 from raysearch.selection import (
     FoldGroups,
     Score,
+    by_mean,
     compare,
     compare_over_draws,
     estimates,
@@ -46,7 +47,7 @@ def test_the_honest_choice_among_some_rows(v: np.ndarray, data: st.DataObject) -
     """As if the other rows had never been there."""
     c, k = v.shape
     rows = sorted(data.draw(st.sets(st.integers(0, c - 1), min_size=1)))
-    found = honest_choice(judged(v, ring(k)), rows)
+    found = honest_choice(judged(ring(k), by_mean(v)), rows)
     alone = estimates(v[rows], {"ua": v[rows]}, ring(k)).honest_choices
     assert found == tuple(rows[i] for i in alone)
 
@@ -58,10 +59,10 @@ def test_no_row_to_choose() -> None:
 
 def test_a_judge_decides_the_honest_choice() -> None:
     v = np.array([[0.9, 0.9, 0.9, 0.9, 0.0, 0.9, 0.9, 0.9], [0.7] * 8])
-    worst = judged(v, ring(8), lambda x, over: worst_mean(x[:, list(over)]))
+    worst = judged(ring(8), lambda over: worst_mean(v[:, list(over)]))
     # only the choices for fold 4 and for fold 5, whose speaker fold 4 validates with, leave it out
     assert honest_choice(worst) == (1, 1, 1, 1, 0, 0, 1, 1)
-    assert honest_choice(judged(v, ring(8))) == (0,) * 8
+    assert honest_choice(judged(ring(8), by_mean(v))) == (0,) * 8
 
 
 @given(tables(st.integers(1, 12), st.integers(1, 3)))
@@ -108,11 +109,11 @@ def test_selected_keeps_to_the_rows_it_may_hand_over() -> None:
     assert bound.selected["ua"].values == tuple(t[bound.best])
     assert (bound.honest, bound.nested, bound.oracle) == (free.honest, free.nested, free.oracle)
     drawn = estimates_over_draws(
-        [(v, {"ua": t})] * 2,
+        [{"ua": t}] * 2,
         ring(6),
         imputed=0.1,
         selectable=others,
-        judge=lambda x, over: x[:, list(over)].min(axis=1),
+        judge=lambda over: v[:, list(over)].min(axis=1),
     )
     assert drawn.best == max(others, key=lambda c: v[c].min())
 

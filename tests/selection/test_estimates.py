@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from raysearch.selection import FoldGroups, estimates, estimates_over_draws, gain
+from raysearch.selection import FoldGroups, by_mean, estimates, estimates_over_draws, gain
 
 Table = list[list[float]]
 
@@ -249,9 +249,11 @@ def test_draws_of_full_tables_are_the_plain_estimates() -> None:
     rng = np.random.default_rng(1)
     v, t = rng.random((3, 5)), rng.random((3, 5))
     plain = estimates(v, {"ua": t}, ring(5))
-    drawn = estimates_over_draws([(v, {"ua": t})] * 4, ring(5), imputed=0.0)
+    drawn = estimates_over_draws([{"ua": t}] * 4, ring(5), judge=by_mean(v), imputed=0.0)
     assert drawn.honest["ua"].mean == pytest.approx(plain.honest["ua"].mean)
     assert drawn.honest["ua"].low == pytest.approx(plain.honest["ua"].low)
+    assert drawn.oracle["ua"].mean == pytest.approx(plain.oracle["ua"].mean)
+    assert drawn.oracle_rows == plain.oracle_rows
     assert (drawn.best, drawn.honest_choices) == (plain.best, plain.honest_choices)
 
 
@@ -262,8 +264,8 @@ def test_uncertain_cells_widen_the_interval() -> None:
     for _ in range(30):
         filled = t.copy()
         filled[:, 4:] += rng.normal(0, 0.3, (3, 2))
-        draws.append((v, {"ua": filled}))
-    drawn = estimates_over_draws(draws, ring(6), imputed=1 / 3)
+        draws.append({"ua": filled})
+    drawn = estimates_over_draws(draws, ring(6), judge=by_mean(v), imputed=1 / 3)
     e = drawn.honest["ua"]
     assert e.sd is not None
     assert e.low is not None
@@ -271,9 +273,9 @@ def test_uncertain_cells_widen_the_interval() -> None:
     assert e.high - e.low > 2 * stats.t.ppf(0.975, 5) * e.sd / 6**0.5
     assert drawn.imputed == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="at least one draw"):
-        estimates_over_draws([], ring(6), imputed=0)
+        estimates_over_draws([], ring(6), judge=by_mean(v), imputed=0)
     with pytest.raises(ValueError, match="imputed <= 1"):
-        estimates_over_draws(draws, ring(6), imputed=2)
+        estimates_over_draws(draws, ring(6), judge=by_mean(v), imputed=2)
 
 
 def test_a_pooled_objective_chooses_by_the_clips_of_all_folds_together() -> None:
