@@ -261,7 +261,8 @@ def _facts(corpus: Corpus) -> frozenset[str]:
 
 
 _NEEDS = {
-    "votes": "rater votes, and the corpus has none; choose a corpus with votes",
+    "votes": "rater votes, and the corpus has none; choose a corpus with votes, or let "
+    "votes=simulate draw some",
     "unlabelled": "unlabelled speech, and there is none; give corpus.unlabelled=NAME",
     "corpora": "two or more corpora; give corpus=[NAME, NAME]",
 }
