@@ -97,12 +97,13 @@ def test_votes_count_the_ratings_and_are_partly_divided(corpus: corpora.Corpus) 
     assert corpus.votes.dtype == np.float32
     labelled = corpus.votes[corpus.labelled]
     assert (labelled.sum(axis=1) == demo.HEARD_BY).all()
-    assert demo.HEARD_BY >= 6
     assert not corpus.votes[~corpus.labelled].any()
     assert not corpus.has_votes[~corpus.labelled].any()
     assert len(corpus.ratings) == labelled.sum()
     agreed = corpora.vote_partition(labelled)
     assert 0.2 < agreed.unanimous / len(labelled) < 0.8
+    # enough clips without a leading class that label correction has something to correct
+    assert 0.05 < agreed.tie / len(labelled) < 0.2
     leading = corpora.plurality(labelled)
     assert (leading == corpus.codes[corpus.labelled]).mean() > 0.85
 
