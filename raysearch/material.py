@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,10 +60,11 @@ class Material:
             matrices = [np.empty((len(self.corpus.table), 0), dtype=np.float32)]
         x = matrices[0] if len(matrices) == 1 else np.hstack(matrices)
         frames = {one.base: one.sequences for one in sets if one.starts is not None}
+        scaled = [one.base for one in sets if one.starts is not None and one.normalise]
         return replace(
             self._dataset(x),
             frames=frames,
-            moments={name: Moments.of(rows) for name, rows in frames.items()},
+            moments={name: Moments.of(frames[name]) for name in scaled},
         )
 
     def feature_notes(self) -> tuple[str, ...]:
@@ -230,7 +231,23 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         fingerprint=corpus.fingerprint,
         notes=tuple(notes),
     )
-    return replace(found, notes=tuple(dict.fromkeys([*notes, *found.feature_notes()])))
+    notes += [*_told(method, space, found.enqueued), *found.feature_notes()]
+    return replace(found, notes=tuple(dict.fromkeys(notes)))
+
+
+def _told(
+    method: Method, space: Space, enqueued: Sequence[tuple[str, Mapping[str, Any]]]
+) -> list[str]:
+    """What the method tells of the pinned settings, and of those that the space may propose."""
+    settings: list[Mapping[str, Any]] = [{}, *(setting for _, setting in enqueued)]
+    for name, domain in space.domains.items():
+        settings += [{name: value} for value in domain.examples()]
+    constants = space.constants()
+    return [
+        note
+        for setting in settings
+        for note in method.notes(method.resolve({**constants, **setting}))
+    ]
 
 
 def _shared_sentences(corpus: Corpus, folds: tuple[Fold, ...]) -> str:

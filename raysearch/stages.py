@@ -62,7 +62,7 @@ class Dataset:
     frames: Mapping[str, Sequences] = field(default_factory=dict)
     """by feature set: one row of frames (or samples) an utterance, as extracted"""
     moments: Mapping[str, Moments] = field(default_factory=dict)
-    """by feature set: those of each utterance's frames"""
+    """by feature set: those of each utterance's frames; frames without are handed on as extracted"""
 
 
 @dataclass(frozen=True)
@@ -403,6 +403,8 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
         outside=outside,
         frames={
             name: _normalised_frames(frames, dataset.moments[name], rows, sources)
+            if name in dataset.moments
+            else frames.take(rows)
             for name, frames in dataset.frames.items()
         },
     )

@@ -16,24 +16,20 @@ module for its parameters and stay light.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import audio, targets
-from trainables.metrics import unweighted_accuracy, weighted_accuracy
+from trainables import audio, speech, targets
+from trainables.speech import WAVE, facts
 from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
 from trainables.targets import STRATEGIES
 from trainables.votes import A, partition
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from trainables.loop import Fitted
     from trainables.networks.spatial_temporal import SpatialTemporal
 
@@ -41,27 +37,6 @@ __all__ = ["METHOD", "canonical", "student", "teacher"]
 
 SERVED = tuple(name for name, s in STRATEGIES.items() if "group" not in s.needs)
 """Strategies of this method: those that need no groups of segments, as a row is a clip."""
-CHECKPOINT_SECONDS = 20.0
-"""at least so long between two checkpoints of a training, which are written after epochs"""
-WAVE = "wave"
-
-
-@dataclass(frozen=True)
-class _Weights(Param):
-    """A model by name; one that is named as a folder must be there."""
-
-    def problem(self, name: str, value: Any) -> str | None:
-        told = super().problem(name, value)
-        if told is not None or not _is_folder(value):
-            return told
-        if not (Path(value).expanduser() / "config.json").is_file():
-            return (
-                f"{name} must be tiny, a hub name, or a folder with config.json and weights, but "
-                f"there is no {value}/config.json"
-            )
-        return None
-
-
 PARAMS: dict[str, Param] = {
     # Targets
     "strategy": Param(
@@ -83,31 +58,20 @@ PARAMS: dict[str, Param] = {
         "sets the student learns from; auto: all that the strategy gives targets to",
         ("auto", "A", "A+B", "C", "A+B+C"),
     ),
-    "class_weight": Param(
-        "inverse",
-        "'inverse' frequency of the classes in the stage's own targets (mean one), on each entry "
-        "of a target, or 'none'",
-        ("none", "inverse"),
+    # Encoder and training
+    **speech.declared(
+        class_weight=("inverse", ""),
+        pre_emphasis=(0.97, "paper: yes; CA-MSER: 0.97"),
+        wave_norm=("given", "paper: by speaker"),
+        batch=(16, "paper: 16"),
+        lr=(1e-5, "paper: 1e-5"),
+        ssl_lr_scale=(1.0, "paper: 1"),
+        weight_decay=(5e-4, "paper: 5e-4"),
+        epochs=(100, "paper: 100"),
+        patience=(8, "paper: 8"),
     ),
     # Network
     "arch": Param("fused", "both inputs, or one of them alone", ("fused", "spatial", "temporal")),
-    "ssl": _Weights(
-        "facebook/wav2vec2-base",
-        "speech encoder: a hub name, a local folder, or tiny (small, untrained)",
-    ),
-    "ssl_revision": Param("main", "commit or branch of a hub name"),
-    "ssl_train": Param(
-        "all",
-        "what of the encoder is trained: all, the transformer without the convolutions that read "
-        "the wave, or none",
-        ("all", "transformer", "none"),
-    ),
-    "layerdrop": Param(
-        0.0, "share of the encoder's layers that a step leaves out", low=0.0, high=0.9
-    ),
-    "mask_time": Param(
-        0.05, "share of the encoder's states hidden in training (SpecAugment)", low=0.0, high=0.9
-    ),
     "pool": Param("mean", "pooling of the temporal pyramid (paper: unsaid)", ("mean", "max")),
     "width": Param(1.0, "multiplies the spatial network and the head", low=1 / 16, high=8.0),
     # Audio
@@ -121,37 +85,8 @@ PARAMS: dict[str, Param] = {
         "counts in full (pad)",
         ("merge", "pad"),
     ),
-    "pre_emphasis": Param(0.97, "of the wave (paper: yes; CA-MSER: 0.97)", low=0.0, high=1.0),
-    "wave_norm": Param(
-        "given",
-        "level of the wave: as `normalise` gives it (paper: by speaker), or mean 0 and deviation 1 "
-        "by piece",
-        ("given", "piece"),
-    ),
-    "clip_score": Param(
-        "mean",
-        "a clip's score: mean of its pieces' probabilities, or of their logarithms",
-        ("mean", "mean_log"),
-    ),
-    # Optimiser
-    "batch": Param(16, "pieces a step (paper: 16)", low=2, high=4096),
-    "lr": Param(1e-5, "Adam's step size (paper: 1e-5)", low=1e-7, high=1.0),
-    "ssl_lr_scale": Param(
-        1.0, "the encoder's step size over the others' (paper: 1)", low=0.0, high=100.0
-    ),
-    "weight_decay": Param(5e-4, "Adam's L2 term (paper: 5e-4)", low=0.0, high=1.0),
-    "epochs": Param(100, "epochs at most (paper: 100)", low=1, high=10000),
-    "patience": Param(
-        8, "epochs without a better validation UA until the end (paper: 8)", low=1, high=10000
-    ),
     "bucket": Param(
         16, "batches whose pieces are sorted by length together; 0: none", low=0, high=100000
-    ),
-    "precision": Param("fp32", "of the network's sums; fp16 needs a GPU", ("fp32", "bf16", "fp16")),
-    "accumulate": Param(1, "parts that a step's batch is passed in", low=1, high=4096),
-    "clip_norm": Param(0.0, "longest gradient; 0: any", low=0.0, high=1e6),
-    "checkpointing": Param(
-        False, "recompute the transformer's activations: less memory, a third more time"
     ),
     # The teacher
     "teacher_train": Param("A+B", "sets the teacher learns from", ("A", "A+B")),
@@ -175,8 +110,7 @@ FIT = (
     "clip_score", "batch", "lr", "ssl_lr_scale", "weight_decay", "epochs", "patience", "bucket",
     "precision", "accumulate", "clip_norm", "checkpointing",
 )  # fmt: skip
-"""Parameters of one training, whatever its targets. `ssl_digest` is no parameter of the method: it
-is that of the folder's files, so that other weights in the same folder are another stage."""
+"""Parameters of one training, whatever its targets."""
 
 
 def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,61 +132,20 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
         own |= targets.canonical({**setting, "strategy": "hard"})
     if not _divides(own):
         own["dominant"] = own["least"] = None
-    return {n: _like(PARAMS[n].default, v) if n in PARAMS else v for n, v in own.items()}
+    return speech.like(PARAMS, own)
 
 
 def _training(setting: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: setting[name] for name in FIT if name != "ssl_digest"}
-    own["ssl_digest"] = None
     if own["arch"] == "spatial":
-        for name in ("ssl", "ssl_revision", "ssl_train", "layerdrop", "mask_time", "pool",
-                     "pre_emphasis", "wave_norm", "ssl_lr_scale", "checkpointing"):  # fmt: skip
-            own[name] = None
-        return own
-    if _is_folder(own["ssl"]):
-        own["ssl_digest"] = _digest(Path(own["ssl"]).expanduser())
-    if own["ssl_digest"] is not None or own["ssl"] == "tiny":
-        own["ssl_revision"] = None
-    if own["ssl_train"] == "none":
-        own["layerdrop"], own["mask_time"], own["ssl_lr_scale"] = 0.0, 0.0, None
-        own["checkpointing"] = False
-    return own
-
-
-def _like(default: Any, value: Any) -> Any:
-    # Whole and broken numbers of one value are one setting: 0 and 0.0 must not differ in a key.
-    if value is None or isinstance(default, str | bool):
-        return value
-    return type(default)(value)
+        return speech.without_encoder(own) | {"pool": None}
+    return speech.encoder_settings(own)
 
 
 def _divides(own: Mapping[str, Any]) -> bool:
     """Whether the student's rows or targets depend on S_A, S_B and S_C."""
     needs = STRATEGIES[own["strategy"]].needs
     return "sets" in needs or own["train_on"] != "A+B"
-
-
-def _is_folder(name: str) -> bool:
-    return name.startswith(("/", ".", "~"))
-
-
-def _digest(folder: Path) -> str:
-    """Of the names and contents of a folder's files. "missing" where there is none."""
-    if not folder.is_dir():
-        return "missing"
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    stamp = tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files)
-    return _content(folder, stamp)
-
-
-@functools.cache
-def _content(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
-    """Read once while the files' sizes and times stay: a space has many settings."""
-    whole = hashlib.sha256()
-    for name, _, _ in stamp:
-        with (folder / name).open("rb") as file:
-            whole.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
-    return whole.hexdigest()
 
 
 def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
@@ -275,8 +168,9 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
         "least": setting["least"] if divides else None,
         "crossfit": int(setting["teacher_folds"]) if crossfit else None,
     }
-    first = {n: _like(PARAMS[n].default, v) if n in PARAMS else v for n, v in first.items()}
-    before = Node("teacher", teacher, first, parts=("train", "validation", "undecided"))
+    before = Node(
+        "teacher", teacher, speech.like(PARAMS, first), parts=("train", "validation", "undecided")
+    )
     return (before, replace(last, parents={"teacher": "teacher"}))
 
 
@@ -386,7 +280,7 @@ def student(
     fitted, clips, pieces = _fit(
         inputs, part, target, {"validation": inputs.validation, "test": inputs.test}, own
     )
-    info = _facts(fitted, own) | {
+    info = facts(fitted, own) | {
         "sets": every.counts,
         "clips": len(rows),
         "pieces": pieces,
@@ -478,7 +372,7 @@ def teacher(
         fitted, clips, _ = _fit(here, part, target, asked, own)
         for name, probabilities in clips.items():
             arrays[name][held[name]] = probabilities
-        runs.append(_facts(fitted, own))
+        runs.append(facts(fitted, own))
     assert inputs.train.y is not None
     flagged = float(np.mean(arrays["train"].argmax(axis=1) != inputs.train.y))
     info: dict[str, Any] = {"flagged": flagged, "runs": runs, "learnt_from": int(learnt.sum())}
@@ -558,18 +452,6 @@ def _pool(inputs: StageInputs, dominant: str | None, least: int | None) -> _Pool
     return _Pool(part, found.part, found.dominant, dict(found.counts), True)
 
 
-def _facts(fitted: Fitted, own: Mapping[str, Any]) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "curves": fitted.curves,
-        "best_epoch": fitted.best_epoch,
-        "best_validation_ua": fitted.best_score,
-        "epochs": fitted.epochs,
-    }
-    if own["ssl"] is not None:
-        facts["weights"] = "tiny, untrained" if own["ssl"] == "tiny" else own["ssl"]
-    return facts
-
-
 # --- One training ---------------------------------------------------------------------------
 
 
@@ -582,67 +464,24 @@ def _fit(
 ) -> tuple[Fitted, dict[str, NDArray[np.float32]], int]:
     """Train one network. Returns what the loop gave, the clips' probabilities of the parts asked
     for, and the number of pieces trained on."""
-    import torch
-
-    from trainables.loop import fit
-    from trainables.losses import inverse_frequency
-
-    validation = inputs.validation
-    if validation.y is None or not len(validation):
-        raise ValueError("a training needs labelled clips in its validation part")
-    pieces = _pieces(train, own)
-    others = {name: _pieces(part, own) for name, part in predict.items() if len(part)}
-    held = others["validation"] if "validation" in others else _pieces(validation, own)
-    rows = target[pieces.clip]
-    weights = None
-    if own["class_weight"] == "inverse":
-        weights = inverse_frequency(torch.as_tensor(rows.sum(axis=0))).numpy()
-    k = len(inputs.classes)
-    collate: Any = functools.partial(
-        audio.collate,
-        floor=own["floor"],
-        pre_emphasis=own["pre_emphasis"] or 0.0,
-        norm=own["wave_norm"] or "given",
-    )
-    scale = {} if own["ssl_lr_scale"] in (None, 1.0) else {"ssl.": own["ssl_lr_scale"]}
-    bins = [int(s.values.shape[1]) for name, s in pieces.streams.items() if name != WAVE]
-    fitted = fit(
-        build=functools.partial(_network, classes=k, bins=sum(bins), own=dict(own)),
-        forward=_forward,
-        infer=_infer,
-        loss=functools.partial(_loss, weights=weights),
-        score=functools.partial(
-            _score, y=np.array(validation.y), pieces=_map_of(held), how=own["clip_score"], k=k
+    frames = [name for name in train.frames if name != WAVE and own["arch"] != "temporal"]
+    bins = sum(int(train.frames[name].values.shape[1]) for name in frames)
+    return speech.fit_clips(
+        inputs,
+        train,
+        target,
+        predict,
+        own,
+        cut=functools.partial(_pieces, own=own),
+        build=functools.partial(_network, classes=len(inputs.classes), bins=bins, own=dict(own)),
+        collate=functools.partial(
+            audio.collate,
+            floor=own["floor"],
+            pre_emphasis=own["pre_emphasis"] or 0.0,
+            norm=own["wave_norm"] or "given",
         ),
-        train={**pieces.streams, "target": rows},
-        validation=dict(held.streams),
-        predict={name: dict(part.streams) for name, part in others.items()},
-        batch=own["batch"],
-        lr=own["lr"],
-        lr_scale=scale,
-        weight_decay=own["weight_decay"],
-        epochs=own["epochs"],
-        patience=own["patience"],
-        seed=inputs.seed,
-        threads=inputs.threads,
-        workers=inputs.workers,
-        device=inputs.device,
-        scratch=inputs.scratch,
-        checkpoint_every=1,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
-        on_epoch=inputs.on_epoch,
-        collate=collate,
         bucket=own["bucket"],
-        precision=own["precision"],
-        accumulate=own["accumulate"],
-        clip_norm=own["clip_norm"],
     )
-    clips = {name: np.zeros((len(part), k), np.float32) for name, part in predict.items()}
-    clips |= {
-        name: audio.over_clips(probabilities, others[name], own["clip_score"])
-        for name, probabilities in fitted.probabilities.items()
-    }
-    return fitted, clips, len(pieces)
 
 
 def _pieces(part: Part, own: Mapping[str, Any]) -> audio.Pieces:
@@ -665,80 +504,13 @@ def _pieces(part: Part, own: Mapping[str, Any]) -> audio.Pieces:
     )
 
 
-def _map_of(pieces: audio.Pieces) -> audio.Pieces:
-    """Which piece is of which clip, without the audio, for what travels to workers."""
-    return audio.Pieces({}, pieces.clip, pieces.clips)
-
-
 def _network(*, classes: int, bins: int, own: Mapping[str, Any]) -> SpatialTemporal:
     from trainables.networks.spatial_temporal import SpatialTemporal
-    from trainables.networks.ssl import SSL, load
 
-    encoder = None
-    if own["ssl"] is not None:
-        if own["ssl_digest"] is not None:
-            found = _digest(Path(own["ssl"]).expanduser())
-            if found != own["ssl_digest"]:
-                raise ValueError(
-                    f"the folder ssl={own['ssl']} holds other files than when the study was "
-                    "planned, or is not on this machine; put them back, or start the study again"
-                )
-        model = load(own["ssl"], layerdrop=own["layerdrop"], revision=own["ssl_revision"] or "main")
-        encoder = SSL(
-            model,
-            train=own["ssl_train"],
-            mask_time=own["mask_time"],
-            checkpointing=bool(own["checkpointing"]),
-        )
+    encoder = None if own["ssl"] is None else speech.encoder(own)
     return SpatialTemporal(
         classes, encoder=encoder, bins=bins, pool=own["pool"] or "mean", width=own["width"]
     )
-
-
-def _infer(module: SpatialTemporal, rows: Mapping[str, Tensor]) -> Tensor:
-    return module(rows)
-
-
-def _forward(module: SpatialTemporal, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {"logits": module(rows)}
-
-
-def _loss(
-    module: SpatialTemporal,
-    outputs: Mapping[str, Tensor],
-    rows: Mapping[str, Tensor],
-    side_outputs: Mapping[str, Tensor],
-    side_rows: Mapping[str, Tensor],
-    *,
-    weights: NDArray[np.float32] | None,
-) -> dict[str, Tensor]:
-    """-sum_k beta_k t_k log p_k, in the probability form in both stages (eqs. 5 and 9)."""
-    import torch
-
-    from trainables.losses import cross_entropy
-
-    logits = outputs["logits"]
-    beta = None if weights is None else torch.as_tensor(weights, device=logits.device)
-    return {"ce": cross_entropy(logits, rows["target"], class_weight=beta)}
-
-
-def _score(
-    probabilities: NDArray[np.float32],
-    *,
-    y: NDArray[np.int64],
-    pieces: audio.Pieces,
-    how: Any,
-    k: int,
-) -> dict[str, float]:
-    """UA and WA of validation clips, and the mean of -log p of their label."""
-    clips = audio.over_clips(probabilities, pieces, how)
-    own = clips[np.arange(len(y)), y].astype(np.float64)
-    guess = clips.argmax(axis=1)
-    return {
-        "validation_ua": unweighted_accuracy(y, guess, k),
-        "validation_wa": weighted_accuracy(y, guess, k),
-        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
-    }
 
 
 METHOD = Method(
@@ -747,6 +519,7 @@ METHOD = Method(
     params=PARAMS,
     graph=_graph,
     needs=_needs,
+    notes=lambda setting: () if setting["arch"] == "spatial" else speech.notes(setting),
     features=("wave", "logmel40"),
     inputs=("frames",),
     paper="Gan, Zhou, Wang, Zhu, Jain, Štruc: Optimizing ambiguous speech emotion recognition "

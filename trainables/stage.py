@@ -248,6 +248,8 @@ class Method:
     """full setting (every declared parameter) -> nodes in order, parents first, scored one last"""
     needs: Callable[[Mapping[str, Any]], frozenset[str]] = lambda setting: frozenset()
     """what a setting needs of the data: any of 'votes', 'unlabelled', 'corpora' (two or more)"""
+    notes: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda setting: ()
+    """what whoever reads a setting's scores must be told, as of untrained weights: sentences"""
     features: tuple[str, ...] = ("is10",)
     """feature sets used where a study names none"""
     inputs: tuple[str, ...] = ("vector",)

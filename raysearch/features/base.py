@@ -36,6 +36,8 @@ class FeatureSet:
     names: tuple[str, ...]
     path: Path
     starts: np.ndarray | None = None
+    normalise: bool = True
+    """whether a study's `normalise` acts on its frames"""
 
     @property
     def base(self) -> str:
@@ -94,6 +96,9 @@ class ExtractorInfo:
     kind: Kind = "vector"
     dtype: Literal["float32", "int16"] = "float32"
     """of frames"""
+    normalise: bool = True
+    """False hands frames to methods as extracted, whatever a study's `normalise`: values with a
+    zero or a floor of their own, as decibels"""
     reads: Literal["audio", "text"] = "audio"
     address: Callable[[str, str], str] = _audio
     """(digest of the audio, transcript) -> digest of all that `extract` reads of the clip"""

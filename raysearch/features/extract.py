@@ -244,7 +244,13 @@ def _whole(info: ExtractorInfo, shelf: Shelf, digests: tuple[str, ...]) -> Featu
 
 def _feature_set(info: ExtractorInfo, block: Block) -> FeatureSet:
     return FeatureSet(
-        info.name, block.version, block.matrix(), block.names, block.path, block.starts()
+        info.name,
+        block.version,
+        block.matrix(),
+        block.names,
+        block.path,
+        block.starts(),
+        info.normalise,
     )
 
 

@@ -1,8 +1,11 @@
 """The wave itself, and what torchaudio's short-time Fourier transform makes of it, by frames.
 
-All frames are 40 ms of a periodic Hamming window every 10 ms. Frame i is centred on sample 160 i
-and the ends are reflected, so a clip of T samples has 1 + T // 160 frames. Pre-emphasis, cutting
-and padding are a method's affair, so that one stored set serves all methods.
+Frames are 40 ms of a periodic Hamming window every 10 ms. Frame i is centred on sample 160 i and
+the ends are reflected, so a clip of T samples has 1 + T // 160 frames. Pre-emphasis, cutting and
+padding are a method's affair, so that one stored set serves all methods.
+
+`mfcc40-htk` and `spectrogram-db` are the inputs of CA-MSER (Zou et al. 2022) and MS-EmoBoost: of the
+pre-emphasised wave, with the windows of those, and as extracted whatever a study's `normalise`.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ MELS = 40
 FLOOR = 1e-10
 """the least energy whose logarithm is taken"""
 BINS, TRANSFORM, RANGE = 200, 800, 80.0
+EMPHASIS = 0.97
+WIDE, MANY = 2048, 128
+"""librosa's default window (128 ms, Hann) and number of mel bands"""
 _CODE = 1  # raise it whenever this file would give other values
 
 
@@ -60,6 +66,32 @@ def _spectrogram(samples: np.ndarray) -> np.ndarray:
     return _run(_power_transform(), samples, decibels)
 
 
+def _emphasised(samples: np.ndarray) -> np.ndarray:
+    """x[t] - 0.97 x[t - 1]; the first sample stays."""
+    return np.concatenate([samples[:1], samples[1:] - np.float32(EMPHASIS) * samples[:-1]])
+
+
+def _mfcc_htk(samples: np.ndarray) -> np.ndarray:
+    """float32 [L, 40]: what `librosa.feature.mfcc(n_mfcc=40, htk=True, hop_length=160)` gives.
+
+    10 log10 of the energies in 128 HTK-mel triangles of unit area over 128 ms (Hann, ends zero),
+    never more than 80 dB below the clip's largest, and the first 40 coefficients of their
+    orthonormal DCT-II.
+    """
+    basis = _basis(MANY)
+
+    def cepstrum(energy: Any) -> Any:
+        decibels = 10 * energy.clamp(min=FLOOR).log10()
+        return basis.T @ decibels.clamp(min=float(decibels.max()) - RANGE)
+
+    return _run(_wide_transform(), _emphasised(samples), cepstrum)
+
+
+def _spectrogram_db(samples: np.ndarray) -> np.ndarray:
+    """float32 [L, 200] dB: `spectrogram` of the pre-emphasised wave."""
+    return _spectrogram(_emphasised(samples))
+
+
 def _run(transform: Any, samples: np.ndarray, finish: Callable[[Any], Any]) -> np.ndarray:
     import torch
 
@@ -92,13 +124,33 @@ def _mel_transform() -> Any:
 
 
 @cache
-def _basis() -> Any:
+def _wide_transform() -> Any:
+    from trainables.pure_torchaudio import prepare
+
+    prepare()
+    from torchaudio.transforms import MelSpectrogram
+
+    return MelSpectrogram(
+        sample_rate=RATE,
+        n_fft=WIDE,
+        hop_length=HOP,
+        f_max=RATE / 2,
+        n_mels=MANY,
+        power=2.0,
+        pad_mode="constant",
+        mel_scale="htk",
+        norm="slaney",
+    )
+
+
+@cache
+def _basis(bands: int = MELS) -> Any:
     from trainables.pure_torchaudio import prepare
 
     prepare()
     from torchaudio.functional import create_dct
 
-    return create_dct(MELS, MELS, norm="ortho")
+    return create_dct(MELS, bands, norm="ortho")
 
 
 @cache
@@ -127,7 +179,11 @@ def _numbered(name: str, count: int) -> tuple[str, ...]:
 
 
 def _info(
-    name: str, extract: Callable[[np.ndarray], np.ndarray], dims: int, description: str
+    name: str,
+    extract: Callable[[np.ndarray], np.ndarray],
+    dims: int,
+    description: str,
+    normalise: bool = True,
 ) -> ExtractorInfo:
     return ExtractorInfo(
         name=name,
@@ -138,6 +194,7 @@ def _info(
         names=partial(_numbered, name, dims),
         kind="frames",
         dtype="int16" if name == "wave" else "float32",
+        normalise=normalise,
     )
 
 
@@ -146,4 +203,8 @@ INFOS = (
     _info("logmel40", _logmel, MELS, "40 log-mel energies, 40 ms Hamming, every 10 ms"),
     _info("mfcc40", _mfcc, MELS, "40 MFCC of these"),
     _info("spectrogram", _spectrogram, BINS, "0 to 4 kHz in 200 bins, dB, 40 ms, every 10 ms"),
+    _info("mfcc40-htk", _mfcc_htk, MELS, "40 MFCC in HTK style, pre-emphasised, 128 ms", False),
+    _info(
+        "spectrogram-db", _spectrogram_db, BINS, "spectrogram, pre-emphasised, kept in dB", False
+    ),
 )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import label_correction, losses
+from trainables import label_correction, losses, speech
 from trainables.label_correction import METHOD
 from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
 from trainables.targets import STRATEGIES
@@ -352,7 +352,7 @@ def test_class_weights_are_in_probability_form() -> None:
     assert (target * beta).sum() / 6 == pytest.approx(1, rel=1e-5)  # the mean loss stays
     log_p = torch.log_softmax(logits, 1).numpy()
     want = -(beta * target * log_p).sum() / 6
-    made = label_correction._loss(
+    made = speech.loss(
         None,  # type: ignore[arg-type]
         {"logits": logits},
         {"target": torch.tensor(target)},
@@ -451,7 +451,7 @@ class Killed(Exception):
 def test_an_interrupted_fine_tuning_goes_on_at_its_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_correction, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(speech, "CHECKPOINT_SECONDS", 0.0)
     setting = {"strategy": "uncorrected", "epochs": 4, "mask_time": 0.2, "layerdrop": 0.3}
     whole = run(setting)["student"]
     told: list[int] = []
