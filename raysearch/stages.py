@@ -62,7 +62,7 @@ class Dataset:
     frames: Mapping[str, Sequences] = field(default_factory=dict)
     """by feature set: one row of frames (or samples) an utterance, as extracted"""
     moments: Mapping[str, Moments] = field(default_factory=dict)
-    """by feature set: those of each utterance's frames; frames without are handed on as extracted"""
+    """by feature set: those of each utterance's frames; what has none is handed on as extracted"""
 
 
 @dataclass(frozen=True)

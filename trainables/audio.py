@@ -19,7 +19,17 @@ from trainables.stage import Sequences
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["HOP", "RATE", "Pieces", "collate", "conditioned", "cut", "over_clips", "padded"]
+__all__ = [
+    "HOP",
+    "RATE",
+    "Pieces",
+    "collate",
+    "conditioned",
+    "cut",
+    "over_clips",
+    "padded",
+    "window",
+]
 
 RATE = 16_000
 """samples a second of every wave"""
@@ -42,6 +52,11 @@ class Pieces:
         return len(self.clip)
 
 
+def _unit(stream: str) -> int:
+    """Samples or frames a second."""
+    return RATE if stream == "wave" else RATE // HOP
+
+
 def _bounds(length: int, longest: int, shortest: int, tail: Tail) -> list[int]:
     """Where the pieces of one clip start, and its end."""
     starts = list(range(0, max(length, 1), longest))
@@ -56,16 +71,19 @@ def cut(
     longest: float = 7.0,
     shortest: float = 1.5,
     tail: Tail = "merge",
+    leader: str | None = None,
 ) -> Pieces:
     """Cut clips into pieces of `longest` seconds (Gan et al. 2025, section 4: 7 s).
 
     Args:
         streams: by name, `wave` in samples and frame features in hops of 10 ms; either alone, or
-            both of the same clips. Bounds are the wave's where there is one
+            both of the same clips
         longest: seconds of a piece, > 0
         shortest: seconds; what becomes of a shorter last piece says `tail`
         tail: "merge" joins it to the piece before, which then lasts up to longest + shortest;
             "pad" leaves it a piece of its own, with a full vote in its clip's score
+        leader: the stream whose length the pieces divide; None: the wave where there is one. A
+            clip of exactly 3 s has 301 frames, so frames that lead cut a piece of one frame off it
 
     Returns:
         the pieces; the streams' values are shared, not copied
@@ -76,8 +94,8 @@ def cut(
     sizes = {name: len(rows) for name, rows in streams.items()}
     if not sizes or len(set(sizes.values())) != 1:
         raise ValueError(f"streams must be of the same clips, but have so many: {sizes}")
-    leader = "wave" if "wave" in streams else next(iter(streams))
-    unit = RATE if leader == "wave" else RATE // HOP
+    leader = leader or ("wave" if "wave" in streams else next(iter(streams)))
+    unit = _unit(leader)
     bounds = [
         _bounds(int(n), round(longest * unit), round(shortest * unit), tail)
         for n in streams[leader].lengths
@@ -85,11 +103,11 @@ def cut(
     clip = np.repeat(np.arange(len(bounds)), [len(b) - 1 for b in bounds])
     made = {}
     for name, rows in streams.items():
-        own = 1 if name == leader else HOP
+        scale = _unit(name) / unit
         starts = []
         for first, length, inner in zip(rows.starts[:-1], rows.lengths, bounds, strict=True):
             # a stream that is shorter than the wave's length says leaves its last pieces short
-            starts += [int(first + min(round(b / own), length)) for b in inner[:-1]]
+            starts += [int(first + min(round(b * scale), length)) for b in inner[:-1]]
         made[name] = Sequences(rows.values, np.array([*starts, rows.starts[-1]], dtype=np.int64))
     return Pieces(made, clip.astype(np.int64), len(bounds))
 
@@ -148,6 +166,23 @@ def padded(
         if len(row) < lengths[place] and row.ndim > 1 and len(row):
             whole[place, len(row) : lengths[place]] = row.min(axis=0)
     return whole, lengths
+
+
+def window(
+    rows: Sequence[NDArray[np.float32]],
+    length: int,
+    *,
+    fill: float = 0.0,
+    side: Literal["end", "front"] = "end",
+) -> NDArray[np.float32]:
+    """Rows [T_i, ...] as one array [n, length, ...]: longer ones lose their end, shorter ones are
+    padded with `fill` at the side named."""
+    whole = np.full((len(rows), length, *rows[0].shape[1:]), fill, np.float32)
+    for place, row in enumerate(rows):
+        kept = row[:length]
+        start = 0 if side == "end" else length - len(kept)
+        whole[place, start : start + len(kept)] = kept
+    return whole
 
 
 def collate(

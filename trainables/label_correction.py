@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from trainables import audio, speech, targets
 from trainables.speech import WAVE, facts
-from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
+from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs, takes
 from trainables.targets import STRATEGIES
 from trainables.votes import A, partition
 
@@ -186,48 +186,8 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 # --- Stages ---------------------------------------------------------------------------------
 
 
-def student(
-    inputs: StageInputs,
-    *,
-    strategy: str,
-    gamma: float | None,
-    smoothing: float | None,
-    lr_base: str | None,
-    target_norm: str | None,
-    wdsl_alpha: float | None,
-    correction_lambda: float | None,
-    correct: str | None,
-    dominant: str | None,
-    least: int | None,
-    train_on: str,
-    class_weight: str,
-    arch: str,
-    ssl: str | None,
-    ssl_revision: str | None,
-    ssl_digest: str | None,
-    ssl_train: str | None,
-    layerdrop: float | None,
-    mask_time: float | None,
-    pool: str | None,
-    width: float,
-    longest: float,
-    floor: float,
-    tail: str,
-    pre_emphasis: float | None,
-    wave_norm: str | None,
-    clip_score: str,
-    batch: int,
-    lr: float,
-    ssl_lr_scale: float | None,
-    weight_decay: float,
-    epochs: int,
-    patience: int,
-    bucket: int,
-    precision: str,
-    accumulate: int,
-    clip_norm: float,
-    checkpointing: bool | None,
-) -> Artifact:
+@takes(*LABELS, *FIT)
+def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Train towards the strategy's targets and predict validation and test.
 
     Parameters are those of METHOD; None where they have no effect (`canonical`).
@@ -242,10 +202,10 @@ def student(
         ValueError: votes, predictions or frames that the setting needs are not there
         NonFinite: the training diverged
     """
-    own = {name: value for name, value in locals().items() if name != "inputs"}
     import torch
 
-    every = _pool(inputs, dominant, least)
+    strategy, train_on = own["strategy"], own["train_on"]
+    every = _pool(inputs, own["dominant"], own["least"])
     keep = every.within(train_on)
     needs = STRATEGIES[strategy].needs
     dropped = 0
@@ -290,53 +250,15 @@ def student(
     return Artifact(arrays=clips, info=info)
 
 
-def teacher(
-    inputs: StageInputs,
-    *,
-    train_on: str,
-    dominant: str | None,
-    least: int | None,
-    crossfit: int | None,
-    class_weight: str,
-    arch: str,
-    ssl: str | None,
-    ssl_revision: str | None,
-    ssl_digest: str | None,
-    ssl_train: str | None,
-    layerdrop: float | None,
-    mask_time: float | None,
-    pool: str | None,
-    width: float,
-    longest: float,
-    floor: float,
-    tail: str,
-    pre_emphasis: float | None,
-    wave_norm: str | None,
-    clip_score: str,
-    batch: int,
-    lr: float,
-    ssl_lr_scale: float | None,
-    weight_decay: float,
-    epochs: int,
-    patience: int,
-    bucket: int,
-    precision: str,
-    accumulate: int,
-    clip_norm: float,
-    checkpointing: bool | None,
-) -> Artifact:
+@takes("train_on", "dominant", "least", "crossfit", *FIT)
+def teacher(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Train on one-hot labels of S_A (and S_B) and predict every training clip, in eval mode.
 
-    Args:
-        inputs: a fold
-        train_on: "A" or "A+B"
-        dominant, least: rules of the division; None where it does not matter
-        crossfit: None predicts the clips it was trained on too, as the paper does: its predictions
-            for S_B are then memorised labels. A number divides the training speakers into so many
-            groups (fewer where there are fewer speakers) and predicts each by a model trained on
-            the others, stopped by the same validation part
-
-    Other parameters are those of METHOD.
+    Parameters are those of METHOD; None where they have no effect. `train_on` is "A" or "A+B".
+    `crossfit` None predicts the clips it was trained on too, as the paper does: its predictions for
+    S_B are then memorised labels. A number divides the training speakers into so many groups
+    (fewer where there are fewer speakers) and predicts each by a model trained on the others,
+    stopped by the same validation part.
 
     Returns:
         arrays `train` and `undecided` [n, K] in row order; info `flagged`, the share of labelled
@@ -346,10 +268,10 @@ def teacher(
         ValueError: frames or votes are not there, or crossfit with a single training speaker
         NonFinite: the training diverged
     """
-    own = {name: value for name, value in locals().items() if name != "inputs"}
+    crossfit = own["crossfit"]
     parts = {"train": inputs.train, "undecided": inputs.undecided}
-    every = _pool(inputs, dominant, least)
-    learnt = every.within(train_on)
+    every = _pool(inputs, own["dominant"], own["least"])
+    learnt = every.within(own["train_on"])
     k = len(inputs.classes)
     arrays = {name: np.zeros((len(part), k), np.float32) for name, part in parts.items()}
     runs = []
@@ -365,7 +287,7 @@ def teacher(
         else:
             learn = np.flatnonzero(learnt)
         if not len(learn):
-            raise ValueError(f"no training clip is in teacher_train={train_on}")
+            raise ValueError(f"no training clip is in teacher_train={own['train_on']}")
         part = every.part.take(learn)
         asked = {n: p.take(held[n]) for n, p in parts.items() if held[n].any()}
         target = np.eye(k, dtype=np.float32)[every.label[learn]]

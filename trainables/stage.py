@@ -7,6 +7,7 @@ take `gamma` is shared by every setting of gamma. This module imports no torch.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -26,6 +27,7 @@ __all__ = [
     "Part",
     "Sequences",
     "StageInputs",
+    "takes",
 ]
 
 PARTS = ("train", "validation", "test", "unlabelled", "undecided")
@@ -235,6 +237,30 @@ class Node:
         unknown = set(self.parts) - set(PARTS)
         if unknown:
             raise TypeError(f"stage {self.name!r} names unknown parts {sorted(unknown)}")
+
+
+def takes(
+    *names: str,
+) -> Callable[[Callable[[StageInputs, Mapping[str, Any]], Artifact]], Callable[..., Artifact]]:
+    """Makes a stage of a function that reads its parameters, being many, from one mapping.
+
+    Args:
+        names: of the parameters, which the stage takes as keywords; all of them, always
+    """
+    kinds = inspect.Parameter
+    given = [kinds(name, kinds.KEYWORD_ONLY) for name in names]
+    signature = inspect.Signature([kinds("inputs", kinds.POSITIONAL_OR_KEYWORD), *given])
+
+    def decorate(run: Callable[[StageInputs, Mapping[str, Any]], Artifact]) -> Callable[..., Any]:
+        @functools.wraps(run)
+        def stage(*words: StageInputs, **own: Any) -> Artifact:
+            inputs = signature.bind(*words, **own).arguments["inputs"]
+            return run(inputs, own)
+
+        stage.__signature__ = signature  # type: ignore[attr-defined]
+        return stage
+
+    return decorate
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ Frames are 40 ms of a periodic Hamming window every 10 ms. Frame i is centred on
 the ends are reflected, so a clip of T samples has 1 + T // 160 frames. Pre-emphasis, cutting and
 padding are a method's affair, so that one stored set serves all methods.
 
-`mfcc40-htk` and `spectrogram-db` are the inputs of CA-MSER (Zou et al. 2022) and MS-EmoBoost: of the
-pre-emphasised wave, with the windows of those, and as extracted whatever a study's `normalise`.
+`mfcc40-htk` and `spectrogram-db` are the inputs of CA-MSER (Zou et al. 2022) and MS-EmoBoost: of
+the pre-emphasised wave, with their windows, and as extracted whatever a study's `normalise`.
 """
 
 from __future__ import annotations

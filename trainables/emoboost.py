@@ -1,0 +1,438 @@
+"""MS-EmoBoost (Song et al. 2025, "001"), and CA-MSER (Zou et al. 2022), which it grew from.
+
+One stage a fold: the states of a speech encoder are weighed by a vector that MFCC and a spectrogram
+of the same clip give. `guidance=none` is the plain encoder, `arch=ca_mser` the older network.
+
+Utterances are cut into clips of 3 s; shorter ones are padded, at the end in all streams. The public
+code of CA-MSER pads the wave at its front and the frames at their end, pads decibels with 0, which
+is the loudest level, and counts 301 frames in 3 s, so that utterances of exactly 3, 6, ... s get a
+clip more with almost nothing in it and a full vote. `compat=ca_mser` does all that. (It also stops
+and tests on the same speaker. Here nothing can: test labels exist in the scoring step alone.)
+
+Torch is imported inside the stage: the processes which only plan, count and score read this module
+for its parameters and stay light.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables import audio, speech, targets
+from trainables.speech import WAVE
+from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs, takes
+from trainables.targets import STRATEGIES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.networks.ca_mser import CAMSER
+    from trainables.networks.emoboost import EmoBoost
+    from trainables.networks.guides import Guides
+    from trainables.networks.ssl import SSL
+
+__all__ = ["METHOD", "canonical", "fit"]
+
+SERVED = tuple(name for name, s in STRATEGIES.items() if s.needs <= {"votes"})
+"""Strategies of this method: those that need no other model and no division of the clips."""
+TARGETS = ("smoothing", "target_norm")
+"""The parameters of those."""
+DECIBELS = "spectrogram-db"
+GUIDES = ("mfcc", "spectrogram")
+GREYS = 255
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class _AlexNetWeights(Param):
+    """`random`, a hub name, or a path that is there."""
+
+    def problem(self, name: str, value: Any) -> str | None:
+        told = super().problem(name, value)
+        if told is not None or value == RANDOM:
+            return told
+        if speech.is_path(value):
+            if Path(value).expanduser().exists():
+                return None
+            return (
+                f"{name} must be random, a hub name, or weights that are there, but {value} is not"
+            )
+        if "/" not in value:
+            return (
+                f"{name} must be random, a hub name as in OWNER/NAME, or a file or folder of "
+                f"weights as in ./NAME, but got {value!r}"
+            )
+        return None
+
+
+PARAMS: dict[str, Param] = {
+    # Targets
+    "strategy": Param(
+        "hard", "label strategy: what the network is trained towards (paper: hard)", SERVED
+    ),
+    **{name: targets.PARAMS[name] for name in TARGETS},
+    # Network
+    "arch": Param("boost", "MS-EmoBoost, or CA-MSER", ("boost", "ca_mser")),
+    "guidance": Param(
+        "both",
+        "what weighs the encoder's states; none: their mean. For arch=boost; ca_mser takes both",
+        ("none", *GUIDES, "both"),
+    ),
+    "attention": Param(
+        True, "self-attention over the frames and the positions of the guides; for arch=boost"
+    ),
+    "enhance_relu": Param(
+        False,
+        "a ReLU on the vector over the states; for arch=boost (eq. 11 has none, CA-MSER has one)",
+    ),
+    "alexnet": _AlexNetWeights(
+        RANDOM,
+        "weights of AlexNet: a hub name, a file or folder (paper: ImageNet's), or random",
+    ),
+    "alexnet_revision": Param("main", "commit or branch of a hub name"),
+    "dropout": Param(0.1, "before the layers of 128 (paper: 0.1)", low=0.0, high=0.95),
+    "lstm_dropout": Param(0.5, "between the BiLSTM's layers (paper: 0.5)", low=0.0, high=0.95),
+    "width": Param(
+        1.0,
+        "multiplies the guides: BiLSTM, layers of 128, and AlexNet where its weights are random",
+        low=1 / 16,
+        high=4.0,
+    ),
+    # Encoder and training
+    **speech.declared(
+        pre_emphasis=(0.0, "paper: 0"),
+        batch=(16, "paper: 64, 32 or 16, by corpus and model"),
+        lr=(1e-5, "paper: 1e-5"),
+        weight_decay=(0.0, "CA-MSER: 0.01, of AdamW"),
+        epochs=(100, "paper: 100 or 150"),
+        patience=(8, "paper: 8 or 20"),
+    ),
+    # Audio
+    "longest": Param(3.0, "seconds of a clip (paper: 3)", low=0.5, high=30.0),
+    "shortest": Param(
+        0.5,
+        "seconds: a last clip that is shorter makes none; the network does not hear it",
+        low=0.0,
+        high=30.0,
+    ),
+    "tail": Param(
+        "merge",
+        "a last clip shorter than shortest belongs to the clip before it (merge), or counts in "
+        "full (pad)",
+        ("merge", "pad"),
+    ),
+    "padding": Param(
+        "masked",
+        "what pads a short clip's wave: the encoder does not attend to it and its states weigh "
+        "nothing (masked), or it is heard as silence (heard, as papers do)",
+        ("masked", "heard"),
+    ),
+    "mfcc_norm": Param(
+        "frame",
+        "each frame's MFCC divided by their length (frame, CA-MSER), or as they come (given)",
+        ("frame", "given"),
+    ),
+    "spectrogram_range": Param(
+        "train",
+        "what is black and white: the least and largest value of the training speakers, or -80 and "
+        "0 dB (fixed)",
+        ("train", "fixed"),
+    ),
+    "image_norm": Param(
+        "imagenet",
+        "mean and deviation of ImageNet on the grey image, or none",
+        ("imagenet", "none"),
+    ),
+    "compat": Param(
+        "none",
+        "ca_mser: cut and pad as its public code does (wave at the front, 0 dB, an extra clip)",
+        ("none", "ca_mser"),
+    ),
+}
+
+FIT = (*PARAMS, "ssl_digest", "alexnet_digest")
+"""Parameters of the stage."""
+
+
+def guides_of(own: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which of "mfcc" and "spectrogram" a setting reads."""
+    if own["arch"] == "ca_mser" or own["guidance"] == "both":
+        return GUIDES
+    return tuple(name for name in GUIDES if name == own["guidance"])
+
+
+def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """The stage's parameters, with those that have no effect set to None.
+
+    Args:
+        setting: every parameter of the method
+    """
+    own = speech.encoder_settings({name: setting[name] for name in PARAMS})
+    defaults = {name: param.default for name, param in targets.PARAMS.items()}
+    made = targets.canonical(defaults | own)
+    own |= {name: made[name] for name in ("strategy", *TARGETS)}
+    read = guides_of(own)
+    own["alexnet_digest"] = None
+    unused: set[str] = set()
+    if own["arch"] == "ca_mser":
+        unused |= {"guidance", "attention", "enhance_relu"}
+    if not read:
+        unused |= {"attention", "enhance_relu", "dropout", "width"}
+    if "mfcc" not in read:
+        unused |= {"mfcc_norm", "lstm_dropout"}
+    if "spectrogram" not in read:
+        unused |= {"alexnet", "alexnet_revision", "image_norm", "spectrogram_range"}
+    elif speech.is_path(own["alexnet"]):
+        own["alexnet_digest"] = speech.digest(Path(own["alexnet"]).expanduser())
+        unused |= {"alexnet_revision"}
+    elif own["alexnet"] == RANDOM:
+        unused |= {"alexnet_revision"}
+    if own["compat"] != "none":
+        unused |= {"tail", "shortest", "padding"}
+    elif own["tail"] == "pad":
+        unused |= {"shortest"}
+    return speech.like(PARAMS, own | dict.fromkeys(unused))
+
+
+def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
+    return (Node("fit", fit, canonical(setting), parts=("train", "validation", "test")),)
+
+
+def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
+    return STRATEGIES[canonical(setting)["strategy"]].needs
+
+
+def _notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
+    told = speech.notes(setting)
+    if "spectrogram" in guides_of(setting) and setting["alexnet"] == RANDOM:
+        told += (
+            "params.alexnet=random starts AlexNet from random weights, where the papers start from "
+            "ImageNet's; name a file, a folder or a hub model",
+        )
+    return told
+
+
+# --- The stage ------------------------------------------------------------------------------
+
+
+@takes(*FIT)
+def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+    """Train one network and predict validation and test.
+
+    Parameters are those of METHOD; None where they have no effect (`canonical`).
+
+    Returns:
+        arrays `validation` and `test` [n, K] utterances' probabilities; info `curves`,
+        `best_epoch`, `epochs`, `best_validation_ua`, `weights` of the encoder and `alexnet`,
+        `utterances` and `clips` that were trained on, `dropped` (utterances without a vote) and
+        `black_white`, the range of the spectrogram
+
+    Raises:
+        ValueError: votes or frames that the setting needs are not there
+        NonFinite: the training diverged
+    """
+    part, target, dropped = _targets(inputs, own)
+    read = guides_of(own)
+    span = _span(part, own) if "spectrogram" in read else None
+    bands = {name: int(part.frames[_found(part, name)].values.shape[1]) for name in read}
+    fitted, utterances, clips = speech.fit_clips(
+        inputs,
+        part,
+        target,
+        {"validation": inputs.validation, "test": inputs.test},
+        own,
+        cut=functools.partial(_cut, own=own),
+        build=functools.partial(_network, classes=len(inputs.classes), bands=bands, own=dict(own)),
+        collate=functools.partial(_collate, own=dict(own), span=span),
+    )
+    info = speech.facts(fitted, own) | {
+        "utterances": len(part),
+        "clips": clips,
+        "dropped": dropped,
+    }
+    if span is not None:
+        info |= {"black_white": list(span), "alexnet": own["alexnet"]}
+    return Artifact(arrays=utterances, info=info)
+
+
+def _targets(inputs: StageInputs, own: Mapping[str, Any]) -> tuple[Part, NDArray[np.float32], int]:
+    """The labelled utterances to learn from, their targets [n, K], and how many had no vote."""
+    import torch
+
+    part = inputs.train
+    if part.y is None or not len(part):
+        raise ValueError("a training needs labelled clips in its training part")
+    votes = None
+    dropped = 0
+    if "votes" in STRATEGIES[own["strategy"]].needs:
+        if part.votes is None:
+            raise ValueError(
+                f"strategy={own['strategy']} reads raters' votes, but this corpus has none; take "
+                "votes=simulate, or strategy=hard"
+            )
+        voted = part.votes.sum(axis=1) > 0
+        dropped = int((~voted).sum())
+        part = part.take(voted)
+        votes = torch.as_tensor(np.array(part.votes))
+    target = targets.build(
+        own["strategy"],
+        y=torch.as_tensor(np.array(part.y)),
+        k=len(inputs.classes),
+        votes=votes,
+        **{name: own[name] for name in TARGETS},
+    )
+    return part, target.numpy(), dropped
+
+
+def _found(part: Part, kind: str) -> str:
+    """The feature set of the kind "mfcc" or "spectrogram"."""
+    names = [name for name in part.frames if name.startswith(kind)]
+    if len(names) != 1:
+        raise ValueError(
+            f"this setting reads one feature set of the kind {kind}, but features= names "
+            f"{names or 'none'}; take features=[wave,mfcc40-htk,spectrogram-db]"
+        )
+    return names[0]
+
+
+def _span(train: Part, own: Mapping[str, Any]) -> tuple[float, float]:
+    """The values of the spectrogram that are black (0) and white (1)."""
+    name = _found(train, "spectrogram")
+    if name != DECIBELS and (own["compat"] != "none" or own["spectrogram_range"] == "fixed"):
+        raise ValueError(
+            f"compat=ca_mser and spectrogram_range=fixed read decibels, but features= names "
+            f"{name}; take {DECIBELS}"
+        )
+    if own["spectrogram_range"] == "fixed":
+        return -80.0, 0.0
+    rows = train.frames[name]
+    values = rows.values[rows.starts[0] : rows.starts[-1]]
+    low, high = float(values.min()), float(values.max())
+    return low, high if high > low else low + 1.0
+
+
+def _cut(part: Part, own: Mapping[str, Any]) -> audio.Pieces:
+    """The streams that the network reads, cut into clips."""
+    if WAVE not in part.frames:
+        raise ValueError("the encoder hears the wave; name it among features=[wave,...]")
+    read = guides_of(own)
+    streams = {WAVE: part.frames[WAVE]} | {n: part.frames[_found(part, n)] for n in read}
+    if own["compat"] == "none":
+        return audio.cut(
+            streams, longest=own["longest"], shortest=own["shortest"] or 0.0, tail=own["tail"]
+        )
+    if not read:
+        streams["spectrogram"] = part.frames[_found(part, "spectrogram")]
+    made = audio.cut(
+        streams,
+        longest=own["longest"],
+        shortest=0.0,
+        tail="pad",
+        leader="spectrogram" if "spectrogram" in streams else "mfcc",
+    )
+    kept = {name: rows for name, rows in made.streams.items() if name == WAVE or name in read}
+    return audio.Pieces(kept, made.clip, made.clips)
+
+
+def _collate(
+    rows: Mapping[str, Any], *, own: Mapping[str, Any], span: tuple[float, float] | None
+) -> dict[str, Tensor]:
+    """A batch of clips of one length: `wave` [n, 48000] with `wave_length` [n], `mfcc`
+    [n, 300, 40], `spectrogram` [n, 300, 200] in 0 .. 1 (of 3 s), and the arrays of `rows`."""
+    import torch
+
+    slips = own["compat"] == "ca_mser"
+    frames = _frames(own)
+    samples = frames * audio.HOP
+    made: dict[str, Any] = {n: values for n, values in rows.items() if not isinstance(values, list)}
+    waves = [audio.conditioned(w, own["pre_emphasis"], own["wave_norm"]) for w in rows[WAVE]]
+    heard = slips or own["padding"] == "heard"
+    made["wave"] = audio.window(waves, samples, side="front" if slips else "end")
+    made["wave_length"] = np.array([samples if heard else min(len(w), samples) for w in waves])
+    if "mfcc" in rows:
+        mfcc = [np.asarray(row, np.float32) for row in rows["mfcc"]]
+        if own["mfcc_norm"] == "frame":
+            mfcc = [m / np.maximum(np.linalg.norm(m, axis=1, keepdims=True), 1e-8) for m in mfcc]
+        made["mfcc"] = audio.window(mfcc, frames)
+    if "spectrogram" in rows:
+        assert span is not None
+        black, white = span
+        fill = 0.0 if slips else black  # 0 dB is the loudest level
+        raw = audio.window([np.asarray(r) for r in rows["spectrogram"]], frames, fill=fill)
+        grey = np.clip((raw - black) / (white - black), 0.0, 1.0)
+        made["spectrogram"] = np.rint(grey * GREYS) / np.float32(GREYS) if slips else grey
+    return {
+        name: torch.as_tensor(np.require(values, requirements=["C", "W"]))
+        for name, values in made.items()
+    }
+
+
+def _frames(own: Mapping[str, Any]) -> int:
+    """Of a clip: 10 ms each."""
+    return round(own["longest"] * audio.RATE / audio.HOP)
+
+
+def _network(
+    *, classes: int, bands: Mapping[str, int], own: Mapping[str, Any]
+) -> EmoBoost | CAMSER:
+    from trainables.networks.ca_mser import CAMSER
+    from trainables.networks.emoboost import EmoBoost
+    from trainables.networks.guides import HIDDEN
+
+    encoder = speech.encoder(own)
+    if not bands:
+        return EmoBoost(classes, encoder)
+    hidden = max(1, round(HIDDEN * own["width"]))
+    guides = _guides(encoder, bands, hidden, own)
+    if own["arch"] == "ca_mser":
+        return CAMSER(classes, encoder, guides, hidden=hidden, dropout=own["dropout"])
+    return EmoBoost(classes, encoder, guides)
+
+
+def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Mapping[str, Any]) -> Guides:
+    import torch
+
+    from trainables.networks import alexnet
+    from trainables.networks.guides import UNITS, Guides, MFCCGuide, SpectrogramGuide
+
+    frames = _frames(own)
+    shared: dict[str, Any] = {"attention": bool(own["attention"]), "dropout": own["dropout"]}
+    mfcc = spectrogram = None
+    if "mfcc" in bands:
+        units = max(1, round(UNITS * own["width"]))
+        mfcc = MFCCGuide(
+            frames, bands["mfcc"], hidden, units=units, lstm_dropout=own["lstm_dropout"], **shared
+        )
+    if "spectrogram" in bands:
+        speech.check_digest("alexnet", own["alexnet"], own["alexnet_digest"])
+        weights = alexnet.load(
+            own["alexnet"], width=own["width"], revision=own["alexnet_revision"] or "main"
+        )
+        spectrogram = SpectrogramGuide(weights, hidden, image_norm=own["image_norm"], **shared)
+    return Guides(
+        mfcc,
+        spectrogram,
+        states=int(encoder.frames(torch.tensor(frames * audio.HOP))),
+        hidden=hidden,
+        relu=own["arch"] == "ca_mser" or bool(own["enhance_relu"]),
+    )
+
+
+METHOD = Method(
+    name="emoboost",
+    summary="a speech encoder's states, weighed by what MFCC and a spectrogram say",
+    params=PARAMS,
+    graph=_graph,
+    needs=_needs,
+    notes=_notes,
+    features=("wave", "mfcc40-htk", DECIBELS),
+    inputs=("frames",),
+    paper="Song, Zhang, Gao, Zhang, Hain, Shan: MS-EmoBoost: a novel strategy for enhancing "
+    "self-supervised speech emotion representations (Scientific Reports 15, 21607, 2025)",
+)
