@@ -125,6 +125,22 @@ def test_tables_of_label_correction_have_their_rows(number: int, rows: int, tmp_
     assert set(study.published["rows"]) <= names
 
 
+@pytest.mark.parametrize(("number", "rows"), [(3, 4), (4, 3), (5, 6)])
+def test_tables_of_emoboost_have_their_rows(number: int, rows: int, tmp_path: Path) -> None:
+    """The paper's graph: one training a row and fold, and none that two rows share."""
+    study = load(FOLDER / "emoboost" / f"table_{number}.yaml", tmp_path)
+    declared = method("emoboost")
+    constants = study.search_space().constants()
+    trained = set()
+    for entry in study.enqueue:
+        row = {key: value for key, value in entry.items() if key != NAME}
+        (node,) = declared.graph(declared.resolve({**constants, **row}))
+        trained.add(str(sorted(node.params.items())))
+    names = {entry[NAME] for entry in study.enqueue}
+    assert len(study.enqueue) == study.trials == len(trained) == rows
+    assert set(study.published["rows"]) == names
+
+
 def test_table_6_is_the_papers_whole_grid(tmp_path: Path) -> None:
     """Every lambda of soft and hard for C, and of soft for B+C: 33 settings are 32 students."""
     study = load(FOLDER / "label_correction" / "table_6.yaml", tmp_path)
