@@ -372,6 +372,19 @@ def test_a_part_that_a_node_does_not_name_has_no_frames() -> None:
     assert inputs.test.frames["mel"].values.shape == (0, 3)
 
 
+@pytest.mark.parametrize("normalise", ["fold", "speaker"])
+def test_frames_without_moments_are_handed_on_as_extracted(normalise: str) -> None:
+    data = framed(normalise)
+    data = dataclasses.replace(data, moments={"wave": data.moments["wave"]})
+    fold, inputs = data.folds[0], handed(data)
+    for part in PARTS_WITH_ROWS:
+        found = getattr(inputs, part).frames["mel"]
+        for place, row in enumerate(stages._rows(fold, part)):
+            np.testing.assert_array_equal(found[place], data.frames["mel"][int(row)])
+    if normalise == "fold":
+        assert abs(inputs.train.frames["wave"].values.mean()) < 1e-3  # the other set, as ever
+
+
 def test_frames_alone_will_do() -> None:
     data = dataclasses.replace(framed(), x=np.empty((60, 0), np.float32))
     inputs = handed(data)

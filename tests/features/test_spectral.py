@@ -33,14 +33,15 @@ def power(samples: np.ndarray, points: int) -> np.ndarray:
     return np.abs(np.fft.rfft(frames)) ** 2
 
 
-def triangles() -> np.ndarray:
-    """float64 [321, 40]"""
+def triangles(points: int = WINDOW, bands: int = 40, area: bool = False) -> np.ndarray:
+    """float64 [points // 2 + 1, bands]: of height 1, or of area 1"""
     top = 2595 * np.log10(1 + 8000 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, 42) / 2595) - 1)
-    at = np.arange(WINDOW // 2 + 1) * RATE / WINDOW
+    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
+    at = np.arange(points // 2 + 1) * RATE / points
     up = (at[:, None] - edges[:-2]) / np.diff(edges)[:-1]
     down = (edges[2:] - at[:, None]) / np.diff(edges)[1:]
-    return np.clip(np.minimum(up, down), 0, None)
+    heights = 2 / (edges[2:] - edges[:-2]) if area else np.ones(bands)
+    return np.clip(np.minimum(up, down), 0, None) * heights
 
 
 @pytest.mark.parametrize("length", [1600, 16_000, 16_159, 16_160, 40_001])
@@ -76,6 +77,34 @@ def test_the_spectrogram_is_relative_to_the_clips_maximum() -> None:
     np.testing.assert_allclose(found, wanted, atol=2e-2)
     assert -80 <= found.min() < -40
     np.testing.assert_allclose(found, known()["spectrogram"].extract(samples / 8), atol=2e-2)
+
+
+@pytest.mark.parametrize("length", [1600, 16_000, 40_001])
+def test_mfcc_in_htk_style_are_librosas(length: int) -> None:
+    """librosa.feature.mfcc(n_mfcc=40, htk=True, hop_length=160) of the pre-emphasised wave."""
+    samples = sound(length)
+    found = known()["mfcc40-htk"].extract(samples)
+    assert found.shape == (1 + length // 160, 40)
+    clear = np.append(samples[:1], samples[1:] - 0.97 * samples[:-1]).astype(np.float64)
+    wide = np.pad(clear, 1024)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2048) / 2048)
+    frames = [wide[i * HOP : i * HOP + 2048] * window for i in range(1 + length // HOP)]
+    energy = np.abs(np.fft.rfft(np.stack(frames))) ** 2 @ triangles(2048, 128, area=True)
+    decibels = 10 * np.log10(np.maximum(energy, 1e-10))
+    decibels = np.maximum(decibels, decibels.max() - 80)
+    wanted = dct(decibels, type=2, norm="ortho", axis=1)[:, :40]
+    np.testing.assert_allclose(found, wanted, atol=5e-3)  # float32 against float64, up to 300
+
+
+def test_the_spectrogram_in_decibels_is_of_the_pre_emphasised_wave() -> None:
+    samples = sound(20_000)
+    clear = np.append(samples[:1], samples[1:] - np.float32(0.97) * samples[:-1])
+    found = known()["spectrogram-db"].extract(samples)
+    np.testing.assert_array_equal(found, known()["spectrogram"].extract(clear))
+    assert found.max() <= 0
+    for name in ("mfcc40-htk", "spectrogram-db"):
+        assert not known()[name].normalise
+    assert known()["spectrogram"].normalise
 
 
 def test_the_wave_of_a_16_bit_file_is_kept_exactly() -> None:
