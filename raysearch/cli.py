@@ -157,6 +157,13 @@ def _report(words: list[str]) -> int:
     return 0
 
 
+def _new_method(words: list[str]) -> int:
+    from raysearch.commands import new_method
+
+    print(new_method(words))
+    return 0
+
+
 def _studies(words: list[str]) -> int:
     from raysearch.commands import studies
 
@@ -239,6 +246,11 @@ _COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
         _report,
         "print a study's tables (format=text, md or json)",
         "python -m raysearch report study=NAME format=json",
+    ),
+    "new-method": (
+        _new_method,
+        "write a method of your own to begin with: its file, a space and a test",
+        "python -m raysearch new-method my_method dir=.",
     ),
     "studies": (_studies, "list the studies of a home", "python -m raysearch studies home=runs"),
     "ui": (

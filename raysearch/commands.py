@@ -24,6 +24,7 @@ __all__ = [
     "check_corpora",
     "extract_features",
     "list_corpora",
+    "new_method",
     "report",
     "status",
     "stop",
@@ -211,6 +212,30 @@ def submit(words: Sequence[str]) -> str:
     from raysearch import jobs
 
     return jobs.submit(words, Path.cwd())
+
+
+def new_method(words: Sequence[str]) -> str:
+    """Write a method of one's own to begin with, and say how to run it."""
+    from raysearch import templates
+
+    names = [word for word in words if "=" not in word]
+    options = _options([word for word in words if "=" in word], {"dir": "."})
+    if len(names) != 1:
+        raise BadInput(
+            f"new-method takes one name, as in new-method my_method, but got {', '.join(names)}"
+            if names
+            else "new-method needs a name, as in python -m raysearch new-method my_method"
+        )
+    folder = Path(str(options["dir"])).expanduser()
+    made = templates.new_method(names[0], folder)
+    there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
+    return "\n".join(
+        [
+            *(f"wrote {path}" for path in made),
+            f"run it:  {there}python -m raysearch tune space=./{names[0]}.yaml",
+            f"test it: {there}pytest test_{names[0]}.py",
+        ]
+    )
 
 
 def stop(words: Sequence[str]) -> str:

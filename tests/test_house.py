@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = [
     {"__main__", "cli"},
-    {"commands", "plan", "doctor", "jobs"},
+    {"commands", "plan", "doctor", "jobs", "templates"},
     {"study"},
     {"material"},
     {"search", "tracking", "projection", "report", "cluster", "progress", "lease"},

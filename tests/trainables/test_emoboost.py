@@ -81,9 +81,7 @@ def inputs(**changes: Any) -> StageInputs:
         "unlabelled": nothing,
         "undecided": nothing,
     }
-    return StageInputs(
-        **{"classes": ("a", "b", "c"), "parents": {}, "seed": 3, **given, **changes}
-    )
+    return StageInputs(**{"classes": ("a", "b", "c"), "parents": {}, "seed": 3, **given, **changes})
 
 
 def node(**setting: Any) -> Node:

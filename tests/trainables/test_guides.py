@@ -49,9 +49,7 @@ def base_like(norm: str = "group") -> SSL:
     return SSL(t.Wav2Vec2Model(t.Wav2Vec2Config(**SMALL, **options)))
 
 
-def guides(
-    states: int, names: tuple[str, ...] = ("mfcc", "spectrogram"), **options: Any
-) -> Guides:
+def guides(states: int, names: tuple[str, ...] = ("mfcc", "spectrogram"), **options: Any) -> Guides:
     attention = options.pop("attention", True)
     mfcc = spectrogram = None
     if "mfcc" in names:
