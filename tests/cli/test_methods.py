@@ -66,3 +66,18 @@ def test_plain_cross_entropy_on_emodb_stands_at_the_reference(
     report = shell.report()
     assert report["folds"] == 10
     assert abs(report["estimates"]["selected"]["ua"] - reference) < 0.05
+
+
+def test_emoboosts_table_3_stands_beside_the_published_figures(shell: Any) -> None:
+    """The paper's graph: one training a row and fold. Untrained weights and AlexNet are told."""
+    words = ("corpus=manifest", f"corpus.root={shell.tones}", "params.epochs=1")
+    done = shell.run("tune", "space=emoboost/table_3", *words, "tracking.enabled=false")
+    assert done.code == 0, done.err
+    report = shell.report()
+    assert report["trials"]["complete"] == 4
+    assert [row["published"] for row in report["tables"]["published"]] == [
+        0.6567, 0.7143, 0.7174, 0.7291,
+    ]  # fmt: skip
+    assert {row["stage"]: row["run"] for row in report["tables"]["stages"]} == {"fit": 20}
+    assert "params.ssl=tiny is a small encoder with untrained weights" in done.out
+    assert "params.alexnet=random" in done.out
