@@ -157,7 +157,7 @@ PARAMS: dict[str, Param] = {
 }
 
 FIT = (*PARAMS, "ssl_digest", "alexnet_digest")
-"""Parameters of the stage."""
+"""Parameters of the stage: the method's, and the digests of files of weights."""
 
 
 def guides_of(own: Mapping[str, Any]) -> tuple[str, ...]:

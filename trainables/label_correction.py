@@ -104,12 +104,7 @@ PARAMS: dict[str, Param] = {
 
 LABELS = ("strategy", *targets.PARAMS, "dominant", "least", "train_on")
 """Parameters of the student's targets."""
-FIT = (
-    "class_weight", "arch", "ssl", "ssl_revision", "ssl_digest", "ssl_train", "layerdrop",
-    "mask_time", "pool", "width", "longest", "floor", "tail", "pre_emphasis", "wave_norm",
-    "clip_score", "batch", "lr", "ssl_lr_scale", "weight_decay", "epochs", "patience", "bucket",
-    "precision", "accumulate", "clip_norm", "checkpointing",
-)  # fmt: skip
+FIT = ("arch", "pool", "width", "longest", "floor", "tail", "bucket", *speech.NAMES)
 """Parameters of one training, whatever its targets."""
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trainables.networks.ssl import SSL
 
 __all__ = [
+    "NAMES",
     "WAVE",
     "Weights",
     "check_digest",
@@ -122,6 +123,11 @@ _TRAINING: dict[str, Param] = {
 }  # fmt: skip
 
 
+NAMES = (*_ENCODER, *_TRAINING, "ssl_digest")
+"""The parameters of a stage that trains so: those that `declared` gives, and the digest of the
+encoder's files, which is no parameter of a method."""
+
+
 def declared(**defaults: tuple[Any, str]) -> dict[str, Param]:
     """The parameters of an encoder and of a training, as a method declares them.
 
@@ -142,8 +148,8 @@ def declared(**defaults: tuple[Any, str]) -> dict[str, Param]:
 def encoder_settings(own: Mapping[str, Any]) -> dict[str, Any]:
     """`own` with the encoder's parameters that have no effect made alike, and `ssl_digest`.
 
-    `ssl_digest` is no parameter of a method: it is that of the folder's files, so that other
-    weights in the same folder are another stage. None where the encoder is named otherwise.
+    That is of the files of a folder, so that other weights in the same folder are another stage;
+    None where the encoder is named otherwise.
     """
     made = {**own, "ssl_digest": None}
     if is_path(own["ssl"]):

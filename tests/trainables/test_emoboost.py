@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from trainables import emoboost
 from trainables.emoboost import METHOD
 from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 K = 3
 RATE, HOP = 16_000, 160
@@ -29,14 +29,6 @@ SMALL = {
     "mask_time": 0.0,
 }
 NAMES = ("wave", "mfcc40-htk", "spectrogram-db")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def sequences(rows: list[np.ndarray]) -> Sequences:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from trainables.networks.guides import Guides, MFCCGuide, SpectrogramGuide, enha
 from trainables.networks.ssl import SSL, load
 from trainables.pure_torchaudio import prepare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SAMPLES, FRAMES = 48_000, 300
 SMALL = {
     "hidden_size": 24,
@@ -30,14 +31,6 @@ SMALL = {
     "num_conv_pos_embedding_groups": 4,
 }
 """wav2vec2-base in all but its width and depth: 149 states in 3 s"""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def base_like(norm: str = "group") -> SSL:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from trainables import label_correction, losses, speech
 from trainables.label_correction import METHOD
 from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
 from trainables.targets import STRATEGIES
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 K = 3
 RATE = 16_000
@@ -30,14 +31,6 @@ SMALL = {
     "longest": 0.2,
     "mask_time": 0.0,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def sequences(rows: list[np.ndarray]) -> Sequences:

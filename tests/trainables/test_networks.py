@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,10 @@ from trainables.networks.spatial_temporal import SpatialTemporal
 from trainables.networks.ssl import SSL, load
 from trainables.pure_torchaudio import prepare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TOLERANCE = 2e-5
 """of states of size 1 to 4, float32, between a batch and rows one at a time"""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def by_hand(states: np.ndarray, frames: int, levels: tuple[int, ...], mode: str) -> np.ndarray:
