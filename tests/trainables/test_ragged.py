@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,9 @@ from trainables import audio, loop, losses, metrics
 from trainables.loop import Fitted, by_length, fit
 from trainables.stage import Sequences
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 K, D, N = 3, 6, 45
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def data(seed: int = 0, n: int = N) -> dict[str, Any]:
