@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from raysearch import stages
 from raysearch.folds import divide
-from trainables.stage import Artifact, Method, Node, Param, Sequences, StageInputs
+from trainables.stage import Artifact, Method, Node, Param, Sequences, StageInputs, takes
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
@@ -424,3 +425,20 @@ def test_a_feature_sets_version_is_in_every_key(toy: ModuleType) -> None:
     assert not base & of("is10-1", "wave-2")
     assert not base & of("is10-1")
     assert base == of("is10-1", "wave-1")
+
+
+@takes("p", "q")
+def _many(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+    return Artifact(info=dict(own))
+
+
+def test_a_stage_of_many_parameters_reads_them_from_one_mapping() -> None:
+    inputs = handed(dataset())
+    node = Node("many", _many, {"p": 1, "q": None})
+    assert node.run(inputs, **node.params).info == {"p": 1, "q": None}
+    assert (_many.__module__, _many.__qualname__) == (__name__, "_many")  # its key's target
+    for wrong in ({"p": 1}, {"p": 1, "q": 2, "r": 3}):
+        with pytest.raises(TypeError):
+            Node("many", _many, wrong)
+        with pytest.raises(TypeError):
+            _many(inputs, **wrong)

@@ -94,3 +94,21 @@ def test_a_batch_is_padded_at_its_end() -> None:
     np.testing.assert_array_equal(made["mel"][1, 25:50], least)
     assert not made["mel"][1, 50:].any()
     np.testing.assert_array_equal(made["target"], np.eye(2))
+
+
+def test_frames_may_lead_and_then_cut_a_frame_off_a_whole_clip() -> None:
+    wave, mel = rows(6 * SECOND, 2 * SECOND), rows(601, 201, columns=3)
+    led = audio.cut({"wave": wave, "mel": mel}, longest=3.0, shortest=0.0, tail="pad", leader="mel")
+    assert led.streams["mel"].lengths.tolist() == [300, 300, 1, 201]
+    assert led.streams["wave"].lengths.tolist() == [48000, 48000, 0, 32000]
+    assert led.clip.tolist() == [0, 0, 0, 1]
+    by_wave = audio.cut({"wave": wave, "mel": mel}, longest=3.0, shortest=0.0, tail="pad")
+    assert by_wave.streams["mel"].lengths.tolist() == [300, 301, 201]
+
+
+def test_a_window_has_one_length() -> None:
+    given = [np.arange(1, 4, dtype=np.float32), np.arange(1, 8, dtype=np.float32), np.zeros(0)]
+    end = audio.window(given, 5, fill=-1.0)
+    np.testing.assert_array_equal(end, [[1, 2, 3, -1, -1], [1, 2, 3, 4, 5], [-1] * 5])
+    front = audio.window(given, 5, side="front")
+    np.testing.assert_array_equal(front, [[0, 0, 1, 2, 3], [1, 2, 3, 4, 5], [0] * 5])
