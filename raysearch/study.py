@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import raysearch
+from raysearch.addresses import OPTUNA_VARIABLE, TRACKING_VARIABLE, named, shown, uri_problem
 from raysearch.config import Study, dump
 from raysearch.driver import Driver, Listener
 from raysearch.errors import BadInput, StudyFailed
@@ -41,6 +42,7 @@ from trainables.stage import CURVE
 if TYPE_CHECKING:
     from raysearch.search import Curve, Stopping
     from raysearch.tracking import Tracker
+    from raysearch.writer import Sink
 
 __all__ = ["Outcome", "driver_of", "folder_of", "store_of", "tune"]
 
@@ -97,9 +99,9 @@ def tune(study: Study, progress: Progress) -> Outcome:
         StudyFailed: where the store or the ledger cannot be written.
     """
     started = time.monotonic()
-    _check_places(study)
+    places = _check_places(study)
     material = gather(study, progress.stage)
-    for note in material.notes:
+    for note in [*places, *material.notes]:
         progress.note(note)
     folder = folder_of(study.home, study.id)
     count = _Count()
@@ -132,7 +134,8 @@ def tune(study: Study, progress: Progress) -> Outcome:
         report = build(folder)
         failure = "" if interrupted else _failure(ledger.trials(), report)
         if tracker is not None and mirror is not None:
-            mark = [tracker.uri, sum(report.states.values()), report.states]
+            where = [shown(tracker.uri), *(shown(uri) for uri in _addresses(study)[1:] if uri)]
+            mark = [*where, sum(report.states.values()), report.states]
             if interrupted or ledger.fact("tracked") != mark:
                 mirror.start()
                 progress.stage("writing to MLflow")
@@ -167,15 +170,39 @@ def _disk_told(folder: Path) -> Iterator[None]:
         raise StudyFailed(f"{folder} cannot be written: {what}; make room and run again") from error
 
 
-def _check_places(study: Study) -> None:
-    """URIs that nothing answers for are bad input."""
+def _check_places(study: Study) -> list[str]:
+    """URIs that nothing answers for are bad input; a server that is away now is worth a note."""
     Store(store_of(study)).sweep()
-    if study.tracking.enabled and study.tracking.uri is not None:
-        from raysearch.tracking import uri_problem
-
-        problem = uri_problem(study.tracking.uri)
+    if not study.tracking.enabled:
+        return []
+    notes = []
+    uri, optuna = _addresses(study)
+    if uri is not None:
+        problem = uri_problem(uri)
         if problem is not None:
             raise BadInput(problem)
+        from raysearch import server
+
+        notes = server.ask(uri, Path(study.home), study.id)
+    if optuna is not None:
+        from raysearch import server
+
+        problem = server.driver_problem("tracking.optuna", optuna)
+        if problem is not None:
+            raise BadInput(problem)
+    return notes
+
+
+def _addresses(study: Study) -> tuple[str | None, str | None]:
+    """Where MLflow and Optuna's storage are, as the study or the environment names them.
+
+    Those of the environment may hold passwords, so they are written nowhere.
+    """
+    uri, optuna = study.tracking.uri, study.tracking.optuna
+    return (
+        None if uri is None else named("tracking.uri", uri, TRACKING_VARIABLE),
+        None if optuna is None else named("tracking.optuna", optuna, OPTUNA_VARIABLE),
+    )
 
 
 # -- the study's folder ------------------------------------------------------------------------
@@ -435,8 +462,9 @@ def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None
 
     domains = material.space.domains
     constants = material.space.constants()
+    uri, optuna = _addresses(study)
     return Tracker(
-        uri=study.tracking.uri,
+        uri=uri,
         home=Path(study.home),
         ledger=ledger.path,
         instance=str(ledger.fact("instance")),
@@ -460,6 +488,29 @@ def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None
             notes=material.notes,
             simulated=material.corpus.simulated,
         ),
+        also=[] if optuna is None else [_optuna_mirror(optuna, material, ledger)],
+    )
+
+
+def _optuna_mirror(uri: str, material: Material, ledger: Ledger) -> Sink:
+    from raysearch.optuna_mirror import OptunaMirror
+
+    study = material.study
+    return OptunaMirror(
+        uri,
+        study=study.id,
+        instance=str(ledger.fact("instance")),
+        domains=material.space.domains,
+        objectives=study.objective,
+        metric=study.metric,
+        folds=len(material.folds),
+        facts={
+            "method": study.method,
+            "corpus": " + ".join(study.corpus.name),
+            "protocol": study.protocol.name,
+            "space": study.space,
+            "simulated": " and ".join(sorted(material.corpus.simulated)),
+        },
     )
 
 
