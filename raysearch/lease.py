@@ -38,7 +38,7 @@ class Lease:
         self._study = folder.name
         self._ended = threading.Event()
         self.lost: str | None = None
-        """the holder before this one, where it ended without letting go (killed, or out of power)"""
+        """the holder before this one, where it ended without letting go: it was killed"""
 
     def __enter__(self) -> Lease:
         self._lock.parent.mkdir(parents=True, exist_ok=True)

@@ -287,7 +287,7 @@ class _Epochs:
 class _Failed(Exception):
     """This trial cannot be finished."""
 
-    def __init__(self, reason: str, trace: str) -> None:
+    def __init__(self, reason: str, trace: str = "") -> None:
         super().__init__(reason)
         self.trace = trace
 

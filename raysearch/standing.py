@@ -66,7 +66,7 @@ class Standing:
     """finished, of all trials"""
     holder: Holder | None
     ending: Mapping[str, Any]
-    """how its last driver said that it ended: how, reason, at; empty while one runs, or was killed"""
+    """how its last driver said that it ended: how, reason, at; empty until one does"""
 
     @property
     def ended(self) -> list[TrialRow]:

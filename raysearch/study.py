@@ -14,9 +14,10 @@ import sqlite3
 import subprocess
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +34,7 @@ from raysearch.material import Material, gather
 from raysearch.progress import Progress
 from raysearch.racing import rule as find_rule
 from raysearch.report import Report, as_json, build, markdown
-from raysearch.report.write import duration
+from raysearch.report.write import clean, duration
 from raysearch.selection import Score
 from raysearch.stages import Runtime
 from raysearch.store import Damaged, Store
@@ -108,14 +109,18 @@ def tune(study: Study, progress: Progress) -> Outcome:
     interrupted = False
     with ExitStack() as stack:
         stack.enter_context(_disk_told(folder))
-        stack.enter_context(Lease(folder))
+        lease = stack.enter_context(Lease(folder))
         ledger = _open(folder, material)
         stack.callback(ledger.close)
-        tracker = _tracker(material, folder, ledger)
+        ledger.set_fact("ended", None)
+        if lease.lost is not None:
+            progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
+        tracker = _tracker(material, folder, ledger, lease.lost)
         told: list[Listener] = [count, progress]
         mirror = None if tracker is None else _Mirror(tracker)
         if mirror is not None:
             told.append(mirror)
+        stack.enter_context(_end_told(ledger, mirror))
         driver = driver_of(material, ledger, told)
         try:
             if driver.outstanding:
@@ -147,6 +152,10 @@ def tune(study: Study, progress: Progress) -> Outcome:
                     ledger.set_fact("page", tracker.page)
                 if not lost and not interrupted:
                     ledger.set_fact("tracked", mark)
+        if interrupted:
+            _set_end(ledger, "interrupted", "it was interrupted by its user")
+        else:
+            _set_end(ledger, "failed" if failure else "done", failure)
     return Outcome(
         study=study,
         report=report,
@@ -157,6 +166,25 @@ def tune(study: Study, progress: Progress) -> Outcome:
         interrupted=interrupted,
         failure=failure,
     )
+
+
+def _set_end(ledger: Ledger, how: str, reason: str) -> None:
+    """Leave word of how this session ended, for `status` and `watch`."""
+    ledger.set_fact("ended", {"how": how, "reason": reason, "at": time.time()})
+
+
+@contextmanager
+def _end_told(ledger: Ledger, mirror: _Mirror | None) -> Iterator[None]:
+    """A session that cannot go on says why where people look: in the ledger and in MLflow."""
+    try:
+        yield
+    except Exception as error:
+        reason = clean(str(getattr(error, "cause", error))) or type(error).__name__
+        if mirror is not None:
+            mirror.died(reason, traceback.format_exc(limit=-40))
+        with suppress(OSError, sqlite3.Error):  # the disk that is full may be why
+            _set_end(ledger, "failed", reason)
+        raise
 
 
 @contextmanager
@@ -443,6 +471,12 @@ class _Mirror:
             self._started = True
             self._tracker.start()
 
+    def died(self, reason: str, trace: str) -> None:
+        """The study cannot go on; what MLflow knows of it says so, unless it knows nothing yet."""
+        if self._started:
+            self._tracker.stop(reason, failed=True, files={"failure.txt": trace})
+            self._tracker.close(timeout=10.0)
+
     def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
         self._tracker.changed(number)
 
@@ -453,7 +487,9 @@ class _Mirror:
         self._tracker.changed(trial.number)
 
 
-def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None:
+def _tracker(
+    material: Material, folder: Path, ledger: Ledger, lost: str | None = None
+) -> Tracker | None:
     study = material.study
     if not study.tracking.enabled:
         return None
@@ -481,7 +517,7 @@ def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None
             searched={n: str(domain) for n, domain in domains.items() if n not in constants},
             constants=constants,
             folds=json.loads((folder / "folds.json").read_text()),
-            facts={"versions": _versions(), "git": _git()},
+            facts={"versions": _versions(), "git": _git(), "taken_over_from": lost},
             corpus_digest=material.fingerprint,
             command=shlex.join(["python", "-m", "raysearch", *sys.argv[1:]]),
             objective=study.metric,

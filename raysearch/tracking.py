@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,15 @@ class Tracker:
         """The study is complete: write its estimates, reports and the best trials' folds."""
         self._writer.end("FINISHED", "", closing)
 
-    def stop(self, reason: str, *, failed: bool = False) -> None:
-        """The study ends without estimates; its runs say why (status FAILED, else KILLED)."""
-        self._writer.end("FAILED" if failed else "KILLED", reason, None)
+    def stop(
+        self, reason: str, *, failed: bool = False, files: Mapping[str, str] | None = None
+    ) -> None:
+        """The study ends without estimates; its runs say why (status FAILED, else KILLED).
+
+        `files`, by name, become artifacts of the study's run.
+        """
+        closing = None if files is None else Closing({}, reports=files)
+        self._writer.end("FAILED" if failed else "KILLED", reason, closing)
 
     def close(self, timeout: float = 60.0) -> list[str]:
         """Wait for the writer, at most `timeout` seconds, and end it.

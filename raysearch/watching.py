@@ -5,6 +5,7 @@ What is seen is told to `Progress`, the same table and lines that the driver its
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 import sys
 import time
@@ -38,26 +39,37 @@ def watch(folder: Path, *, every: float = 10.0) -> int:
         folder: a study's.
         every: seconds between two plain lines, where no terminal looks on.
 
-    Returns: an exit code: 0 the study is done, 1 it failed, 3 it was interrupted or killed.
+    Returns: an exit code: 0 the study is done, 1 it failed, 3 it was interrupted or killed, 130
+        the watching was.
     """
-    now = stand(folder)
-    if now.state == RUNS:
-        console = Console(file=sys.stdout, highlight=False)
-        seen = _Seen(folder)
-        with Progress(console=console, every=every, foot=seen.foot, left=seen.left) as progress:
-            seen.begin(now, progress)
-            while now.state == RUNS:
-                time.sleep(_LOOK)
-                now = stand(folder)
-                seen.look(now, progress)
+    try:
+        now = _followed(folder, every)
+    except KeyboardInterrupt:
+        print("raysearch: no longer watching; the study itself goes on", file=sys.stderr)
+        return 130
     print(now)
     honest = _honest(now, folder)
     if honest:
         print(f"honest estimate {honest}")
-        print(
-            f"its tables: python -m raysearch report study={folder.name} home={folder.parent.parent}"
-        )
+        where = shlex.quote(str(folder.parent.parent))
+        print(f"its tables: python -m raysearch report study={folder.name} home={where}")
     return CODES.get(now.state, 3)
+
+
+def _followed(folder: Path, every: float) -> Standing:
+    """How the study stands once nobody runs it any more."""
+    now = stand(folder)
+    if now.state != RUNS:
+        return now
+    console = Console(file=sys.stdout, highlight=False)
+    seen = _Seen(folder)
+    with Progress(console=console, every=every, foot=seen.foot, left=seen.left) as progress:
+        seen.begin(now, progress)
+        while now.state == RUNS:
+            time.sleep(_LOOK)
+            now = stand(folder)
+            seen.look(now, progress)
+    return now
 
 
 class _Seen:
