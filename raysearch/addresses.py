@@ -31,7 +31,7 @@ _EXAMPLES = {
     TRACKING_VARIABLE: "https://mlflow.example.org",
     OPTUNA_VARIABLE: "postgresql://raysearch@db.example.org/optuna",
 }
-_QUERY = re.compile(r"(?i)([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*")
+_QUERY = re.compile(r"(?i)([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&\s'\"]*")
 _INSIDE = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/'\"]*)@")
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from raysearch.addresses import uri_problem
 from raysearch.errors import BadInput
+from raysearch.ledger import FAILED
 from raysearch.tracking import Tracker, default_uri, ui
 
 # MLflow 3.17 uses what SQLAlchemy 2.1 deprecates; here the tests ask MLflow themselves.
@@ -283,6 +284,37 @@ def test_a_server_that_is_away_holds_up_nothing(
     assert "http://127.0.0.1:9" in sentence
     assert "nothing is lost" in sentence
     assert "connection refused" in sentence
+
+
+def test_a_run_that_died_says_why(make_study: Callable[..., Any]) -> None:
+    """A failed trial with its traceback, and a study that could not go on."""
+    study = make_study()
+    study.begin(0, folds=1)
+    trace = "Traceback (most recent call last):\n  loop.py, line 7\nValueError: not finite"
+    study.ledger.finish_trial(0, FAILED, reason="stage 'fit': not finite", extra={"trace": trace})
+    study.begin(1, folds=2)
+    tracker = study.tracker()
+    tracker.start()
+    tracker.stop("the disk is full", failed=True, files={"failure.txt": "OSError: no space"})
+    assert tracker.close(60) == []
+    runs = runs_of(study)
+    trial = runs["trial", "0", ""]
+    assert trial.info.status == "FAILED"
+    assert trial.data.tags["raysearch.reason"] == "stage 'fit': not finite"
+    assert "failure.txt" in trial.data.tags["mlflow.note.content"]
+    folder = Path(trial.info.artifact_uri.removeprefix("file://"))
+    assert (folder / "failure.txt").read_text() == f"stage 'fit': not finite\n\n{trace}\n"
+    top = runs["study", "", ""]
+    assert top.info.status == "FAILED"
+    assert top.data.tags["raysearch.reason"] == "the disk is full"
+    assert "the disk is full" in top.data.tags["mlflow.note.content"]
+    assert "failure.txt" in files_of(top)
+    stopped = runs["trial", "1", ""]
+    assert (stopped.info.status, stopped.data.tags["raysearch.reason"]) == (
+        "KILLED",
+        "the disk is full",
+    )
+    assert "failure.txt" not in files_of(stopped)
 
 
 def test_a_run_that_mlflow_refuses_costs_only_itself(make_study: Callable[..., Any]) -> None:
