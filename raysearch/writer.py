@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -228,6 +229,9 @@ class Writer:
 def brief(error: BaseException) -> str:
     """An error in one line that a person can use, without passwords."""
     text = without_passwords(" ".join(str(error).split())) or type(error).__name__
+    code = re.search(r"too many (\d{3}) error responses", text)
+    if code is not None:
+        return f"it answers with error {code[1]}"
     for mark in (
         "Connection refused",
         "Name or service not known",
