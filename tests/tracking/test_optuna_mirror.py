@@ -152,3 +152,34 @@ def test_its_name_shows_no_password() -> None:
 
     mirror = mirror_of(Study, "postgresql://me:hunter2@host/db")
     assert mirror.name == "Optuna's storage at postgresql://…@host/db"
+
+
+def test_optuna_dashboard_shows_it(make_study: Callable[..., Any], uri: str) -> None:
+    import io
+    import json
+
+    dashboard = pytest.importorskip("optuna_dashboard", reason="needs optuna-dashboard")
+    study = make_study(home=Path(uri.removeprefix("sqlite:///")).parent)
+    study.whole(0)
+    study.begin(1, folds=2)
+    study.ledger.finish_trial(1, PRUNED, value=0.61, reason="it cannot win any more")
+    mirror = mirror_of(study, uri)
+    mirror.write(work(study))
+    app = dashboard.wsgi(uri)
+
+    def get(path: str) -> Any:
+        said: list[str] = []
+        environ = {
+            **{"REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_NAME": "x", "SERVER_PORT": "80"},
+            **{"wsgi.input": io.BytesIO(), "wsgi.errors": io.StringIO(), "wsgi.url_scheme": "http"},
+            "QUERY_STRING": "",
+        }
+        body = b"".join(app(environ, lambda status, headers, *more: said.append(status)))
+        assert said[0].startswith("200"), body
+        return json.loads(body)
+
+    (summary,) = get("/api/studies")["study_summaries"]
+    assert summary["study_name"] == mirror.study_name
+    trials = get(f"/api/studies/{summary['study_id']}")["trials"]
+    assert [trial["state"] for trial in trials] == ["Complete", "Pruned"]
+    assert [step["step"] for step in trials[1]["intermediate_values"]] == [0, 1, 4]
