@@ -528,6 +528,8 @@ def _settle(home: Path) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+        # it would print a line a run on stdout, which is for results
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         # a POST that is sent on arrives empty
         "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
     }.items():

@@ -21,7 +21,7 @@ from raysearch import server
 from raysearch.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
-TRIALS = 8
+TRIALS = 6
 LOGINS = {"anna": "anna-has-a-password", "bert": "bert-has-a-password"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
