@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -62,12 +63,26 @@ _PAUSES = (1.0, 4.0, 12.0)
 """seconds before each further try of a stage whose worker was lost; a dead node is seen by then"""
 _LOOK = 0.2
 """seconds between two looks at a stage that another Ray cluster's broker has claimed"""
+_TRACE = 40
+"""lines of a failed stage's traceback that are kept"""
 _PATIENCE = 3600.0
 """seconds after which such a stage is run here all the same: its broker may be stopped for good"""
 
 
 class StageFailed(Exception):
-    """A stage raised, died or took too long: its reason in one line."""
+    """A stage raised, died or took too long.
+
+    Args:
+        reason: in one line.
+        trace: the last lines of what it said, as of a traceback; '' where there is none.
+    """
+
+    def __init__(self, reason: str, trace: str = "") -> None:
+        super().__init__(reason, trace)  # both, so that it comes whole through a pickle
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,7 @@ class _Broker:
         self._store = Store(uri)
         self._scratch = scratch
         self._flights: dict[str, _Flight] = {}
-        self._failures: dict[str, str] = {}
+        self._failures: dict[str, tuple[str, str]] = {}
         self._running: dict[str, _Running] = {}
         self._parents: OrderedDict[str, Any] = OrderedDict()
         self._notes: list[str] = []
@@ -263,7 +278,7 @@ class _Broker:
         if found is not None:
             return _Made(*found, ran=False)
         if key in self._failures:
-            raise StageFailed(self._failures[key])
+            raise StageFailed(*self._failures[key])
         call = demand.calls[key]
         roles = list(call.parents)
         made = await asyncio.gather(*(self._get(call.parents[role], demand) for role in roles))
@@ -361,10 +376,10 @@ class _Broker:
                 _give_up(ref)
                 raise
             except RayTaskError as error:
-                reason = _reason(call, error.cause)
+                reason, trace = _reason(call, error.cause), _last_lines(error.traceback_str)
                 break
             except RayError as error:
-                reason = f"stage {call.name!r}: {_loss(error)}"
+                reason, trace = f"stage {call.name!r}: {_loss(error)}", _last_lines(str(error))
                 if running.overdue and runtime.timeout is not None:
                     reason = _reason(call, _late(runtime.timeout))
                     break
@@ -374,8 +389,8 @@ class _Broker:
                     del self._running[call.key]
             if pause is not None:
                 await asyncio.sleep(pause)
-        self._failures[call.key] = reason
-        raise StageFailed(reason)
+        self._failures[call.key] = reason, trace
+        raise StageFailed(reason, trace)
 
 
 def _give_up(ref: Any) -> None:
@@ -405,6 +420,12 @@ def _late(seconds: float) -> TimeoutError:
 def _reason(call: Call, cause: BaseException) -> str:
     text = str(cause).strip().splitlines()
     return f"stage {call.name!r}: {type(cause).__name__}: {text[0] if text else 'no message'}"
+
+
+def _last_lines(text: str) -> str:
+    """The end of what a failing stage said, without the colours of a terminal."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).strip().splitlines()
+    return "\n".join(lines[-_TRACE:])[-_TRACE * 200 :]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The command line: parsing, exit codes, and nothing else.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. Progress goes to stderr, results to
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted; 3 where `watch` followed a study that
+was interrupted or killed. Progress goes to stderr, results to
 stdout.
 """
 
@@ -185,6 +186,12 @@ def _status(words: list[str]) -> int:
     return 0
 
 
+def _watch(words: list[str]) -> int:
+    from raysearch.commands import watch
+
+    return watch(words)
+
+
 def _stop(words: list[str]) -> int:
     from raysearch.commands import stop
 
@@ -226,6 +233,11 @@ _COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
         _status,
         "say how far the studies of a home are, or with cluster= (and job=) submitted jobs",
         "python -m raysearch status job=NAME cluster=FILE lines=20",
+    ),
+    "watch": (
+        _watch,
+        "follow a study that runs in another terminal; Ctrl-C leaves the study alone",
+        "python -m raysearch watch study=NAME home=runs",
     ),
     "stop": (
         _stop,

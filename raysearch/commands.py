@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,8 @@ import yaml
 
 from raysearch.config import load_study
 from raysearch.errors import BadInput, near
-from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger, TrialRow
-from raysearch.report.write import duration
+from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger
+from raysearch.standing import stand
 
 if TYPE_CHECKING:
     from raysearch.corpora import CorpusInfo
@@ -31,6 +30,7 @@ __all__ = [
     "studies",
     "submit",
     "ui",
+    "watch",
 ]
 
 
@@ -200,11 +200,22 @@ def status(words: Sequence[str]) -> str:
         return jobs.follow(str(options["job"]), cluster, lines)
     home = Path(str(options["home"]))
     if options["study"] is not None:
-        return _progress_of(_study_folder(home, str(options["study"])))
+        return str(stand(_study_folder(home, str(options["study"]))))
     folders = _study_folders(home)
     if not folders:
         return f"no study in {home} yet; python -m raysearch tune space=rdlr makes one"
-    return "\n".join(_progress_of(folder) for folder in folders)
+    return "\n".join(str(stand(folder)) for folder in folders)
+
+
+def watch(words: Sequence[str]) -> int:
+    """Follow a study of a home, the latest one where none is named, until nobody runs it."""
+    options = _options(words, {"study": None, "home": "runs", "every": 10})
+    every = options["every"]
+    if isinstance(every, bool) or not isinstance(every, int | float) or not 0 < every < math.inf:
+        raise BadInput(f"every must be a number of seconds above 0, but got {every!r}")
+    from raysearch.watching import watch as follow
+
+    return follow(_study_folder(Path(str(options["home"])), options["study"]), every=every)
 
 
 def submit(words: Sequence[str]) -> str:
@@ -300,63 +311,6 @@ def _options(words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any
     if problems:
         raise BadInput(problems)
     return values
-
-
-_BEATS = 20.0
-"""seconds without a heartbeat after which a driver counts as gone"""
-
-
-def _progress_of(folder: Path) -> str:
-    """One study: who runs it, its trials, the best so far, and when it may be done."""
-    ledger = Ledger(folder / "ledger.sqlite")
-    trials, folds = ledger.trials(), len(ledger.folds())
-    ledger.close()
-    facts = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
-    wanted = int(facts["trials"])
-    if facts.get("sampler") == "listed":
-        wanted = min(wanted, len(facts.get("enqueue") or ()))
-    ended = [trial for trial in trials if trial.state != RUNNING]
-    who = _driver_of(folder)
-    words = [f"{len(ended)} of {max(wanted, len(trials))} trials"]
-    for state in (PRUNED, FAILED):
-        count = sum(trial.state == state for trial in trials)
-        words += [f"{count} {state}"] if count else []
-    words.append(f"{folds} folds")
-    values = [(t.value, t.number) for t in trials if t.state == COMPLETE and t.value is not None]
-    if values:
-        value, number = max(values, key=lambda pair: (pair[0], -pair[1]))
-        words.append(f"best validation {value:.1%} (trial {number})")
-    left = _seconds_left(trials, wanted - len(ended)) if who else None
-    if left is not None:
-        words.append(f"about {duration(left)} left")
-    if who:
-        state = f"running in {who}"
-    elif len(ended) >= wanted:
-        state = "done"
-    else:
-        state = "not running; the same tune command goes on"
-    return f"{folder.name}: {state}: {', '.join(words)}"
-
-
-def _driver_of(folder: Path) -> str:
-    """The process that holds the study, or ''."""
-    try:
-        holder = json.loads((folder / "lease.json").read_text(encoding="utf-8"))
-        alive = time.time() - float(holder["beat"]) < _BEATS
-        return f"process {int(holder['pid'])} on {holder['host']}" if alive else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _seconds_left(trials: Sequence[TrialRow], missing: int) -> float | None:
-    """From the pace of the last trials to end; None where fewer than two have."""
-    ends = sorted(trial.ended for trial in trials if trial.ended)[-20:]
-    if missing <= 0 or len(ends) < 2:
-        return None
-    gaps = sorted(later - earlier for earlier, later in itertools.pairwise(ends))
-    # trials that run side by side end in bursts, so the mean; a pause between two sessions is none
-    usual = [gap for gap in gaps if gap <= 20 * max(gaps[len(gaps) // 2], 1.0)]
-    return missing * sum(usual) / len(usual)
 
 
 def _touched(folder: Path) -> float:

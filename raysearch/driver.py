@@ -221,12 +221,15 @@ class Driver:
         except Exception as error:
             self.fatal = error
 
-    def fail(self, number: int, reason: str) -> None:
-        """A trial that cannot be finished is a failed trial with its reason."""
+    def fail(self, number: int, reason: str, trace: str = "") -> None:
+        """A trial that cannot be finished is a failed trial with its reason.
+
+        `trace`, the last lines of a traceback, is kept as the ledger's `extra["trace"]`.
+        """
         if number not in self._folds:  # it has lost the race in the same breath
             return
         try:
-            self._end(number, FAILED, None, reason)
+            self._end(number, FAILED, None, reason, extra={"trace": trace} if trace else None)
         except Exception as error:
             self.fatal = error
 

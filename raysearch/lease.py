@@ -37,6 +37,8 @@ class Lease:
         self._lock = folder / "lease.lock"
         self._study = folder.name
         self._ended = threading.Event()
+        self.lost: str | None = None
+        """the holder before this one, where it ended without letting go: it was killed"""
 
     def __enter__(self) -> Lease:
         self._lock.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +56,8 @@ class Lease:
         ):
             self._file.close()
             raise StudyHeld(self._held_by())
+        if holder:
+            self.lost = _said(holder)
         self._write()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
@@ -72,12 +76,7 @@ class Lease:
 
     def _held_by(self) -> str:
         holder = self._read()
-        who = (
-            f"process {holder['pid']} on {holder['host']} (heartbeat "
-            f"{max(0, time.time() - holder['beat']):.0f} s ago)"
-            if holder
-            else "another process"
-        )
+        who = _said(holder) if holder else "another process"
         return (
             f"study {self._study} is held by {who}; wait for it, stop it, or run with another "
             "home= or seed="
@@ -101,3 +100,8 @@ class Lease:
                 self._write()
             except OSError:  # a full disk is the driver's to report
                 continue
+
+
+def _said(holder: dict[str, Any]) -> str:
+    ago = max(0, time.time() - holder["beat"])
+    return f"process {holder['pid']} on {holder['host']} (heartbeat {ago:.0f} s ago)"

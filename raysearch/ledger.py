@@ -69,7 +69,8 @@ class TrialRow:
     started: float = 0.0
     ended: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """`values`: every objective by name, where there are several"""
+    """`values`: every objective by name, where there are several; `trace`: the last lines of a
+    failed trial's traceback; `stopped`: facts of a stop inside a fold"""
 
 
 _SCHEMA = """
@@ -204,6 +205,10 @@ class Ledger:
             )
             for t, fold, i, scores, confusion, seconds, stages, val_confusion, repeats in found
         ]
+
+    def count_folds(self) -> int:
+        """How many folds are finished, of all trials."""
+        return int(self._db.execute("select count(*) from folds").fetchone()[0])
 
     def _columns(self) -> set[str]:
         return {row[1] for row in self._db.execute("pragma table_info(folds)")}

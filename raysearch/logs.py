@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from raysearch.addresses import without_passwords
+
 __all__ = ["LogFile"]
 
 
@@ -18,5 +20,9 @@ class LogFile(logging.FileHandler):
     def __init__(self, path: Path | str) -> None:
         super().__init__(path, delay=True)
         self.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text, without the passwords of the addresses in it."""
+        return without_passwords(super().format(record))
 
     def handleError(self, record: logging.LogRecord) -> None: ...

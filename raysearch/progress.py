@@ -51,6 +51,8 @@ class Progress:
         console: where to write (default: stderr). The live table is drawn where it is a terminal.
         every: seconds between plain lines about the same phase.
         clock: seconds that only grow, for tests.
+        foot: lines to stand below the live table, asked at every drawing.
+        left: seconds to go as somebody else knows them, asked while no fold's pace is measured yet.
     """
 
     def __init__(
@@ -61,12 +63,16 @@ class Progress:
         console: Console | None = None,
         every: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        foot: Callable[[], Sequence[str]] = tuple,
+        left: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._objective = objective
         self._quiet = quiet
         self._out = console or Console(stderr=True, highlight=False)
         self._every = every
         self._clock = clock
+        self._foot = foot
+        self._known_left = left
         self._lock = threading.RLock()
         self._live: Live | None = None
         self._begun = clock()
@@ -101,6 +107,11 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._stop()
+
+    @property
+    def live(self) -> bool:
+        """Whether a table is drawn, so that lines of news would only disturb it."""
+        return self._live is not None
 
     # -- what happened -------------------------------------------------------------------------
     def start(
@@ -279,7 +290,7 @@ class Progress:
         """Seconds to go, as if every fold still to come had to be computed."""
         rate = self._rate()
         if rate is None:
-            return None
+            return self._known_left()
         ended = self._folds_of_ended
         usual = sum(ended) / len(ended) if ended else float(self._folds)
         waiting = max(0, self._total - self._done - len(self._running)) * usual
@@ -302,7 +313,7 @@ class Progress:
             if not self._total:
                 return phase if self._phase[1] else Text()
             width, height = self._out.size
-            room = max(3, height - 9)
+            room = max(3, height - 9 - len(self._foot()))
             shown = sorted(self._running.items())[:room]
             grid = Table(
                 box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True
@@ -335,6 +346,9 @@ class Progress:
                 parts.append(_line((f"… and {len(self._running) - len(shown)} more", "dim")))
             if self._phase[1]:
                 parts += [Text(), phase]
+            below = self._foot()
+            if below:
+                parts += [Text(), *(_line((line, "dim")) for line in below)]
             return Group(*parts)
 
     def _overall(self, width: int) -> Text:

@@ -185,6 +185,9 @@ def trial_run(
         "raysearch.selected": "yes" if selected else "",
     }
     files: dict[str, str | Callable[[], bytes]] = {}
+    if trial.state == FAILED:
+        said = trial.extra.get("trace") or "no traceback: the process said nothing more"
+        files["failure.txt"] = f"{reason}\n\n{said}\n"
     if rows and status != "RUNNING":
         table = _fold_table(rows)
         files |= {"folds.json": _table_json(table), "folds.csv": _table_csv(table)}
@@ -461,6 +464,8 @@ def _trial_note(
     elif reason:
         word = {FAILED: "Failed", PRUNED: "Stopped early"}.get(trial.state, "Stopped")
         lines.append(f"**{word}** after {len(rows)} of {len(study.folds)} folds: {reason}")
+    if trial.state == FAILED:
+        lines.append("The last lines of what it said: `failure.txt` under *Artifacts*.")
     return "\n\n".join(lines)
 
 

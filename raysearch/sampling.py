@@ -1,4 +1,4 @@
-"""Which setting to try next. The only file that names Optuna.
+"""Which setting to try next. The only file that asks Optuna.
 
 Optuna's study lives in memory and is rebuilt from the ledger at every start. A sampler is made
 anew for every ask and seeded from (study seed, trial number), so what it proposes depends on the
@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow
 from raysearch.space import Choice, Domain, Float, Int, Scalar, Space, canonical
 
-__all__ = ["KINDS", "Sampler"]
+__all__ = ["KINDS", "STATES", "Sampler"]
 
 KINDS = ("tpe", "random", "grid", "listed")
 
@@ -40,7 +40,7 @@ RETRIES = 5
 """proposals that may repeat a tried setting before an untried one is picked instead"""
 _PICK_FROM = 100_000
 """finite spaces up to this size are listed to pick an untried setting from"""
-_STATES = {
+STATES = {
     COMPLETE: TrialState.COMPLETE,
     PRUNED: TrialState.PRUNED,
     FAILED: TrialState.FAIL,
@@ -142,7 +142,7 @@ class Sampler:
         told = None
         if state == COMPLETE and value is not None:
             told = [value] if values is None else [values[name] for name in self._objectives]
-        self._storage.set_trial_state_values(trial, _STATES[state], told)
+        self._storage.set_trial_state_values(trial, STATES[state], told)
 
     def _start(self, number: int, setting: Mapping[str, Any]) -> None:
         """Keep a setting as tried and running."""

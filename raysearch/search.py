@@ -138,7 +138,7 @@ class _FoldStepper(tune.Trainable):
                 rows.append((row, ran, asked - ran))
         except _Failed as failure:
             self._flow = None
-            return {"rows": rows, "failed": str(failure)}
+            return {"rows": rows, "failed": str(failure), "trace": failure.trace}
         except _Fatal as failure:
             self._flow = None
             return {"rows": rows, "fatal": str(failure)}
@@ -198,7 +198,7 @@ class _FoldStepper(tune.Trainable):
                 if isinstance(error.cause, broker.StoreFailed):
                     raise _Fatal(str(error.cause)) from None
                 if isinstance(error.cause, broker.StageFailed):
-                    raise _Failed(str(error.cause)) from None
+                    raise _Failed(str(error.cause), error.cause.trace) from None
                 raise
             except RayActorError:  # the broker is gone for good: what it stored is not
                 self._broker = broker.connect(work.store, scratch=work.scratch, node=work.node)
@@ -286,6 +286,10 @@ class _Epochs:
 
 class _Failed(Exception):
     """This trial cannot be finished."""
+
+    def __init__(self, reason: str, trace: str = "") -> None:
+        super().__init__(reason)
+        self.trace = trace
 
 
 class _Fatal(Exception):
@@ -515,7 +519,7 @@ class _Scheduler(_NotPickled, TrialScheduler):
                 self._inside.keep(curve)
         stop = self._driver.record(number, result["rows"])
         if "failed" in result:
-            self._driver.fail(number, result["failed"])
+            self._driver.fail(number, result["failed"], result["trace"])
             stop = True
         return TrialScheduler.STOP if stop or self._driver.fatal else TrialScheduler.CONTINUE
 

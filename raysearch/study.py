@@ -14,15 +14,17 @@ import sqlite3
 import subprocess
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import raysearch
+from raysearch.addresses import OPTUNA_VARIABLE, TRACKING_VARIABLE, named, shown, uri_problem
 from raysearch.config import Study, dump
 from raysearch.driver import Driver, Listener
 from raysearch.errors import BadInput, StudyFailed
@@ -32,7 +34,7 @@ from raysearch.material import Material, gather
 from raysearch.progress import Progress
 from raysearch.racing import rule as find_rule
 from raysearch.report import Report, as_json, build, markdown
-from raysearch.report.write import duration
+from raysearch.report.write import clean, duration
 from raysearch.selection import Score
 from raysearch.stages import Runtime
 from raysearch.store import Damaged, Store
@@ -41,6 +43,7 @@ from trainables.stage import CURVE
 if TYPE_CHECKING:
     from raysearch.search import Curve, Stopping
     from raysearch.tracking import Tracker
+    from raysearch.writer import Sink
 
 __all__ = ["Outcome", "driver_of", "folder_of", "store_of", "tune"]
 
@@ -97,23 +100,27 @@ def tune(study: Study, progress: Progress) -> Outcome:
         StudyFailed: where the store or the ledger cannot be written.
     """
     started = time.monotonic()
-    _check_places(study)
+    places = _check_places(study)
     material = gather(study, progress.stage)
-    for note in material.notes:
+    for note in [*places, *material.notes]:
         progress.note(note)
     folder = folder_of(study.home, study.id)
     count = _Count()
     interrupted = False
     with ExitStack() as stack:
         stack.enter_context(_disk_told(folder))
-        stack.enter_context(Lease(folder))
+        lease = stack.enter_context(Lease(folder))
         ledger = _open(folder, material)
         stack.callback(ledger.close)
-        tracker = _tracker(material, folder, ledger)
+        ledger.set_fact("ended", None)
+        if lease.lost is not None:
+            progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
+        tracker = _tracker(material, folder, ledger, lease.lost)
         told: list[Listener] = [count, progress]
         mirror = None if tracker is None else _Mirror(tracker)
         if mirror is not None:
             told.append(mirror)
+        stack.enter_context(_end_told(ledger, mirror))
         driver = driver_of(material, ledger, told)
         try:
             if driver.outstanding:
@@ -132,7 +139,8 @@ def tune(study: Study, progress: Progress) -> Outcome:
         report = build(folder)
         failure = "" if interrupted else _failure(ledger.trials(), report)
         if tracker is not None and mirror is not None:
-            mark = [tracker.uri, sum(report.states.values()), report.states]
+            where = [shown(tracker.uri), *(shown(uri) for uri in _addresses(study)[1:] if uri)]
+            mark = [*where, sum(report.states.values()), report.states]
             if interrupted or ledger.fact("tracked") != mark:
                 mirror.start()
                 progress.stage("writing to MLflow")
@@ -144,6 +152,10 @@ def tune(study: Study, progress: Progress) -> Outcome:
                     ledger.set_fact("page", tracker.page)
                 if not lost and not interrupted:
                     ledger.set_fact("tracked", mark)
+        if interrupted:
+            _set_end(ledger, "interrupted", "it was interrupted by its user")
+        else:
+            _set_end(ledger, "failed" if failure else "done", failure)
     return Outcome(
         study=study,
         report=report,
@@ -154,6 +166,25 @@ def tune(study: Study, progress: Progress) -> Outcome:
         interrupted=interrupted,
         failure=failure,
     )
+
+
+def _set_end(ledger: Ledger, how: str, reason: str) -> None:
+    """Leave word of how this session ended, for `status` and `watch`."""
+    ledger.set_fact("ended", {"how": how, "reason": reason, "at": time.time()})
+
+
+@contextmanager
+def _end_told(ledger: Ledger, mirror: _Mirror | None) -> Iterator[None]:
+    """A session that cannot go on says why where people look: in the ledger and in MLflow."""
+    try:
+        yield
+    except Exception as error:
+        reason = clean(str(getattr(error, "cause", error))) or type(error).__name__
+        if mirror is not None:
+            mirror.died(reason, traceback.format_exc(limit=-40))
+        with suppress(OSError, sqlite3.Error):  # the disk that is full may be why
+            _set_end(ledger, "failed", reason)
+        raise
 
 
 @contextmanager
@@ -167,15 +198,39 @@ def _disk_told(folder: Path) -> Iterator[None]:
         raise StudyFailed(f"{folder} cannot be written: {what}; make room and run again") from error
 
 
-def _check_places(study: Study) -> None:
-    """URIs that nothing answers for are bad input."""
+def _check_places(study: Study) -> list[str]:
+    """URIs that nothing answers for are bad input; a server that is away now is worth a note."""
     Store(store_of(study)).sweep()
-    if study.tracking.enabled and study.tracking.uri is not None:
-        from raysearch.tracking import uri_problem
-
-        problem = uri_problem(study.tracking.uri)
+    if not study.tracking.enabled:
+        return []
+    notes = []
+    uri, optuna = _addresses(study)
+    if uri is not None:
+        problem = uri_problem(uri)
         if problem is not None:
             raise BadInput(problem)
+        from raysearch import server
+
+        notes = server.ask(uri, Path(study.home), study.id)
+    if optuna is not None:
+        from raysearch import server
+
+        problem = server.driver_problem("tracking.optuna", optuna)
+        if problem is not None:
+            raise BadInput(problem)
+    return notes
+
+
+def _addresses(study: Study) -> tuple[str | None, str | None]:
+    """Where MLflow and Optuna's storage are, as the study or the environment names them.
+
+    Those of the environment may hold passwords, so they are written nowhere.
+    """
+    uri, optuna = study.tracking.uri, study.tracking.optuna
+    return (
+        None if uri is None else named("tracking.uri", uri, TRACKING_VARIABLE),
+        None if optuna is None else named("tracking.optuna", optuna, OPTUNA_VARIABLE),
+    )
 
 
 # -- the study's folder ------------------------------------------------------------------------
@@ -416,6 +471,12 @@ class _Mirror:
             self._started = True
             self._tracker.start()
 
+    def died(self, reason: str, trace: str) -> None:
+        """The study cannot go on; what MLflow knows of it says so, unless it knows nothing yet."""
+        if self._started:
+            self._tracker.stop(reason, failed=True, files={"failure.txt": trace})
+            self._tracker.close(timeout=10.0)
+
     def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
         self._tracker.changed(number)
 
@@ -426,7 +487,9 @@ class _Mirror:
         self._tracker.changed(trial.number)
 
 
-def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None:
+def _tracker(
+    material: Material, folder: Path, ledger: Ledger, lost: str | None = None
+) -> Tracker | None:
     study = material.study
     if not study.tracking.enabled:
         return None
@@ -435,8 +498,9 @@ def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None
 
     domains = material.space.domains
     constants = material.space.constants()
+    uri, optuna = _addresses(study)
     return Tracker(
-        uri=study.tracking.uri,
+        uri=uri,
         home=Path(study.home),
         ledger=ledger.path,
         instance=str(ledger.fact("instance")),
@@ -453,13 +517,36 @@ def _tracker(material: Material, folder: Path, ledger: Ledger) -> Tracker | None
             searched={n: str(domain) for n, domain in domains.items() if n not in constants},
             constants=constants,
             folds=json.loads((folder / "folds.json").read_text()),
-            facts={"versions": _versions(), "git": _git()},
+            facts={"versions": _versions(), "git": _git(), "taken_over_from": lost},
             corpus_digest=material.fingerprint,
             command=shlex.join(["python", "-m", "raysearch", *sys.argv[1:]]),
             objective=study.metric,
             notes=material.notes,
             simulated=material.corpus.simulated,
         ),
+        also=[] if optuna is None else [_optuna_mirror(optuna, material, ledger)],
+    )
+
+
+def _optuna_mirror(uri: str, material: Material, ledger: Ledger) -> Sink:
+    from raysearch.optuna_mirror import OptunaMirror
+
+    study = material.study
+    return OptunaMirror(
+        uri,
+        study=study.id,
+        instance=str(ledger.fact("instance")),
+        domains=material.space.domains,
+        objectives=study.objective,
+        metric=study.metric,
+        folds=len(material.folds),
+        facts={
+            "method": study.method,
+            "corpus": " + ".join(study.corpus.name),
+            "protocol": study.protocol.name,
+            "space": study.space,
+            "simulated": " and ".join(sorted(material.corpus.simulated)),
+        },
     )
 
 

@@ -1,9 +1,7 @@
 """MLflow as a projection of the ledger: study run > trial runs > fold runs.
 
-A thread of the driver writes it. What it is told are only hints ("trial 12 changed"): it reads
-the ledger itself, so nothing that it misses is lost, its queue is bounded by the number of
-trials, and a restart brings MLflow up to the ledger by comparing each run's digest. The search
-never waits for it and never sees its errors.
+The driver's writer thread (`raysearch.writer`) writes it; a restart brings MLflow up to the ledger
+by comparing each run's digest.
 
 The only file that names MLflow, which is imported in the thread (1 to 3 s).
 """
@@ -20,7 +18,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 import warnings
@@ -29,8 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from raysearch.addresses import shown
 from raysearch.errors import BadInput, RaysearchError
-from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
+from raysearch.ledger import COMPLETE
 from raysearch.logs import LogFile
 from raysearch.projection import (
     Closing,
@@ -41,13 +39,10 @@ from raysearch.projection import (
     trial_run,
     view_state,
 )
+from raysearch.writer import Sink, Work, Writer, brief
 
-__all__ = ["Tracker", "default_uri", "serve_command", "serve_environment", "ui", "uri_problem"]
+__all__ = ["Tracker", "connect", "default_uri", "serve_command", "serve_environment", "ui"]
 
-PAUSE = 0.5
-"""seconds between two passes, so that the folds of a wave are written together"""
-LONGEST_WAIT = 30.0
-"""seconds between two attempts while MLflow is away"""
 _VIEW = "raysearch"
 _WRITTEN = "raysearch.written"
 _KIND = "workflowType=machine_learning"
@@ -61,22 +56,8 @@ def default_uri(home: Path) -> str:
     return f"sqlite:///{home.resolve() / 'mlflow.db'}"
 
 
-def uri_problem(uri: str) -> str | None:
-    """Why `uri` cannot be a tracking URI, as one sentence, or None. Imports and asks nothing."""
-    scheme = uri.split(":", 1)[0] if "://" in uri or uri.startswith("databricks") else ""
-    if scheme in ("", "file"):
-        return (
-            f"tracking.uri={uri!r} is a folder, and MLflow no longer tracks in folders: "
-            "give sqlite:////absolute/path/mlflow.db or http://host:port"
-        )
-    known = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
-    if scheme.split("+")[0] not in known:
-        return f"tracking.uri={uri!r} has an unknown scheme {scheme!r}: use one of {list(known)}"
-    return None
-
-
 class Tracker:
-    """Keeps MLflow in step with one study's ledger.
+    """Keeps MLflow, and what else is to be kept, in step with one study's ledger.
 
     Args:
         uri: tracking URI; None for SQLite under `home`.
@@ -85,30 +66,24 @@ class Tracker:
         instance: what tells this ledger from any other of the same study (another home, another
             machine, on one tracking server): runs are found by it. Kept in the ledger by its owner.
         study: what is known before the first trial.
+        also: written after MLflow, by the same thread.
 
     No method raises, and none but `close` waits.
     """
 
     def __init__(
-        self, *, uri: str | None, home: Path, ledger: Path, instance: str, study: StudyFacts
+        self,
+        *,
+        uri: str | None,
+        home: Path,
+        ledger: Path,
+        instance: str,
+        study: StudyFacts,
+        also: Sequence[Sink] = (),
     ) -> None:
         self.uri = uri or default_uri(home)
-        self.home = home.resolve()
-        self.study = study
-        self._ledger_path = ledger
-        self._book = _Book(self.uri, self.home, instance, study)
-        self._wake = threading.Condition()
-        self._dirty: set[int] = set()
-        self._all = True
-        """every trial must be compared: at the start, and after MLflow was away"""
-        self._status, self._reason = "RUNNING", ""
-        self._closing: Closing | None = None
-        self._study_dirty = True
-        self._leaving = False
-        self._trouble = ""
-        self._lost: dict[str, str] = {}
-        self._started = time.time()
-        self._thread = threading.Thread(target=self._work, name="raysearch-mlflow", daemon=True)
+        self._runs = _Runs(_Book(self.uri, home.resolve(), instance, study), study)
+        self._writer = Writer(ledger, [self._runs, *also])
 
     # -- what the driver calls ---------------------------------------------------------------------
     def start(self) -> None:
@@ -117,177 +92,111 @@ class Tracker:
         Call it once this process's own big imports (ray.tune) are done: two threads that import
         packages with import cycles at the same time can meet half-made modules.
         """
-        self._thread.start()
+        self._writer.start()
 
     def changed(self, trial: int) -> None:
         """A trial was added, has new folds, or has ended; the ledger has it already."""
-        with self._wake:
-            self._dirty.add(trial)
-            self._wake.notify()
+        self._writer.changed(trial)
 
     def finish(self, closing: Closing) -> None:
         """The study is complete: write its estimates, reports and the best trials' folds."""
-        self._end("FINISHED", "", closing)
+        self._writer.end("FINISHED", "", closing)
 
-    def stop(self, reason: str, *, failed: bool = False) -> None:
-        """The study ends without estimates; its runs say why (status FAILED, else KILLED)."""
-        self._end("FAILED" if failed else "KILLED", reason, None)
+    def stop(
+        self, reason: str, *, failed: bool = False, files: Mapping[str, str] | None = None
+    ) -> None:
+        """The study ends without estimates; its runs say why (status FAILED, else KILLED).
+
+        `files`, by name, become artifacts of the study's run.
+        """
+        closing = None if files is None else Closing({}, reports=files)
+        self._writer.end("FAILED" if failed else "KILLED", reason, closing)
 
     def close(self, timeout: float = 60.0) -> list[str]:
         """Wait for the writer, at most `timeout` seconds, and end it.
 
         Returns: one plain sentence for everything that could not be written.
         """
-        if not self._thread.is_alive():
-            return list(self._lost.values())
-        with self._wake:
-            self._leaving = True
-            self._wake.notify()
-        self._thread.join(timeout)
-        sentences = list(self._lost.values())
-        if self._thread.is_alive():
-            why = f" ({self._trouble})" if self._trouble else ""
-            sentences.append(
-                f"MLflow at {shown(self.uri)} did not take everything within {timeout:.0f} s{why}; "
-                "nothing is lost: the same command again writes what is missing."
-            )
-        return sentences
+        return self._writer.close(timeout)
 
     @property
     def trouble(self) -> str:
         """Why MLflow cannot be written at the moment, in a few words; '' where it can."""
-        return self._trouble
+        return self._writer.trouble
 
     @property
     def page(self) -> str:
         """The study's page, relative to the server's address; '' before it exists."""
-        return self._book.page
+        return self._runs.book.page
 
-    # -- the thread --------------------------------------------------------------------------------
-    def _end(self, status: str, reason: str, closing: Closing | None) -> None:
-        with self._wake:
-            self._status, self._reason, self._closing = status, reason, closing
-            self._all = self._study_dirty = True
-            self._wake.notify()
 
-    def _work(self) -> None:
-        wait = PAUSE
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._leaving or self._pending())
-                if not self._pending():
-                    return
-                job = self._take()
-            try:
-                self._pass(job)
-                self._trouble, wait = "", PAUSE
-            except Exception as error:
-                logging.getLogger("mlflow.raysearch").warning("will be tried again", exc_info=True)
-                self._trouble = _brief(error)
-                self._book.forget()
-                with self._wake:
-                    self._all = self._study_dirty = True
-                wait = min(2 * wait, LONGEST_WAIT)
-            with self._wake:
-                # A pause, cut short by the end of the study unless MLflow is away.
-                self._wake.wait_for(
-                    lambda: self._leaving and not self._trouble,
-                    timeout=min(wait, 2.0) if self._leaving else wait,
-                )
+class _Runs:
+    """One study's runs as a sink of the writer. All of it runs in the writer's thread."""
 
-    def _pending(self) -> bool:
-        return self._all or self._study_dirty or bool(self._dirty)
+    def __init__(self, book: _Book, study: StudyFacts) -> None:
+        self.book = book
+        self.study = study
+        self.name = f"MLflow at {shown(book.uri)}"
+        self._started = time.time()
+        self._lost: dict[str, str] = {}
 
-    def _take(self) -> _Job:
-        job = _Job(self._status, self._reason, self._closing, self._all, self._dirty)
-        job.study = self._study_dirty
-        self._dirty, self._all, self._study_dirty = set(), False, False
-        return job
+    @property
+    def lost(self) -> list[str]:
+        return list(self._lost.values())
 
-    def _pass(self, job: _Job) -> None:
-        trials, folds = self._read()
-        self._book.open()
-        closing = job.closing or Closing({})
-        ended = job.status != "RUNNING"
+    def forget(self) -> None:
+        self.book.forget()
+
+    def write(self, work: Work) -> None:
+        self.book.open()
+        closing = work.closing or Closing({})
+        ended = work.status != "RUNNING"
         drawn = {best.trial for best in closing.best} | {closing.selected}
-        if job.study or job.everything:
+        if work.study or work.numbers is None:
             # First as running, so that the trials have a parent; closed after them.
-            self._put(self._study(trials, folds, job, closed=False))
-        for trial in trials:
-            if not (job.everything or trial.number in job.numbers):
-                continue
+            self._put(self._study(work, closed=False))
+        for trial in work.changed:
             run = trial_run(
                 self.study,
                 trial,
-                folds.get(trial.number, []),
+                work.folds.get(trial.number, []),
                 selected=closing.selected == trial.number and trial.state == COMPLETE,
                 drawn=trial.number in drawn,
-                stopped=(job.reason or "the study ended before it") if ended else "",
+                stopped=work.stopped,
             )
             self._put(run)
-        numbered = {trial.number: trial for trial in trials}
+        numbered = {trial.number: trial for trial in work.trials}
         for best in closing.best:
-            row = next((r for r in folds.get(best.trial, []) if r.fold == best.fold), None)
+            row = next((r for r in work.folds.get(best.trial, []) if r.fold == best.fold), None)
             if row is not None:
                 self._put(fold_run(self.study, numbered[best.trial], row, best))
-        if ended and (job.study or job.everything):
-            self._put(self._study(trials, folds, job, closed=True))
-            self._book.drop_half_written()
+        if ended and (work.study or work.numbers is None):
+            self._put(self._study(work, closed=True))
+            self.book.drop_half_written()
 
-    def _study(
-        self,
-        trials: Sequence[TrialRow],
-        folds: Mapping[int, Sequence[FoldRow]],
-        job: _Job,
-        *,
-        closed: bool,
-    ) -> Run:
-        if not closed and job.status != "RUNNING" and self._book.has(("study", "", "")):
+    def _study(self, work: Work, *, closed: bool) -> Run:
+        if not closed and work.status != "RUNNING" and self.book.has(("study", "", "")):
             closed = True  # already there as a parent: no need to call it running in between
-        selected = job.closing.selected if job.closing and closed else None
+        selected = work.closing.selected if work.closing and closed else None
         return study_run(
             self.study,
-            trials,
-            folds.get(selected, ()) if selected is not None else (),
-            status=job.status if closed else "RUNNING",
-            reason=job.reason if closed else "",
-            closing=job.closing if closed else None,
+            work.trials,
+            work.folds.get(selected, ()) if selected is not None else (),
+            status=work.status if closed else "RUNNING",
+            reason=work.reason if closed else "",
+            closing=work.closing if closed else None,
             started=self._started,
         )
 
     def _put(self, run: Run) -> None:
         try:
-            self._book.put(run)
+            self.book.put(run)
         except Exception as error:
             if not _permanent(error):
                 raise
             # This run can never be written so; the others can.
             logging.getLogger("mlflow.raysearch").error("refused: %s", run.name, exc_info=True)
-            self._lost[run.name] = f"MLflow refused the run {run.name!r}: {_brief(error)}."
-
-    def _read(self) -> tuple[list[TrialRow], dict[int, list[FoldRow]]]:
-        ledger = Ledger(self._ledger_path)
-        try:
-            # Trials first: one read as ended then has all its folds, which were recorded before.
-            trials = ledger.trials()
-            folds: dict[int, list[FoldRow]] = {}
-            for row in ledger.folds():
-                folds.setdefault(row.trial, []).append(row)
-            return trials, folds
-        finally:
-            ledger.close()
-
-
-@dataclass
-class _Job:
-    """What one pass has to do, taken under the lock."""
-
-    status: str
-    reason: str
-    closing: Closing | None
-    everything: bool
-    numbers: set[int]
-    study: bool = False
+            self._lost[run.name] = f"MLflow refused the run {run.name!r}: {brief(error)}."
 
 
 @dataclass
@@ -305,7 +214,7 @@ class _Book:
     """One study's runs in one MLflow: finds them by their tags, and writes `Run`s over them."""
 
     def __init__(self, uri: str, home: Path, instance: str, study: StudyFacts) -> None:
-        self._uri, self._home, self._instance, self._study = uri, home, instance, study
+        self.uri, self._home, self._instance, self._study = uri, home, instance, study
         self._place = f"{os.uname().nodename}:{home}"
         self._client: Any = None
         self._experiment = ""
@@ -324,12 +233,9 @@ class _Book:
         """Find the experiment (made where it is absent) and this ledger's runs."""
         if self._client is not None:
             return
-        _settle(self._home)
-        from mlflow.tracking import MlflowClient
-
-        with _lock(self._home, self._uri):
+        with _lock(self._home, self.uri):
             # Two processes that create the database or the experiment at once break each other.
-            client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+            client = connect(self.uri, self._home)
             self._experiment = self._find_experiment(client)
         self._runs = self._find_runs(client)
         self._close_orphans(client)
@@ -463,8 +369,8 @@ class _Book:
         if found is None:
             # A server keeps artifacts where it likes; a bare database would put them into the
             # working folder.
-            remote = self._uri.startswith(("http", "databricks"))
-            place = None if remote else f"{_artifacts(self._home, self._uri).as_uri()}/{name}"
+            remote = self.uri.startswith(("http", "databricks"))
+            place = None if remote else f"{_artifacts(self._home, self.uri).as_uri()}/{name}"
             try:
                 return str(client.create_experiment(name, artifact_location=place))
             except MlflowException as error:
@@ -606,13 +512,15 @@ def _await_server(
     raise RaysearchError(f"MLflow's server did not answer within {wait:.0f} s: see {log}")
 
 
-def shown(uri: str) -> str:
-    """A tracking URI fit to be printed: without the password it may hold."""
-    head, at, tail = uri.rpartition("@")
-    return f"{head.split('://', 1)[0]}://…@{tail}" if at and "://" in head else uri
-
-
 # -- small parts -----------------------------------------------------------------------------------
+def connect(uri: str, home: Path) -> Any:
+    """MLflow's client for `uri`. It reads logins from the environment or ~/.mlflow/credentials."""
+    _settle(home)
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
 def _settle(home: Path) -> None:
     """Before MLflow is imported: no telemetry, short requests; its log goes to a file."""
     # Its own retries take minutes and cannot be interrupted; this module has its own.
@@ -620,6 +528,10 @@ def _settle(home: Path) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+        # it would print a line a run on stdout, which is for results
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        # a POST that is sent on arrives empty
+        "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
     }.items():
         os.environ.setdefault(name, value)
     # What MLflow and SQLAlchemy have to settle between them (3.17 uses what 2.1 deprecates).
@@ -664,17 +576,3 @@ def _permanent(error: Exception) -> bool:
     """Whether MLflow would refuse the same request for ever."""
     code = getattr(error, "error_code", "")
     return code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")
-
-
-def _brief(error: BaseException) -> str:
-    """An error in one line that a person can use."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    for mark in (
-        "Connection refused",
-        "Name or service not known",
-        "timed out",
-        "database is locked",
-    ):
-        if mark in text:
-            return mark.lower()
-    return text if len(text) < 160 else text[:157] + "…"

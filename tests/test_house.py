@@ -13,22 +13,25 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = [
     {"__main__", "cli"},
-    {"commands", "plan", "doctor", "jobs", "templates"},
+    {"commands", "plan", "doctor", "jobs", "templates", "watching"},
     {"study"},
     {"material"},
-    {"search", "tracking", "projection", "report", "cluster", "progress", "lease"},
+    {"server"},
+    {"search", "tracking", "projection", "report", "cluster", "progress", "lease", "standing"}
+    | {"writer", "optuna_mirror"},
     {"driver", "shipping"},
     {"racing", "broker", "selection", "sampling"},
     {"stages", "ledger", "store", "folds", "config", "corpora", "features"},
     {"space", "registry", "clusterfile"},
-    {"errors", "frozen", "logs"},
+    {"errors", "frozen", "logs", "addresses"},
 ]
 """From top to bottom; a room may import its own level and those below."""
 
 SYSTEMS = {
     "ray.tune": {"raysearch/search.py"},
     "ray.train": {"trainables/loop.py"},
-    "optuna": {"raysearch/sampling.py"},
+    # one asks Optuna what to try, in memory; the other shows the search to optuna-dashboard
+    "optuna": {"raysearch/sampling.py", "raysearch/optuna_mirror.py"},
     "mlflow": {"raysearch/tracking.py"},
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch import registry
+from raysearch.addresses import OPTUNA_VARIABLE, SERVER, TRACKING_VARIABLE, has_password, shown
 from raysearch.config.schema import Study
 from raysearch.errors import BadInput, near
 from raysearch.space import NAME, Space, canonical, unknown_parameter
@@ -39,6 +40,27 @@ def check_together(study: Study, problems: list[str]) -> None:
             f"stopping={rule} compares trainings in flight, so that what it stops depends on which "
             "is faster, but deterministic=true wants the same trials always; write stopping=off, "
             "or deterministic=false"
+        )
+    _check_tracking(study, problems)
+
+
+def _check_tracking(study: Study, problems: list[str]) -> None:
+    """What is written into study.yaml, logs and MLflow may hold no password."""
+    for key, uri, variable, reads in (
+        ("tracking.uri", study.tracking.uri, TRACKING_VARIABLE, "MLFLOW_TRACKING_PASSWORD"),
+        ("tracking.optuna", study.tracking.optuna, OPTUNA_VARIABLE, "PGPASSWORD"),
+    ):
+        if uri is not None and has_password(uri):
+            web = uri.startswith("http")
+            way = f"set {reads}" if web else "put it into ~/.pgpass or PGPASSWORD (PostgreSQL)"
+            problems.append(
+                f"{key}={shown(uri)} holds a password, and a study is written down; take it out "
+                f"and {way}, or write {key}={SERVER} and the whole address into {variable}"
+            )
+    if study.tracking.optuna is not None and not study.tracking.enabled:
+        problems.append(
+            f"tracking.optuna={shown(study.tracking.optuna)} wants the search in Optuna's own "
+            "storage, but tracking=false writes nowhere; leave one of them out"
         )
 
 

@@ -242,9 +242,18 @@ class TrackingConfig(_Frozen):
 
     uri: str | None = _key(
         None,
-        "MLflow tracking URI; null is sqlite under the home",
-        "a URI or null",
-        "http://localhost:5000",
+        "MLflow tracking URI; server is the one that MLFLOW_TRACKING_URI names, null is sqlite "
+        "under the home",
+        "a URI without a password, server, or null",
+        "https://mlflow.example.org",
+        min_length=1,
+    )
+    optuna: str | None = _key(
+        None,
+        "database in which optuna-dashboard shows the search; server is the one that "
+        "RAYSEARCH_OPTUNA_STORAGE names",
+        "a database URI without a password, server, or null",
+        "postgresql://raysearch@db.example.org/optuna",
         min_length=1,
     )
     fold_runs: int = _key(

@@ -109,6 +109,9 @@ def test_a_failed_trial_does_not_end_the_search(shell: Any) -> None:
     assert report["trials"]["failed"] == 1
     assert report["trials"]["complete"] == 2
     assert "shrink 0.5 was told to fail" in done.out + done.err
+    (told,) = shell.folder.glob("runs/mlartifacts/**/failure.txt")
+    assert "in student" in told.read_text(), "the run in MLflow has the traceback's last lines"
+    assert told.read_text().rstrip().endswith("shrink 0.5 was told to fail")
 
 
 def test_a_stage_that_takes_too_long_fails_its_trial(shell: Any) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from raysearch.ledger import Ledger
 from raysearch.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -286,6 +287,12 @@ def test_a_stage_that_hangs_starves_or_dies_fails_its_trial_alone(shell: Any) ->
     assert "it needed more than memory=1 GB" in said
     assert "its worker process was lost at each of 4 tries" in said
     assert "Traceback" not in said
+    (path,) = shell.folder.glob("runs/studies/*/ledger.sqlite")
+    ledger = Ledger(path)
+    traces = {t.reason.split(":")[-1].strip(): t.extra["trace"] for t in ledger.trials() if t.extra}
+    ledger.close()
+    assert len(traces) == 3, "each leaves its last lines for MLflow"
+    assert all(traces.values())
 
 
 # -- a full disk -------------------------------------------------------------------------------

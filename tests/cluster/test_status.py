@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -49,8 +51,8 @@ def test_a_running_study(study: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "about 40 s left" in line, "four trials at ten seconds; the night does not count"
 
 
-@pytest.mark.parametrize("note", [None, '{"host": "here", "pid": 1, "beat": 5.0}', "{torn"])
-def test_a_study_whose_driver_is_gone(
+@pytest.mark.parametrize("note", [None, "{torn", '{"host": "here"}'])
+def test_a_study_that_nobody_holds(
     study: Path, capsys: pytest.CaptureFixture[str], note: str | None
 ) -> None:
     if note is not None:
@@ -58,6 +60,46 @@ def test_a_study_whose_driver_is_gone(
     line = said(capsys, "study=rdlr-demo")
     assert "not running; the same tune command goes on: 4 of 8 trials" in line
     assert "left" not in line
+
+
+def test_a_study_whose_driver_was_killed(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    note = {"host": "elsewhere", "pid": 1, "beat": time.time() - 185}
+    (study / "lease.json").write_text(json.dumps(note))
+    line = said(capsys)
+    assert (
+        "nobody holds it, the last heartbeat was 3 min 5 s ago; the same tune command goes" in line
+    )
+    assert "left" not in line
+
+
+def test_a_process_that_has_just_been_killed_is_gone(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last heartbeat is fresh, but on this machine there is no such process."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    note = {"host": socket.gethostname(), "pid": gone.pid, "beat": time.time()}
+    (study / "lease.json").write_text(json.dumps(note))
+    assert "nobody holds it" in said(capsys)
+    (study / "lease.json").write_text(json.dumps({**note, "host": "elsewhere"}))
+    assert f"running in process {gone.pid} on elsewhere" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("how", "said_so"),
+    [
+        ("interrupted", "not running; it was interrupted by its user; the same tune command goes"),
+        ("failed", "failed: no room on the disk: 4 of 8 trials"),
+    ],
+)
+def test_how_the_last_session_ended(
+    study: Path, capsys: pytest.CaptureFixture[str], how: str, said_so: str
+) -> None:
+    ledger = Ledger(study / "ledger.sqlite", write=True)
+    reason = "no room on the disk" if how == "failed" else "it was interrupted by its user"
+    ledger.set_fact("ended", {"how": how, "reason": reason, "at": 1.0})
+    ledger.close()
+    assert said_so in said(capsys)
 
 
 def test_a_finished_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

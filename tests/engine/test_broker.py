@@ -125,6 +125,7 @@ def test_a_stage_that_raises_is_told_with_its_reason_and_not_tried_again(bench: 
         with pytest.raises(RayTaskError) as caught:
             bench.ray.get(bench.demand(shrink=0.5, fail_at=0.5))
         assert "shrink 0.5 was told to fail" in str(caught.value.cause)
+        assert "in student" in caught.value.cause.trace, "where it was raised is kept as well"
 
 
 def test_a_stage_nobody_waits_for_is_cancelled(bench: Bench) -> None:

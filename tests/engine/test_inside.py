@@ -173,7 +173,7 @@ class FakeDriver:
     def prune(self, number: int, reason: str, fold: int, ahead: Any, facts: Any) -> None:
         self.log.append(("prune", number, reason, fold, sorted(ahead), facts))
 
-    def fail(self, number: int, reason: str) -> None:
+    def fail(self, number: int, reason: str, trace: str) -> None:
         self.log.append(("fail", number, reason))
 
 
@@ -195,7 +195,7 @@ def test_the_scheduler_prunes_and_otherwise_lets_go_on() -> None:
     assert (kind, number, where, ahead) == ("prune", 3, 1, [0])
     assert "against 1 other" in reason
     assert Curve(**facts) == Curve(3, 1, 0, (0.3, 0.3), ended=False)
-    assert result(4, failed="stage 'student': it raised") == "STOP"
+    assert result(4, failed="stage 'student': it raised", trace="") == "STOP"
     fake.fatal = OSError("full")
     assert result(0, epochs=[(2, 0, epochs(0.8, 0.8))]) == "STOP"
 

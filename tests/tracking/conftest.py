@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from raysearch.ledger import COMPLETE, FAILED, FoldRow, Ledger, StageUse
 from raysearch.projection import BestFold, Closing, StudyFacts
 from raysearch.tracking import Tracker
+from raysearch.writer import Sink
 
 CLASSES = ("neutral", "happy", "sad", "angry")
 
@@ -56,13 +57,14 @@ class MadeUp:
             simulated=("speech", "votes"),
         )
 
-    def tracker(self, uri: str | None = None) -> Tracker:
+    def tracker(self, uri: str | None = None, also: Sequence[Sink] = ()) -> Tracker:
         return Tracker(
             uri=uri,
             home=self.home,
             ledger=self.path,
             instance=self.instance,
             study=self.facts,
+            also=also,
         )
 
     def row(self, trial: int, index: int) -> FoldRow:

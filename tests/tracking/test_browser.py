@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,6 @@ if not (shutil.which("chromium") or shutil.which("chromium-browser")):
 pytest.importorskip("websocket", reason="needs the package websocket-client")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_study_trials_folds_curves_and_matrices_are_visible(
     make_study: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -38,6 +31,7 @@ def test_study_trials_folds_curves_and_matrices_are_visible(
     sys.path.insert(0, str(Path(__file__).parent))
     from browser import Browser
     from mlflow.tracking import MlflowClient
+    from servers import free_port
 
     study = make_study(home=tmp_path)
     for trial in range(3):

@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from raysearch.tracking import serve_environment
+sys.path.insert(0, str(Path(__file__).parent))
+from servers import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-class Server:
-    """`mlflow server` on a folder, at a fixed port."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        command = [
-            *(sys.executable, "-m", "mlflow", "server"),
-            *("--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"),
-            *("--artifacts-destination", (self.folder / "artifacts").as_uri()),
-            *("--port", str(self.port), "--workers", "1"),
-        ]
-        self.process = subprocess.Popen(
-            command,
-            env=serve_environment(),
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        until = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                assert time.monotonic() < until, "the server did not start"
-                time.sleep(0.3)
-
-    def kill(self) -> None:
-        import os
-
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 def test_a_server_away_for_some_seconds_costs_nothing(

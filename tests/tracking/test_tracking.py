@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from raysearch.addresses import uri_problem
 from raysearch.errors import BadInput
-from raysearch.tracking import Tracker, default_uri, shown, ui, uri_problem
+from raysearch.ledger import FAILED
+from raysearch.tracking import Tracker, default_uri, ui
 
 # MLflow 3.17 uses what SQLAlchemy 2.1 deprecates; here the tests ask MLflow themselves.
 pytestmark = pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy")
@@ -284,6 +286,37 @@ def test_a_server_that_is_away_holds_up_nothing(
     assert "connection refused" in sentence
 
 
+def test_a_run_that_died_says_why(make_study: Callable[..., Any]) -> None:
+    """A failed trial with its traceback, and a study that could not go on."""
+    study = make_study()
+    study.begin(0, folds=1)
+    trace = "Traceback (most recent call last):\n  loop.py, line 7\nValueError: not finite"
+    study.ledger.finish_trial(0, FAILED, reason="stage 'fit': not finite", extra={"trace": trace})
+    study.begin(1, folds=2)
+    tracker = study.tracker()
+    tracker.start()
+    tracker.stop("the disk is full", failed=True, files={"failure.txt": "OSError: no space"})
+    assert tracker.close(60) == []
+    runs = runs_of(study)
+    trial = runs["trial", "0", ""]
+    assert trial.info.status == "FAILED"
+    assert trial.data.tags["raysearch.reason"] == "stage 'fit': not finite"
+    assert "failure.txt" in trial.data.tags["mlflow.note.content"]
+    folder = Path(trial.info.artifact_uri.removeprefix("file://"))
+    assert (folder / "failure.txt").read_text() == f"stage 'fit': not finite\n\n{trace}\n"
+    top = runs["study", "", ""]
+    assert top.info.status == "FAILED"
+    assert top.data.tags["raysearch.reason"] == "the disk is full"
+    assert "the disk is full" in top.data.tags["mlflow.note.content"]
+    assert "failure.txt" in files_of(top)
+    stopped = runs["trial", "1", ""]
+    assert (stopped.info.status, stopped.data.tags["raysearch.reason"]) == (
+        "KILLED",
+        "the disk is full",
+    )
+    assert "failure.txt" not in files_of(stopped)
+
+
 def test_a_run_that_mlflow_refuses_costs_only_itself(make_study: Callable[..., Any]) -> None:
     study = make_study()
     study.ledger.add_trial(0, {"a bad $ name": 1}, "enqueued")
@@ -413,11 +446,6 @@ def test_uris_that_mlflow_cannot_use_are_named(uri: str) -> None:
 @pytest.mark.parametrize("uri", ["sqlite:////a/b.db", "http://h:1", "postgresql+psycopg2://h/d"])
 def test_uris_that_it_can_use_pass(uri: str) -> None:
     assert uri_problem(uri) is None
-
-
-def test_a_password_is_never_shown() -> None:
-    assert shown("postgresql://me:secret@host/db") == "postgresql://…@host/db"
-    assert shown("http://host:5000") == "http://host:5000"
 
 
 def test_ui_without_a_database_or_a_port_is_bad_input(tmp_path: Path) -> None:

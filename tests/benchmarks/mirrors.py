@@ -1,0 +1,123 @@
+"""How fast the ledger gets to MLflow and to Optuna's storage: runs and trials a second.
+
+    python tests/benchmarks/mirrors.py --trials 60
+
+MLflow on SQLite without a server; through `mlflow server` on SQLite; through the server as
+`mlflow/compose.yaml` runs it, with logins on PostgreSQL. Optuna's storage on SQLite and on
+PostgreSQL. Trials of 10 folds that are in the ledger already, so that the time is the writer's alone;
+one driver, and the server on the same cores. PostgreSQL without fsync, on a socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tracking")]
+
+from conftest import MadeUp
+from servers import ADMIN, Server, SharedServer, postgres, postgres_missing
+
+from raysearch.optuna_mirror import OptunaMirror
+from raysearch.space import Space
+from raysearch.tracking import connect
+from raysearch.writer import Writer
+
+FOLDS = 10
+
+
+def study_of(folder: Path, name: str, trials: int) -> MadeUp:
+    made = MadeUp(folder, name, folds=FOLDS)
+    for trial in range(trials):
+        made.whole(trial)
+    return made
+
+
+def mlflow_seconds(folder: Path, uri: str | None, trials: int) -> float:
+    """From the start of writing to the last run, the client's import and set-up not counted."""
+    warm = study_of(folder, "warm", 1).tracker(uri)
+    warm.start()
+    warm.stop("to have the experiment's tables")
+    assert warm.close(300) == []
+    tracker = study_of(folder, "timed", trials).tracker(uri)
+    began = time.perf_counter()
+    tracker.start()
+    tracker.stop("the end of the benchmark")
+    assert tracker.close(1800) == []
+    return time.perf_counter() - began
+
+
+def optuna_seconds(folder: Path, uri: str, trials: int) -> float:
+    domains = Space.parse({"gamma": {"float": [0.2, 0.8], "step": 0.1}})[0].domains
+    seconds = 0.0
+    for name, count in (("warm", 1), ("timed", trials)):
+        study = study_of(folder, f"optuna-{name}", count)
+        mirror = OptunaMirror(
+            uri,
+            study=name,
+            instance=study.instance,
+            domains=domains,
+            objectives=("ua",),
+            metric="ua",
+            folds=FOLDS,
+            facts={},
+        )
+        writer = Writer(study.path, [mirror])
+        began = time.perf_counter()
+        writer.start()
+        writer.end("FINISHED", "", None)
+        assert writer.close(1800) == []
+        seconds = time.perf_counter() - began
+    return seconds
+
+
+@contextmanager
+def running(server: Server) -> Iterator[str]:
+    server.start()
+    try:
+        yield server.uri
+    finally:
+        server.kill()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=60)
+    trials = parser.parse_args().trials
+    os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = ADMIN
+
+    def say(what: str, seconds: float, unit: str) -> None:
+        load = os.getloadavg()[0]
+        print(f"{what:<48} {trials / seconds:8.1f} {unit}/s   (load {load:.1f})", flush=True)
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="raysearch-bench-")))
+        for name in ("plain", "sqlite", "shared", "optuna"):
+            (folder / name).mkdir()
+        connect(f"sqlite:///{folder / 'import.db'}", folder)
+        say("MLflow, SQLite, no server", mlflow_seconds(folder / "plain", None, trials), "runs")
+        with running(Server(folder / "sqlite")) as uri:
+            say("MLflow, server, SQLite", mlflow_seconds(folder / "sqlite", uri, trials), "runs")
+        sqlite = f"sqlite:///{folder / 'optuna.db'}"
+        say("Optuna, SQLite", optuna_seconds(folder / "optuna", sqlite, trials), "trials")
+        if postgres_missing():
+            print(f"PostgreSQL left out: {postgres_missing()}")
+            return
+        sockets = stack.enter_context(postgres())
+        with running(SharedServer(folder / "shared", sockets, workers=2)) as uri:
+            seconds = mlflow_seconds(folder / "shared", uri, trials)
+            say("MLflow, server with logins, PostgreSQL", seconds, "runs")
+        database = f"postgresql+psycopg://mlflow@/optuna?host={sockets}"
+        (folder / "again").mkdir()
+        say("Optuna, PostgreSQL", optuna_seconds(folder / "again", database, trials), "trials")
+
+
+if __name__ == "__main__":
+    main()

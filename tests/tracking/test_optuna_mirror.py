@@ -1,0 +1,185 @@
+"""The search in Optuna's storage, read back by Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from raysearch.ledger import PRUNED
+from raysearch.optuna_mirror import OptunaMirror
+from raysearch.space import Space
+from raysearch.writer import Work
+
+SPACE, _ = Space.parse(
+    {
+        "gamma": {"float": [0.2, 0.8], "step": 0.1},
+        "lambda_rd": {"choice": [0, 0.01, 0.1]},
+        "strategy": "lr",
+    }
+)
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'optuna.db'}"
+
+
+def mirror_of(study: Any, uri: str, **more: Any) -> OptunaMirror:
+    options: dict[str, Any] = {
+        "study": study.facts.id,
+        "instance": study.instance,
+        "domains": SPACE.domains,
+        "objectives": ("ua",),
+        "metric": "ua",
+        "folds": 4,
+        "facts": {"method": "rdlr"},
+    }
+    return OptunaMirror(uri, **{**options, **more})
+
+
+def work(study: Any, numbers: set[int] | None = None, status: str = "RUNNING", **more: Any) -> Work:
+    folds: dict[int, list[Any]] = {}
+    for row in study.ledger.folds():
+        folds.setdefault(row.trial, []).append(row)
+    facts = {"study": True, "reason": "", "closing": None, **more}
+    return Work(study.ledger.trials(), folds, numbers, status=status, **facts)
+
+
+def read(mirror: OptunaMirror, uri: str) -> optuna.Study:
+    return optuna.load_study(study_name=mirror.study_name, storage=uri)
+
+
+def test_every_state_is_there_with_its_values(make_study: Callable[..., Any], uri: str) -> None:
+    study = make_study(home=Path(uri.removeprefix("sqlite:///")).parent)
+    study.whole(0)
+    study.begin(1, folds=2)
+    study.ledger.finish_trial(1, PRUNED, value=0.61, reason="it cannot win any more")
+    study.begin(2, folds=1)
+    study.fail(2, "stage 'fit': ValueError: not finite")
+    study.begin(3, folds=3)
+    study.ledger.add_trial(4, {"gamma": 0.25, "lambda_rd": 0.01, "other": "x"}, "enqueued")
+    mirror = mirror_of(study, uri)
+    mirror.write(work(study, closing=study.closing()))
+
+    found = read(mirror, uri)
+    assert [t.state for t in found.trials] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAIL,
+        TrialState.RUNNING,
+        TrialState.RUNNING,
+    ]
+    for trial, row in zip(found.trials, study.ledger.trials(), strict=True):
+        assert trial.number == row.number
+        rows = study.ledger.folds(row.number)
+        steps = {r.index: r.scores["val_ua"] for r in rows}
+        assert trial.intermediate_values == steps | ({4: 0.61} if row.number == 1 else {})
+        assert trial.datetime_start.timestamp() == pytest.approx(row.started, abs=1)
+    assert found.trials[0].value == pytest.approx(study.ledger.trials()[0].value)
+    assert found.trials[0].params == {"gamma": 0.2, "lambda_rd": 0.01}
+    assert found.trials[1].value == 0.61
+    assert found.trials[1].user_attrs["reason"] == "it cannot win any more"
+    assert found.trials[2].user_attrs["reason"] == "stage 'fit': ValueError: not finite"
+    assert found.trials[3].user_attrs["folds"] == "3 of 4"
+    outside = found.trials[4]
+    assert outside.params == {"lambda_rd": 0.01}, "0.25 is no step of gamma's domain"
+    assert (outside.user_attrs["gamma"], outside.user_attrs["other"]) == (0.25, "x")
+    assert found.best_trial.number == 0
+    assert found.metric_names == ["val_ua"]
+    assert found.user_attrs["found"].startswith("honest estimate: UA 70.0 %")
+
+
+def test_a_restart_goes_on_without_doubles(make_study: Callable[..., Any], uri: str) -> None:
+    """Interrupted, killed, extended: the numbers stay, and what waits goes on."""
+    study = make_study(home=Path(uri.removeprefix("sqlite:///")).parent)
+    study.begin(0, folds=2)
+    first = mirror_of(study, uri)
+    first.write(work(study, {0}))
+    first.write(work(study, status="KILLED", reason="interrupted by the user"))
+    (trial,) = read(first, uri).trials
+    assert trial.state == TrialState.WAITING
+    assert trial.user_attrs["reason"] == "interrupted by the user"
+
+    study.more(0, range(2, 4))
+    study.begin(1)
+    study.begin(2)
+    second = mirror_of(study, uri)
+    second.write(work(study, {2}))
+    states = [t.state for t in read(second, uri).trials]
+    assert states == [TrialState.WAITING, TrialState.RUNNING, TrialState.RUNNING], (
+        "trial 2 needs trial 1 before it; trial 0 was not asked for"
+    )
+    second.write(work(study))
+    assert read(second, uri).trials[0].state == TrialState.RUNNING
+    study.complete(0)
+    second.forget()  # as after an error
+    for _ in range(2):
+        second.write(work(study))
+    found = read(second, uri).trials
+    assert [t.state for t in found] == [TrialState.COMPLETE, *[TrialState.RUNNING] * 2]
+    assert len(found[0].intermediate_values) == 4
+    assert found[0].number == 0
+    assert len(optuna.get_all_study_names(uri)) == 1
+
+    other = mirror_of(study, uri, instance="another ledger of the same study")
+    other.write(work(study))
+    assert len(optuna.get_all_study_names(uri)) == 2
+    assert len(read(second, uri).trials) == 3
+
+
+def test_several_objectives(make_study: Callable[..., Any], uri: str) -> None:
+    study = make_study(home=Path(uri.removeprefix("sqlite:///")).parent)
+    study.begin(0, folds=4)
+    values = {"ua": 0.7, "worst_ua": 0.4}
+    study.ledger.finish_trial(0, "complete", 0.7, "", {"values": values})
+    mirror = mirror_of(study, uri, objectives=("ua", "worst_ua"))
+    mirror.write(work(study))
+    found = read(mirror, uri)
+    assert found.trials[0].values == [0.7, 0.4]
+    assert found.metric_names == ["val_ua", "val_worst_ua"]
+    assert [d.name for d in found.directions] == ["MAXIMIZE", "MAXIMIZE"]
+
+
+def test_its_name_shows_no_password() -> None:
+    class Study:
+        facts = type("Facts", (), {"id": "x"})
+        instance = "12345678"
+
+    mirror = mirror_of(Study, "postgresql://me:hunter2@host/db")
+    assert mirror.name == "Optuna's storage at postgresql://…@host/db"
+
+
+def test_optuna_dashboard_shows_it(make_study: Callable[..., Any], uri: str) -> None:
+    import io
+    import json
+
+    dashboard = pytest.importorskip("optuna_dashboard", reason="needs optuna-dashboard")
+    study = make_study(home=Path(uri.removeprefix("sqlite:///")).parent)
+    study.whole(0)
+    study.begin(1, folds=2)
+    study.ledger.finish_trial(1, PRUNED, value=0.61, reason="it cannot win any more")
+    mirror = mirror_of(study, uri)
+    mirror.write(work(study))
+    app = dashboard.wsgi(uri)
+
+    def get(path: str) -> Any:
+        said: list[str] = []
+        environ = {
+            **{"REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_NAME": "x", "SERVER_PORT": "80"},
+            **{"wsgi.input": io.BytesIO(), "wsgi.errors": io.StringIO(), "wsgi.url_scheme": "http"},
+            "QUERY_STRING": "",
+        }
+        body = b"".join(app(environ, lambda status, headers, *more: said.append(status)))
+        assert said[0].startswith("200"), body
+        return json.loads(body)
+
+    (summary,) = get("/api/studies")["study_summaries"]
+    assert summary["study_name"] == mirror.study_name
+    trials = get(f"/api/studies/{summary['study_id']}")["trials"]
+    assert [trial["state"] for trial in trials] == ["Complete", "Pruned"]
+    assert [step["step"] for step in trials[1]["intermediate_values"]] == [0, 1, 4]
