@@ -2,7 +2,8 @@
 
 key = hash(stage name, digest of its source and of the modules it imports, its own parameters,
 its parents' keys, on this fold and across folds, the fingerprint of the parts of the fold it is
-handed, seed). A stage receives only what its key hashes. Threads, workers and the device are provenance, not identity.
+handed, seed). A stage receives only what its key hashes. Threads, workers and the device are
+provenance, not identity.
 """
 
 from __future__ import annotations

@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import audio, targets
-from trainables.metrics import unweighted_accuracy, weighted_accuracy
+from trainables import audio, inner, targets
 from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
 from trainables.targets import STRATEGIES
 from trainables.votes import A, partition
@@ -198,7 +197,7 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
         own |= targets.canonical({**setting, "strategy": "hard"})
     if not _divides(own):
         own["dominant"] = own["least"] = None
-    return {n: _like(PARAMS[n].default, v) if n in PARAMS else v for n, v in own.items()}
+    return {n: PARAMS[n].typed(v) if n in PARAMS else v for n, v in own.items()}
 
 
 def _training(setting: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,13 +216,6 @@ def _training(setting: Mapping[str, Any]) -> dict[str, Any]:
         own["layerdrop"], own["mask_time"], own["ssl_lr_scale"] = 0.0, 0.0, None
         own["checkpointing"] = False
     return own
-
-
-def _like(default: Any, value: Any) -> Any:
-    # Whole and broken numbers of one value are one setting: 0 and 0.0 must not differ in a key.
-    if value is None or isinstance(default, str | bool):
-        return value
-    return type(default)(value)
 
 
 def _divides(own: Mapping[str, Any]) -> bool:
@@ -275,7 +267,7 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
         "least": setting["least"] if divides else None,
         "crossfit": int(setting["teacher_folds"]) if crossfit else None,
     }
-    first = {n: _like(PARAMS[n].default, v) if n in PARAMS else v for n, v in first.items()}
+    first = {n: PARAMS[n].typed(v) if n in PARAMS else v for n, v in first.items()}
     before = Node("teacher", teacher, first, parts=("train", "validation", "undecided"))
     return (before, replace(last, parents={"teacher": "teacher"}))
 
@@ -462,10 +454,7 @@ def teacher(
     for number, held in enumerate(_groups(inputs, crossfit)):
         here = inputs
         if crossfit is not None:
-            # One scratch folder a training: each has its own checkpoint.
-            scratch = None if inputs.scratch is None else inputs.scratch / f"group-{number}"
-            seed = int(np.random.SeedSequence([inputs.seed, number]).generate_state(1)[0])
-            here = replace(inputs, seed=seed, scratch=scratch)
+            here = inner.training(inputs, number)
             away = np.concatenate([~held["train"], ~held["undecided"]])[: len(learnt)]
             learn = np.flatnonzero(learnt & away)
         else:
@@ -498,10 +487,9 @@ def _groups(inputs: StageInputs, crossfit: int | None) -> list[dict[str, NDArray
             "teacher=crossfit needs two training speakers or more, but the training part has "
             f"{len(np.unique(inputs.train.speaker))}; use teacher=in_sample"
         )
-    order = np.random.default_rng(inputs.seed).permutation(speakers)
     return [
         {name: np.isin(part.speaker, group) for name, part in parts.items()}
-        for group in np.array_split(order, min(crossfit, len(speakers)))
+        for group in inner.by_group(speakers, crossfit, inputs.seed)
     ]
 
 
@@ -612,7 +600,11 @@ def _fit(
         infer=_infer,
         loss=functools.partial(_loss, weights=weights),
         score=functools.partial(
-            _score, y=np.array(validation.y), pieces=_map_of(held), how=own["clip_score"], k=k
+            audio.clip_scores,
+            y=np.array(validation.y),
+            pieces=_map_of(held),
+            how=own["clip_score"],
+            k=k,
         ),
         train={**pieces.streams, "target": rows},
         validation=dict(held.streams),
@@ -720,25 +712,6 @@ def _loss(
     logits = outputs["logits"]
     beta = None if weights is None else torch.as_tensor(weights, device=logits.device)
     return {"ce": cross_entropy(logits, rows["target"], class_weight=beta)}
-
-
-def _score(
-    probabilities: NDArray[np.float32],
-    *,
-    y: NDArray[np.int64],
-    pieces: audio.Pieces,
-    how: Any,
-    k: int,
-) -> dict[str, float]:
-    """UA and WA of validation clips, and the mean of -log p of their label."""
-    clips = audio.over_clips(probabilities, pieces, how)
-    own = clips[np.arange(len(y)), y].astype(np.float64)
-    guess = clips.argmax(axis=1)
-    return {
-        "validation_ua": unweighted_accuracy(y, guess, k),
-        "validation_wa": weighted_accuracy(y, guess, k),
-        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
-    }
 
 
 METHOD = Method(

@@ -183,6 +183,12 @@ class Param:
     low: float | None = None
     high: float | None = None
 
+    def typed(self, value: Any) -> Any:
+        """A value in the type of the default: 0 and 0.0 must not differ in a key."""
+        if value is None or isinstance(self.default, str | bool):
+            return value
+        return type(self.default)(value)
+
     def problem(self, name: str, value: Any) -> str | None:
         """Why `value` is not a value of this parameter, as one sentence, or None."""
         if self.choices is not None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Head", "InvertedResidual", "conv_bn", "init", "scaled"]
+__all__ = ["Head", "InvertedResidual", "Norm", "batch_norm", "conv_bn", "init", "scaled"]
+
+Norm = Callable[[int], nn.Module]
+"""makes the normalisation of so many channels"""
+
+
+def batch_norm(momentum: float, eps: float) -> Norm:
+    """Batch normalisation in torch's sense: TensorFlow's momentum of 0.99 is 0.01 here."""
+    return functools.partial(nn.BatchNorm2d, eps=eps, momentum=momentum)
 
 
 def scaled(channels: int, width: float) -> int:
@@ -30,13 +40,12 @@ def conv_bn(
     stride: int = 1,
     groups: int = 1,
     activation: type[nn.Module] | None = nn.SiLU,
-    momentum: float,
-    eps: float,
+    norm: Norm,
 ) -> nn.Sequential:
     """Convolution without bias, batch normalisation, activation (None: linear)."""
     layers: list[nn.Module] = [
         nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(after, eps=eps, momentum=momentum),
+        norm(after),
     ]
     if activation is not None:
         layers.append(activation())
@@ -65,7 +74,7 @@ class InvertedResidual(nn.Module):
         expansion: of the channels between; 1 leaves the first convolution out
         squeeze: squeeze and excitation, of a quarter of the block's input channels
         depth_drop: in training, the share of rows whose branch is left out
-        activation, momentum, eps: see `conv_bn`
+        activation, norm: see `conv_bn`
     """
 
     def __init__(
@@ -79,23 +88,21 @@ class InvertedResidual(nn.Module):
         squeeze: bool = False,
         depth_drop: float = 0.0,
         activation: type[nn.Module] = nn.SiLU,
-        momentum: float,
-        eps: float,
+        norm: Norm,
     ) -> None:
         super().__init__()
-        norm = {"momentum": momentum, "eps": eps}
         inner = before * expansion
         layers: list[nn.Module] = []
         if expansion != 1:
-            layers.append(conv_bn(before, inner, 1, activation=activation, **norm))
+            layers.append(conv_bn(before, inner, 1, activation=activation, norm=norm))
         layers.append(
             conv_bn(
-                inner, inner, kernel, stride=stride, groups=inner, activation=activation, **norm
+                inner, inner, kernel, stride=stride, groups=inner, activation=activation, norm=norm
             )
         )
         if squeeze:
             layers.append(_Squeeze(inner, max(1, before // 4)))
-        layers.append(conv_bn(inner, after, 1, activation=None, **norm))
+        layers.append(conv_bn(inner, after, 1, activation=None, norm=norm))
         self.branch = nn.Sequential(*layers)
         self.residual = before == after and stride == 1
         self.depth_drop = depth_drop if self.residual else 0.0

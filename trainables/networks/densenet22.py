@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainables.networks.convolutions import Head, init
+from trainables.networks.convolutions import Head, Norm, batch_norm, init
 
 __all__ = ["DenseNet"]
 
@@ -16,9 +16,9 @@ STEM = 16
 class _Dense(nn.Module):
     """Normalise, ReLU, 3 x 3 convolution, and all that came before beside it."""
 
-    def __init__(self, before: int, growth: int, momentum: float, eps: float) -> None:
+    def __init__(self, before: int, growth: int, norm: Norm) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(before, eps=eps, momentum=momentum)
+        self.norm = norm(before)
         self.conv = nn.Conv2d(before, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,13 +54,14 @@ class DenseNet(nn.Module):
         super().__init__()
         if layers < 7 or (layers - 4) % BLOCKS:
             raise ValueError(f"layers must be 3 n + 4 (7, 10, ..., 22), but got {layers!r}")
+        norm = batch_norm(momentum, eps)
         size = STEM
         made: list[nn.Module] = [nn.Conv2d(channels, size, 3, padding=1, bias=False)]
         for block in range(BLOCKS):
             for _ in range((layers - 4) // BLOCKS):
-                made.append(_Dense(size, growth, momentum, eps))
+                made.append(_Dense(size, growth, norm))
                 size += growth
-            made += [nn.BatchNorm2d(size, eps=eps, momentum=momentum), nn.ReLU()]
+            made += [norm(size), nn.ReLU()]
             if block < BLOCKS - 1:
                 made += [nn.Conv2d(size, size, 1, bias=False), nn.AvgPool2d(2)]
         self.features = nn.Sequential(*made)

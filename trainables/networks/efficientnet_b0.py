@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from trainables.networks.convolutions import Head, InvertedResidual, conv_bn, init, scaled
+from trainables.networks.convolutions import (
+    Head,
+    InvertedResidual,
+    batch_norm,
+    conv_bn,
+    init,
+    scaled,
+)
 
 __all__ = ["EfficientNetB0"]
 
@@ -42,9 +49,9 @@ class EfficientNetB0(nn.Module):
         eps: float = 1e-3,
     ) -> None:
         super().__init__()
-        norm = {"momentum": momentum, "eps": eps}
+        norm = batch_norm(momentum, eps)
         before = scaled(STEM, width)
-        layers: list[nn.Module] = [conv_bn(channels, before, 3, stride=2, **norm)]
+        layers: list[nn.Module] = [conv_bn(channels, before, 3, stride=2, norm=norm)]
         total = sum(blocks for _, _, blocks, _, _ in STAGES)
         made = 0
         for expansion, size, blocks, stride, kernel in STAGES:
@@ -59,13 +66,13 @@ class EfficientNetB0(nn.Module):
                         expansion=expansion,
                         squeeze=True,
                         depth_drop=DEPTH_DROP * dropout * made / total,
-                        **norm,
+                        norm=norm,
                     )
                 )
                 before = after
                 made += 1
         top = scaled(TOP, width)
-        layers.append(conv_bn(before, top, 1, **norm))
+        layers.append(conv_bn(before, top, 1, norm=norm))
         self.features = nn.Sequential(*layers)
         self.head = Head(top, classes, DROPOUT * dropout)
         init(self)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from trainables.networks.convolutions import Head, InvertedResidual, conv_bn, init, scaled
+from trainables.networks.convolutions import (
+    Head,
+    InvertedResidual,
+    batch_norm,
+    conv_bn,
+    init,
+    scaled,
+)
 
 __all__ = ["MobileNetV2"]
 
@@ -24,8 +31,8 @@ class MobileNetV2(nn.Module):
     Args:
         classes: K
         channels: of the input
-        width: multiplies all channels; those of the last convolution never fall below 1280
-            where it is at most 1, as published, unless `narrow_top`
+        width: multiplies all channels, but leaves the last convolution its 1280 where it is below
+            1, as published
         narrow_top: multiply those too
         dropout: multiplies the published rate (0.2) before the last layer
         momentum, eps: of batch normalisation, in torch's sense
@@ -37,16 +44,15 @@ class MobileNetV2(nn.Module):
         *,
         channels: int = 1,
         width: float = 1.0,
-        narrow_top: bool = False,
         dropout: float = 1.0,
         momentum: float = 0.01,
         eps: float = 1e-3,
     ) -> None:
         super().__init__()
-        norm = {"momentum": momentum, "eps": eps}
+        norm = batch_norm(momentum, eps)
         before = scaled(STEM, width)
         layers: list[nn.Module] = [
-            conv_bn(channels, before, 3, stride=2, activation=nn.ReLU6, **norm)
+            conv_bn(channels, before, 3, stride=2, activation=nn.ReLU6, norm=norm)
         ]
         for expansion, size, blocks, stride in STAGES:
             for block in range(blocks):
@@ -59,12 +65,12 @@ class MobileNetV2(nn.Module):
                         stride=stride if block == 0 else 1,
                         expansion=expansion,
                         activation=nn.ReLU6,
-                        **norm,
+                        norm=norm,
                     )
                 )
                 before = after
-        top = scaled(TOP, width if narrow_top else max(width, 1.0))
-        layers.append(conv_bn(before, top, 1, activation=nn.ReLU6, **norm))
+        top = scaled(TOP, max(width, 1.0))
+        layers.append(conv_bn(before, top, 1, activation=nn.ReLU6, norm=norm))
         self.features = nn.Sequential(*layers)
         self.head = Head(top, classes, DROPOUT * dropout)
         init(self)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainables.networks.convolutions import init, scaled
+from trainables.networks.convolutions import batch_norm, init, scaled
 
-__all__ = ["VGG19"]
+__all__ = ["STRIDE", "VGG19"]
 
 STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """(channels, convolutions) between two max poolings"""
 HIDDEN = 4096
+STRIDE = 32
+"""of the input to one point of the last map"""
 DROPOUT = 0.5
 
 
@@ -53,7 +55,7 @@ class VGG19(nn.Module):
             for _ in range(convolutions):
                 layers.append(nn.Conv2d(before, after, 3, padding=1))
                 if norm:
-                    layers.append(nn.BatchNorm2d(after, eps=eps, momentum=momentum))
+                    layers.append(batch_norm(momentum, eps)(after))
                 layers.append(nn.ReLU())
                 before = after
             layers.append(nn.MaxPool2d(2))
