@@ -578,13 +578,18 @@ def _backbone(classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
         return DenseNet(classes, growth=own["growth"], **norm)
     from trainables.networks.vgg19 import STRIDE, VGG19
 
+    if own["segment"] < STRIDE or bands < STRIDE:
+        raise ValueError(
+            f"vgg19 halves a segment five times and needs segments of {STRIDE} frames and bands, "
+            f"but gets {own['segment']} frames of {bands}; take params.segment={STRIDE} or more"
+        )
     if not own["vgg_norm"]:
         norm = {}
     return VGG19(
         classes,
         width=own["width"],
         hidden=own["vgg_hidden"],
-        last=(max(1, bands // STRIDE), max(1, own["segment"] // STRIDE)),
+        last=(bands // STRIDE, own["segment"] // STRIDE),
         dropout=own["dropout"],
         norm=own["vgg_norm"],
         **norm,
