@@ -61,7 +61,7 @@ def test_which_bands_hear_something() -> None:
 def test_emodb_has_the_papers_131_053_segments(shared_data: Path) -> None:
     """Mao et al. 2021, section VI: segments of 32 frames every 10 ms."""
     total = 0
-    for path in sorted((shared_data / "emodb").rglob("*.wav")):
-        frames = 1 + (len(read_samples(path)) - 400) // 160
+    for path in (shared_data / "emodb" / "wav").iterdir():
+        frames = 1 + (len(read_samples(path.read_bytes())) - 400) // 160
         total += max(0, frames - 32) + 1
     assert total == 131_053

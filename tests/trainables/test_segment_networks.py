@@ -1,4 +1,4 @@
-"""Networks for segments: their published sizes, their shapes, and batch normalisation's settings."""
+"""Networks for segments: published sizes, shapes, and what batch normalisation is set to."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from trainables import segments, self_learning
 from trainables.self_learning import METHOD
 from trainables.stage import Artifact, Part, Sequences, StageInputs
 
-K, SPEAKERS, CLIPS, BANDS = 3, 4, 36, 32
+K, SPEAKERS, CLIPS, BANDS, FOLDS = 3, 4, 36, 32, 4
 CLASSES = ("a", "b", "c")
 SMALL = {
     "backbone": "mobilenet_v2",
@@ -47,7 +47,7 @@ def one_thread() -> Iterator[None]:
 
 
 @cache
-def dataset(protocol: Any = "kfold", folds: int = 3) -> stages.Dataset:
+def dataset() -> stages.Dataset:
     """Clips whose bands say the class, the shortest of less than one segment."""
     rng = np.random.default_rng(0)
     y = np.arange(CLIPS) % K
@@ -76,7 +76,7 @@ def dataset(protocol: Any = "kfold", folds: int = 3) -> stages.Dataset:
         speaker=speaker,
         corpus=np.zeros(CLIPS, np.int64),
         classes=CLASSES,
-        folds=divide(table, CLASSES, protocol=protocol, folds=folds),
+        folds=divide(table, CLASSES, protocol="kfold", folds=FOLDS),
         normalise="fold",
         frames=frames,
         moments={name: stages.Moments.of(each) for name, each in frames.items()},
@@ -144,21 +144,21 @@ def test_table_2_is_three_iterations_of_each_network_once_a_fold() -> None:
         for name in self_learning.BACKBONES
         for t in (0, 1, 2)
     ]
-    trainings = {f"iteration_{t}": 4 * 3 for t in (0, 1, 2)}
-    assert asked(*grid) == trainings | {"utterance": 12 * 3}
+    trainings = {f"iteration_{t}": 4 * FOLDS for t in (0, 1, 2)}
+    assert asked(*grid) == trainings | {"utterance": 12 * FOLDS}
 
 
 def test_table_3_branches_from_one_iteration_0() -> None:
     grid = [PAPER | {"strategy": name} for name in ("hard", "gsl", "dhl", "bdsl")]
-    assert asked(*grid) == {"iteration_0": 3, "iteration_1": 3 * 3, "utterance": 4 * 3}
+    assert asked(*grid) == {"iteration_0": FOLDS, "iteration_1": 3 * FOLDS, "utterance": 4 * FOLDS}
 
 
 def test_table_4_is_ten_trainings_of_iteration_1_and_one_of_iteration_0() -> None:
     grid = [PAPER | {"strategy": "wdsl", "wdsl_alpha": step / 10} for step in range(11)]
-    assert asked(*grid) == {"iteration_0": 3, "iteration_1": 10 * 3, "utterance": 11 * 3}
+    outer = {"iteration_0": FOLDS, "iteration_1": 10 * FOLDS, "utterance": 11 * FOLDS}
+    assert asked(*grid) == outer
     nested = [one | {"mode": "nested"} for one in grid]
-    inner = {"inner_0": 3, "inner_1": 10 * 3}
-    assert asked(*nested) == {"iteration_0": 3, "iteration_1": 30, "utterance": 33} | inner
+    assert asked(*nested) == outer | {"inner_0": FOLDS, "inner_1": 10 * FOLDS}
 
 
 def test_a_later_iteration_goes_on_from_the_earlier_ones() -> None:
@@ -239,7 +239,7 @@ def test_every_strategy_it_serves_has_a_graph() -> None:
 @pytest.mark.parametrize("inner_by", ["utterance", "speaker"])
 def test_nested_knows_nothing_of_held_out_labels(utterance: str, inner_by: str) -> None:
     setting = {"mode": "nested", "utterance": utterance, "inner_by": inner_by, "iterations": 2}
-    for fold in range(3):
+    for fold in range(FOLDS):
         other = labelled(dataset(), dataset().folds[fold].test)
         assert keys(setting, fold) == keys(setting, fold, other)
         for call in calls(dataset(), fold, setting):
@@ -261,10 +261,11 @@ def test_in_paper_mode_held_out_labels_reach_training_through_other_folds() -> N
     for name, made in c.items():
         for array, values in made.arrays.items():
             np.testing.assert_array_equal(values, d[name].arrays[array])
-    # no stage was handed a held-out label: they came with the other folds' predictions
+    # no stage is handed a label of its own fold's test part: they came with others' predictions
     for call in calls(dataset(), 0, setting):
         inputs = stages.inputs_of(call, dataset(), {}, stages.Runtime(), "cpu")
         assert inputs.test.y is None
+        assert set(call.across) == ({"before"} if call.name == "iteration_1" else set())
 
 
 def test_a_study_that_may_run_a_leaking_setting_says_so() -> None:
@@ -466,8 +467,8 @@ def test_it_trains(setting: dict[str, Any]) -> None:
 
 
 def test_it_tells_the_classes_apart() -> None:
-    setting = {"mode": "paper", "iterations": 0, "epochs": 5, "patience": 5, "hop": 4}
-    made = run(setting | {"utterance": "mean"})
+    setting = {"backbone": "densenet22", "growth": 2, "iterations": 0, "utterance": "mean"}
+    made = run(setting | {"epochs": 6, "patience": 6, "hop": 4})
     data = dataset()
     guess = made["utterance"].arrays["test"].argmax(axis=1)
     assert np.mean(guess == data.y[data.folds[0].test]) > 0.7  # the bands say the class
