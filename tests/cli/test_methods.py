@@ -66,3 +66,22 @@ def test_plain_cross_entropy_on_emodb_stands_at_the_reference(
     report = shell.report()
     assert report["folds"] == 10
     assert abs(report["estimates"]["selected"]["ua"] - reference) < 0.05
+
+
+def test_self_learning_in_both_modes_on_the_demo(shell: Any) -> None:
+    tiny = ("params.epochs=1", "params.hop=100", "params.width=0.0625", "params.trees=5")
+    words = ("space=self_learning/table_3", "protocol.folds=3", *tiny)
+    done = shell.run("tune", *words, timeout=300)
+    assert done.code == 0, done.err
+    assert "mode=paper: labels of the held-out utterances reach training" in done.out
+    report = shell.report()
+    assert report["trials"]["complete"] == 4
+    rows = {row["name"]: row for row in report["tables"]["published"]}
+    assert rows["DSL-BDSL"]["published"] == 0.9178
+    made = {row["stage"]: row["run"] for row in report["tables"]["stages"]}
+    # one iteration 0 and three of iteration 1 a fold, and a forest a row
+    assert made == {"iteration_0": 3, "iteration_1": 9, "utterance": 12}
+    nested = shell.run("tune", *words, "params.mode=nested", "params.inner_folds=2", timeout=300)
+    assert nested.code == 0, nested.err
+    assert "reach training" not in nested.out
+    assert "iteration_0" not in nested.out
