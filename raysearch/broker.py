@@ -280,17 +280,15 @@ class _Broker:
         if key in self._failures:
             raise StageFailed(*self._failures[key])
         call = demand.calls[key]
-        roles = list(call.parents)
-        made = await asyncio.gather(*(self._get(call.parents[role], demand) for role in roles))
+        made = await self._all(call.needs, demand)
         refs = [
-            self._parent(call.parents[role], one.artifact)
-            for role, one in zip(roles, made, strict=True)
+            self._parent(need, one.artifact) for need, one in zip(call.needs, made, strict=True)
         ]
         async with self._claimed(key):
             found = await self._load(key)
             if found is not None:  # another cluster has made it while we waited for its claim
                 return _Made(*found, ran=False)
-            artifact, provenance = await self._run(call, demand, roles, refs)
+            artifact, provenance = await self._run(call, demand, refs)
             try:
                 await asyncio.to_thread(self._store.put, key, artifact, provenance)
             except OSError as error:
@@ -298,6 +296,16 @@ class _Broker:
         if self._scratch is not None:  # its checkpoints have served
             await asyncio.to_thread(shutil.rmtree, Path(self._scratch, key), ignore_errors=True)
         return _Made(artifact, provenance, ran=True)
+
+    async def _all(self, keys: Sequence[str], demand: _Demand) -> list[_Made]:
+        """What is under all of these keys; where one fails, the others are given up."""
+        tasks = [asyncio.ensure_future(self._get(key, demand)) for key in keys]
+        try:
+            return await asyncio.gather(*tasks)
+        except Exception:  # cancellation reaches them through `gather`
+            for task in tasks:
+                task.cancel()
+            raise
 
     @contextlib.asynccontextmanager
     async def _claimed(self, key: str) -> AsyncIterator[None]:
@@ -338,7 +346,7 @@ class _Broker:
         return ref
 
     async def _run(
-        self, call: Call, demand: _Demand, roles: list[str], refs: list[Any]
+        self, call: Call, demand: _Demand, refs: list[Any]
     ) -> tuple[Artifact, Provenance]:
         runtime = demand.runtime
         group = runtime.workers > 1
@@ -365,7 +373,6 @@ class _Broker:
                 scratch,
                 teller,
                 None if runtime.timeout is None else me,
-                roles,
                 *refs,
             )
             running = self._running[call.key] = _Running(ref)
@@ -533,22 +540,23 @@ def _run_stage(
     scratch: str | None,
     teller: _Teller | None,
     broker: Any,
-    roles: list[str],
-    *parents: Artifact,
+    *needs: Artifact,
 ) -> tuple[Artifact, Provenance]:
     started = time.monotonic()
     device = "cuda" if runtime.gpus > 0 else "cpu"
     if broker is not None:
         broker.began.remote(call.key, runtime.timeout)
+    parents, across = call.sorted_out(needs)
     with _limited(runtime.timeout), _within(runtime.memory):
         made = execute(
             call,
             _dataset(data[0]),
-            dict(zip(roles, parents, strict=True)),
+            parents,
             runtime,
             device,  # type: ignore[arg-type]
             None if scratch is None else Path(scratch),
             teller,
+            across,
         )
     seconds = time.monotonic() - started
     return made, Provenance(

@@ -208,9 +208,11 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
             f"sampler=grid: the space has {size} points and trials={study.trials} runs the first "
             f"{study.trials}; trials={size} runs every point"
         )
-    shared = _shared_sentences(corpus, folds)
-    if shared:
-        notes.append(shared)
+    notes += [
+        line
+        for line in (_across(method, space, enqueued), _shared_sentences(corpus, folds))
+        if line
+    ]
     if study.validation.select:
         notes.append(
             f"validation.select={study.validation.select}: the training is stopped by the "
@@ -248,6 +250,37 @@ def _told(
         for setting in settings
         for note in method.notes(method.resolve({**constants, **setting}))
     ]
+
+
+def _across(method: Method, space: Space, enqueued: list[tuple[str, dict[str, Any]]]) -> str:
+    """Whether the space may propose a setting whose stages read those of other folds."""
+    constants = space.constants()
+    tried = [
+        {**constants, name: value}
+        for name, domain in space.domains.items()
+        for value in domain.examples()
+    ]
+    for setting in [constants, *({**constants, **row} for _, row in enqueued), *tried]:
+        full = method.resolve(setting)
+        if not _reads_other_folds(method, full):
+            continue
+        # the setting that makes the difference: another choice with which nothing is read
+        for name, param in method.params.items():
+            for other in param.choices or ():
+                if not _reads_other_folds(method, {**full, name: other}):
+                    return (
+                        f"{name}={full[name]}: labels of the held-out utterances reach training "
+                        f"through the predictions of other folds' models; compare {name}={other}"
+                    )
+        return (
+            f"{method.name}: labels of the held-out utterances reach training through the "
+            "predictions of other folds' models"
+        )
+    return ""
+
+
+def _reads_other_folds(method: Method, setting: Mapping[str, Any]) -> bool:
+    return any(node.across for node in method.graph(setting))
 
 
 def _shared_sentences(corpus: Corpus, folds: tuple[Fold, ...]) -> str:

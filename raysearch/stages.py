@@ -1,8 +1,9 @@
 """The stage graph of a fold: what it asks for, under which keys, and how one stage is run.
 
 key = hash(stage name, digest of its source and of the modules it imports, its own parameters,
-its parents' keys, the fingerprint of the parts of the fold it is handed, seed). A stage receives
-only what its key hashes. Threads, workers and the device are provenance, not identity.
+its parents' keys, on this fold and across folds, the fingerprint of the parts of the fold it is
+handed, seed). A stage receives only what its key hashes. Threads, workers and the device are
+provenance, not identity.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.folds import Fold
-from trainables.stage import PARTS, Artifact, Method, Part, Sequences, StageInputs
+from trainables.stage import PARTS, Artifact, Method, Node, Part, Sequences, StageInputs
 
 __all__ = [
     "Answers",
@@ -144,6 +145,22 @@ class Call:
     fold: int
     parts: tuple[str, ...]
     seed: int
+    across: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """role -> keys by fold"""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of all artifacts that it reads, each once."""
+        others = (key for keys in self.across.values() for key in keys)
+        return tuple(dict.fromkeys([*self.parents.values(), *others]))
+
+    def sorted_out(
+        self, made: Sequence[Artifact]
+    ) -> tuple[dict[str, Artifact], dict[str, tuple[Artifact, ...]]]:
+        """The artifacts of `needs`, by role: parents, and those across folds."""
+        found = dict(zip(self.needs, made, strict=True))
+        parents = {role: found[key] for role, key in self.parents.items()}
+        return parents, {role: tuple(found[k] for k in keys) for role, keys in self.across.items()}
 
 
 @dataclass(frozen=True)
@@ -218,31 +235,57 @@ def calls(
 ) -> list[Call]:
     """The stages that a full setting asks for on one fold, parents first, the scored one last.
 
+    Where a node reads another's stages across folds, those of the other folds are among them.
+
     Args:
         repeat: which of the fold's trainings, each of which has seeds of its own.
     """
-    made: dict[str, Call] = {}
-    for node in method.graph(setting):
-        target = f"{node.run.__module__}:{node.run.__qualname__}"
-        parents = {role: made[name].key for role, name in sorted(node.parents.items())}
-        params = {name: _plain(value) for name, value in sorted(node.params.items())}
-        seed = stage_seed(where.seed, node.name, where.folds[fold], repeat)
-        identity = {
-            "format": 1,
-            "stage": node.name,
-            "target": target,
-            "source": source_digest(node.run.__module__),
-            "params": params,
-            "parents": parents,
-            "fold": {part: where.prints[fold][part] for part in sorted(node.parts)},
-            "seed": seed,
-        }
-        text = json.dumps(identity, sort_keys=True, allow_nan=False, separators=(",", ":"))
-        key = hashlib.sha256(text.encode()).hexdigest()
-        made[node.name] = Call(
-            key, node.name, target, params, parents, fold, tuple(node.parts), seed
-        )
+    nodes = {node.name: node for node in method.graph(setting)}
+    made: dict[tuple[str, int], Call] = {}
+    folds = range(len(where.folds))
+
+    def call(name: str, at: int) -> Call:
+        if (name, at) not in made:
+            node = nodes[name]
+            parents = {role: call(other, at).key for role, other in sorted(node.parents.items())}
+            across = {
+                role: tuple(call(other, each).key for each in folds)
+                for role, other in sorted(node.across.items())
+            }
+            made[name, at] = _call(node, at, parents, across, where, repeat)
+        return made[name, at]
+
+    for name in nodes:
+        call(name, fold)
     return list(made.values())
+
+
+def _call(
+    node: Node,
+    fold: int,
+    parents: dict[str, str],
+    across: dict[str, tuple[str, ...]],
+    where: Context,
+    repeat: int,
+) -> Call:
+    target = f"{node.run.__module__}:{node.run.__qualname__}"
+    params = {name: _plain(value) for name, value in sorted(node.params.items())}
+    seed = stage_seed(where.seed, node.name, where.folds[fold], repeat)
+    identity = {
+        "format": 1,
+        "stage": node.name,
+        "target": target,
+        "source": source_digest(node.run.__module__),
+        "params": params,
+        "parents": parents,
+        # stages that read no other fold keep the keys that they had before any could
+        **({"across": across} if across else {}),
+        "fold": {part: where.prints[fold][part] for part in sorted(node.parts)},
+        "seed": seed,
+    }
+    text = json.dumps(identity, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    key = hashlib.sha256(text.encode()).hexdigest()
+    return Call(key, node.name, target, params, parents, fold, tuple(node.parts), seed, across)
 
 
 def stage_seed(seed: int, stage: str, fold: str, repeat: int = 0) -> int:
@@ -347,6 +390,7 @@ def inputs_of(
     device: Literal["cpu", "cuda"],
     scratch: Path | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    across: Mapping[str, tuple[Artifact, ...]] | None = None,
 ) -> StageInputs:
     """What the stage may see: the parts its node names, without test labels."""
     fold = dataset.folds[call.fold]
@@ -361,6 +405,7 @@ def inputs_of(
         device=device,
         scratch=scratch,
         on_epoch=on_epoch,
+        across=across or {},
         **parts,
     )
 
@@ -525,11 +570,12 @@ def execute(
     device: Literal["cpu", "cuda"] = "cpu",
     scratch: Path | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    across: Mapping[str, tuple[Artifact, ...]] | None = None,
 ) -> Artifact:
     """Run one stage in this process."""
     module, _, function = call.target.partition(":")
     run = getattr(importlib.import_module(module), function)
-    inputs = inputs_of(call, dataset, parents, runtime, device, scratch, on_epoch)
+    inputs = inputs_of(call, dataset, parents, runtime, device, scratch, on_epoch, across)
     made = run(inputs, **call.params)
     if not isinstance(made, Artifact):
         raise TypeError(f"stage {call.name!r} must return an Artifact, but returned {type(made)}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.metrics import unweighted_accuracy, weighted_accuracy
 from trainables.stage import Sequences
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "HOP",
     "RATE",
     "Pieces",
+    "clip_scores",
     "collate",
     "conditioned",
     "cut",
@@ -130,6 +132,25 @@ def over_clips(
         means = np.exp(means - means.max(axis=1, keepdims=True))
         means /= means.sum(axis=1, keepdims=True)
     return means.astype(np.float32)
+
+
+def clip_scores(
+    probabilities: NDArray[np.float32],
+    *,
+    y: NDArray[np.int64],
+    pieces: Pieces,
+    how: Literal["mean", "mean_log"] = "mean",
+    k: int,
+) -> dict[str, float]:
+    """UA and WA of validation clips, and the mean of -log p of their label, from their pieces."""
+    clips = over_clips(probabilities, pieces, how)
+    own = clips[np.arange(len(y)), y].astype(np.float64)
+    guess = clips.argmax(axis=1)
+    return {
+        "validation_ua": unweighted_accuracy(y, guess, k),
+        "validation_wa": weighted_accuracy(y, guess, k),
+        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
+    }
 
 
 def conditioned(

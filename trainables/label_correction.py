@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import audio, speech, targets
+from trainables import audio, inner, speech, targets
 from trainables.speech import WAVE, facts
 from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs, takes
 from trainables.targets import STRATEGIES
@@ -273,10 +273,7 @@ def teacher(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     for number, held in enumerate(_groups(inputs, crossfit)):
         here = inputs
         if crossfit is not None:
-            # One scratch folder a training: each has its own checkpoint.
-            scratch = None if inputs.scratch is None else inputs.scratch / f"group-{number}"
-            seed = int(np.random.SeedSequence([inputs.seed, number]).generate_state(1)[0])
-            here = replace(inputs, seed=seed, scratch=scratch)
+            here = inner.training(inputs, number)
             away = np.concatenate([~held["train"], ~held["undecided"]])[: len(learnt)]
             learn = np.flatnonzero(learnt & away)
         else:
@@ -309,10 +306,9 @@ def _groups(inputs: StageInputs, crossfit: int | None) -> list[dict[str, NDArray
             "teacher=crossfit needs two training speakers or more, but the training part has "
             f"{len(np.unique(inputs.train.speaker))}; use teacher=in_sample"
         )
-    order = np.random.default_rng(inputs.seed).permutation(speakers)
     return [
         {name: np.isin(part.speaker, group) for name, part in parts.items()}
-        for group in np.array_split(order, min(crossfit, len(speakers)))
+        for group in inner.by_group(speakers, crossfit, inputs.seed)
     ]
 
 

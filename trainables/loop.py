@@ -139,6 +139,9 @@ class _Job:
     patience: int
     plateau_patience: int
     plateau_factor: float
+    decay: float
+    decay_every: int
+    adam_eps: float
     seed: int
     threads: int
     device: Literal["cpu", "cuda"]
@@ -177,6 +180,9 @@ def fit(
     patience: int = 5,
     plateau_patience: int = 2,
     plateau_factor: float = 1.0,
+    decay: float = 1.0,
+    decay_every: int = 1,
+    adam_eps: float = 1e-8,
     seed: int = 0,
     threads: int = 1,
     workers: int = 1,
@@ -220,6 +226,9 @@ def fit(
         patience: epochs without a new best score until the end, >= 1
         plateau_patience, plateau_factor: ReduceLROnPlateau on `monitor`; factor 1 leaves the step
             size as it is
+        decay, decay_every: the step size is multiplied by `decay`, in (0, 1], after every
+            `decay_every` epochs, whatever the score
+        adam_eps: Adam's term in the denominator (Keras: 1e-7)
         seed: of initial weights, dropout and shuffling
         threads: torch's threads in each worker; part of the result's last digits
         workers: 1 runs here; N starts N Ray Train workers of `threads` CPUs (or one GPU) each,
@@ -259,11 +268,14 @@ def fit(
         ("eval_batch", eval_batch, 0),
         ("accumulate", accumulate, 1),
         ("clip_norm", clip_norm, 0),
+        ("decay_every", decay_every, 1),
     ):
         if value < floor:
             raise ValueError(f"{name} must be at least {floor}, but got {value!r}")
     if not lr > 0:
         raise ValueError(f"lr must be above 0, but got {lr!r}")
+    if not 0 < decay <= 1:
+        raise ValueError(f"decay must lie in 0 .. 1, above 0, but got {decay!r}")
     if side_batch > 0 and (side is None or _length(side, "side") == 0):
         raise ValueError(f"side_batch={side_batch} needs a side stream with rows, but got none")
     if side_batch > 0 and (collate is not None or accumulate > 1):
@@ -298,6 +310,9 @@ def fit(
         patience=patience,
         plateau_patience=plateau_patience,
         plateau_factor=plateau_factor,
+        decay=decay,
+        decay_every=decay_every,
+        adam_eps=adam_eps,
         seed=seed,
         threads=threads,
         device=device,
@@ -712,7 +727,9 @@ def _optimiser(job: _Job, module: nn.Module) -> torch.optim.Optimizer:
     if unknown := set(job.lr_scale) - set(groups):
         raise ValueError(f"lr_scale names unknown parameters {sorted(unknown)}")
     parameters = list(groups.values())
-    return torch.optim.Adam(parameters, lr=job.lr, weight_decay=job.weight_decay, fused=True)
+    return torch.optim.Adam(
+        parameters, lr=job.lr, eps=job.adam_eps, weight_decay=job.weight_decay, fused=True
+    )
 
 
 class _Side:
@@ -821,6 +838,9 @@ class _Run:
         for name, value in values.items():
             self.curves.setdefault(name, []).append(value)
         self.plateau.step(score)
+        if self.epoch % job.decay_every == 0:
+            for group in self.optimiser.param_groups:
+                group["lr"] *= job.decay
         if score > self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
             self.best = copy.deepcopy(self.module.state_dict())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import targets
+from trainables import inner, targets
 from trainables.metrics import corpus_accuracy
 from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
 from trainables.targets import STRATEGIES
@@ -217,13 +217,7 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
         if not matters:
             own[name] = None
     # Whole and broken numbers of one value are one setting: 0 and 0.0 must not differ in a key.
-    return {name: _like(PARAMS[name].default, value) for name, value in own.items()}
-
-
-def _like(default: Any, value: Any) -> Any:
-    if value is None or isinstance(default, str):
-        return value
-    return type(default)(value)
+    return {name: PARAMS[name].typed(value) for name, value in own.items()}
 
 
 def _mask_setting(setting: Mapping[str, Any]) -> dict[str, Any]:
@@ -447,7 +441,6 @@ def _out_of_fold(
         )
     # Speakers without a labelled clip are in no training, and any model may predict theirs.
     speakers = np.unique(train.speaker)
-    order = np.random.default_rng(inputs.seed).permutation(speakers)
     k = len(inputs.classes)
     made = {
         name: np.zeros((len(part), k), dtype=np.float32)
@@ -455,14 +448,12 @@ def _out_of_fold(
         if len(part)
     }
     runs = []
-    for number, group in enumerate(np.array_split(order, min(folds, len(speakers)))):
+    for number, group in enumerate(inner.by_group(speakers, folds, inputs.seed)):
         held = np.isin(train.speaker, group)
         also = np.isin(undecided.speaker, group)
         if number == 0:
             also |= ~np.isin(undecided.speaker, speakers)
-        # One scratch folder a training: each has its own checkpoint.
-        scratch = None if inputs.scratch is None else inputs.scratch / f"group-{number}"
-        here = replace(inputs, seed=_spread(inputs.seed, number), scratch=scratch)
+        here = inner.training(inputs, number)
         left = {"train": train.take(held)}
         if also.any():
             left["undecided"] = undecided.take(also)
@@ -472,10 +463,6 @@ def _out_of_fold(
                 made[name][rows] = fitted.probabilities[name]
         runs.append(_facts(fitted))
     return made, runs
-
-
-def _spread(seed: int, number: int) -> int:
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _with_votes(

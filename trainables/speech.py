@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import audio
-from trainables.metrics import unweighted_accuracy, weighted_accuracy
 from trainables.stage import Param, Part, StageInputs
 
 if TYPE_CHECKING:
@@ -168,14 +167,7 @@ def without_encoder(own: Mapping[str, Any]) -> dict[str, Any]:
 
 def like(params: Mapping[str, Param], own: Mapping[str, Any]) -> dict[str, Any]:
     """`own` with each number of its parameter's kind: 0 and 0.0 must not differ in a key."""
-
-    def one(name: str, value: Any) -> Any:
-        default = params[name].default if name in params else None
-        if value is None or default is None or isinstance(default, str | bool):
-            return value
-        return type(default)(value)
-
-    return {name: one(name, value) for name, value in own.items()}
+    return {name: params[name].typed(v) if name in params else v for name, v in own.items()}
 
 
 def is_path(name: str) -> bool:
@@ -300,7 +292,11 @@ def fit_clips(
         infer=_infer,
         loss=functools.partial(loss, weights=weights),
         score=functools.partial(
-            _score, y=np.array(validation.y), pieces=_map_of(held), how=own["clip_score"], k=k
+            audio.clip_scores,
+            y=np.array(validation.y),
+            pieces=_map_of(held),
+            how=own["clip_score"],
+            k=k,
         ),
         train={**pieces.streams, "target": rows},
         validation=dict(held.streams),
@@ -379,22 +375,3 @@ def loss(
     logits = outputs["logits"]
     beta = None if weights is None else torch.as_tensor(weights, device=logits.device)
     return {"ce": cross_entropy(logits, rows["target"], class_weight=beta)}
-
-
-def _score(
-    probabilities: NDArray[np.float32],
-    *,
-    y: NDArray[np.int64],
-    pieces: audio.Pieces,
-    how: Any,
-    k: int,
-) -> dict[str, float]:
-    """UA and WA of validation clips, and the mean of -log p of their label."""
-    clips = audio.over_clips(probabilities, pieces, how)
-    own = clips[np.arange(len(y)), y].astype(np.float64)
-    guess = clips.argmax(axis=1)
-    return {
-        "validation_ua": unweighted_accuracy(y, guess, k),
-        "validation_wa": weighted_accuracy(y, guess, k),
-        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
-    }

@@ -170,6 +170,9 @@ class StageInputs:
     """to be told (epoch from 1, validation score of that epoch, higher is better) while training,
     in ascending order; None where nobody asks. It tells and is told nothing: what a stage returns
     must not depend on it"""
+    across: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
+    """by role, as named in the node: what an earlier node's stages made on every fold of the study,
+    by fold"""
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,12 @@ class Param:
     choices: tuple[Any, ...] | None = None
     low: float | None = None
     high: float | None = None
+
+    def typed(self, value: Any) -> Any:
+        """A value in the type of the default: 0 and 0.0 must not differ in a key."""
+        if value is None or isinstance(self.default, str | bool):
+            return value
+        return type(self.default)(value)
 
     def problem(self, name: str, value: Any) -> str | None:
         """Why `value` is not a value of this parameter, as one sentence, or None."""
@@ -222,6 +231,13 @@ class Node:
     """role -> name of an earlier node"""
     parts: tuple[str, ...] = PARTS
     """the parts of the fold it is handed; the others are empty, and not in its key"""
+    across: Mapping[str, str] = field(default_factory=dict)
+    """role -> name of an earlier node, whose stages on *every* fold this one reads.
+
+    No stage is handed a label of its own fold's test part. But the stages of other folds have
+    trained on those labels, and what they predict tells of them: scores of a setting with such a
+    node are not honest, and a study that may run one says so. It is here for methods that were
+    published so"""
 
     def __post_init__(self) -> None:
         own = {

@@ -18,7 +18,7 @@ import numpy as np
 
 from raysearch.corpora.base import Corpus
 from raysearch.errors import BadInput, near
-from raysearch.features import bert, smile, spectral, ssl
+from raysearch.features import bert, magnitude, smile, spectral, ssl
 from raysearch.features.base import (
     Chunk,
     ExtractorInfo,
@@ -74,7 +74,7 @@ def known() -> dict[str, ExtractorInfo]:
     It also gives what a name with a model stands for, as in known()["wav2vec2:tiny"], and raises
     BadInput for a name that means nothing.
     """
-    packaged = (*smile.INFOS, *spectral.INFOS, *ssl.INFOS, *bert.INFOS)
+    packaged = (*smile.INFOS, *spectral.INFOS, *magnitude.INFOS, *ssl.INFOS, *bert.INFOS)
     infos = {info.name: info for info in packaged}
     return _Known(plugins("raysearch.features", ExtractorInfo) | infos)
 

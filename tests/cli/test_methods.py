@@ -81,3 +81,22 @@ def test_emoboosts_table_3_stands_beside_the_published_figures(shell: Any) -> No
     assert {row["stage"]: row["run"] for row in report["tables"]["stages"]} == {"fit": 20}
     assert "params.ssl=tiny is a small encoder with untrained weights" in done.out
     assert "params.alexnet=random" in done.out
+
+
+def test_self_learning_in_both_modes_on_the_demo(shell: Any) -> None:
+    tiny = ("params.epochs=1", "params.hop=100", "params.width=0.0625", "params.trees=5")
+    words = ("space=self_learning/table_3", "protocol.folds=3", *tiny)
+    done = shell.run("tune", *words, timeout=300)
+    assert done.code == 0, done.err
+    assert "mode=paper: labels of the held-out utterances reach training" in done.out
+    report = shell.report()
+    assert report["trials"]["complete"] == 4
+    rows = {row["name"]: row for row in report["tables"]["published"]}
+    assert rows["DSL-BDSL"]["published"] == 0.9178
+    made = {row["stage"]: row["run"] for row in report["tables"]["stages"]}
+    # one iteration 0 and three of iteration 1 a fold, and a forest a row
+    assert made == {"iteration_0": 3, "iteration_1": 9, "utterance": 12}
+    nested = shell.run("tune", *words, "params.mode=nested", "params.inner_folds=2", timeout=300)
+    assert nested.code == 0, nested.err
+    assert "reach training" not in nested.out
+    assert "iteration_0" not in nested.out

@@ -166,3 +166,34 @@ def test_a_store_that_cannot_be_written_is_said(bench: Bench) -> None:
     with pytest.raises(RayTaskError) as caught:
         bench.ray.get(bench.demand(shrink=0.7))
     assert isinstance(caught.value.cause, StoreFailed)
+
+
+@pytest.fixture
+def across(bench: Bench) -> Bench:
+    bench.toy = importlib.import_module("across_method")
+    return bench
+
+
+def test_stages_of_every_fold_are_computed_once_and_handed_on_in_order(across: Bench) -> None:
+    demands = [across.demand(fold, shift=s) for s in (0.0, 0.1) for fold in range(5)]
+    outcomes = across.ray.get(demands)
+    ran = [key for outcome in outcomes for key in outcome.ran]
+    assert len(ran) == len(set(ran)) == 5 + 10
+    assert all([len(outcome.uses) == 6 for outcome in outcomes])
+    last = Store(across.uri).get(across.calls(2, shift=0.1)[-1].key)
+    assert last is not None
+    assert last[0].info["order"] == [0, 1, 2, 3, 4]
+    again = across.ray.get([across.demand(fold, shift=0.1) for fold in range(5)])
+    assert not any(outcome.ran for outcome in again)
+
+
+def test_where_one_fold_fails_the_others_are_given_up(across: Bench) -> None:
+    from ray.exceptions import RayTaskError
+
+    # more stages than cores, so that some have not begun when the first fails
+    with pytest.raises(RayTaskError) as caught:
+        across.ray.get(across.demand(0, fail_on=0, delay=0.5))
+    assert "speaker 0 was to fail" in str(caught.value.cause)
+    time.sleep(2.0)
+    firsts = [call.key for call in across.calls(0, fail_on=0, delay=0.5)[:-1]]
+    assert sum(Store(across.uri).has(key) for key in firsts) < 4

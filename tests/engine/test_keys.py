@@ -442,3 +442,82 @@ def test_a_stage_of_many_parameters_reads_them_from_one_mapping() -> None:
             Node("many", _many, wrong)
         with pytest.raises(TypeError):
             _many(inputs, **wrong)
+
+
+# -- stages that read other folds' -----------------------------------------------------------------
+def _first(inputs: StageInputs, *, p: int) -> Artifact:
+    assert inputs.train.y is not None
+    return Artifact({"mean": np.array([inputs.train.y.mean(), len(inputs.test), p])})
+
+
+def _second(inputs: StageInputs) -> Artifact:
+    means = [one.arrays["mean"] for one in inputs.across["all"]]
+    return Artifact({"means": np.stack(means), "own": inputs.parents["mine"].arrays["mean"]})
+
+
+def _across(setting: Any) -> tuple[Node, ...]:
+    node = Node("second", _second, parts=("test",), parents={"mine": "first"})
+    return (
+        Node("first", _first, {"p": setting["p"]}, parts=("train", "test")),
+        dataclasses.replace(node, across={"all": "first"}),
+    )
+
+
+ACROSS = Method("m", "", {"p": Param(0, "")}, _across)
+
+
+def _called(data: stages.Dataset, fold: int, p: int = 0) -> list[stages.Call]:
+    where = stages.context(data, AUDIO, ["is10-1"], 0)
+    return stages.calls(ACROSS, {"p": p}, fold, where)
+
+
+def test_a_stage_across_folds_asks_for_every_folds_once() -> None:
+    data = dataset()
+    found = [_called(data, fold) for fold in range(5)]
+    assert {call.key for each in found for call in each if call.name == "first"} == {
+        call.key for call in found[0][:-1]
+    }
+    assert len({call.key for each in found for call in each}) == 5 + 5
+    for fold, each in enumerate(found):
+        assert [call.name for call in each] == ["first"] * 5 + ["second"]
+        assert each[0].fold == each[-1].fold == fold  # its own parents first, and the scored last
+        by_fold = {call.fold: call.key for call in each[:-1]}
+        assert each[-1].across == {"all": tuple(by_fold[f] for f in range(5))}
+        assert each[-1].parents == {"mine": by_fold[fold]}
+        assert set(each[-1].needs) == set(by_fold.values())
+        assert len(each[-1].needs) == 5
+
+
+def test_whatever_another_folds_stage_reads_is_in_the_key_of_the_stage_across() -> None:
+    data = dataset()
+    held = data.folds[0].test
+    y = data.y.copy()
+    y[held] = 1 - y[held]
+    other = dataclasses.replace(data, y=y)
+    assert _called(data, 0)[0].key == _called(other, 0)[0].key  # never handed held-out labels
+    assert _called(data, 0)[-1].key != _called(other, 0)[-1].key  # others have trained on them
+    assert _called(data, 0)[-1].key != _called(data, 0, p=1)[-1].key
+
+
+def test_a_stage_across_folds_is_handed_one_artifact_a_fold_in_their_order() -> None:
+    data = dataset()
+    made: dict[str, Artifact] = {}
+    for call in _called(data, 3):
+        parents, across = call.sorted_out([made[key] for key in call.needs])
+        inputs = stages.inputs_of(call, data, parents, stages.Runtime(), "cpu", across=across)
+        run = {"first": _first, "second": _second}[call.name]
+        made[call.key] = run(inputs, **call.params)
+    last = made[call.key].arrays
+    for fold, mean in zip(data.folds, last["means"], strict=True):
+        np.testing.assert_allclose(mean, [data.y[fold.train].mean(), len(fold.test), 0])
+    np.testing.assert_array_equal(last["own"], last["means"][3])
+
+
+def test_a_study_says_when_stages_read_other_folds() -> None:
+    from raysearch.material import _across as told
+    from raysearch.space import Space
+
+    space = Space.parse({})[0]
+    assert told(ACROSS, space, []).startswith("m: labels of the held-out utterances reach training")
+    plain = Method("m", "", {"p": Param(0, "")}, lambda setting: (Node("look", _look),))
+    assert told(plain, space, []) == ""

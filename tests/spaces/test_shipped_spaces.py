@@ -161,3 +161,32 @@ def test_table_6_is_the_papers_whole_grid(tmp_path: Path) -> None:
         for entry in study.enqueue
     }
     assert set(wanted) == shipped
+
+
+@pytest.mark.parametrize(
+    ("number", "rows", "trainings"),
+    [
+        # four networks, each of three iterations
+        (2, 12, {"iteration_0": 4, "iteration_1": 4, "iteration_2": 4}),
+        (3, 4, {"iteration_0": 1, "iteration_1": 3}),
+        (4, 11, {"iteration_0": 1, "iteration_1": 10}),
+    ],
+)
+def test_tables_of_self_learning_are_the_papers_graph(
+    number: int, rows: int, trainings: dict[str, int], tmp_path: Path
+) -> None:
+    """Distinct stages of a fold: what the rows share is asked for once."""
+    study = load(FOLDER / "self_learning" / f"table_{number}.yaml", tmp_path)
+    assert len(study.enqueue) == study.trials == rows
+    assert set(study.published["rows"]) == {entry[NAME] for entry in study.enqueue}
+    declared = method("self_learning")
+    constants = study.search_space().constants()
+    identity: dict[str, set[str]] = {}
+    for entry in study.enqueue:
+        row = {key: value for key, value in entry.items() if key != NAME}
+        before = ""
+        for node in declared.graph(declared.resolve({**constants, **row})):
+            before += str(sorted(node.params.items()))  # and all that it goes on from
+            identity.setdefault(node.name, set()).add(before)
+    found = {name: len(each) for name, each in identity.items()}
+    assert found == trainings | {"utterance": rows}

@@ -298,3 +298,21 @@ def test_cuda_without_a_card_is_refused() -> None:
         pytest.skip("there is a card here")
     with pytest.raises(ValueError, match="cuda"):
         train(device="cuda")
+
+
+def test_the_step_size_decays_by_epochs_whatever_the_score(tmp_path: Path) -> None:
+    steps = {"epochs": 6, "decay": 0.5, "decay_every": 2, "lr": 4e-3}
+    made = train(**steps)
+    np.testing.assert_allclose(made.curves["lr"], [4e-3, 4e-3, 2e-3, 2e-3, 1e-3, 1e-3])
+    assert train(epochs=6, lr=4e-3).curves["lr"] == [4e-3] * 6
+    part = {"scratch": tmp_path, "checkpoint_every": 1}
+    train(**(steps | {"epochs": 3}), **part)
+    assert_same(train(**steps, **part), made)
+    for name, value in (("decay", 0.0), ("decay", 1.5), ("decay_every", 0)):
+        with pytest.raises(ValueError, match=name):
+            train(**{name: value})
+
+
+def test_adams_eps_is_a_setting() -> None:
+    assert train(epochs=2, adam_eps=1e-2).curves["loss"] != train(epochs=2).curves["loss"]
+    assert_same(train(epochs=2, adam_eps=1e-8), train(epochs=2))

@@ -1,0 +1,530 @@
+"""Deep self-learning: targets by iteration, what leaks in which mode, which stages are shared."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from raysearch import stages
+from raysearch.folds import divide
+from trainables import segments, self_learning
+from trainables.self_learning import METHOD
+from trainables.stage import Artifact, Part, Sequences, StageInputs
+
+K, SPEAKERS, CLIPS, BANDS, FOLDS = 3, 4, 36, 32, 4
+CLASSES = ("a", "b", "c")
+SMALL = {
+    "backbone": "mobilenet_v2",
+    "width": 1 / 16,
+    "hop": 8,
+    "segment": 16,
+    "bn_momentum": 0.5,
+    "epochs": 2,
+    "patience": 2,
+    "batch": 16,
+    "lr": 1e-2,
+    "inner_folds": 2,
+    "trees": 5,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@cache
+def dataset() -> stages.Dataset:
+    """Clips whose bands say the class, the shortest of less than one segment."""
+    rng = np.random.default_rng(0)
+    y = np.arange(CLIPS) % K
+    speaker = np.arange(CLIPS) // K % SPEAKERS
+    lengths = rng.integers(10, 60, CLIPS)
+    rows = []
+    for row in range(CLIPS):
+        frames = rng.normal(size=(lengths[row], BANDS))
+        frames[:, y[row] * 8 : y[row] * 8 + 8] += 2.0
+        rows.append(frames.astype(np.float32))
+    table = pd.DataFrame(
+        {
+            "id": [f"u{row:03}" for row in range(CLIPS)],
+            "speaker": [f"s{one}" for one in speaker],
+            "session": "",
+            "corpus": "c",
+            "label": [CLASSES[one] for one in y],
+        }
+    )
+    frames = {"logmel64": Sequences(np.concatenate(rows), np.cumsum([0, *lengths]))}
+    return stages.Dataset(
+        ids=table["id"].to_numpy(dtype=str),
+        x=np.zeros((CLIPS, 0), np.float32),
+        y=y,
+        votes=None,
+        speaker=speaker,
+        corpus=np.zeros(CLIPS, np.int64),
+        classes=CLASSES,
+        folds=divide(table, CLASSES, protocol="kfold", folds=FOLDS),
+        normalise="fold",
+        frames=frames,
+        moments={name: stages.Moments.of(each) for name, each in frames.items()},
+    )
+
+
+def calls(data: stages.Dataset, fold: int, setting: dict[str, Any]) -> list[stages.Call]:
+    where = stages.context(data, [f"audio-{i}" for i in range(CLIPS)], ["logmel64-1"], 0)
+    return stages.calls(METHOD, METHOD.resolve(SMALL | setting), fold, where)
+
+
+def run(
+    setting: dict[str, Any],
+    data: stages.Dataset | None = None,
+    fold: int = 0,
+    made: dict[str, Artifact] | None = None,
+) -> dict[str, Artifact]:
+    """The stages of one fold, by name, and of whichever others it asks for, as a worker runs them;
+    `made` keeps them by key."""
+    data = data or dataset()
+    made = {} if made is None else made
+    own = {}
+    for call in calls(data, fold, setting):
+        if call.key not in made:
+            parents, across = call.sorted_out([made[key] for key in call.needs])
+            made[call.key] = stages.execute(call, data, parents, stages.Runtime(), across=across)
+            json.dumps(made[call.key].info, allow_nan=False)
+        if call.fold == fold:
+            own[call.name] = made[call.key]
+    return own
+
+
+def labelled(data: stages.Dataset, rows: np.ndarray) -> stages.Dataset:
+    """The same data with other labels in these rows."""
+    y = data.y.copy()
+    y[rows] = (y[rows] + 1) % K
+    return dataclasses.replace(data, y=y)
+
+
+def keys(setting: dict[str, Any], fold: int = 0, data: stages.Dataset | None = None) -> list[str]:
+    return [call.key for call in calls(data or dataset(), fold, setting)]
+
+
+# Which stages a setting asks for
+
+
+def asked(*settings: dict[str, Any]) -> Counter[str]:
+    """Distinct stages of these settings over all folds, by name."""
+    data = dataset()
+    names = {
+        call.key: call.name
+        for setting in settings
+        for fold in range(len(data.folds))
+        for call in calls(data, fold, setting)
+    }
+    return Counter(names.values())
+
+
+PAPER = {"mode": "paper"}
+
+
+def test_table_2_is_three_iterations_of_each_network_once_a_fold() -> None:
+    grid = [
+        PAPER | {"strategy": "bdsl", "backbone": name, "iterations": t}
+        for name in self_learning.BACKBONES
+        for t in (0, 1, 2)
+    ]
+    trainings = {f"iteration_{t}": 4 * FOLDS for t in (0, 1, 2)}
+    assert asked(*grid) == trainings | {"utterance": 12 * FOLDS}
+
+
+def test_table_3_branches_from_one_iteration_0() -> None:
+    grid = [PAPER | {"strategy": name} for name in ("hard", "gsl", "dhl", "bdsl")]
+    assert asked(*grid) == {"iteration_0": FOLDS, "iteration_1": 3 * FOLDS, "utterance": 4 * FOLDS}
+
+
+def test_table_4_is_ten_trainings_of_iteration_1_and_one_of_iteration_0() -> None:
+    grid = [PAPER | {"strategy": "wdsl", "wdsl_alpha": step / 10} for step in range(11)]
+    outer = {"iteration_0": FOLDS, "iteration_1": 10 * FOLDS, "utterance": 11 * FOLDS}
+    assert asked(*grid) == outer
+    nested = [one | {"mode": "nested"} for one in grid]
+    assert asked(*nested) == outer | {"inner_0": FOLDS, "inner_1": 10 * FOLDS}
+
+
+def test_a_later_iteration_goes_on_from_the_earlier_ones() -> None:
+    for mode in ("paper", "nested"):
+        one, two = (set(keys({"mode": mode, "iterations": n})) for n in (1, 2))
+        both = {call.name for call in calls(dataset(), 0, {"mode": mode}) if call.key in one & two}
+        wanted = {"iteration_0", "iteration_1"} if mode == "paper" else {"inner_0", "inner_1"}
+        assert both == wanted
+
+
+def test_iteration_0_is_one_in_both_modes() -> None:
+    mean = {"utterance": "mean", "iterations": 0}
+    assert keys(PAPER | mean) == keys({"mode": "nested"} | mean)
+    paper, nested = (set(keys({"mode": mode, "iterations": 0})) for mode in ("paper", "nested"))
+    (shared,) = {c.name for c in calls(dataset(), 0, {"iterations": 0}) if c.key in paper & nested}
+    assert shared == "iteration_0"
+
+
+@pytest.mark.parametrize("mode", ["paper", "nested"])
+def test_alpha_0_is_bdsl_and_alpha_1_is_hard_and_no_iteration(mode: str) -> None:
+    wdsl = {"mode": mode, "strategy": "wdsl"}
+    none, all_ = wdsl | {"wdsl_alpha": 0}, wdsl | {"wdsl_alpha": 1.0}
+    assert keys(none) == keys({"mode": mode, "strategy": "bdsl"})
+    assert keys(none) == keys({"mode": mode, "strategy": "self_kd"})
+    hard = {"mode": mode, "strategy": "hard", "iterations": 3}
+    assert keys(all_) == keys(hard) == keys({"mode": mode, "strategy": "gsl", "iterations": 0})
+    assert keys(wdsl | {"wdsl_alpha": 0.2}) not in (keys(none), keys(all_))
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "values", "matters"),
+    [
+        ({"strategy": "bdsl"}, "wdsl_alpha", (0.1, 0.2), False),
+        ({}, "wdsl_alpha", (0.1, 0.2), True),
+        ({"mode": "paper"}, "inner_folds", (2, 3), False),
+        ({"mode": "paper"}, "inner_by", ("utterance", "speaker"), False),
+        ({}, "inner_folds", (2, 3), True),
+        ({}, "inner_by", ("utterance", "speaker"), True),
+        ({"iterations": 0, "utterance": "mean"}, "mode", ("paper", "nested"), False),
+        ({"utterance": "mean"}, "trees", (10, 20), False),
+        ({}, "trees", (10, 20), True),
+        ({}, "growth", (4, 12), False),
+        ({"backbone": "densenet22"}, "growth", (4, 12), True),
+        ({"backbone": "densenet22"}, "width", (0.5, 1.0), False),
+        ({"backbone": "vgg19"}, "bn_momentum", (0.01, 0.1), False),
+        ({"backbone": "vgg19", "vgg_norm": True}, "bn_momentum", (0.01, 0.1), True),
+        ({}, "vgg_norm", (False, True), False),
+        ({}, "smoothing", (0.1, 0.2), False),
+        ({"strategy": "label_smoothing"}, "smoothing", (0.1, 0.2), True),
+        ({}, "lr", (1, 1.0), False),
+        ({}, "hop", (1, 3), True),
+    ],
+)
+def test_a_parameter_counts_exactly_where_it_has_an_effect(
+    setting: dict[str, Any], name: str, values: tuple[Any, Any], matters: bool
+) -> None:
+    one, two = (keys(setting | {name: value}) for value in values)
+    assert (one != two) == matters
+
+
+def test_defaults_are_values_of_their_parameters() -> None:
+    for name, param in METHOD.params.items():
+        assert param.problem(name, param.default) is None
+
+
+def test_every_strategy_it_serves_has_a_graph() -> None:
+    for name in self_learning.SERVED:
+        needs = self_learning.STRATEGIES[name].needs
+        found = {call.name for call in calls(dataset(), 0, {"strategy": name, "gamma": 0.5})}
+        assert ("iteration_1" in found) == ("predictions" in needs)
+        assert METHOD.needs(METHOD.resolve({"strategy": name})) == needs & {"votes"}
+
+
+# What leaks
+
+
+@pytest.mark.parametrize("utterance", ["forest", "mean"])
+@pytest.mark.parametrize("inner_by", ["utterance", "speaker"])
+def test_nested_knows_nothing_of_held_out_labels(utterance: str, inner_by: str) -> None:
+    setting = {"mode": "nested", "utterance": utterance, "inner_by": inner_by, "iterations": 2}
+    for fold in range(FOLDS):
+        other = labelled(dataset(), dataset().folds[fold].test)
+        assert keys(setting, fold) == keys(setting, fold, other)
+        for call in calls(dataset(), fold, setting):
+            assert call.fold == fold
+            assert not call.across
+
+
+def test_in_paper_mode_held_out_labels_reach_training_through_other_folds() -> None:
+    held = dataset().folds[0].test
+    other = labelled(dataset(), held)
+    setting = PAPER | {"strategy": "bdsl", "epochs": 1, "utterance": "mean"}
+    nested = setting | {"mode": "nested"}
+    a, b = run(setting), run(setting, other)
+    # the network of iteration 0 on the fold itself has not heard of them
+    np.testing.assert_array_equal(a["iteration_0"].arrays["test"], b["iteration_0"].arrays["test"])
+    for name in ("iteration_1", "utterance"):
+        assert not np.array_equal(a[name].arrays["test"], b[name].arrays["test"])
+    c, d = run(nested), run(nested, other)
+    for name, made in c.items():
+        for array, values in made.arrays.items():
+            np.testing.assert_array_equal(values, d[name].arrays[array])
+    # no stage is handed a label of its own fold's test part: they came with others' predictions
+    for call in calls(dataset(), 0, setting):
+        inputs = stages.inputs_of(call, dataset(), {}, stages.Runtime(), "cpu")
+        assert inputs.test.y is None
+        assert set(call.across) == ({"before"} if call.name == "iteration_1" else set())
+
+
+def test_a_study_that_may_run_a_leaking_setting_says_so() -> None:
+    from raysearch.material import _across
+    from raysearch.space import Space
+
+    def told(**params: Any) -> str:
+        return _across(METHOD, Space.parse(params)[0].typed(METHOD), [])
+
+    warning = told(mode="paper")
+    assert warning.startswith("mode=paper: labels of the held-out utterances reach training")
+    assert warning.endswith("compare mode=nested")
+    assert told(mode={"choice": ["nested", "paper"]}) == warning
+    assert told(mode="nested") == told() == ""
+    assert told(mode="paper", iterations=0, utterance="mean") == ""
+    assert told(mode="paper", iterations={"choice": [0, 1]}, utterance="mean") == warning
+
+
+# Targets and divisions
+
+
+class Told:
+    """What each training was given."""
+
+    def __init__(self) -> None:
+        self.each: list[dict[str, Any]] = []
+
+    def __call__(self, inputs: Any, train: Part, target: Any, predict: Any, own: Any) -> Any:
+        from trainables.loop import Fitted
+
+        self.each.append({"inputs": inputs, "train": train, "target": target, "predict": predict})
+        cut = segments.cut(
+            {"train": train.frames["logmel64"]}
+            | {name: part.frames["logmel64"] for name, part in predict.items()},
+            length=own["segment"],
+            hop=own["hop"],
+        )
+        said = {name: told_of(part, cut.counts[name]) for name, part in predict.items()}
+        return Fitted(said, {"validation_ua": [0.5]}, 1, 0.5, 1), cut
+
+
+def told_of(part: Part, counts: np.ndarray) -> np.ndarray:
+    """Made-up probabilities of an utterance's segments, by its id alone."""
+    rows = [
+        np.random.default_rng(int(str(name)[1:])).dirichlet(np.ones(K), count)
+        for name, count in zip(part.ids, counts, strict=True)
+    ]
+    return np.concatenate(rows).astype(np.float32)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    found = Told()
+    monkeypatch.setattr(self_learning, "_fit", found)
+    return found
+
+
+@pytest.mark.parametrize("mode", ["paper", "nested"])
+@pytest.mark.parametrize("strategy", ["bdsl", "wdsl", "gsl", "dhl"])
+def test_targets_of_an_iteration(told: Told, mode: str, strategy: str) -> None:
+    run({"mode": mode, "strategy": strategy, "wdsl_alpha": 0.25, "utterance": "mean"})
+    first, last = told.each[0], told.each[-1]
+    one_hot = np.eye(K)[first["train"].y]
+    counts = segments.count(first["train"].frames["logmel64"], length=16, hop=8)
+    np.testing.assert_array_equal(first["target"], np.repeat(one_hot, counts, axis=0))
+    train = last["train"]
+    data = dataset()
+    np.testing.assert_array_equal(train.ids, data.ids[data.folds[0].train])
+    counts = segments.count(train.frames["logmel64"], length=16, hop=8)
+    q = told_of(train, counts)  # whoever predicted it, row for row its own
+    of = np.repeat(np.arange(len(train)), counts)
+    wanted = {
+        "bdsl": q,
+        "wdsl": 0.75 * q + 0.25 * np.eye(K)[train.y[of]],
+        "dhl": np.eye(K)[q.argmax(axis=1)],
+        "gsl": np.concatenate([np.repeat(q[of == u].mean(0)[None], n, 0)
+                               for u, n in enumerate(counts)]),
+    }  # fmt: skip
+    np.testing.assert_allclose(last["target"], wanted[strategy], atol=1e-6)
+
+
+@pytest.mark.parametrize("by", ["utterance", "speaker"])
+def test_no_utterance_is_on_both_sides_of_an_inner_fold(told: Told, by: str) -> None:
+    run({"mode": "nested", "inner_by": by, "inner_folds": 3, "iterations": 2})
+    data = dataset()
+    fold = data.folds[0]
+    inner = [one for one in told.each if "held" in one["predict"]]
+    assert len(inner) == 3 * 3
+    outside = set(data.ids[np.concatenate([fold.test, fold.validation])].tolist())
+    for start in (0, 3, 6):
+        held = [set(one["predict"]["held"].ids.tolist()) for one in inner[start : start + 3]]
+        assert sum(map(len, held)) == len(set.union(*held)) == len(fold.train)
+        for one, left in zip(inner[start : start + 3], held, strict=True):
+            learnt = set(one["train"].ids.tolist())
+            assert not learnt & (left | outside)
+            assert learnt | left == set(data.ids[fold.train].tolist())
+            if by == "speaker":
+                speakers = one["predict"]["held"].speaker
+                assert not np.isin(one["train"].speaker, speakers).any()
+    # the division is of the clips: it is the same in every iteration
+    sides = [frozenset(one["predict"]["held"].ids.tolist()) for one in inner]
+    assert len(set(sides)) == 3
+    assert len({one["inputs"].seed for one in inner}) == 9
+
+
+def test_predictions_across_folds_are_those_of_the_fold_that_tests_the_utterance() -> None:
+    ids = np.array(["x", "y", "z"])
+    frames = {"logmel64": Sequences(np.zeros((60, 4), np.float32), np.array([0, 10, 40, 60]))}
+
+    def part(rows: list[int]) -> Part:
+        index = np.array(rows, dtype=np.int64)
+        zeros = np.zeros(3, np.int64)
+        return Part(ids, np.zeros((3, 0), np.float32), zeros, zeros, zeros, frames=frames).take(
+            index
+        )
+
+    def artifact(names: list[str], counts: list[int], value: float) -> Artifact:
+        total = sum(counts)
+        test = np.full((total, K), value, np.float32) + np.arange(total, dtype=np.float32)[:, None]
+        return Artifact({"test": test, "test_counts": np.array(counts)}, {"ids": names})
+
+    across = (
+        artifact(["y", "x", "y"], [2, 1, 2], 0.0),  # y again, from statistics of few clips
+        artifact(["z"], [1], 100.0),
+        artifact(["x"], [1], 10.0),  # selected here, tested there
+    )
+    empty = part([])
+    inputs = StageInputs(
+        classes=CLASSES, train=part([2, 0, 1]), validation=empty, test=empty, unlabelled=empty,
+        undecided=empty, parents={}, seed=0, across={"before": across},
+    )  # fmt: skip
+    said, counts = self_learning._outside(inputs, "before")
+    assert counts.tolist() == [1, 1, 2]
+    assert said[:, 0].tolist() == [100.0, 6.0, 0.0, 1.0]
+    short = dataclasses.replace(inputs, across={"before": across[:1]})
+    with pytest.raises(ValueError, match="first is z"):
+        self_learning._outside(short, "before")
+
+
+def test_a_forest_learns_from_what_networks_said_of_clips_they_were_not_trained_on(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.ensemble import RandomForestClassifier
+
+    seen: list[tuple[Any, Any]] = []
+
+    def fit(self: Any, x: Any, y: Any) -> Any:
+        seen.append((x, y))
+        return real(self, x, y)
+
+    real = RandomForestClassifier.fit
+    monkeypatch.setattr(RandomForestClassifier, "fit", fit)
+    data = dataset()
+    for mode in ("paper", "nested"):
+        run({"mode": mode})
+        train = data.folds[0].train
+        ((x, y),) = seen
+        seen.clear()
+        np.testing.assert_array_equal(y, data.y[train])
+        part = told.each[-1]["train"] if mode == "paper" else None
+        lengths = data.frames["logmel64"].lengths[train]
+        counts = np.maximum(0, lengths - 16) // 8 + 1
+        named = dataclasses.replace(part or told.each[0]["train"], ids=data.ids[train])
+        wanted = segments.statistics(told_of(named, counts), counts)
+        np.testing.assert_array_equal(x, wanted)
+
+
+def test_trees_are_pinned() -> None:
+    assert METHOD.params["trees"].default == 100
+    assert calls(dataset(), 0, {"trees": 100})[-1].params == {"trees": 100}
+
+
+# That it trains
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"mode": "paper"},
+        {"mode": "nested", "inner_by": "speaker"},
+        {"mode": "paper", "backbone": "efficientnet_b0", "strategy": "gsl", "utterance": "mean"},
+        {"mode": "nested", "backbone": "densenet22", "growth": 2, "iterations": 0},
+        {"backbone": "vgg19", "segment": 32, "vgg_hidden": 8, "iterations": 0,
+         "utterance": "mean"},
+    ],
+)  # fmt: skip
+def test_it_trains(setting: dict[str, Any]) -> None:
+    data = dataset()
+    made = run(setting)["utterance"]
+    for name, n in (
+        ("validation", len(data.folds[0].validation)),
+        ("test", len(data.folds[0].test)),
+    ):
+        assert made.arrays[name].shape == (n, K)
+        np.testing.assert_allclose(made.arrays[name].sum(axis=1), 1, rtol=1e-5)
+    curves = made.info["curves"]
+    assert {"loss", "validation_ua", "validation_wa", "lr"} <= set(curves)
+    assert len(curves["loss"]) == made.info["epochs"]
+
+
+def test_it_tells_the_classes_apart() -> None:
+    setting = {"backbone": "densenet22", "growth": 2, "iterations": 0, "utterance": "mean"}
+    made = run(setting | {"epochs": 6, "patience": 6, "hop": 4})
+    data = dataset()
+    guess = made["utterance"].arrays["test"].argmax(axis=1)
+    assert np.mean(guess == data.y[data.folds[0].test]) > 0.7  # the bands say the class
+
+
+def test_what_is_missing_is_told() -> None:
+    data = dataset()
+    with pytest.raises(ValueError, match="needs votes"):
+        run({"strategy": "soft"}, data)
+    two = dataclasses.replace(
+        data,
+        frames={**data.frames, "other": data.frames["logmel64"]},
+        moments={**data.moments, "other": data.moments["logmel64"]},
+    )
+    with pytest.raises(ValueError, match="features=logmel64"):
+        run({}, two)
+    with pytest.raises(ValueError, match="segments of 32 frames"):
+        run({"backbone": "vgg19", "iterations": 0, "utterance": "mean"}, data)
+    call = calls(data, 0, {"iterations": 0, "utterance": "mean"})[0]
+    with pytest.raises(ValueError, match="workers=2"):
+        stages.execute(call, data, {}, stages.Runtime(workers=2))
+
+
+def test_votes_make_targets_too() -> None:
+    votes = np.eye(K, dtype=np.float32)[dataset().y] * 2
+    votes[:, 0] += 1
+    votes[dataset().folds[0].train[0]] = 0  # nobody voted
+    data = dataclasses.replace(dataset(), votes=votes)
+    made = run({"strategy": "soft", "epochs": 1, "utterance": "mean"}, data)
+    assert set(made) == {"iteration_0", "utterance"}
+    assert 0 < made["iteration_0"].info["target_entropy"] < np.log(K)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_interrupted_trainings_go_on_at_their_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(self_learning, "CHECKPOINT_SECONDS", 0.0)
+    data = dataset()
+    call = calls(data, 0, {"epochs": 3, "patience": 3})[0]
+    assert call.name == "inner_0"
+    whole = stages.execute(call, data, {}, stages.Runtime())
+    told: list[int] = []
+
+    def dies(epoch: int, score: float) -> None:
+        told.append(epoch)
+        if len(told) == 5:  # in the second inner training
+            raise Killed
+
+    with pytest.raises(Killed):
+        stages.execute(call, data, {}, stages.Runtime(), scratch=tmp_path, on_epoch=dies)
+    again = stages.execute(call, data, {}, stages.Runtime(), scratch=tmp_path, on_epoch=dies)
+    # the first inner training and an epoch of the second come from their checkpoints
+    assert told == [1, 2, 3, 1, 2, 1, 2, 3, 1, 2, 3]
+    assert again.info == whole.info
+    np.testing.assert_array_equal(again.arrays["train"], whole.arrays["train"])

@@ -1,0 +1,142 @@
+"""What the convolutional networks for segments share: blocks, the head, initial weights."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Head", "InvertedResidual", "Norm", "batch_norm", "conv_bn", "init", "scaled"]
+
+Norm = Callable[[int], nn.Module]
+"""makes the normalisation of so many channels"""
+
+
+def batch_norm(momentum: float, eps: float) -> Norm:
+    """Batch normalisation in torch's sense: TensorFlow's momentum of 0.99 is 0.01 here."""
+    return functools.partial(nn.BatchNorm2d, eps=eps, momentum=momentum)
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, to the next multiple of 8 that loses at most a tenth.
+
+    Example:
+        >>> scaled(24, 1.0), scaled(24, 0.5), scaled(320, 0.25)
+        (24, 16, 80)
+    """
+    wanted = channels * width
+    made = max(8, int(wanted + 4) // 8 * 8)
+    return made if made >= 0.9 * wanted else made + 8
+
+
+def conv_bn(
+    before: int,
+    after: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    activation: type[nn.Module] | None = nn.SiLU,
+    norm: Norm,
+) -> nn.Sequential:
+    """Convolution without bias, batch normalisation, activation (None: linear)."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False),
+        norm(after),
+    ]
+    if activation is not None:
+        layers.append(activation())
+    return nn.Sequential(*layers)
+
+
+class _Squeeze(nn.Module):
+    """Squeeze and excitation (Hu et al. 2018): channels weighed by what their means say."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(channels, inner, 1)
+        self.up = nn.Conv2d(inner, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = nn.functional.silu(self.down(x.mean(dim=(2, 3), keepdim=True)))
+        return x * torch.sigmoid(self.up(weights))
+
+
+class InvertedResidual(nn.Module):
+    """Expand by 1 x 1, filter each channel, project by 1 x 1 without activation.
+
+    Args:
+        before, after: channels; equal ones with stride 1 are joined by a residual
+        kernel, stride: of the depthwise convolution
+        expansion: of the channels between; 1 leaves the first convolution out
+        squeeze: squeeze and excitation, of a quarter of the block's input channels
+        depth_drop: in training, the share of rows whose branch is left out
+        activation, norm: see `conv_bn`
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        *,
+        kernel: int,
+        stride: int,
+        expansion: int,
+        squeeze: bool = False,
+        depth_drop: float = 0.0,
+        activation: type[nn.Module] = nn.SiLU,
+        norm: Norm,
+    ) -> None:
+        super().__init__()
+        inner = before * expansion
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers.append(conv_bn(before, inner, 1, activation=activation, norm=norm))
+        layers.append(
+            conv_bn(
+                inner, inner, kernel, stride=stride, groups=inner, activation=activation, norm=norm
+            )
+        )
+        if squeeze:
+            layers.append(_Squeeze(inner, max(1, before // 4)))
+        layers.append(conv_bn(inner, after, 1, activation=None, norm=norm))
+        self.branch = nn.Sequential(*layers)
+        self.residual = before == after and stride == 1
+        self.depth_drop = depth_drop if self.residual else 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.branch(x)
+        if not self.residual:
+            return made
+        if self.training and self.depth_drop > 0:
+            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.depth_drop
+            made = made * (kept / (1.0 - self.depth_drop))
+        return x + made
+
+
+class Head(nn.Module):
+    """Mean over bands and time, dropout, one linear layer."""
+
+    def __init__(self, channels: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.dropout(x.mean(dim=(2, 3))))
+
+
+def init(module: nn.Module) -> None:
+    """He's normal weights by fan-out for convolutions, 1 / sqrt(fan-in) uniform for linear ones."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Linear):
+            bound = 1.0 / math.sqrt(part.in_features)
+            nn.init.uniform_(part.weight, -bound, bound)
+            nn.init.zeros_(part.bias)
