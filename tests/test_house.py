@@ -19,7 +19,7 @@ LEVELS = [
     {"search", "tracking", "projection", "report", "cluster", "progress", "lease"},
     {"driver", "shipping"},
     {"racing", "broker", "selection", "sampling"},
-    {"stages", "ledger", "store", "folds", "config", "corpora", "features"},
+    {"stages", "ledger", "store", "folds", "config", "corpora", "features", "raters"},
     {"space", "registry", "clusterfile"},
     {"errors", "frozen", "logs"},
 ]
