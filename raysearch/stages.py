@@ -390,8 +390,9 @@ def inputs_of(
         device=device,
         scratch=scratch,
         on_epoch=on_epoch,
-        raters=dataset.raters,
-        target=dataset.raters.index(fold.rater) if fold.rater else None,
+        # who is learnt is in the key of the stages alone that see ratings
+        raters=() if call.ratings == "none" else dataset.raters,
+        target=None if call.ratings == "none" else dataset.raters.index(fold.rater),
         **parts,
     )
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import audio, targets
-from trainables.metrics import unweighted_accuracy, weighted_accuracy
+from trainables.metrics import validation_scores
 from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
 from trainables.targets import STRATEGIES
 from trainables.votes import A, partition
@@ -585,7 +585,7 @@ def _fit(
     import torch
 
     from trainables.loop import fit
-    from trainables.losses import inverse_frequency
+    from trainables.losses import inverse_frequency, target_loss
 
     validation = inputs.validation
     if validation.y is None or not len(validation):
@@ -610,7 +610,7 @@ def _fit(
         build=functools.partial(_network, classes=k, bins=sum(bins), own=dict(own)),
         forward=_forward,
         infer=_infer,
-        loss=functools.partial(_loss, weights=weights),
+        loss=functools.partial(target_loss, weights=weights),
         score=functools.partial(
             _score, y=np.array(validation.y), pieces=_map_of(held), how=own["clip_score"], k=k
         ),
@@ -703,25 +703,6 @@ def _forward(module: SpatialTemporal, rows: Mapping[str, Tensor]) -> dict[str, T
     return {"logits": module(rows)}
 
 
-def _loss(
-    module: SpatialTemporal,
-    outputs: Mapping[str, Tensor],
-    rows: Mapping[str, Tensor],
-    side_outputs: Mapping[str, Tensor],
-    side_rows: Mapping[str, Tensor],
-    *,
-    weights: NDArray[np.float32] | None,
-) -> dict[str, Tensor]:
-    """-sum_k beta_k t_k log p_k, in the probability form in both stages (eqs. 5 and 9)."""
-    import torch
-
-    from trainables.losses import cross_entropy
-
-    logits = outputs["logits"]
-    beta = None if weights is None else torch.as_tensor(weights, device=logits.device)
-    return {"ce": cross_entropy(logits, rows["target"], class_weight=beta)}
-
-
 def _score(
     probabilities: NDArray[np.float32],
     *,
@@ -732,13 +713,7 @@ def _score(
 ) -> dict[str, float]:
     """UA and WA of validation clips, and the mean of -log p of their label."""
     clips = audio.over_clips(probabilities, pieces, how)
-    own = clips[np.arange(len(y)), y].astype(np.float64)
-    guess = clips.argmax(axis=1)
-    return {
-        "validation_ua": unweighted_accuracy(y, guess, k),
-        "validation_wa": weighted_accuracy(y, guess, k),
-        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
-    }
+    return validation_scores(clips, y, k)
 
 
 METHOD = Method(
