@@ -383,7 +383,7 @@ class _Broker:
                 _give_up(ref)
                 raise
             except RayTaskError as error:
-                reason, trace = _reason(call, error.cause), _last_lines(error.traceback_str)
+                reason, trace = _reason(call, error.cause), _last_lines(str(error))
                 break
             except RayError as error:
                 reason, trace = f"stage {call.name!r}: {_loss(error)}", _last_lines(str(error))

@@ -75,7 +75,7 @@ class Sink(Protocol):
         """Bring it up to the ledger. Whatever is raised, the same is asked again later."""
 
     def forget(self) -> None:
-        """After an error: nothing that was written is certain."""
+        """After an error, and at the end: nothing is certain, and connections can go."""
 
 
 @dataclass
@@ -170,7 +170,7 @@ class Writer:
             with self._wake:
                 self._wake.wait_for(lambda: self._leaving or self._pending())
                 if not self._pending():
-                    return
+                    break
                 now = time.monotonic()
                 due = [p for p in self._posts if p.pending and p.due(self._leaving) <= now]
                 taken = [(post, self._take(post)) for post in due]
@@ -185,6 +185,8 @@ class Writer:
                     lambda: self._leaving and not self.trouble,
                     timeout=max(0.05, min(waits, default=0.0 if self._leaving else PAUSE)),
                 )
+        for post in self._posts:
+            post.sink.forget()  # its connections
 
     def _pending(self) -> bool:
         return any(post.pending for post in self._posts)

@@ -4,31 +4,29 @@
 
 MLflow on SQLite without a server; through `mlflow server` on SQLite; through the server as
 `mlflow/compose.yaml` runs it, with logins on PostgreSQL. Optuna's storage on SQLite and on
-PostgreSQL. Trials of 10 folds that are in the ledger already, so that the time is the writer's alone;
-one driver, and the server on the same cores. PostgreSQL without fsync, on a socket.
+PostgreSQL. Trials of 10 folds that are in the ledger already, so that the time is the writer's
+alone; one driver, the server on the same cores, PostgreSQL on a socket and without fsync.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tracking")]
-
-from conftest import MadeUp
-from servers import ADMIN, Server, SharedServer, postgres, postgres_missing
+import common
 
 from raysearch.optuna_mirror import OptunaMirror
 from raysearch.space import Space
 from raysearch.tracking import connect
 from raysearch.writer import Writer
+
+sys.path.insert(0, str(common.ROOT / "tests" / "tracking"))
+from conftest import MadeUp
+from servers import ADMIN, Server, SharedServer, postgres, postgres_missing
 
 FOLDS = 10
 
@@ -88,35 +86,36 @@ def running(server: Server) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("--trials", type=int, default=60)
-    trials = parser.parse_args().trials
+    args = parser.parse_args()
+    trials = args.trials
     os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = ADMIN
-
-    def say(what: str, seconds: float, unit: str) -> None:
-        load = os.getloadavg()[0]
-        print(f"{what:<48} {trials / seconds:8.1f} {unit}/s   (load {load:.1f})", flush=True)
-
+    figures = common.Figures("mirrors")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="raysearch-bench-")))
-        for name in ("plain", "sqlite", "shared", "optuna"):
+        folder = stack.enter_context(common.workplace(args.keep))
+        for name in ("plain", "sqlite", "shared", "optuna", "again"):
             (folder / name).mkdir()
-        connect(f"sqlite:///{folder / 'import.db'}", folder)
-        say("MLflow, SQLite, no server", mlflow_seconds(folder / "plain", None, trials), "runs")
+        connect(f"sqlite:///{folder / 'import.db'}", folder)  # MLflow's import counts for nobody
+        seconds = mlflow_seconds(folder / "plain", None, trials)
+        figures.add("MLflow on SQLite, no server", trials / seconds, "runs/s")
         with running(Server(folder / "sqlite")) as uri:
-            say("MLflow, server, SQLite", mlflow_seconds(folder / "sqlite", uri, trials), "runs")
-        sqlite = f"sqlite:///{folder / 'optuna.db'}"
-        say("Optuna, SQLite", optuna_seconds(folder / "optuna", sqlite, trials), "trials")
+            seconds = mlflow_seconds(folder / "sqlite", uri, trials)
+        figures.add("MLflow through a server on SQLite", trials / seconds, "runs/s")
+        seconds = optuna_seconds(folder / "optuna", f"sqlite:///{folder / 'optuna.db'}", trials)
+        figures.add("Optuna's storage on SQLite", trials / seconds, "trials/s")
         if postgres_missing():
             print(f"PostgreSQL left out: {postgres_missing()}")
-            return
-        sockets = stack.enter_context(postgres())
-        with running(SharedServer(folder / "shared", sockets, workers=2)) as uri:
-            seconds = mlflow_seconds(folder / "shared", uri, trials)
-            say("MLflow, server with logins, PostgreSQL", seconds, "runs")
-        database = f"postgresql+psycopg://mlflow@/optuna?host={sockets}"
-        (folder / "again").mkdir()
-        say("Optuna, PostgreSQL", optuna_seconds(folder / "again", database, trials), "trials")
+        else:
+            sockets = stack.enter_context(postgres())
+            with running(SharedServer(folder / "shared", sockets, workers=2)) as uri:
+                seconds = mlflow_seconds(folder / "shared", uri, trials)
+            name = "MLflow through a server with logins on PostgreSQL"
+            figures.add(name, trials / seconds, "runs/s")
+            database = f"postgresql+psycopg://mlflow@/optuna?host={sockets}"
+            seconds = optuna_seconds(folder / "again", database, trials)
+            figures.add("Optuna's storage on PostgreSQL", trials / seconds, "trials/s")
+    figures.close(args.json)
 
 
 if __name__ == "__main__":

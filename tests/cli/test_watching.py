@@ -62,8 +62,8 @@ def wait_for(holds: Any, seconds: float = 100) -> None:
 
 
 def test_watching_a_driver_that_is_killed_and_goes_on(shell: Any) -> None:
-    words = ("tracking=false", "params.delay=1", "trials=10", "cpus=0.5")
-    driver = shell.start(*words)
+    words = ("tracking=false", "params.delay=1", "cpus=0.5")
+    driver = shell.start(*words, "trials=200")  # it is not to end before it is killed
     command = [sys.executable, "-m", "raysearch", "watch", "home=runs"]
     try:
         wait_for(lambda: list(shell.folder.glob("runs/studies/*/ledger.sqlite")))
@@ -97,7 +97,7 @@ def test_watching_a_driver_that_is_killed_and_goes_on(shell: Any) -> None:
         driver.wait()
 
     assert f"held by process {driver.pid} on " in terminal.seen
-    assert "/10 trials" in terminal.seen
+    assert "/200 trials" in terminal.seen
     assert "shrink=" in terminal.seen
     assert "\x1b" not in out, "a pipe gets plain lines"
     assert f"held by process {driver.pid}" in out
@@ -116,7 +116,7 @@ def test_watching_a_driver_that_is_killed_and_goes_on(shell: Any) -> None:
     assert "nobody holds it" in gone.out
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in kept} == before
 
-    again = shell.start(*words)
+    again = shell.start(*words, "trials=1")  # those under way when it was killed go on
     wait_for(lambda: str(again.pid) in (folder / "lease.json").read_text())
     assert f"running in process {again.pid}" in shell.run("status").out
     done = shell.run("watch", timeout=120)
@@ -124,7 +124,9 @@ def test_watching_a_driver_that_is_killed_and_goes_on(shell: Any) -> None:
     said = (shell.folder / "background.err").read_text()
     assert "ran this study and was killed; this one goes on" in said
     assert done.code == 0, done.err
-    assert "10 of 10 trials" in done.out
+    trials = shell.report()["trials"]
+    assert trials["running"] == 0
+    assert f"{trials['complete']} of {trials['complete']} trials" in done.out
     honest = shell.report()["estimates"]["honest"]["ua"]
     assert f"honest estimate UA {100 * honest:.1f} %" in done.out
     assert shell.run("watch").code == 0, "a study that is done says so at once"

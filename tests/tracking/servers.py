@@ -110,11 +110,11 @@ class SharedServer(Server):
             words.append(f"{name}{equals}{here.get(name, value)}")
         return words
 
-    def post(self, path: str, **body: str) -> None:
+    def post(self, path: str, version: int = 2, **body: str) -> None:
         """Ask MLflow's logins for something, as the administrator."""
         login = base64.b64encode(":".join(ADMIN).encode()).decode()
         request = urllib.request.Request(
-            f"{self.uri}/api/2.0/mlflow/{path}",
+            f"{self.uri}/api/{version}.0/mlflow/{path}",
             data=json.dumps(body).encode(),
             headers={"Authorization": f"Basic {login}", "Content-Type": "application/json"},
         )

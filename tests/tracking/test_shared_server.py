@@ -134,14 +134,17 @@ def test_two_drivers_and_a_server_that_is_killed_between(
         assert {run.info.run_id for run in runs_of(client, "anna")} == {
             run.info.run_id for run in before["anna"]
         }
-        names = optuna.get_all_study_names(database)
+        storage = optuna.storages.RDBStorage(database)
+        names = optuna.get_all_study_names(storage)
         assert sorted(name.split()[0] for name in names) == ["of-anna", "of-bert"]
         for name in names:
-            trials = optuna.load_study(study_name=name, storage=database).trials
+            trials = optuna.load_study(study_name=name, storage=storage).trials
             assert [trial.number for trial in trials] == list(range(TRIALS))
             states = Counter(trial.state.name for trial in trials)
             assert states == {"COMPLETE": TRIALS - 1, "FAIL": 1}
             assert len(trials[0].intermediate_values) == 4
+
+        storage.engine.dispose()
 
         # who is let in, and where
         login(monkeypatch, "bert", LOGINS["bert"])
@@ -150,9 +153,11 @@ def test_two_drivers_and_a_server_that_is_killed_between(
         with pytest.raises(BadInput, match="does not let bert write the experiment raysearch/of-a"):
             server.ask(made.uri, tmp_path, "of-anna")
         made.post(
-            "experiments/permissions/create",
-            experiment_id=before["anna"][0].info.experiment_id,
+            "users/permissions/grant",
+            version=3,
             username="bert",
+            resource_type="experiment",
+            resource_id=before["anna"][0].info.experiment_id,
             permission="EDIT",
         )
         assert server.ask(made.uri, tmp_path, "of-anna") == [], "as the README says"
