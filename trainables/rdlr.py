@@ -594,15 +594,10 @@ def _fit(
         patience=own["patience"],
         plateau_patience=own["plateau_patience"] or 0,
         plateau_factor=own["plateau_factor"],
-        seed=inputs.seed,
-        threads=inputs.threads,
-        workers=inputs.workers,
-        device=inputs.device,
-        scratch=inputs.scratch,
         # Most trainings end within seconds and never save.
         checkpoint_every=1,
         checkpoint_seconds=30.0,
-        on_epoch=inputs.on_epoch,
+        **inputs.training,
     )
 
 

@@ -17,8 +17,8 @@ The stages of one fold, n iterations:
     iteration_t    labels from iteration t - 1: in paper mode what `iteration_<t-1>` of all folds
                    predicted, in nested mode what `inner_<t-1>` did
     inner_t        nested mode: as many networks as there are inner folds, each of which predicts
-                   the training utterances that it was not trained on. It knows of no label outside
-                   the fold; among its own inner folds it is the published procedure
+                   the training utterances that it was not trained on. It knows no label of the
+                   held-out part; among its own inner folds it is the published procedure
     utterance      the score: a forest, fitted to the out-of-sample predictions of the training
                    utterances, or the mean over an utterance's segments
 
@@ -43,8 +43,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import audio, inner, segments, targets
-from trainables.stage import Artifact, Method, Node, Param, Part, Sequences, StageInputs
+from trainables import audio, inner, segments, speech, targets
+from trainables.stage import Artifact, Method, Node, Param, Part, Sequences, StageInputs, takes
 from trainables.targets import STRATEGIES
 
 if TYPE_CHECKING:
@@ -52,15 +52,13 @@ if TYPE_CHECKING:
 
     from trainables.loop import Fitted
 
-__all__ = ["METHOD", "canonical", "inner_networks", "network", "utterance"]
+__all__ = ["METHOD", "canonical", "network", "utterance"]
 
 SERVED = tuple(name for name, s in STRATEGIES.items() if "sets" not in s.needs)
 """Strategies of this method: all but those that need clips divided by their votes."""
 RULES = tuple(sorted({name for rule in SERVED for name in STRATEGIES[rule].params}))
 """Parameters of these."""
 BACKBONES = ("efficientnet_b0", "mobilenet_v2", "densenet22", "vgg19")
-CHECKPOINT_SECONDS = 20.0
-"""at least so long between two checkpoints of a training, which are written after epochs"""
 TREES = 100
 """scikit-learn's default since 0.22; the paper's date makes it 100"""
 
@@ -147,6 +145,7 @@ FIT = (
     "epochs", "patience",
 )  # fmt: skip
 """Parameters of one training, whatever its targets."""
+DIVISION = ("inner_folds", "inner_by")
 
 
 def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +175,7 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
         own["mode"] = None  # nothing is predicted out of sample
     if own["mode"] != "nested":
         own["inner_folds"] = own["inner_by"] = None
-    return {name: PARAMS[name].typed(value) for name, value in own.items()}
+    return speech.like(PARAMS, own)
 
 
 def _hard() -> dict[str, Any]:
@@ -190,28 +189,23 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     forest = own["utterance"] == "forest"
     rule = {name: own[name] for name in LABELS}
     first = _hard() if last else rule
-    division = {"inner_folds": own["inner_folds"], "inner_by": own["inner_by"]}
+    division = {name: own[name] for name in DIVISION}
     nodes = []
+    parts: tuple[str, ...]
     for t in range(last + 1):
         labels = rule if t else first
-        whole = f"iteration_{t}"
         source: dict[str, Any] = {}
         if t:
             before = f"inner_{t - 1}" if nested else f"iteration_{t - 1}"
             source = {"parents" if nested else "across": {"before": before}}
         if t == last or not nested:
+            own_params = {**labels, **fit, **dict.fromkeys(division)}
             parts = ("train", "validation", "test")
-            nodes.append(Node(whole, network, {**labels, **fit}, parts=parts, **source))
+            nodes.append(Node(f"iteration_{t}", network, own_params, parts=parts, **source))
         if nested and (t < last or forest):
-            nodes.append(
-                Node(
-                    f"inner_{t}",
-                    inner_networks,
-                    {**labels, **fit, **division},
-                    parts=("train", "validation"),
-                    **source,
-                )
-            )
+            own_params = {**labels, **fit, **division}
+            parts = ("train", "validation")
+            nodes.append(Node(f"inner_{t}", network, own_params, parts=parts, **source))
     of = f"iteration_{last}"
     across = {"outside": of} if forest and not nested else {}
     parents = {"network": of} | ({"outside": f"inner_{last}"} if forest and nested else {})
@@ -236,52 +230,37 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 # --- Stages ---------------------------------------------------------------------------------
 
 
-def network(
-    inputs: StageInputs,
-    *,
-    strategy: str,
-    gamma: float | None,
-    lr_base: str | None,
-    smoothing: float | None,
-    target_norm: str | None,
-    wdsl_alpha: float | None,
-    segment: int,
-    hop: int,
-    backbone: str,
-    width: float | None,
-    dropout: float | None,
-    growth: int | None,
-    vgg_hidden: int | None,
-    vgg_norm: bool | None,
-    bn_momentum: float | None,
-    bn_eps: float | None,
-    batch: int,
-    lr: float,
-    decay: float,
-    decay_every: int,
-    adam_eps: float,
-    epochs: int,
-    patience: int,
-) -> Artifact:
-    """Train on the whole training part and predict the segments of validation and test.
+@takes(*LABELS, *FIT, *DIVISION)
+def network(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+    """Train on the training part and predict the segments of validation and test.
 
-    Its labels come from `parents["before"]` (an `inner_networks`), from `across["before"]` (the
-    `network` of every fold, each of which tells of the utterances that it was not trained on), or,
-    in iteration 0, from the utterances alone.
+    With `inner_folds`, predict those of the training part instead, each utterance's by a network
+    that was not trained on it.
+
+    Its labels come from `parents["before"]` (inner folds' predictions of the training part), from
+    `across["before"]` (every fold's predictions of its test part), or, in iteration 0, from the
+    utterances alone. Parameters are those of METHOD; None where they have no effect (`canonical`).
 
     Returns:
-        arrays `validation` and `test` [S, K], segments' probabilities utterance by utterance,
-        `validation_counts` and `test_counts` [n], segments of each; info `ids` of the test part,
-        `curves`, `best_epoch`, `epochs`, `segments` trained on and `target_entropy` in nats
+        without inner folds, arrays `validation` and `test` [S, K], segments' probabilities
+        utterance by utterance, `validation_counts` and `test_counts` [n], segments of each; info
+        `ids` of the test part, `curves`, `best_epoch`, `epochs`, `segments` trained on and
+        `target_entropy` in nats. With them, arrays `train` [S, K] and `train_counts` [n]; info
+        `runs`, the facts of each training
+
+    Raises:
+        ValueError: frames, votes or predictions that the setting needs are not there
+        NonFinite: the training diverged
     """
-    own = {name: value for name, value in locals().items() if name != "inputs"}
     learnt = _learnt(inputs, own)
+    if own["inner_folds"] is not None:
+        return _inner_networks(inputs, learnt, own)
     parts = {"validation": inputs.validation, "test": inputs.test}
     fitted, cut = _fit(inputs, inputs.train.take(learnt.rows), learnt.target, parts, own)
     arrays: dict[str, NDArray[Any]] = dict(fitted.probabilities)
     for name in parts:
         arrays[f"{name}_counts"] = cut.counts[name]
-    info = _facts(fitted) | {
+    info = speech.facts(fitted, own) | {
         "ids": inputs.test.ids.tolist(),
         "segments": len(cut.starts["train"]),
         "target_entropy": learnt.entropy,
@@ -289,45 +268,10 @@ def network(
     return Artifact(arrays, info)
 
 
-def inner_networks(
-    inputs: StageInputs,
-    *,
-    strategy: str,
-    gamma: float | None,
-    lr_base: str | None,
-    smoothing: float | None,
-    target_norm: str | None,
-    wdsl_alpha: float | None,
-    segment: int,
-    hop: int,
-    backbone: str,
-    width: float | None,
-    dropout: float | None,
-    growth: int | None,
-    vgg_hidden: int | None,
-    vgg_norm: bool | None,
-    bn_momentum: float | None,
-    bn_eps: float | None,
-    batch: int,
-    lr: float,
-    decay: float,
-    decay_every: int,
-    adam_eps: float,
-    epochs: int,
-    patience: int,
-    inner_folds: int,
-    inner_by: str,
-) -> Artifact:
-    """Predict the segments of every training utterance by a network not trained on it.
-
-    Returns:
-        arrays `train` [S, K], utterance by utterance, and `train_counts` [n]; info `runs`, the
-        facts of each training
-    """
-    own = {name: value for name, value in locals().items() if name != "inputs"}
-    learnt = _learnt(inputs, own)
-    which = _inner(inputs.train, inner_folds, inner_by)
-    counts = segments.count(_frames(inputs.train), length=segment, hop=hop)
+def _inner_networks(inputs: StageInputs, learnt: _Learnt, own: Mapping[str, Any]) -> Artifact:
+    """As many trainings as there are inner folds, each of which predicts its own fold."""
+    which = _inner(inputs.train, own["inner_folds"], own["inner_by"])
+    counts = segments.count(_frames(inputs.train), length=own["segment"], hop=own["hop"])
     place = np.repeat(which, counts)
     made = np.zeros((len(place), len(inputs.classes)), np.float32)
     runs = []
@@ -338,7 +282,7 @@ def inner_networks(
         train = inputs.train.take(learnt.rows[learn])
         fitted, _ = _fit(inner.training(inputs, fold), train, target, held, own)
         made[place == fold] = fitted.probabilities["held"]
-        runs.append(_facts(fitted))
+        runs.append(speech.facts(fitted, own))
     return Artifact({"train": made, "train_counts": counts}, {"runs": runs})
 
 
@@ -346,9 +290,9 @@ def utterance(inputs: StageInputs, *, trees: int | None) -> Artifact:
     """The score of validation and test utterances from what the network says of their segments.
 
     Args:
-        inputs: `parents["network"]` is a `network`. For a forest, `parents["outside"]` (an
-            `inner_networks`) or `across["outside"]` (the `network` of every fold) tells what
-            networks said of training utterances that they were not trained on
+        inputs: `parents["network"]` predicted validation and test. For a forest,
+            `parents["outside"]` (inner folds) or `across["outside"]` (every fold's predictions of
+            its test part) tells what networks said of utterances they were not trained on
         trees: of the forest; None takes the mean over segments
 
     Returns:
@@ -514,6 +458,7 @@ def _fit(
         build=functools.partial(_network, classes=k, bands=bands, own=dict(own)),
         forward=_forward,
         infer=_infer,
+        # eqs. 5, 7, 9, 11 and 13 by their targets
         loss=functools.partial(target_loss, weights=None),
         score=functools.partial(
             audio.clip_scores,
@@ -531,27 +476,13 @@ def _fit(
         adam_eps=own["adam_eps"],
         epochs=own["epochs"],
         patience=own["patience"],
-        seed=inputs.seed,
-        threads=inputs.threads,
-        workers=inputs.workers,
-        device=inputs.device,
-        scratch=inputs.scratch,
         checkpoint_every=1,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
-        on_epoch=inputs.on_epoch,
+        checkpoint_seconds=speech.CHECKPOINT_SECONDS,
+        **inputs.training,
         collate=functools.partial(segments.collate, frames=cut.frames, length=own["segment"]),
         bucket=0,
     )
     return fitted, cut
-
-
-def _facts(fitted: Fitted) -> dict[str, Any]:
-    return {
-        "curves": fitted.curves,
-        "best_epoch": fitted.best_epoch,
-        "best_validation_ua": fitted.best_score,
-        "epochs": fitted.epochs,
-    }
 
 
 def _network(*, classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:

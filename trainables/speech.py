@@ -306,14 +306,9 @@ def fit_clips(
         weight_decay=own["weight_decay"],
         epochs=own["epochs"],
         patience=own["patience"],
-        seed=inputs.seed,
-        threads=inputs.threads,
-        workers=inputs.workers,
-        device=inputs.device,
-        scratch=inputs.scratch,
         checkpoint_every=1,
         checkpoint_seconds=CHECKPOINT_SECONDS,
-        on_epoch=inputs.on_epoch,
+        **inputs.training,
         collate=collate,
         bucket=bucket,
         precision=own["precision"],
@@ -336,7 +331,7 @@ def facts(fitted: Fitted, own: Mapping[str, Any]) -> dict[str, Any]:
         "best_validation_ua": fitted.best_score,
         "epochs": fitted.epochs,
     }
-    if own["ssl"] is not None:
+    if own.get("ssl") is not None:
         told["weights"] = f"{TINY}, untrained" if own["ssl"] == TINY else own["ssl"]
     return told
 

@@ -186,6 +186,12 @@ class StageInputs:
     """by role, as named in the node: what an earlier node's stages made on every fold of the study,
     by fold"""
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """The arguments of `loop.fit` that a stage passes on as it was given them."""
+        names = ("seed", "threads", "workers", "device", "scratch", "on_epoch")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass(frozen=True)
 class Param:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.networks.convolutions import InvertedResidual, batch_norm, scaled
+from trainables.networks.convolutions import batch_norm, scaled
 from trainables.networks.densenet22 import DenseNet
 from trainables.networks.efficientnet_b0 import EfficientNetB0
+from trainables.networks.inverted import InvertedResidual
 from trainables.networks.mobilenet_v2 import MobileNetV2
 from trainables.networks.vgg19 import VGG19
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from raysearch import stages
 from raysearch.folds import divide
-from trainables import segments, self_learning
+from trainables import segments, self_learning, speech
 from trainables.self_learning import METHOD
 from trainables.stage import Artifact, Part, Sequences, StageInputs
 
@@ -36,14 +34,6 @@ SMALL = {
     "inner_folds": 2,
     "trees": 5,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache
@@ -509,7 +499,7 @@ class Killed(Exception):
 def test_interrupted_trainings_go_on_at_their_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(self_learning, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(speech, "CHECKPOINT_SECONDS", 0.0)
     data = dataset()
     call = calls(data, 0, {"epochs": 3, "patience": 3})[0]
     assert call.name == "inner_0"

@@ -6,10 +6,9 @@ import functools
 import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
-__all__ = ["Head", "InvertedResidual", "Norm", "batch_norm", "conv_bn", "init", "scaled"]
+__all__ = ["Head", "Norm", "batch_norm", "conv_bn", "init", "scaled"]
 
 Norm = Callable[[int], nn.Module]
 """makes the normalisation of so many channels"""
@@ -50,71 +49,6 @@ def conv_bn(
     if activation is not None:
         layers.append(activation())
     return nn.Sequential(*layers)
-
-
-class _Squeeze(nn.Module):
-    """Squeeze and excitation (Hu et al. 2018): channels weighed by what their means say."""
-
-    def __init__(self, channels: int, inner: int) -> None:
-        super().__init__()
-        self.down = nn.Conv2d(channels, inner, 1)
-        self.up = nn.Conv2d(inner, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        weights = nn.functional.silu(self.down(x.mean(dim=(2, 3), keepdim=True)))
-        return x * torch.sigmoid(self.up(weights))
-
-
-class InvertedResidual(nn.Module):
-    """Expand by 1 x 1, filter each channel, project by 1 x 1 without activation.
-
-    Args:
-        before, after: channels; equal ones with stride 1 are joined by a residual
-        kernel, stride: of the depthwise convolution
-        expansion: of the channels between; 1 leaves the first convolution out
-        squeeze: squeeze and excitation, of a quarter of the block's input channels
-        depth_drop: in training, the share of rows whose branch is left out
-        activation, norm: see `conv_bn`
-    """
-
-    def __init__(
-        self,
-        before: int,
-        after: int,
-        *,
-        kernel: int,
-        stride: int,
-        expansion: int,
-        squeeze: bool = False,
-        depth_drop: float = 0.0,
-        activation: type[nn.Module] = nn.SiLU,
-        norm: Norm,
-    ) -> None:
-        super().__init__()
-        inner = before * expansion
-        layers: list[nn.Module] = []
-        if expansion != 1:
-            layers.append(conv_bn(before, inner, 1, activation=activation, norm=norm))
-        layers.append(
-            conv_bn(
-                inner, inner, kernel, stride=stride, groups=inner, activation=activation, norm=norm
-            )
-        )
-        if squeeze:
-            layers.append(_Squeeze(inner, max(1, before // 4)))
-        layers.append(conv_bn(inner, after, 1, activation=None, norm=norm))
-        self.branch = nn.Sequential(*layers)
-        self.residual = before == after and stride == 1
-        self.depth_drop = depth_drop if self.residual else 0.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        made = self.branch(x)
-        if not self.residual:
-            return made
-        if self.training and self.depth_drop > 0:
-            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.depth_drop
-            made = made * (kept / (1.0 - self.depth_drop))
-        return x + made
 
 
 class Head(nn.Module):

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from trainables.networks.convolutions import (
-    Head,
-    InvertedResidual,
-    batch_norm,
-    conv_bn,
-    init,
-    scaled,
-)
+from trainables.networks.convolutions import scaled
+from trainables.networks.inverted import InvertedNetwork, Stage
 
 __all__ = ["MobileNetV2"]
 
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
-          (6, 160, 3, 2), (6, 320, 1, 1))  # fmt: skip
-"""(expansion, channels, blocks, stride of the first) as published"""
+STAGES = (
+    Stage(1, 16, 1, 1, 3),
+    Stage(6, 24, 2, 2, 3),
+    Stage(6, 32, 3, 2, 3),
+    Stage(6, 64, 4, 2, 3),
+    Stage(6, 96, 3, 1, 3),
+    Stage(6, 160, 3, 2, 3),
+    Stage(6, 320, 1, 1, 3),
+)
+"""as published"""
 STEM, TOP = 32, 1280
 DROPOUT = 0.2
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(InvertedNetwork):
     """Inverted residuals with linear bottlenecks, ReLU6, global mean, one linear layer.
 
     With three channels, a thousand classes and width 1 it has the 3,504,872 weights that are
@@ -48,33 +49,17 @@ class MobileNetV2(nn.Module):
         momentum: float = 0.01,
         eps: float = 1e-3,
     ) -> None:
-        super().__init__()
-        norm = batch_norm(momentum, eps)
-        before = scaled(STEM, width)
-        layers: list[nn.Module] = [
-            conv_bn(channels, before, 3, stride=2, activation=nn.ReLU6, norm=norm)
-        ]
-        for expansion, size, blocks, stride in STAGES:
-            for block in range(blocks):
-                after = scaled(size, width)
-                layers.append(
-                    InvertedResidual(
-                        before,
-                        after,
-                        kernel=3,
-                        stride=stride if block == 0 else 1,
-                        expansion=expansion,
-                        activation=nn.ReLU6,
-                        norm=norm,
-                    )
-                )
-                before = after
-        top = scaled(TOP, max(width, 1.0))
-        layers.append(conv_bn(before, top, 1, activation=nn.ReLU6, norm=norm))
-        self.features = nn.Sequential(*layers)
-        self.head = Head(top, classes, DROPOUT * dropout)
-        init(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, channels, 64, frames] -> logits [B, K]."""
-        return self.head(self.features(x))
+        super().__init__(
+            classes,
+            channels=channels,
+            stages=STAGES,
+            stem=STEM,
+            top=scaled(TOP, max(width, 1.0)),
+            width=width,
+            dropout=DROPOUT * dropout,
+            depth_drop=0.0,
+            squeeze=False,
+            activation=nn.ReLU6,
+            momentum=momentum,
+            eps=eps,
+        )
