@@ -33,7 +33,7 @@ from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
 from raysearch.material import Material, gather
 from raysearch.progress import Progress
 from raysearch.racing import rule as find_rule
-from raysearch.report import Report, as_json, build, markdown
+from raysearch.report import Layers, Report, Truth, as_json, build, markdown
 from raysearch.report.write import clean, duration
 from raysearch.selection import Score
 from raysearch.stages import Runtime
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from raysearch.tracking import Tracker
     from raysearch.writer import Sink
 
-__all__ = ["Outcome", "driver_of", "folder_of", "store_of", "tune"]
+__all__ = ["Outcome", "driver_of", "folder_of", "layers_of", "store_of", "tune"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,16 @@ def folder_of(home: Path | str, study: str) -> Path:
 def store_of(study: Study) -> str:
     """Where a study's artifacts are."""
     return study.store or str(Path(study.home).absolute() / "store")
+
+
+def layers_of(material: Material, trials: Sequence[int | str]) -> Layers:
+    """What pictures of the last layers of these trials are made of. Labels are for scoring alone,
+    so no file of a study holds them: they come from the corpus."""
+    truth = {
+        fold.name: Truth(one.unseen[one.selected : one.selected + one.test], one.selected)
+        for fold, one in zip(material.folds, material.answers(), strict=True)
+    }
+    return Layers(tuple(trials), truth, Store(store_of(material.study)))
 
 
 def tune(study: Study, progress: Progress) -> Outcome:

@@ -1,0 +1,84 @@
+"""A report as one HTML page that asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import yaml
+
+from raysearch.report.figures import svg
+from raysearch.report.model import Report, Section, Table
+from raysearch.report.plots import Grid
+from raysearch.report.write import cell
+
+__all__ = ["render"]
+
+_LEFT = {"text", "name", "params"}
+
+
+def render(report: Report) -> str:
+    """The report as a page: styles and figures are in it; the same report gives the same bytes."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("raysearch.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html.j2")
+    return template.render(
+        report=report,
+        sections=[_section(one) for one in report.sections],
+        study=yaml.safe_dump(dict(report.facts), sort_keys=True, allow_unicode=True),
+    )
+
+
+def _section(section: Section) -> dict[str, Any]:
+    plots = [plot for plot in section.plots if not _fold_matrix(section, plot.name)]
+    further = [plot for plot in section.plots if _fold_matrix(section, plot.name)]
+    return {
+        "id": section.name,
+        "title": section.title,
+        "before": section.before,
+        "table": None if section.table is None else _table(section.table),
+        "after": [_line(line) for line in section.after],
+        "plots": [_picture(plot) for plot in plots],
+        "further": [_picture(plot) for plot in further],
+    }
+
+
+def _fold_matrix(section: Section, name: str) -> bool:
+    """Whether it is one of many pictures of a kind, which a page shows when asked."""
+    return isinstance(section.plots[0], Grid) and name != section.plots[0].name
+
+
+def _picture(plot: Any) -> dict[str, str]:
+    data = base64.b64encode(svg(plot)).decode("ascii")
+    return {"name": plot.name, "title": plot.title, "src": f"data:image/svg+xml;base64,{data}"}
+
+
+def _line(line: str) -> dict[str, str]:
+    word, colon, rest = line.partition(": ")
+    return {"term": word, "text": rest} if colon and " " not in word else {"text": line}
+
+
+def _table(table: Table) -> dict[str, Any]:
+    records = table.frame.to_dict("records")
+    return {
+        "heads": [
+            {"text": column.heading.replace("\n", " "), "left": column.kind in _LEFT}
+            for column in table.columns
+        ],
+        "rows": [
+            {
+                "strong": i == table.strong,
+                "cells": [
+                    {"text": cell(row[c.name], c.kind), "left": c.kind in _LEFT}
+                    for c in table.columns
+                ],
+            }
+            for i, row in enumerate(records)
+        ],
+    }
