@@ -9,7 +9,7 @@ import yaml
 
 from raysearch.report.figures import svg
 from raysearch.report.model import Report, Section, Table
-from raysearch.report.plots import Grid
+from raysearch.report.plots import Plot
 from raysearch.report.write import cell
 
 __all__ = ["render"]
@@ -36,25 +36,17 @@ def render(report: Report) -> str:
 
 
 def _section(section: Section) -> dict[str, Any]:
-    plots = [plot for plot in section.plots if not _fold_matrix(section, plot.name)]
-    further = [plot for plot in section.plots if _fold_matrix(section, plot.name)]
     return {
         "id": section.name,
         "title": section.title,
         "before": section.before,
         "table": None if section.table is None else _table(section.table),
         "after": [_line(line) for line in section.after],
-        "plots": [_picture(plot) for plot in plots],
-        "further": [_picture(plot) for plot in further],
+        "plots": [_picture(plot) for plot in section.plots],
     }
 
 
-def _fold_matrix(section: Section, name: str) -> bool:
-    """Whether it is one of many pictures of a kind, which a page shows when asked."""
-    return isinstance(section.plots[0], Grid) and name != section.plots[0].name
-
-
-def _picture(plot: Any) -> dict[str, str]:
+def _picture(plot: Plot) -> dict[str, str]:
     data = base64.b64encode(svg(plot)).decode("ascii")
     return {"name": plot.name, "title": plot.title, "src": f"data:image/svg+xml;base64,{data}"}
 

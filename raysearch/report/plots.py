@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Curves", "Grid", "Intervals", "Line", "Mark", "Panel", "Plot", "Scatter"]
+__all__ = ["Curves", "Grid", "Grids", "Intervals", "Line", "Mark", "Panel", "Plot", "Scatter"]
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,17 @@ class Grid:
     low: float | None = None
     """the value of the first colour; None: the least there is"""
     high: float | None = None
-    written: bool = True
-    """whether each number is written into its cell"""
+    shares: bool = False
+    """whether a row's numbers are shares of a whole, so that none is no colour"""
+
+
+@dataclass(frozen=True)
+class Grids:
+    """Grids of one shape and meaning, a panel beside the other; their first names the cells."""
+
+    name: str
+    title: str
+    grids: tuple[Grid, ...]
 
 
 @dataclass(frozen=True)
@@ -102,4 +111,4 @@ class Scatter:
     panels: tuple[Panel, ...]
 
 
-Plot = Intervals | Curves | Grid | Scatter
+Plot = Intervals | Curves | Grid | Grids | Scatter

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from raysearch.report.model import Column, Section, Table
-from raysearch.report.plots import Grid
+from raysearch.report.plots import Grid, Grids
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import Scores
 from raysearch.selection import Matrix
@@ -139,9 +139,13 @@ def classes_section(kept: Kept, scores: Scores) -> Section | None:
         Table(pd.DataFrame(made), columns),
         plots=(
             confusion("confusion", f"Trial {best} (selected), {pooled}", counts, classes),
-            *(
-                confusion(f"confusion_{i:02d}", f"Held-out {kept.unit} {row.fold}", one, classes)
-                for i, (row, one) in enumerate(zip(mine, tables, strict=True))
+            Grids(
+                "confusion_by_fold",
+                f"Trial {best} (selected), by held-out {kept.unit}",
+                tuple(
+                    confusion(row.fold, row.fold, one, classes)
+                    for row, one in zip(mine, tables, strict=True)
+                ),
             ),
         ),
         data={
@@ -173,4 +177,5 @@ def confusion(name: str, title: str, counts: Matrix, classes: Sequence[str]) -> 
         "share of the true class in %",
         0.0,
         100.0,
+        shares=True,
     )

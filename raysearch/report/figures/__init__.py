@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raysearch.report.plots import Curves, Grid, Intervals, Plot, Scatter
+from raysearch.report.plots import Curves, Grid, Grids, Intervals, Plot, Scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +23,8 @@ def draw(plot: Plot) -> Figure:
             return curves.draw(plot)
         case Grid():
             return grid.draw(plot)
+        case Grids():
+            return grid.draw_all(plot)
         case Scatter():
             return scatter.draw(plot)
 

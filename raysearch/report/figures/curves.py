@@ -47,5 +47,5 @@ def draw(plot: Curves) -> Figure:
     axes.set_axisbelow(True)
     if legend:
         made.legend(loc="outside lower left", ncols=1)
-    titled(axes, plot.title)
+    titled(made, plot.title)
     return made

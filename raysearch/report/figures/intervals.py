@@ -12,7 +12,7 @@ __all__ = ["draw"]
 
 def draw(plot: Intervals) -> Figure:
     """A row a mark, the first on top; the interval as a line through the point."""
-    made = figure(height=0.75 + 0.24 * len(plot.marks))
+    made = figure(height=0.85 + 0.24 * len(plot.marks))
     axes = made.add_subplot()
     places = range(len(plot.marks))
     for place, mark in zip(places, plot.marks, strict=True):
@@ -35,6 +35,6 @@ def draw(plot: Intervals) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.set_xlabel(plot.axis)
-    titled(axes, plot.title)
+    made.supxlabel(plot.axis, fontsize=7.5)
+    titled(made, plot.title)
     return made

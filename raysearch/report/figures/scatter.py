@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from raysearch.report.figures.style import COLOURS, MARKERS, figure
+from raysearch.report.figures.style import COLOURS, MARKERS, figure, titled
 from raysearch.report.plots import Scatter
 
 __all__ = ["draw"]
@@ -56,5 +56,5 @@ def draw(plot: Scatter) -> Figure:
         for g, name in enumerate(plot.groups)
     ]
     made.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 2 * wide))
-    made.suptitle(plot.title, x=0.01, ha="left", fontsize=8)
+    titled(made, plot.title)
     return made

@@ -64,10 +64,10 @@ def figure(width: float = WIDTH, height: float = 2.4) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def titled(axes: Any, title: str, width: float = WIDTH) -> None:
-    """A title at the left, broken where it would leave the figure."""
-    lines = textwrap.wrap(title, max(20, round(width * 17)))
-    axes.set_title("\n".join(lines), loc="left")
+def titled(made: Figure, title: str) -> None:
+    """A title at the left of the whole figure, broken where it would leave it."""
+    lines = textwrap.wrap(title, max(20, round(made.get_figwidth() * 15)))
+    made.suptitle("\n".join(lines), x=0.02, ha="left", fontsize=8.0)
 
 
 def short(text: str, most: int = 28) -> str:
