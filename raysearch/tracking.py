@@ -262,7 +262,9 @@ class _Book:
             with tempfile.TemporaryDirectory(prefix="raysearch-mlflow-") as folder:
                 for name, content in run.files.items():
                     data = content.encode() if isinstance(content, str) else content()
-                    (Path(folder) / name).write_bytes(data)
+                    path = Path(folder, name)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(data)
                 self._client.log_artifacts(there.id, folder)
         # The digest comes with the last tags, after all else but the status, which is compared
         # for itself: a run killed half-way is written again.

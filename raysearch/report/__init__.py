@@ -6,6 +6,7 @@ from raysearch.report.build import build
 from raysearch.report.layers import SELECTED, Layers, Truth
 from raysearch.report.markdown import render as to_markdown
 from raysearch.report.model import Column, Report, Section, Table
+from raysearch.report.selected import confusion
 from raysearch.report.text import render as to_text
 from raysearch.report.text import show
 
@@ -18,6 +19,7 @@ __all__ = [
     "Table",
     "Truth",
     "build",
+    "confusion",
     "show",
     "to_json",
     "to_markdown",

@@ -31,7 +31,6 @@ _SPECIAL = {
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
     "`": r"\textasciigrave{}",
-    "'": r"\textquotesingle{}",
     "−": "$-$",
     "±": r"$\pm$",
     "×": r"$\times$",

@@ -28,7 +28,7 @@ FEWEST = 5
 """clips that make a map"""
 MOST = 1500
 """clips of a panel; of more, so many are drawn"""
-SMALL = 3000
+SMALL = 2000
 """clips of all panels up to which the maps take seconds"""
 KEY = "embedding_test"
 
@@ -108,6 +108,7 @@ def _layer(store: Store, key: str) -> NDArray[np.float64] | None:
 
 def _panel(title: str, layer: NDArray[np.float64], y: NDArray[np.int64]) -> Panel:
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if len(layer) > MOST:
         chosen = np.sort(np.random.default_rng(0).choice(len(layer), MOST, replace=False))
@@ -117,5 +118,7 @@ def _panel(title: str, layer: NDArray[np.float64], y: NDArray[np.int64]) -> Pane
     if layer.shape[1] < 2:
         layer = np.pad(layer, ((0, 0), (0, 2 - layer.shape[1])))
     near = min(30.0, (len(layer) - 1) / 3)
-    made = TSNE(2, perplexity=near, init="pca", random_state=0).fit_transform(layer)
+    # its threads wait for each other by spinning: beside other work, one is 50 times as fast
+    with threadpool_limits(1):
+        made = TSNE(2, perplexity=near, init="pca", random_state=0).fit_transform(layer)
     return Panel(title, np.asarray(made, dtype=np.float64), y)
