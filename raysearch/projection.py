@@ -29,6 +29,7 @@ __all__ = [
     "percent",
     "study_run",
     "trial_run",
+    "trials_view",
     "view_state",
 ]
 
@@ -428,21 +429,86 @@ def view_state(study: StudyFacts) -> str:
     MLflow reads such a state from the experiment tag `mlflow.sharedViewState.<key>` when the
     address ends in `?viewStateShareKey=<key>`.
     """
-    columns = [
-        *(f"params.`{name}`" for name in study.searched),
-        *(f"metrics.`{name}`" for name in ("val_ua", "test_ua", "honest_ua")),
-    ]
+    # The only order in which MLflow nests runs and fetches parents beyond the first page.
+    return _view(study, "", ("val_ua", "test_ua", "honest_ua"), "attributes.start_time", True)
+
+
+def trials_view(study: StudyFacts) -> str:
+    """The experiment page with the trials alone, best first, and charts that compare them.
+
+    Without their study they are not folded into it, and charts show what the table does.
+    """
+    where = "tags.`raysearch.kind` = 'trial'"
+    best = f"metrics.`val_{study.objective}`"
+    return _view(study, where, ("val_ua", "test_ua", "val_wa", "test_wa"), best, False)
+
+
+def _view(
+    study: StudyFacts, where: str, metrics: Sequence[str], order: str, ascending: bool
+) -> str:
     return json.dumps(
         {
-            "searchFilter": "",
-            # The only order in which MLflow nests runs and fetches parents beyond the first page.
-            "orderByKey": "attributes.start_time",
-            "orderByAsc": True,
+            "searchFilter": where,
+            "orderByKey": order,
+            "orderByAsc": ascending,
             "startTime": "ALL",
             "lifecycleFilter": "Active",
-            "selectedColumns": columns,
+            "selectedColumns": [
+                *(f"params.`{name}`" for name in study.searched),
+                *(f"metrics.`{name}`" for name in metrics),
+            ],
+            "compareRunCharts": _charts(study),
+            "compareRunSections": [
+                {
+                    "uuid": _SECTION,
+                    "name": "Trials",
+                    "display": True,
+                    "isReordered": False,
+                    "deleted": False,
+                    "isGenerated": False,
+                }
+            ],
         }
     )
+
+
+_SECTION = "raysearch-trials"
+
+
+def _charts(study: StudyFacts) -> list[dict[str, Any]]:
+    """Charts of MLflow's own page: the parameters beside the score, test against validation, and
+    the trials' scores as bars."""
+    both = {"isGenerated": False, "deleted": False, "metricSectionId": _SECTION}
+    val, test = "val_ua", "test_ua"
+    return [
+        {
+            "type": "PARALLEL",
+            "uuid": "raysearch-parallel",
+            "selectedParams": list(study.searched)[:8],
+            "selectedMetrics": [val],
+            "showAllRuns": False,
+            "runsCountToCompare": 100,
+            **both,
+        },
+        {
+            "type": "SCATTER",
+            "uuid": "raysearch-scatter",
+            "xaxis": {"key": val, "type": "METRIC"},
+            "yaxis": {"key": test, "type": "METRIC"},
+            "runsCountToCompare": 100,
+            **both,
+        },
+        *(
+            {
+                "type": "BAR",
+                "uuid": f"raysearch-bar-{name}",
+                "metricKey": name,
+                "runsCountToCompare": 20,
+                **both,
+            }
+            for name in (val, test)
+        ),
+    ]
 
 
 def percent(value: float | None) -> str:
@@ -510,9 +576,8 @@ def _trial_table(
         {
             "trial": trial.number,
             "state": trial.state,
+            **{name: scores.get(trial.number, {}).get(name) for name in ("folds", *SCORES)},
             **{name: trial.params.get(name) for name in study.searched},
-            f"told_{study.objective}": trial.value,
-            **scores.get(trial.number, {}),
         }
         for trial in trials
     ]

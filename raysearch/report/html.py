@@ -15,6 +15,7 @@ from raysearch.report.write import cell
 __all__ = ["render"]
 
 _LEFT = {"text", "name", "params"}
+_FIRST = "estimates"
 
 
 def render(report: Report) -> str:
@@ -30,6 +31,8 @@ def render(report: Report) -> str:
     template = environment.get_template("page.html.j2")
     return template.render(
         report=report,
+        # what was found comes first, so its own section need not say it again
+        found=[line for one in report.sections if one.name == _FIRST for line in one.before],
         sections=[_section(one) for one in report.sections],
         study=yaml.safe_dump(dict(report.facts), sort_keys=True, allow_unicode=True),
     )
@@ -39,7 +42,7 @@ def _section(section: Section) -> dict[str, Any]:
     return {
         "id": section.name,
         "title": section.title,
-        "before": section.before,
+        "before": () if section.name == _FIRST else section.before,
         "table": None if section.table is None else _table(section.table),
         "after": [_line(line) for line in section.after],
         "plots": [_picture(plot) for plot in section.plots],
