@@ -19,6 +19,9 @@ from raysearch.selection import Difference, Matrix, compare_over_draws, interval
 
 __all__ = ["build"]
 
+_LETTERS = ("A", "B")
+"""what tables call the studies, whose names are long"""
+
 
 def build(first: Path, second: Path) -> Report:
     """What the studies kept in two folders say about each other, as a report.
@@ -53,13 +56,11 @@ def build(first: Path, second: Path) -> Report:
         ),
     )
     of = f"{each} of {len(a.folds)} and {len(b.folds)}"
-    headline = [f"{name}: {line}" for name, one in zip(names, studies, strict=True)
-                for line in opening.headline(one)]  # fmt: skip
-    warnings = [
-        f"{name}: {line}"
-        for name, one, s in zip(names, studies, scored, strict=True)
-        for line in opening.warnings(one, s)
+    headline = [
+        f"{letter} is {name}: {' '.join(opening.headline(one))}"
+        for letter, name, one in zip(_LETTERS, names, studies, strict=True)
     ]
+    warnings = _told([opening.warnings(one, s) for one, s in zip(studies, scored, strict=True)])
     return Report(
         study=f"{a.name} against {b.name}",
         headline=tuple(headline),
@@ -69,7 +70,7 @@ def build(first: Path, second: Path) -> Report:
                 "estimates",
                 f"{names[0]} against {names[1]}",
                 (compared.pairs[0].sentence,),
-                _table(names, honest, pairs),
+                _table(honest, pairs),
                 (
                     f"Each study is stood for by its honest choices. Differences are paired over "
                     f"the folds that both have: {of}. One pair of studies is one test, so p is not "
@@ -77,7 +78,7 @@ def build(first: Path, second: Path) -> Report:
                 ),
                 plots=(picture(compared, a),),
             ),
-            _by_fold(a, names, shared, honest, metric),
+            _by_fold(a, shared, honest, metric),
         ),
         facts={},
         states={},
@@ -87,6 +88,17 @@ def build(first: Path, second: Path) -> Report:
         seconds=0.0,
         comparisons=(compared,),
     )
+
+
+def _told(each: Sequence[Sequence[str]]) -> list[str]:
+    """The cautions of both studies; one that both have is said once."""
+    both = [line for line in each[0] if line in each[1]]
+    return both + [
+        f"{letter}: {line}"
+        for letter, lines in zip(_LETTERS, each, strict=True)
+        for line in lines
+        if line not in both
+    ]
 
 
 def _scored(kept: Kept) -> Scores:
@@ -150,9 +162,7 @@ def _difference(a: Matrix, b: Matrix) -> Difference:
     return compare_over_draws(zip(*whole, strict=True))
 
 
-def _table(
-    names: Sequence[str], honest: Sequence[Mapping[str, Matrix]], pairs: Mapping[str, Difference]
-) -> Table:
+def _table(honest: Sequence[Mapping[str, Matrix]], pairs: Mapping[str, Difference]) -> Table:
     rows = []
     for m in METRICS:
         d = pairs[m]
@@ -163,9 +173,9 @@ def _table(
         )
     columns = (
         Column("score", "test score", "name"),
-        Column("a", clean(names[0]), "percent"),
-        Column("b", clean(names[1]), "percent"),
-        Column("difference", "difference", "points"),
+        Column("a", "A", "percent"),
+        Column("b", "B", "percent"),
+        Column("difference", "A − B", "points"),
         Column("interval", "95 %\ninterval", "range"),
         Column("p", "p", "p"),
     )
@@ -174,7 +184,6 @@ def _table(
 
 def _by_fold(
     kept: Kept,
-    names: Sequence[str],
     shared: Sequence[str],
     honest: Sequence[Mapping[str, Matrix]],
     metric: str,
@@ -183,9 +192,9 @@ def _by_fold(
     frame = pd.DataFrame({"fold": list(shared), "a": a, "b": b, "difference": a - b})
     columns = (
         Column("fold", f"held-out\n{kept.unit}", "name"),
-        Column("a", clean(names[0]), "percent"),
-        Column("b", clean(names[1]), "percent"),
-        Column("difference", "difference", "points"),
+        Column("a", "A", "percent"),
+        Column("b", "B", "percent"),
+        Column("difference", "A − B", "points"),
     )
     title = f"Honest test {metric.upper()} by fold"
     return Section("folds", title, (), Table(frame, columns))
