@@ -27,14 +27,15 @@ from raysearch.store import Provenance, Store
 from trainables.stage import Artifact
 
 Write = Callable[..., Path]
-GRID = Grid(
-    "g", "t $x_1$", np.array([[1.0, np.nan], [3, 4]]), ("a", "b"), ("c", "d"), "y", "x", "%"
-)
+HOLED = np.array([[1.0, np.nan], [3.0, 4.0]])
+GRID = Grid("g", "t $x_1$", HOLED, ("a", "b"), ("c", "d"), "y", "x", "%")
+RISING = Line("", (1.0, 200.0), (5.0, 6.0), (4.0, None), (6.0, None))
+MANY = tuple(Line(f"s={i}", (1.0,), (5.0,), (4.0,), (6.0,)) for i in range(12))
 PLOTS: list[Plot] = [
     Intervals("i", "t", "UA in %", (Mark("a", 1.0, 0.5, 2.0, True), Mark("b", 1.0)), zero=True),
     Intervals("i", "t", "share", (Mark("a", 60.0, 50, 70), Mark("b", 40.0, 30, 50)), bars=True),
-    Curves("c", "t", "γ", "UA", (Line("", (1.0, 200.0), (5.0, 6.0), (4.0, None), (6.0, None)),), True),
-    Curves("c", "t", "x", "UA", tuple(Line(f"s={i}", (1.0,), (5.0,), (4.0,), (6.0,)) for i in range(12))),
+    Curves("c", "t", "γ", "UA", (RISING,), log=True),
+    Curves("c", "t", "x", "UA", MANY),
     GRID,
     Grid("g", "t", np.zeros((1000, 10)), ("r",) * 1000, ("c",) * 10, "y", "x", "%"),
     Grids("gs", "t", (GRID,) * 7),

@@ -25,9 +25,7 @@ def one_setting(test: list[float]) -> np.ndarray:
 
 def test_one_setting_each_is_the_paired_t_test(write: Write) -> None:
     a, b = [0.7, 0.8, 0.6, 0.9, 0.75], [0.65, 0.7, 0.62, 0.8, 0.6]
-    report = paired.build(
-        write(one_setting(a), corpus=CORPUS), write(one_setting(b), corpus=CORPUS)
-    )
+    report = paired.build(*(write(one_setting(x), corpus=CORPUS) for x in (a, b)))
     (pair,) = report.comparisons[0].pairs
     want = ttest_rel(a, b)
     assert pair.difference.mean == pytest.approx(np.mean(a) - np.mean(b))
@@ -52,9 +50,7 @@ def test_honest_choices_stand_for_the_studies_not_the_luckiest_settings(write: W
 
 def test_only_shared_folds_are_paired_and_it_is_said(write: Write) -> None:
     a, b = [0.7, 0.8, 0.6, 0.9, 0.5], [0.6, 0.7, 0.6]
-    report = paired.build(
-        write(one_setting(a), corpus=CORPUS), write(one_setting(b), corpus=CORPUS)
-    )
+    report = paired.build(*(write(one_setting(x), corpus=CORPUS) for x in (a, b)))
     (pair,) = report.comparisons[0].pairs
     assert report.folds == ("s00", "s01", "s02")
     assert pair.difference.n == 3
