@@ -96,7 +96,7 @@ def test_study_trials_folds_curves_and_matrices_are_visible(
         text = page.wait_for("trial 000", "trial 001", "trial 002", "val_ua", "gamma", "lambda_rd")
         assert f"study {study.facts.id}" not in text
         page.open(base + alone + "&compareRunsMode=CHART")
-        page.wait_for("Trials (", "trial 001")
+        page.wait_for("Trials\n(", "trial 001")
         page.wait_true("document.querySelectorAll('.js-plotly-plot').length > 1")
         page.shoot(shots / "charts.png")
 
