@@ -10,11 +10,10 @@ import yaml
 from raysearch.report.figures import svg
 from raysearch.report.model import Report, Section, Table
 from raysearch.report.plots import Plot
-from raysearch.report.write import cell
+from raysearch.report.write import cell, term
 
 __all__ = ["render"]
 
-_LEFT = {"text", "name", "params"}
 _FIRST = "estimates"
 
 
@@ -55,23 +54,22 @@ def _picture(plot: Plot) -> dict[str, str]:
 
 
 def _line(line: str) -> dict[str, str]:
-    word, colon, rest = line.partition(": ")
-    return {"term": word, "text": rest} if colon and " " not in word else {"text": line}
+    told = term(line)
+    return {"text": line} if told is None else {"term": told[0], "text": told[1]}
 
 
 def _table(table: Table) -> dict[str, Any]:
     records = table.frame.to_dict("records")
     return {
         "heads": [
-            {"text": column.heading.replace("\n", " "), "left": column.kind in _LEFT}
+            {"text": column.heading.replace("\n", " "), "left": column.left}
             for column in table.columns
         ],
         "rows": [
             {
                 "strong": i == table.strong,
                 "cells": [
-                    {"text": cell(row[c.name], c.kind), "left": c.kind in _LEFT}
-                    for c in table.columns
+                    {"text": cell(row[c.name], c.kind), "left": c.left} for c in table.columns
                 ],
             }
             for i, row in enumerate(records)

@@ -8,11 +8,10 @@ import unicodedata
 import pandas as pd
 
 from raysearch.report.model import Report, Section, Table
-from raysearch.report.write import cell
+from raysearch.report.write import cell, term
 
 __all__ = ["render", "tex"]
 
-_LEFT = {"text", "name", "params"}
 _WIDE = 34
 """characters beyond which a column of text is broken into lines"""
 _SPECIAL = {
@@ -79,9 +78,9 @@ def render(report: Report) -> str:
         if section.table is not None:
             lines += [_table(section, section.table), ""]
         for line in section.after:
-            word, colon, rest = line.partition(": ")
-            term = bool(colon) and " " not in word
-            lines += [rf"\emph{{{tex(word)}}}: {tex(rest)}" if term else tex(line), ""]
+            told = term(line)
+            said = tex(line) if told is None else rf"\emph{{{tex(told[0])}}}: {tex(told[1])}"
+            lines += [said, ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -122,7 +121,7 @@ def _table(section: Section, table: Table) -> str:
         if column.kind in ("text", "params") and longest > _WIDE:
             layout += r">{\raggedright\arraybackslash}p{0.32\linewidth}"
         else:
-            layout += "l" if column.kind in _LEFT else "r"
+            layout += "l" if column.left else "r"
     styled = frame.style.format(lambda x: tex(str(x))).hide(axis="index")
     styled = styled.format_index(lambda i: heads[int(str(i))], axis=1)
     if table.strong is not None and len(frame):

@@ -61,6 +61,11 @@ class Column:
     heading: str
     kind: Kind = "text"
 
+    @property
+    def left(self) -> bool:
+        """Whether what it holds is read from the left, as texts are."""
+        return self.kind in ("text", "name", "params")
+
 
 @dataclass(frozen=True)
 class Table:
