@@ -152,7 +152,7 @@ def _features(words: list[str]) -> int:
 
 
 def _report(words: list[str]) -> int:
-    from raysearch.commands import report
+    from raysearch.reporting import report
 
     print(report(words), end="")
     return 0
@@ -162,6 +162,13 @@ def _new_method(words: list[str]) -> int:
     from raysearch.commands import new_method
 
     print(new_method(words))
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    from raysearch.reporting import compare
+
+    print(compare(words), end="")
     return 0
 
 
@@ -256,8 +263,14 @@ _COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
     ),
     "report": (
         _report,
-        "print a study's tables (format=text, md or json)",
-        "python -m raysearch report study=NAME format=json",
+        "a study's tables and figures (format=text, md, latex, json or html; out=FILE or DIR; "
+        "figures=DIR for PNG, SVG and CSV; tsne=selected for its last hidden layer)",
+        "python -m raysearch report study=NAME format=html out=report.html",
+    ),
+    "compare": (
+        _compare,
+        "hold two studies against each other, paired over the folds that they share",
+        "python -m raysearch compare study=A study=B format=text",
     ),
     "new-method": (
         _new_method,

@@ -24,10 +24,11 @@ __all__ = [
     "extract_features",
     "list_corpora",
     "new_method",
-    "report",
+    "options",
     "status",
     "stop",
     "studies",
+    "study_folder",
     "submit",
     "ui",
     "watch",
@@ -38,7 +39,7 @@ def list_corpora(words: Sequence[str]) -> str:
     """Every corpus that is known, with its published counts and where its clips must lie."""
     from raysearch import corpora
 
-    _options(words, {})
+    options(words, {})
     lines = []
     for info in corpora.known().values():
         lines.append(f"{info.name}: {info.description}")
@@ -145,27 +146,12 @@ def extract_features(words: Sequence[str]) -> str:
     )
 
 
-def report(words: Sequence[str]) -> str:
-    """The report of a study of a home; the latest one where none is named."""
-    from raysearch.report import as_json, build, markdown, text
-
-    options = _options(words, {"study": None, "home": "runs", "format": "text"})
-    renderers = {"text": text.render, "md": markdown.render, "json": as_json.render}
-    kind = options["format"]
-    if kind not in renderers:
-        raise BadInput(
-            f"format={kind} is unknown{near(str(kind), renderers)}; the formats are "
-            f"{', '.join(renderers)}"
-        )
-    return renderers[kind](build(_study_folder(Path(options["home"]), options["study"])))
-
-
 def studies(words: Sequence[str]) -> str:
     """The studies of a home, latest first."""
-    options = _options(words, {"home": "runs"})
-    folders = _study_folders(Path(options["home"]))
+    values = options(words, {"home": "runs"})
+    folders = _study_folders(Path(values["home"]))
     if not folders:
-        return f"no study in {options['home']} yet; python -m raysearch tune space=rdlr makes one"
+        return f"no study in {values['home']} yet; python -m raysearch tune space=rdlr makes one"
     lines = []
     for folder in folders:
         ledger = Ledger(folder / "ledger.sqlite")
@@ -175,8 +161,8 @@ def studies(words: Sequence[str]) -> str:
             state: sum(trial.state == state for trial in trials)
             for state in (COMPLETE, PRUNED, FAILED, RUNNING)
         }
-        values = [t.value for t in trials if t.state == COMPLETE and t.value is not None]
-        best = f", best validation {max(values):.1%}" if values else ""
+        scores = [t.value for t in trials if t.state == COMPLETE and t.value is not None]
+        best = f", best validation {max(scores):.1%}" if scores else ""
         counts = ", ".join(f"{n} {state}" for state, n in states.items() if n)
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(_touched(folder)))
         lines.append(f"{folder.name}  {when}  {counts or 'no trial yet'}{best}")
@@ -185,22 +171,22 @@ def studies(words: Sequence[str]) -> str:
 
 def status(words: Sequence[str]) -> str:
     """How far studies are: those of a home, from their ledgers; with cluster=, submitted jobs."""
-    options = _options(
+    values = options(
         words, {"study": None, "home": "runs", "cluster": None, "job": None, "lines": 10}
     )
-    if options["cluster"] is not None or options["job"] is not None:
+    if values["cluster"] is not None or values["job"] is not None:
         from raysearch import jobs
 
-        cluster = str(options["cluster"] or "auto")
-        if options["job"] is None:
+        cluster = str(values["cluster"] or "auto")
+        if values["job"] is None:
             return jobs.listed(cluster)
-        lines = options["lines"]
+        lines = values["lines"]
         if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0:
             raise BadInput(f"lines must be a whole number of at least 0, but got {lines!r}")
-        return jobs.follow(str(options["job"]), cluster, lines)
-    home = Path(str(options["home"]))
-    if options["study"] is not None:
-        return str(stand(_study_folder(home, str(options["study"]))))
+        return jobs.follow(str(values["job"]), cluster, lines)
+    home = Path(str(values["home"]))
+    if values["study"] is not None:
+        return str(stand(study_folder(home, str(values["study"]))))
     folders = _study_folders(home)
     if not folders:
         return f"no study in {home} yet; python -m raysearch tune space=rdlr makes one"
@@ -209,13 +195,13 @@ def status(words: Sequence[str]) -> str:
 
 def watch(words: Sequence[str]) -> int:
     """Follow a study of a home, the latest one where none is named, until nobody runs it."""
-    options = _options(words, {"study": None, "home": "runs", "every": 10})
-    every = options["every"]
+    values = options(words, {"study": None, "home": "runs", "every": 10})
+    every = values["every"]
     if isinstance(every, bool) or not isinstance(every, int | float) or not 0 < every < math.inf:
         raise BadInput(f"every must be a number of seconds above 0, but got {every!r}")
     from raysearch.watching import watch as follow
 
-    return follow(_study_folder(Path(str(options["home"])), options["study"]), every=every)
+    return follow(study_folder(Path(str(values["home"])), values["study"]), every=every)
 
 
 def submit(words: Sequence[str]) -> str:
@@ -230,14 +216,14 @@ def new_method(words: Sequence[str]) -> str:
     from raysearch import templates
 
     names = [word for word in words if "=" not in word]
-    options = _options([word for word in words if "=" in word], {"dir": "."})
+    values = options([word for word in words if "=" in word], {"dir": "."})
     if len(names) != 1:
         raise BadInput(
             f"new-method takes one name, as in new-method my_method, but got {', '.join(names)}"
             if names
             else "new-method needs a name, as in python -m raysearch new-method my_method"
         )
-    folder = Path(str(options["dir"])).expanduser()
+    folder = Path(str(values["dir"])).expanduser()
     made = templates.new_method(names[0], folder)
     there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     return "\n".join(
@@ -251,27 +237,27 @@ def new_method(words: Sequence[str]) -> str:
 
 def stop(words: Sequence[str]) -> str:
     """End a submitted job."""
-    options = _options(words, {"job": None, "cluster": "auto"})
-    if options["job"] is None:
+    values = options(words, {"job": None, "cluster": "auto"})
+    if values["job"] is None:
         raise BadInput("stop needs job=NAME; python -m raysearch status cluster=auto lists them")
     from raysearch import jobs
 
-    return jobs.stop(str(options["job"]), str(options["cluster"]))
+    return jobs.stop(str(values["job"]), str(values["cluster"]))
 
 
 def ui(words: Sequence[str]) -> int:
     """Serve MLflow's UI on a home until Ctrl-C."""
     from raysearch import tracking
 
-    options = _options(words, {"home": "runs", "host": "127.0.0.1", "port": 5000})
-    home = Path(options["home"])
+    values = options(words, {"home": "runs", "host": "127.0.0.1", "port": 5000})
+    home = Path(values["home"])
     if not _study_folders(home):
         raise BadInput(f"home={home} holds no study; run tune first, or name another home=")
-    port = options["port"]
+    port = values["port"]
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise BadInput(f"port must be a whole number from 1 to 65535, but got {port!r}")
-    with tracking.ui(home, host=str(options["host"]), port=port) as server:
-        address = f"http://{options['host']}:{port}/"
+    with tracking.ui(home, host=str(values["host"]), port=port) as server:
+        address = f"http://{values['host']}:{port}/"
         print(f"MLflow on {home} (Ctrl-C ends): {address}")
         for folder in _study_folders(home):
             ledger = Ledger(folder / "ledger.sqlite")
@@ -296,7 +282,8 @@ def _with_corpus(command: str, words: Sequence[str]) -> Any:
     return load_study(["space=rdlr", *words], cwd=Path.cwd())
 
 
-def _options(words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def options(words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A command's keys: their values as YAML, or their defaults."""
     values = dict(defaults)
     problems = []
     for word in words:
@@ -323,7 +310,8 @@ def _study_folders(home: Path) -> list[Path]:
     return sorted(found, key=_touched, reverse=True)
 
 
-def _study_folder(home: Path, name: str | None) -> Path:
+def study_folder(home: Path, name: str | None) -> Path:
+    """The folder of the study of that name, or of what its name begins with; None: the latest."""
     folders = _study_folders(home)
     if not folders:
         raise BadInput(f"home={home} holds no study; run tune first, or name another home=")

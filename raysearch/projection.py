@@ -29,6 +29,7 @@ __all__ = [
     "percent",
     "study_run",
     "trial_run",
+    "trials_view",
     "view_state",
 ]
 
@@ -135,10 +136,14 @@ class Closing:
     """every number of the closing table: honest_ua, honest_ua_low, … as fractions"""
     selected: int | None = None
     """the number of the selected trial"""
-    reports: Mapping[str, str] = field(default_factory=dict)
-    """artifact name -> text, as report.md, report.json"""
+    reports: Mapping[str, str | Callable[[], bytes]] = field(default_factory=dict)
+    """artifact's path -> text, or what draws it: report.md, report.html, figures/…, tables/…"""
     best: Sequence[BestFold] = ()
     notes: Sequence[str] = ()
+    sentences: Sequence[str] = ()
+    """what the comparisons say, for the description"""
+    scores: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """mean scores of trials by number, over the folds that they ran"""
 
 
 def trial_run(
@@ -279,6 +284,11 @@ def study_run(
         "study.yaml": study.study_yaml,
         "facts.json": json.dumps(study.facts, indent=1, sort_keys=True, default=str),
     }
+    if study.command:
+        files["command.txt"] = f"{study.command}\n"
+    if done:
+        table = _trial_table(study, done, closing)
+        files |= {"trials.json": _table_json(table), "trials.csv": _table_csv(table)}
     if study.folds:
         files |= {"folds.json": _table_json(study.folds), "folds.csv": _table_csv(study.folds)}
     counts = {s: sum(t.state == s for t in trials) for s in (COMPLETE, FAILED, PRUNED)}
@@ -307,7 +317,9 @@ def study_run(
         "raysearch.best_trial": "" if closing is None else _text(closing.selected),
         "mlflow.source.name": study.command or "raysearch",
         "mlflow.source.type": "LOCAL",
-        "mlflow.loggedArtifacts": json.dumps([{"path": "folds.json", "type": "table"}]),
+        "mlflow.loggedArtifacts": json.dumps(
+            [{"path": name, "type": "table"} for name in ("trials.json", "folds.json")]
+        ),
         "mlflow.note.content": study_note(study, trials, status, reason, closing),
     }
     commit = _flat(study.facts).get("git.commit", "")
@@ -378,6 +390,8 @@ def study_note(
         if chosen is not None:
             setting = ", ".join(f"{k} = {_text(v)}" for k, v in chosen.params.items())
             lines += [f"Selected: **trial {chosen.number}** ({setting or 'no parameters'}).", ""]
+    if closing is not None and closing.sentences:
+        lines += ["What the comparisons say:", "", *(f"- {x}" for x in closing.sentences), ""]
     if study.searched:
         lines += ["| searched | over |", "|---|---|"]
         lines += [f"| {name} | {domain} |" for name, domain in study.searched.items()]
@@ -398,6 +412,12 @@ def study_note(
         "over the held-out test parts: the search never saw them, and the best of them is the "
         "oracle, not a result."
     )
+    if closing is not None and "report.html" in closing.reports:
+        lines += [
+            "",
+            "Under *Artifacts*: `report.html` (the whole report with its figures), `figures/`, "
+            "`tables/`, `trials.json` (all trials, sortable), `study.yaml` (the resolved study).",
+        ]
     if study.command:
         lines += ["", "To repeat or extend it:", "```", study.command, "```"]
     return "\n".join(lines)
@@ -409,21 +429,86 @@ def view_state(study: StudyFacts) -> str:
     MLflow reads such a state from the experiment tag `mlflow.sharedViewState.<key>` when the
     address ends in `?viewStateShareKey=<key>`.
     """
-    columns = [
-        *(f"params.`{name}`" for name in study.searched),
-        *(f"metrics.`{name}`" for name in ("val_ua", "test_ua", "honest_ua")),
-    ]
+    # The only order in which MLflow nests runs and fetches parents beyond the first page.
+    return _view(study, "", ("val_ua", "test_ua", "honest_ua"), "attributes.start_time", True)
+
+
+def trials_view(study: StudyFacts) -> str:
+    """The experiment page with the trials alone, best first, and charts that compare them.
+
+    Without their study they are not folded into it, and charts show what the table does.
+    """
+    where = "tags.`raysearch.kind` = 'trial'"
+    best = f"metrics.`val_{study.objective}`"
+    return _view(study, where, ("val_ua", "test_ua", "val_wa", "test_wa"), best, False)
+
+
+def _view(
+    study: StudyFacts, where: str, metrics: Sequence[str], order: str, ascending: bool
+) -> str:
     return json.dumps(
         {
-            "searchFilter": "",
-            # The only order in which MLflow nests runs and fetches parents beyond the first page.
-            "orderByKey": "attributes.start_time",
-            "orderByAsc": True,
+            "searchFilter": where,
+            "orderByKey": order,
+            "orderByAsc": ascending,
             "startTime": "ALL",
             "lifecycleFilter": "Active",
-            "selectedColumns": columns,
+            "selectedColumns": [
+                *(f"params.`{name}`" for name in study.searched),
+                *(f"metrics.`{name}`" for name in metrics),
+            ],
+            "compareRunCharts": _charts(study),
+            "compareRunSections": [
+                {
+                    "uuid": _SECTION,
+                    "name": "Trials",
+                    "display": True,
+                    "isReordered": False,
+                    "deleted": False,
+                    "isGenerated": False,
+                }
+            ],
         }
     )
+
+
+_SECTION = "raysearch-trials"
+
+
+def _charts(study: StudyFacts) -> list[dict[str, Any]]:
+    """Charts of MLflow's own page: the parameters beside the score, test against validation, and
+    the trials' scores as bars."""
+    both = {"isGenerated": False, "deleted": False, "metricSectionId": _SECTION}
+    val, test = "val_ua", "test_ua"
+    return [
+        {
+            "type": "PARALLEL",
+            "uuid": "raysearch-parallel",
+            "selectedParams": list(study.searched)[:8],
+            "selectedMetrics": [val],
+            "showAllRuns": False,
+            "runsCountToCompare": 100,
+            **both,
+        },
+        {
+            "type": "SCATTER",
+            "uuid": "raysearch-scatter",
+            "xaxis": {"key": val, "type": "METRIC"},
+            "yaxis": {"key": test, "type": "METRIC"},
+            "runsCountToCompare": 100,
+            **both,
+        },
+        *(
+            {
+                "type": "BAR",
+                "uuid": f"raysearch-bar-{name}",
+                "metricKey": name,
+                "runsCountToCompare": 20,
+                **both,
+            }
+            for name in (val, test)
+        ),
+    ]
 
 
 def percent(value: float | None) -> str:
@@ -482,6 +567,22 @@ def _fold_table(rows: Sequence[FoldRow]) -> list[dict[str, Any]]:
     ]
 
 
+def _trial_table(
+    study: StudyFacts, trials: Sequence[TrialRow], closing: Closing | None
+) -> list[dict[str, Any]]:
+    """A row a trial: its parameters and mean scores."""
+    scores = {} if closing is None else closing.scores
+    return [
+        {
+            "trial": trial.number,
+            "state": trial.state,
+            **{name: scores.get(trial.number, {}).get(name) for name in ("folds", *SCORES)},
+            **{name: trial.params.get(name) for name in study.searched},
+        }
+        for trial in trials
+    ]
+
+
 def _table_json(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table as `mlflow.log_table` writes it, which MLflow's UI can show and compare."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -525,33 +626,13 @@ def _matrix_files(
 
 def draw_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> bytes:
     """A confusion matrix as PNG: colour and figure are the share of the true class, in percent."""
-    # The object interface: pyplot keeps global state and this runs beside the main thread.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    import numpy as np
 
-    size = len(counts)
-    totals = [max(sum(row), 1) for row in counts]
-    share = [[cell / total for cell in row] for row, total in zip(counts, totals, strict=True)]
-    margin, side = 1.25, 0.62 * size
-    width, height = side + margin + 0.45, side + margin + 0.45
-    figure = Figure(figsize=(width, height), dpi=110)
-    FigureCanvasAgg(figure)
-    # Inches to shares by hand: a layout engine draws everything twice.
-    axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    names = list(classes) if len(classes) == size else [str(i) for i in range(size)]
-    axes.set_xticks(range(size), names, rotation=45, ha="right")
-    axes.set_yticks(range(size), [f"{n} ({sum(r)})" for n, r in zip(names, counts, strict=True)])
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true (clips)")
-    axes.set_title(title, fontsize=10)
-    for i, row in enumerate(share):
-        for j, value in enumerate(row):
-            colour = "white" if value > 0.55 else "black"
-            axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color=colour)
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return out.getvalue()
+    from raysearch.report import confusion
+    from raysearch.report.figures import png
+
+    names = list(classes) if len(classes) == len(counts) else [str(i) for i in range(len(counts))]
+    return png(confusion("confusion", title, np.array(counts, dtype=np.float64), names))
 
 
 def _with_interval(numbers: Mapping[str, float], key: str) -> str:

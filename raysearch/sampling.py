@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow
 from raysearch.space import Choice, Domain, Float, Int, Scalar, Space, canonical
 
-__all__ = ["KINDS", "STATES", "Sampler"]
+__all__ = ["KINDS", "STATES", "Sampler", "distribution", "inner_value", "silent"]
 
 KINDS = ("tpe", "random", "grid", "listed")
 
@@ -88,7 +88,7 @@ class Sampler:
             raise ValueError("a grid needs a finite space")
         self._order = space.searched()
         self._constants = space.constants()
-        self._distributions = {n: _distribution(space.domains[n]) for n in self._order}
+        self._distributions = {n: distribution(space.domains[n]) for n in self._order}
         self.rebuild(())
 
     # -- history -------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ class Sampler:
         self._ids: dict[int, int | None] = {}
         self._points: Iterator[dict[str, Scalar]] | None = None
         self._storage = InMemoryStorage()
-        with _silent():
+        with silent():
             directions = [StudyDirection.MAXIMIZE] * len(self._objectives)
             self._study = self._storage.create_new_study(directions, "study")
             # Samplers note things on the trial they are asked for. That trial lies in a study of
@@ -156,7 +156,7 @@ class Sampler:
             return
         trial = create_trial(
             state=TrialState.RUNNING,
-            params={n: _inner(self._space.domains[n], value) for n, value in setting.items()},
+            params={n: inner_value(self._space.domains[n], value) for n, value in setting.items()},
             distributions={name: self._distributions[name] for name in setting},
         )
         self._ids[number] = self._storage.create_new_trial(self._study, trial)
@@ -206,7 +206,7 @@ class Sampler:
         seed = _seed(self._seed, number, attempt)
         if self._kind == "random":
             return RandomSampler(seed=seed)
-        with _silent():
+        with silent():
             return TPESampler(
                 n_startup_trials=STARTUP,
                 multivariate=True,
@@ -217,7 +217,7 @@ class Sampler:
 
     def _sample(self, sampler: BaseSampler) -> dict[str, Scalar]:
         """One proposal, parameters in the order of their conditions, those that exist alone."""
-        with _silent():
+        with silent():
             study = optuna.load_study(study_name="study", storage=self._storage, sampler=sampler)
             asked = self._asked_trial()
             space = sampler.infer_relative_search_space(study, asked)
@@ -249,7 +249,7 @@ class Sampler:
 _Indexed = IntDistribution | CategoricalDistribution
 
 
-def _distribution(domain: Domain) -> BaseDistribution:
+def distribution(domain: Domain) -> BaseDistribution:
     """How Optuna sees a domain: lists and steps by index, so that values keep type and digits."""
     if isinstance(domain, Choice):
         return CategoricalDistribution(tuple(range(domain.size)))
@@ -265,7 +265,8 @@ def _by_index(domain: Domain) -> bool:
     return domain.size is not None and not (isinstance(domain, Int) and domain.log)
 
 
-def _inner(domain: Domain, value: Any) -> Any:
+def inner_value(domain: Domain, value: Any) -> Any:
+    """A value as Optuna is told it."""
     return domain.index(value) if _by_index(domain) else domain.normal(value)
 
 
@@ -285,7 +286,7 @@ def _seed(study: int, number: int, attempt: int | str) -> int:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Optuna without its log lines and its warnings about experimental arguments, here alone."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -33,7 +33,17 @@ from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
 from raysearch.material import Material, gather
 from raysearch.progress import Progress
 from raysearch.racing import rule as find_rule
-from raysearch.report import Report, as_json, build, markdown
+from raysearch.report import (
+    SELECTED,
+    Layers,
+    Report,
+    Truth,
+    as_json,
+    build,
+    files,
+    html,
+    markdown,
+)
 from raysearch.report.write import clean, duration
 from raysearch.selection import Score
 from raysearch.stages import Runtime
@@ -45,7 +55,7 @@ if TYPE_CHECKING:
     from raysearch.tracking import Tracker
     from raysearch.writer import Sink
 
-__all__ = ["Outcome", "driver_of", "folder_of", "store_of", "tune"]
+__all__ = ["Outcome", "driver_of", "folder_of", "layers_of", "store_of", "tune"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,16 @@ def folder_of(home: Path | str, study: str) -> Path:
 def store_of(study: Study) -> str:
     """Where a study's artifacts are."""
     return study.store or str(Path(study.home).absolute() / "store")
+
+
+def layers_of(material: Material, trials: Sequence[int | str]) -> Layers:
+    """What pictures of the last layers of these trials are made of. Labels are for scoring alone,
+    so no file of a study holds them: they come from the corpus."""
+    truth = {
+        fold.name: Truth(one.unseen[one.selected : one.selected + one.test], one.selected)
+        for fold, one in zip(material.folds, material.answers(), strict=True)
+    }
+    return Layers(tuple(trials), truth, Store(store_of(material.study)))
 
 
 def tune(study: Study, progress: Progress) -> Outcome:
@@ -144,7 +164,7 @@ def tune(study: Study, progress: Progress) -> Outcome:
             if interrupted or ledger.fact("tracked") != mark:
                 mirror.start()
                 progress.stage("writing to MLflow")
-                _close(tracker, ledger, report, folder, interrupted, failure)
+                _close(tracker, ledger, material, folder, interrupted, failure)
                 lost = tracker.close(timeout=10.0 if interrupted else 120.0)
                 for sentence in lost:
                     progress.note(sentence)
@@ -557,7 +577,7 @@ def _optuna_mirror(uri: str, material: Material, ledger: Ledger) -> Sink:
 def _close(
     tracker: Tracker,
     ledger: Ledger,
-    report: Report,
+    material: Material,
     folder: Path,
     interrupted: bool,
     failure: str,
@@ -570,18 +590,51 @@ def _close(
     elif failure:
         tracker.stop(failure, failed=True)
     else:
+        layers = layers_of(material, [SELECTED])
+        report = build(folder, whole=True, layers_of=layers if layers.small else None)
         tracker.finish(
             Closing(
                 numbers=_numbers(report),
                 selected=report.best_trial,
-                reports={
-                    "report.md": markdown.render(report),
-                    "report.json": as_json.render(report),
-                },
+                reports=_files(report),
                 best=_best_folds(ledger, folder),
                 notes=report.warnings,
+                sentences=[
+                    line
+                    for section in report.sections
+                    if section.name.startswith("compare")
+                    for line in section.after
+                ],
+                scores=_means(ledger),
             )
         )
+
+
+def _files(report: Report) -> dict[str, str | Callable[[], bytes]]:
+    """The artifacts of a study. What has to be drawn is drawn by the tracker's thread."""
+    drawn = {name: draw for name, draw in files.figures(report) if name.endswith(".png")}
+    return {
+        "report.md": markdown.render(report),
+        "report.json": as_json.render(report),
+        "report.html": lambda: html.render(report).encode(),
+        **{f"tables/{name}": text for name, text in files.tables(report)},
+        **{f"figures/{name}": draw for name, draw in drawn.items()},
+    }
+
+
+def _means(ledger: Ledger) -> dict[int, dict[str, float]]:
+    """Mean scores of every trial over the folds that it ran."""
+    by_trial: dict[int, list[FoldRow]] = {}
+    for row in ledger.folds():
+        by_trial.setdefault(row.trial, []).append(row)
+    return {
+        trial: {"folds": len(rows)}
+        | {
+            name: round(sum(row.scores[name] for row in rows) / len(rows), 4)
+            for name in ("val_ua", "val_wa", "test_ua", "test_wa")
+        }
+        for trial, rows in by_trial.items()
+    }
 
 
 def _numbers(report: Report) -> dict[str, float]:

@@ -37,13 +37,14 @@ from raysearch.projection import (
     fold_run,
     study_run,
     trial_run,
+    trials_view,
     view_state,
 )
 from raysearch.writer import Sink, Work, Writer, brief
 
 __all__ = ["Tracker", "connect", "default_uri", "serve_command", "serve_environment", "ui"]
 
-_VIEW = "raysearch"
+_VIEW, _TRIALS = "raysearch", "raysearch-trials"
 _WRITTEN = "raysearch.written"
 _KIND = "workflowType=machine_learning"
 """in addresses: without it a browser that is new to MLflow opens its pages for agents"""
@@ -262,7 +263,9 @@ class _Book:
             with tempfile.TemporaryDirectory(prefix="raysearch-mlflow-") as folder:
                 for name, content in run.files.items():
                     data = content.encode() if isinstance(content, str) else content()
-                    (Path(folder) / name).write_bytes(data)
+                    path = Path(folder, name)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(data)
                 self._client.log_artifacts(there.id, folder)
         # The digest comes with the last tags, after all else but the status, which is compared
         # for itself: a run killed half-way is written again.
@@ -344,22 +347,25 @@ class _Book:
     def _show(self, run_id: str, found: str) -> None:
         """Let the experiment page open with the columns of this study, and say what it is."""
         view = view_state(self._study)
+        runs = f"#/experiments/{self._experiment}/runs?{_KIND}"
         if (view, run_id, found) != self._view:
             tags = {
                 f"mlflow.sharedViewState.{_VIEW}": view,
+                f"mlflow.sharedViewState.{_TRIALS}": trials_view(self._study),
                 "mlflow.experimentKind": "custom_model_development",
                 # One line of it shows above the table of runs.
                 "mlflow.note.content": (
                     f"{self._study.method} on {' + '.join(self._study.corpus)}, "
                     f"{found or 'not finished'}. "
-                    f"[More](#/experiments/{self._experiment}/runs/{run_id}?{_KIND}), or unfold "
-                    "the study's row."
+                    f"[Study](#/experiments/{self._experiment}/runs/{run_id}?{_KIND}), "
+                    f"[trials]({runs}&viewStateShareKey={_TRIALS}), "
+                    f"[charts]({runs}&viewStateShareKey={_TRIALS}&compareRunsMode=CHART)"
                 ),
             }
             for name, value in tags.items():
                 self._client.set_experiment_tag(self._experiment, name, value)
             self._view = (view, run_id, found)
-        self.page = f"#/experiments/{self._experiment}/runs?{_KIND}&viewStateShareKey={_VIEW}"
+        self.page = f"{runs}&viewStateShareKey={_VIEW}"
 
     def _find_experiment(self, client: Any) -> str:
         from mlflow.exceptions import MlflowException

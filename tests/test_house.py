@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = [
     {"__main__", "cli"},
-    {"commands", "plan", "doctor", "jobs", "templates", "watching"},
+    {"commands", "reporting", "plan", "doctor", "jobs", "templates", "watching"},
     {"study"},
     {"material"},
     {"server"},
     {"search", "tracking", "projection", "report", "cluster", "progress", "lease", "standing"}
     | {"writer", "optuna_mirror"},
     {"driver", "shipping"},
-    {"racing", "broker", "selection", "sampling"},
+    {"racing", "broker", "selection", "sampling", "importance"},
     {"stages", "ledger", "store", "folds", "config", "corpora", "features", "raters"},
     {"space", "registry", "clusterfile"},
     {"errors", "frozen", "logs", "addresses"},
@@ -30,8 +30,13 @@ LEVELS = [
 SYSTEMS = {
     "ray.tune": {"raysearch/search.py"},
     "ray.train": {"trainables/loop.py"},
-    # one asks Optuna what to try, in memory; the other shows the search to optuna-dashboard
-    "optuna": {"raysearch/sampling.py", "raysearch/optuna_mirror.py"},
+    # one asks Optuna what to try, one what moved the scores, both in memory; the third shows the
+    # search to optuna-dashboard
+    "optuna": {
+        "raysearch/sampling.py",
+        "raysearch/importance.py",
+        "raysearch/optuna_mirror.py",
+    },
     "mlflow": {"raysearch/tracking.py"},
 }
 

@@ -188,10 +188,12 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     Parameters are those of METHOD; None where they have no effect (`canonical`).
 
     Returns:
-        arrays `validation` and `test` [n, K] clips' probabilities; info `curves`, `best_epoch`,
-        `epochs`, `best_validation_ua`, `sets` (clips of S_A, S_B, S_C and of none before
-        `train_on`), `clips` and `pieces` that were trained on, `target_mass` by class (the sum of
-        the targets of clips), `dropped` (clips without a vote) and `weights` of the encoder
+        arrays `validation` and `test` [n, K] clips' probabilities, and `embedding_test`, what the
+        network's last layer is given for the test clips, means over their pieces (`embedding`);
+        info `curves`, `best_epoch`, `epochs`, `best_validation_ua`, `sets` (clips of S_A, S_B, S_C
+        and of none before `train_on`), `clips` and `pieces` that were trained on, `target_mass` by
+        class (the sum of the targets of clips), `dropped` (clips without a vote) and `weights` of
+        the encoder
 
     Raises:
         ValueError: votes, predictions or frames that the setting needs are not there
@@ -374,7 +376,7 @@ def _fit(
     target: NDArray[np.float32],
     predict: Mapping[str, Part],
     own: Mapping[str, Any],
-) -> tuple[Fitted, dict[str, NDArray[np.float32]], int]:
+) -> tuple[Fitted, dict[str, NDArray[Any]], int]:
     """Train one network. Returns what the loop gave, the clips' probabilities of the parts asked
     for, and the number of pieces trained on."""
     frames = [name for name in train.frames if name != WAVE and own["arch"] != "temporal"]

@@ -111,6 +111,8 @@ class Fitted:
     """epochs trained, until the patience ended or the limit was reached"""
     weights: dict[str, Tensor] | None = None
     """state of the best epoch, on the CPU, where `keep_weights` asked for it"""
+    layers: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """[n, E] of the parts that `embed` names, in the same pass"""
     busy: float = 1.0
     """share of the time of the training steps that was not spent waiting for rows; a fact about
     the machine, of no part in what a stage returns"""
@@ -129,6 +131,7 @@ class _Job:
     train: Arrays
     validation: Arrays
     predict: Mapping[str, Arrays]
+    embed: Mapping[str, str]
     side: Arrays
     side_batch: int
     refresh: Callable[[NDArray[np.float32]], Refresh] | None
@@ -170,6 +173,7 @@ def fit(
     train: Arrays,
     validation: Arrays,
     predict: Mapping[str, Arrays],
+    embed: Mapping[str, str] | None = None,
     side: Arrays | None = None,
     side_batch: int = 0,
     refresh: Callable[[NDArray[np.float32]], Refresh] | None = None,
@@ -215,6 +219,8 @@ def fit(
         train: columns [n, ...] by name; with `collate` also `Sequences` of n rows
         validation: columns [n, ...] that `infer` reads
         predict: parts to predict in the end, each with the columns that `infer` reads
+        embed: part of `predict` -> name of a layer of the module, which `infer` calls once: what
+            that layer is given [n, E] comes back too, of a Sequential its last layer
         side: columns of a second stream (unlabelled speech), drawn from in a shuffled round
         side_batch: rows of the side stream a step
         refresh: called after each epoch with eval-mode probabilities of all training rows; what
@@ -305,6 +311,7 @@ def fit(
         train=train,
         validation=validation,
         predict=predict,
+        embed=dict(embed or {}),
         side=side if side is not None and side_batch > 0 else {},
         side_batch=side_batch,
         refresh=refresh,
@@ -748,9 +755,35 @@ def _probabilities(job: _Job, module: nn.Module, table: _Dense | _Ragged) -> NDA
     with torch.inference_mode(), _cast(job.precision, table.device):
         own = table.logits(functools.partial(job.infer, module))
     with torch.inference_mode():
-        own = torch.softmax(own.float(), dim=-1)
-        whole = _exchange(own, table.total) if _workers() > 1 else own
-        return table.in_order(whole).cpu().numpy()
+        return _whole(torch.softmax(own.float(), dim=-1), table)
+
+
+def _whole(own: Tensor, table: _Dense | _Ragged) -> NDArray[np.float32]:
+    """Every worker's rows [n, ...], in the order of the columns."""
+    whole = _exchange(own, table.total) if _workers() > 1 else own
+    return table.in_order(whole).cpu().numpy()
+
+
+def _with_layer(
+    job: _Job, module: nn.Module, table: _Dense | _Ragged, name: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """`_probabilities`, and what the layer of that name was given [n, E] on the way."""
+    seen: list[Tensor] = []
+
+    def look(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        seen.append(given[0].float())
+
+    layer = module.get_submodule(name)
+    last = layer[-1] if isinstance(layer, nn.Sequential) else layer
+    hook = last.register_forward_pre_hook(look)
+    try:
+        probabilities = _probabilities(job, module, table)
+    finally:
+        hook.remove()
+    with torch.inference_mode():
+        # a worker without rows passes one through the network and drops it
+        share = _share(table.total)
+        return probabilities, _whole(torch.cat(seen)[: share.stop - share.start], table)
 
 
 def _optimiser(job: _Job, module: nn.Module) -> torch.optim.Optimizer:
@@ -840,17 +873,22 @@ class _Run:
             self._one_epoch()
             self._save()
         self.module.load_state_dict(self.best)
-        parts = {
-            name: _probabilities(self.job, self.module, _table(self.job, columns, self.device))
-            for name, columns in self.job.predict.items()
-            if len(next(iter(columns.values())))
-        }
-        for name, values in parts.items():
-            self._check_predictions(name, values)
+        parts, layers = {}, {}
+        for name, columns in self.job.predict.items():
+            if not len(next(iter(columns.values()))):
+                continue
+            table = _table(self.job, columns, self.device)
+            layer = self.job.embed.get(name)
+            if layer is None:
+                parts[name] = _probabilities(self.job, self.module, table)
+            else:
+                parts[name], layers[name] = _with_layer(self.job, self.module, table, layer)
+            self._check_predictions(name, parts[name])
         kept = {name: value.cpu() for name, value in self.best.items()}
         waited = self.rows.waited if isinstance(self.rows, _Ragged) else 0.0
         return Fitted(
             probabilities=parts,
+            layers=layers,
             curves=self.curves,
             best_epoch=self.best_epoch,
             best_score=self.best_score,

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import inner, targets
+from trainables.embedding import embedding
 from trainables.metrics import corpus_accuracy
 from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
 from trainables.targets import STRATEGIES
@@ -318,10 +319,11 @@ def student(
     Parameters are those of METHOD; None where they have no effect (`canonical`).
 
     Returns:
-        arrays `validation` and `test` [n, K] probabilities; info `curves`, `best_epoch`,
-        `epochs`, `best_validation_ua`, `corpus_weights` by corpus index (those of the last
-        epoch), `dropped` (training rows without a vote, left out because the strategy reads
-        votes) and `flagged` (share of training rows that the pre-trained model gets wrong)
+        arrays `validation` and `test` [n, K] probabilities, and `embedding_test`, the network's
+        last hidden layer for the test rows (`embedding`); info `curves`, `best_epoch`, `epochs`,
+        `best_validation_ua`, `corpus_weights` by corpus index (those of the last epoch), `dropped`
+        (training rows without a vote, left out because the strategy reads votes) and `flagged`
+        (share of training rows that the pre-trained model gets wrong)
 
     Raises:
         ValueError: the strategy needs votes or predictions and there are none
@@ -350,7 +352,7 @@ def student(
         labelled = train.y >= 0
         wrong = predictions.argmax(axis=1)[labelled] != train.y[labelled]
         info["flagged"] = float(np.mean(wrong))
-    return Artifact(arrays=fitted.probabilities, info=info)
+    return Artifact(arrays=fitted.probabilities | embedding(fitted.layers), info=info)
 
 
 def pretrained(
@@ -575,6 +577,7 @@ def _fit(
         train=columns,
         validation={"x": validation.x},
         predict={name: {"x": part.x} for name, part in predict.items()},
+        embed={"test": "head"} if "test" in predict else None,
         side={"x": inputs.unlabelled.x} if unlabelled else None,
         side_batch=own["pel_batch"] if unlabelled else 0,
         refresh=functools.partial(

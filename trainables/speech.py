@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import audio
+from trainables.embedding import embedding
 from trainables.stage import Param, Part, StageInputs
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def fit_clips(
     build: Callable[[], nn.Module],
     collate: Collate,
     bucket: int = 0,
-) -> tuple[Fitted, dict[str, NDArray[np.float32]], int]:
+) -> tuple[Fitted, dict[str, NDArray[Any]], int]:
     """Train a network on pieces of clips, towards the targets of these.
 
     Args:
@@ -259,11 +260,12 @@ def fit_clips(
         predict: parts whose clips are to be predicted
         own: values of `declared`'s parameters
         cut: a part -> the pieces that the network reads
-        build, collate, bucket: of `loop.fit`; the module maps a batch to logits
+        build, collate, bucket: of `loop.fit`; the module maps a batch to logits, by a `head`
 
     Returns:
-        what the loop gave, the clips' probabilities [n, K] of the parts asked for, and the number
-        of pieces trained on
+        what the loop gave, the clips' probabilities [n, K] of the parts asked for (with them,
+        where `test` is one, `embedding_test`, what the head's last layer is given for its clips,
+        means over their pieces), and the number of pieces trained on
 
     Raises:
         ValueError: no labelled validation clips
@@ -300,6 +302,7 @@ def fit_clips(
         train={**pieces.streams, "target": rows},
         validation=dict(held.streams),
         predict={name: dict(part.streams) for name, part in others.items()},
+        embed={"test": "head"} if "test" in others else None,
         batch=own["batch"],
         lr=own["lr"],
         lr_scale={} if own["ssl_lr_scale"] in (None, 1.0) else {"ssl.": own["ssl_lr_scale"]},
@@ -320,7 +323,8 @@ def fit_clips(
         name: audio.over_clips(probabilities, others[name], own["clip_score"])
         for name, probabilities in fitted.probabilities.items()
     }
-    return fitted, clips, len(pieces)
+    layers = embedding({n: audio.over_clips(x, others[n]) for n, x in fitted.layers.items()})
+    return fitted, {**clips, **layers}, len(pieces)
 
 
 def facts(fitted: Fitted, own: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,8 +146,10 @@ class Artifact:
     """What a stage returns and the store keeps: arrays, and facts that JSON can hold.
 
     The last stage of a graph must return `arrays["validation"]` and `arrays["test"]`, the class
-    probabilities [n, K] of those parts in their row order; `info["curves"]`, where given, maps a
-    curve's name to its values by epoch.
+    probabilities [n, K] of those parts in their row order. It may return
+    `arrays["embedding_test"]`, what the network's last layer is given for the rows of `test`
+    (`trainables.embedding`), for pictures. `info["curves"]`, where given, maps a curve's name to
+    its values by epoch.
     """
 
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)

@@ -13,12 +13,15 @@ from raysearch.report import (
     curves,
     estimates,
     front,
+    importance,
+    layers,
     opening,
     published,
     raters,
     selected,
     work,
 )
+from raysearch.report.layers import Layers
 from raysearch.report.model import Report
 from raysearch.report.reading import read
 from raysearch.report.scoring import race as race_of
@@ -27,8 +30,13 @@ from raysearch.report.scoring import score
 __all__ = ["build"]
 
 
-def build(folder: Path) -> Report:
+def build(folder: Path, whole: bool = False, layers_of: Layers | None = None) -> Report:
     """The report of the study kept in `folder`, finished or not.
+
+    Args:
+        folder: of the study.
+        whole: with what takes seconds: the importance of parameters.
+        layers_of: with pictures of the last layers of these trials.
 
     Raises:
         BadInput: the folder holds no study.
@@ -55,10 +63,14 @@ def build(folder: Path) -> Report:
             *(comparing.section(found, kept) for found in compared),
             estimates.folds_section(kept, scores),
             published.section(kept, scores),
+            importance.section(kept, scores) if whole else None,
             *curves.sections(kept, scores),
             selected.clips_section(kept, scores),
             selected.sets_section(kept, scores),
             selected.classes_section(kept, scores),
+            None
+            if layers_of is None
+            else layers.section(kept, scores.trials[scores.found.best].number, layers_of),
         ]
         sections = [section for section in maybe if section is not None]
     if kept.trials:

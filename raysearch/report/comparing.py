@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from raysearch.report.model import Column, Comparison, Level, Pair, Section, Table
+from raysearch.report.plots import Intervals, Mark
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import Scores
 from raysearch.report.write import bounds, clean, many, percent, value
@@ -126,6 +127,31 @@ def section(found: Comparison, kept: Kept) -> Section:
         tuple(clean(line) for line in before),
         Table(frame, columns),
         tuple(clean(line) for line in _told(told, kept)),
+        plots=(picture(found, kept),),
+    )
+
+
+def picture(found: Comparison, kept: Kept) -> Intervals:
+    """The differences with their intervals."""
+    what = "settings" if found.parameter is None else f"values of {found.parameter}"
+    return Intervals(
+        f"compare_{found.parameter or 'settings'}",
+        clean(f"Differences of {what}, paired over {kept.units}"),
+        f"difference of test {found.metric.upper()} in points, and 95 % interval",
+        tuple(
+            Mark(
+                clean(
+                    f"{pair.a.removeprefix(f'{found.parameter}=')} − "
+                    f"{pair.b.removeprefix(f'{found.parameter}=')}"
+                ),
+                100 * pair.difference.mean,
+                None if pair.difference.low is None else 100 * pair.difference.low,
+                None if pair.difference.high is None else 100 * pair.difference.high,
+                strong=pair.p is not None and pair.p < SHOWN,
+            )
+            for pair in found.pairs
+        ),
+        zero=True,
     )
 
 

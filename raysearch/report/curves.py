@@ -15,17 +15,22 @@ import numpy as np
 import pandas as pd
 
 from raysearch.report.model import Column, Section, Table
+from raysearch.report.plots import Curves, Line
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import Scores
 from raysearch.report.write import bounds, clean, value
-from raysearch.selection import interval, over_groups
+from raysearch.selection import Matrix, interval, over_groups
 
 __all__ = ["sections"]
 
 LEAST = 3
 """values that make a curve"""
 MOST = 40
-"""points that a table shows; a parameter with more is left to the figures"""
+"""points that a table shows; a parameter with more is left to the figure"""
+BINS = 10
+"""points of a line in a figure; of more values, neighbours are taken together"""
+WIDE = 50.0
+"""greatest over least value from which a figure's axis is logarithmic"""
 
 
 def sections(kept: Kept, scores: Scores) -> list[Section]:
@@ -46,8 +51,12 @@ def _curve(name: str, kept: Kept, scores: Scores) -> Section | None:
         if _number(x):
             found[_series(trial.params)][float(x)].append(c)  # type: ignore[arg-type]
     curves = {series: points for series, points in found.items() if len(points) >= LEAST}
-    if not curves or sum(map(len, curves.values())) > MOST:
+    if not curves:
         return None
+    plot = _plot(name, curves, test, scores, kept)
+    if sum(map(len, curves.values())) > MOST:
+        line = f"{sum(map(len, curves.values()))} values, too many for a table: see the figure."
+        return Section(f"curve_{name}", _title(name, m), (line,), plots=(plot,))
     rows = []
     for series, points in sorted(curves.items()):
         for x, settings in sorted(points.items()):
@@ -74,9 +83,47 @@ def _curve(name: str, kept: Kept, scores: Scores) -> Section | None:
     cut = " Folds that a race left out are filled with what is predicted." if scores.cut else ""
     return Section(
         f"curve_{name}",
-        f"Test {m.upper()} against {clean(name)}",
+        _title(name, m),
         table=Table(pd.DataFrame(rows), tuple(columns)),
         after=(f"Means over the settings of each value; intervals are over {kept.units}.{cut}",),
+        plots=(plot,),
+    )
+
+
+def _title(name: str, metric: str) -> str:
+    return f"Test {metric.upper()} against {clean(name)}"
+
+
+def _plot(
+    name: str,
+    curves: Mapping[str, Mapping[float, list[int]]],
+    test: Matrix,
+    scores: Scores,
+    kept: Kept,
+) -> Curves:
+    """The curves with the most settings first; neighbouring values together where they are many."""
+    ranked = sorted(curves.items(), key=lambda one: (-sum(map(len, one[1].values())), one[0]))
+    lines = []
+    for series, points in ranked:
+        groups = np.array_split(np.array(sorted(points)), min(BINS, len(points)))
+        spans = [
+            interval(
+                over_groups(
+                    test[[c for x in group for c in points[float(x)]]].mean(axis=0), kept.folds
+                )
+            )
+            for group in groups
+        ]
+        mean, low, high = zip(*((100 * s[0], _in(s[1]), _in(s[2])) for s in spans), strict=True)
+        lines.append(Line(series, tuple(float(g.mean()) for g in groups), mean, low, high))
+    values = [x for line in lines for x in line.x]
+    return Curves(
+        f"curve_{name}",
+        f"{_title(name, scores.metric)}, mean over settings",
+        clean(name),
+        f"test {scores.metric.upper()} in %, 95 % over {kept.units}",
+        tuple(lines),
+        log=min(values) > 0 and max(values) / min(values) > WIDE,
     )
 
 
@@ -87,3 +134,7 @@ def _series(params: Mapping[str, Any]) -> str:
 
 def _number(x: Any) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool)
+
+
+def _in(x: float | None) -> float | None:
+    return None if x is None else 100 * x

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from raysearch.report.model import Column, Race, Section, SeedSpread, Table
+from raysearch.report.plots import Grid, Intervals, Mark
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import METRICS, Scores
 from raysearch.report.write import bounds, many, percent
@@ -85,7 +86,23 @@ def section(kept: Kept, scores: Scores, race: Race | None) -> Section:
             _optimism(scores),
             *_also(kept, scores),
         ),
+        plots=(
+            Intervals(
+                "estimates",
+                "What was found, and what choosing on test scores would claim",
+                f"test {objective.upper()} in %, mean over {units} and 95 % interval",
+                tuple(
+                    Mark(name, 100 * e.mean, _of(e.low), _of(e.high), strong=name == "honest")
+                    for name, e in ((n, kind[objective]) for n, kind in kinds.items())
+                ),
+            ),
+        ),
     )
+
+
+def _of(x: float | None) -> float | None:
+    """A bound in %, cut to what a score can be."""
+    return None if x is None else min(100.0, max(0.0, 100 * x))
 
 
 def _oracle(scores: Scores, race: Race | None) -> str:
@@ -177,7 +194,37 @@ def settings_section(kept: Kept, scores: Scores) -> Section:
         f"Best {'complete ' if scores.cut else ''}settings by {name}{shown}",
         (),
         Table(frame, columns, strong=0),
+        plots=(_by_fold(kept, scores),),
+        data={"scores": _cells(kept, scores)},
     )
+
+
+def _by_fold(kept: Kept, scores: Scores) -> Grid:
+    """Test scores of every setting in every fold, the best by (expected) validation on top."""
+    m = scores.metric
+    standing = np.asarray(scores.judge(range(len(kept.folds))), dtype=np.float64)
+    order = np.lexsort((np.arange(len(standing)), -np.round(standing, 12)))
+    blank = "; blank: a race stopped it before" if scores.cut else ""
+    return Grid(
+        "folds_by_setting",
+        f"Test {m.upper()} of each setting on each held-out {kept.unit}{blank}",
+        100 * scores.test[m][order],
+        tuple(f"trial {scores.trials[c].number}" for c in order),
+        tuple(fold.name for fold in kept.folds),
+        "settings, best validation on top",
+        f"held-out {kept.unit}",
+        f"test {m.upper()} in %",
+    )
+
+
+def _cells(kept: Kept, scores: Scores) -> pd.DataFrame:
+    """Every finished fold of the settings that take part, a row each."""
+    rows = [
+        {"trial": trial.number, "fold": row.fold, **row.scores}
+        for trial in scores.trials
+        for row in kept.of(trial.number)
+    ]
+    return pd.DataFrame(rows)
 
 
 def folds_section(kept: Kept, scores: Scores) -> Section:

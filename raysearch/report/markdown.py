@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 from raysearch.report.model import Report, Table
-from raysearch.report.write import cell
+from raysearch.report.write import cell, term
 
 __all__ = ["render"]
 
-_LEFT = {"text", "name", "params"}
 _SPECIAL = re.compile(r"([\\|*_`<>\[\]])")
 
 
@@ -26,16 +25,16 @@ def render(report: Report) -> str:
         if section.table is not None:
             lines += [*_table(section.table), ""]
         for line in section.after:
-            word, colon, rest = line.partition(": ")
-            term = bool(colon) and " " not in word
-            lines.append(f"- **{word}**: {_escape(rest)}" if term else f"{_escape(line)}\n")
+            told = term(line)
+            said = f"{_escape(line)}\n" if told is None else f"- **{told[0]}**: {_escape(told[1])}"
+            lines.append(said)
         lines += [""] if section.after else []
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def _table(table: Table) -> list[str]:
     heads = [_escape(column.heading.replace("\n", " ")) for column in table.columns]
-    rules = [":---" if column.kind in _LEFT else "---:" for column in table.columns]
+    rules = [":---" if column.left else "---:" for column in table.columns]
     rows = [
         [_escape(cell(row[column.name], column.kind)) for column in table.columns]
         for row in table.frame.to_dict("records")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from raysearch.report.plots import Plot
 from raysearch.selection import Difference, Estimates
 
 __all__ = [
@@ -60,6 +61,11 @@ class Column:
     heading: str
     kind: Kind = "text"
 
+    @property
+    def left(self) -> bool:
+        """Whether what it holds is read from the left, as texts are."""
+        return self.kind in ("text", "name", "params")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -73,7 +79,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part: sentences before its table, the table, sentences after it."""
+    """A titled part: sentences before its table, the table, sentences after it, and pictures."""
 
     name: str
     """stable, for programs"""
@@ -81,6 +87,10 @@ class Section:
     before: tuple[str, ...] = ()
     table: Table | None = None
     after: tuple[str, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    """pictures, for the formats and files that hold some"""
+    data: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """further tables, too long to be read: name -> raw values, for files alone"""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,12 @@ from raysearch.report.model import Column, Section, Table
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import Scores
 from raysearch.report.write import bounds, clean, many
-from raysearch.selection import compare, over_groups
+from raysearch.selection import Matrix, compare, interval, over_groups
 
-__all__ = ["section"]
+__all__ = ["APART", "section"]
+
+APART = "*"
+"""the mark of a row that differs from the published one"""
 
 
 def section(kept: Kept, scores: Scores) -> Section | None:
@@ -40,16 +43,21 @@ def section(kept: Kept, scores: Scores) -> Section | None:
     for i, (row, c) in enumerate(zip(rows, found, strict=True)):
         gained = None
         if i and c is not None and first is not None:
-            gained = compare(*(over_groups(scores.test[m][row], kept.folds) for row in (c, first)))
+            gained = compare(*(over_groups(scores.test[m][x], kept.folds) for x in (c, first)))
         paper = row.get("value")
         base = rows[0].get("value")
+        here = None if c is None else scores.test[m][c]
         made.append(
             {
                 "name": str(row["name"]),
                 "published": paper,
                 "published_gain": paper - base if i and None not in (paper, base) else None,
                 "trial": None if c is None else scores.trials[c].number,
-                "here": None if c is None else scores.test[m][c].mean(),
+                "here": None if here is None else here.mean(),
+                "difference": None if here is None or paper is None else here.mean() - paper,
+                "mark": ""
+                if here is None or paper is None
+                else _mark(over_groups(here, kept.folds), paper),
                 "gain": None if gained is None else gained.mean,
                 "interval": None if gained is None else bounds(gained.low, gained.high),
             }
@@ -60,12 +68,19 @@ def section(kept: Kept, scores: Scores) -> Section | None:
         Column("published_gain", "published\ngain", "points"),
         Column("trial", "trial", "count"),
         Column("here", f"here\n{m.upper()}", "percent"),
+        Column("difference", "here −\npublished", "points"),
+        Column("mark", "", "name"),
         Column("gain", "here\ngain", "points"),
         Column("interval", "95 %\ninterval", "range"),
     )
     frame = pd.DataFrame(made, columns=[c.name for c in columns], dtype=object)
     missing = sum(c is None for c in found)
     after = [f"Gains are over {rows[0]['name']}, here paired by fold."] if rows else []
+    if any(row["mark"] for row in made):
+        after.append(
+            f"{APART}: the published figure lies outside the 95 % interval, over {kept.units}, of "
+            "the score here. Corpora and inputs may differ; the settings are the table's."
+        )
     if missing:
         after.append(
             f"{many(missing, 'row')} of the table {'has' if missing == 1 else 'have'} "
@@ -78,6 +93,12 @@ def section(kept: Kept, scores: Scores) -> Section | None:
         Table(frame, columns),
         tuple(after),
     )
+
+
+def _mark(here: Matrix, paper: float) -> str:
+    """Whether what was published is beyond what these folds leave open."""
+    _, low, high, _ = interval(here)
+    return APART if low is not None and high is not None and not low <= paper <= high else ""
 
 
 def _row_of(wanted: Mapping[str, Any], scores: Scores, constants: Mapping[str, Any]) -> int | None:

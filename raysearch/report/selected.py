@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from raysearch.report.model import Column, Section, Table
+from raysearch.report.plots import Grid, Grids
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import Scores
+from raysearch.selection import Matrix
 
-__all__ = ["classes_section", "clips_section", "sets_section"]
+__all__ = ["classes_section", "clips_section", "confusion", "sets_section"]
 
 _SETS = {
     "A": "S_A: raters agree",
@@ -129,4 +131,51 @@ def classes_section(kept: Kept, scores: Scores) -> Section | None:
     )
     pooled = "all folds pooled" if kept.seeds == 1 else "all folds pooled, mean of the seeds"
     title = f"Classes: trial {best} (selected), {pooled}"
-    return Section("classes", title, (), Table(pd.DataFrame(made), columns))
+    mine = [row for row in kept.of(best) if row.confusion]
+    return Section(
+        "classes",
+        title,
+        (),
+        Table(pd.DataFrame(made), columns),
+        plots=(
+            confusion("confusion", f"Trial {best} (selected), {pooled}", counts, classes),
+            Grids(
+                "confusion_by_fold",
+                f"Trial {best} (selected), by held-out {kept.unit}",
+                tuple(
+                    confusion(row.fold, row.fold, one, classes)
+                    for row, one in zip(mine, tables, strict=True)
+                ),
+            ),
+        ),
+        data={
+            "confusions": pd.DataFrame(
+                [
+                    {"fold": row.fold, "true": a, "predicted": b, "clips": int(one[i, j])}
+                    for row, one in zip(mine, tables, strict=True)
+                    for i, a in enumerate(classes)
+                    for j, b in enumerate(classes)
+                ]
+            )
+        },
+    )
+
+
+def confusion(name: str, title: str, counts: Matrix, classes: Sequence[str]) -> Grid:
+    """A confusion matrix [K, K] as shares of the true class in %; classes without a clip blank."""
+    totals = counts.sum(axis=1)
+    shares = np.full(counts.shape, np.nan)
+    np.divide(100.0 * counts, totals[:, None], out=shares, where=totals[:, None] > 0)
+    return Grid(
+        name,
+        title,
+        shares,
+        tuple(f"{label} ({n:g})" for label, n in zip(classes, totals, strict=True)),
+        tuple(classes),
+        "true class (clips)",
+        "predicted class",
+        "share of the true class in %",
+        0.0,
+        100.0,
+        shares=True,
+    )

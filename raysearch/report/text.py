@@ -11,11 +11,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from raysearch.report.model import Report, Section, Table
-from raysearch.report.write import cell
+from raysearch.report.write import cell, term
 
 __all__ = ["render", "show"]
 
-_LEFT = {"text", "name", "params"}
 _WRAPS = {"text", "params"}
 
 
@@ -55,8 +54,9 @@ def _section(section: Section, out: Console) -> None:
     if section.table is not None:
         out.print(Padding(_grid(section.table), (0, 0, 0, 2)))
     for line in section.after:
-        word, colon, rest = line.partition(": ")
-        if colon and " " not in word:
+        told = term(line)
+        if told is not None:
+            word, rest = told
             out.print(Padding(_hanging(f"{word:<9} ", Text(rest), style="bold"), (0, 0, 0, 2)))
         else:
             out.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
@@ -65,7 +65,7 @@ def _section(section: Section, out: Console) -> None:
 def _grid(table: Table) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     for column in table.columns:
-        left = column.kind in _LEFT
+        left = column.left
         grid.add_column(
             Text(column.heading),
             justify="left" if left else "right",

@@ -19,6 +19,7 @@ __all__ = [
     "params",
     "percent",
     "points",
+    "term",
     "value",
 ]
 
@@ -90,6 +91,12 @@ def duration(seconds: float) -> str:
 def clean(text: str) -> str:
     """`text` on one line and without control characters: reasons come from anybody's exceptions."""
     return " ".join(_CONTROL.sub("", text.replace("\n", " ").replace("\t", " ")).split())
+
+
+def term(line: str) -> tuple[str, str] | None:
+    """The word that a line explains, and what it says of it: "honest: for each …"."""
+    word, colon, rest = line.partition(": ")
+    return (word, rest) if colon and " " not in word else None
 
 
 def bounds(low: float | None, high: float | None) -> tuple[float, float] | None:

@@ -11,6 +11,8 @@ import pytest
 
 from raysearch.ledger import COMPLETE, FAILED, FoldRow, Ledger, StageUse
 from raysearch.projection import BestFold, Closing, StudyFacts
+from raysearch.report.figures import png
+from raysearch.report.plots import Intervals, Mark
 from raysearch.tracking import Tracker
 from raysearch.writer import Sink
 
@@ -115,7 +117,15 @@ class MadeUp:
         return Closing(
             numbers=numbers,
             selected=ranked[0].number if ranked else None,
-            reports={"report.md": "# the report\n", "report.json": "{}"},
+            reports={
+                "report.md": "# the report\n",
+                "report.json": "{}",
+                "report.html": lambda: b"<h1>Honest result: 70.0 % UA</h1>",
+                "figures/estimates.png": lambda: png(Intervals("e", "t", "UA", (Mark("a", 1),))),
+                "tables/estimates.csv": "estimate,ua\nhonest,0.7\n",
+            },
+            sentences=["trial 0 and trial 1: no difference that four speakers can show."],
+            scores={t.number: {"folds": 4, "val_ua": 0.7, "test_ua": 0.6} for t in done},
             best=[
                 BestFold(t.number, fold, curves, best_epoch=9)
                 for t in ranked[:fold_runs]

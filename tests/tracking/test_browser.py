@@ -78,6 +78,28 @@ def test_study_trials_folds_curves_and_matrices_are_visible(
         page.wait_for("honest", "70.0 %", "The speech is synthetic and", "3 complete, 1 failed")
         page.shoot(shots / "study.png")
 
+        more = "[...document.querySelectorAll('*')].find(e => e.innerText == 'Show more')"
+        page.run(f"{more}.click()")
+        page.wait_for("no difference that four speakers can show", "report.html")
+
+        # what the study's run keeps: the report, all trials as a table, figures
+        page.open(address(f"study {study.facts.id}", "/artifacts/trials.json"))
+        page.wait_for("report.html", "figures", "tables", "command.txt", "study.yaml", "gamma")
+        page.shoot(shots / "trials.png")
+        page.open(address(f"study {study.facts.id}", "/artifacts/figures/estimates.png"))
+        page.wait_true("[...document.images].some(i => i.naturalWidth > 300)")
+        page.shoot(shots / "figure.png")
+
+        # the trials alone, best first, and charts that compare them
+        alone = tracker.page.replace("ShareKey=raysearch", "ShareKey=raysearch-trials")
+        page.open(base + alone)
+        text = page.wait_for("trial 000", "trial 001", "trial 002", "val_ua", "gamma", "lambda_rd")
+        assert f"study {study.facts.id}" not in text
+        page.open(base + alone + "&compareRunsMode=CHART")
+        page.wait_for("Trials\n(", "trial 001")
+        page.wait_true("document.querySelectorAll('.js-plotly-plot').length > 1")
+        page.shoot(shots / "charts.png")
+
         page.open(address("trial 003"))
         page.wait_for("Failed after 2 of 4 folds", "is not finite")
         page.shoot(shots / "failed-trial.png")

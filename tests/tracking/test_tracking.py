@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -115,6 +116,45 @@ def test_a_whole_study_is_nested_and_complete(
     assert sorted(m.step for m in curve) == list(range(1, 13))
     assert {"confusion.png", "confusion.json"} <= files_of(fold)
     assert len({key for run in runs.values() for key in run.data.metrics}) < 60
+
+
+def test_the_study_keeps_its_report_and_says_what_the_comparisons_say(
+    make_study: Callable[..., Any],
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    study = make_study()
+    for trial in range(2):
+        study.whole(trial)
+    tracker = study.tracker()
+    tracker.start()
+    tracker.finish(study.closing(fold_runs=0))
+    assert tracker.close(60) == []
+    top = runs_of(study)["study", "", ""]
+    folder = Path(top.info.artifact_uri.removeprefix("file://"))
+    assert "Honest result" in (folder / "report.html").read_text()
+    assert (folder / "figures" / "estimates.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "tables" / "estimates.csv").read_text().startswith("estimate,ua")
+    assert (folder / "command.txt").read_text() == f"{study.facts.command}\n"
+    assert (folder / "study.yaml").read_text() == study.facts.study_yaml
+    table = json.loads((folder / "trials.json").read_text())
+    assert table["columns"][:4] == ["trial", "state", "folds", "val_ua"]
+    assert {"gamma", "lambda_rd"} <= set(table["columns"])
+    assert [row[0] for row in table["data"]] == [0, 1]
+    note = top.data.tags["mlflow.note.content"]
+    assert "no difference that four speakers can show" in note
+    assert "report.html" in note
+    # the page of the trials alone is a search that MLflow's own client answers too
+    client = MlflowClient(default_uri(study.home))
+    experiment = client.get_experiment_by_name(f"raysearch/{study.facts.id}")
+    view = json.loads(experiment.tags["mlflow.sharedViewState.raysearch-trials"])
+    order = f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"
+    found = client.search_runs(
+        [experiment.experiment_id], filter_string=view["searchFilter"], order_by=[order]
+    )
+    assert {run.data.tags["raysearch.kind"] for run in found} == {"trial"}
+    scores = [run.data.metrics["val_ua"] for run in found]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_a_repeat_writes_nothing_and_an_extension_adds(make_study: Callable[..., Any]) -> None:

@@ -377,7 +377,7 @@ def test_class_weights_are_in_probability_form() -> None:
 )  # fmt: skip
 def test_it_trains(setting: dict[str, Any]) -> None:
     made = run(setting)["student"]
-    assert set(made.arrays) == {"validation", "test"}
+    assert set(made.arrays) == {"validation", "test", "embedding_test"}
     for name, n in (("validation", 9), ("test", 6)):
         assert made.arrays[name].shape == (n, K)
         np.testing.assert_allclose(made.arrays[name].sum(1), 1, rtol=1e-4)

@@ -212,7 +212,7 @@ def test_needs() -> None:
 @pytest.mark.parametrize("strategy", rdlr.SERVED)
 def test_every_strategy_trains(strategy: str) -> None:
     made = run({"strategy": strategy})["student"]
-    assert set(made.arrays) == {"validation", "test"}
+    assert set(made.arrays) == {"validation", "test", "embedding_test"}
     assert made.arrays["test"].shape == (20, K)
     assert made.info["best_validation_ua"] > 0.4
     assert len(made.info["curves"]["loss"]) == made.info["epochs"]

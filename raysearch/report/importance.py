@@ -1,0 +1,67 @@
+"""Which searched parameters moved the validation score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from raysearch.importance import LEAST, MOST, importances
+from raysearch.report.model import Column, Section, Table
+from raysearch.report.plots import Intervals, Mark
+from raysearch.report.reading import Kept
+from raysearch.report.scoring import Scores
+from raysearch.report.write import clean, listed, many
+from raysearch.space import Space
+
+__all__ = ["section"]
+
+
+def section(kept: Kept, scores: Scores) -> Section | None:
+    """Optuna's fANOVA of the (expected) validation scores; None where there is too little."""
+    space, problems = Space.parse(kept.part("params"))
+    if problems or len(scores.trials) < LEAST:
+        return None
+    standing = np.asarray(scores.judge(range(len(kept.folds))), dtype=np.float64)
+    there = np.flatnonzero(np.isfinite(standing))
+    found = importances(
+        space,
+        [dict(scores.trials[c].params) for c in there],
+        [float(standing[c]) for c in there],
+        int(kept.study.get("seed", 0)),
+    )
+    if not found:
+        return None
+    frame = pd.DataFrame(
+        [{"parameter": x.name, "share": x.share, "low": x.low, "high": x.high} for x in found]
+    )
+    columns = (
+        Column("parameter", "parameter", "name"),
+        Column("share", "share %", "percent"),
+        Column("low", "least", "percent"),
+        Column("high", "greatest", "percent"),
+    )
+    m = scores.metric.upper()
+    after = [
+        f"Shares of what single parameters explain of the validation {m} over the space, by a "
+        f"random forest on {many(min(len(there), MOST), 'setting')} (fANOVA); least and greatest "
+        "over 8 resamples of these settings. Whether a value is better, the comparisons say."
+    ]
+    named = {x.name for x in found}
+    left = [n for n in space.searched() if n not in named and space.domains[n].size != 1]
+    if left:
+        after.append(f"Not looked at, as not every setting has them: {listed(left)}.")
+    plot = Intervals(
+        "importance",
+        f"What moves the validation {m} (fANOVA)",
+        "share of main effects in %, least and greatest of 8 resamples",
+        tuple(Mark(clean(x.name), 100 * x.share, 100 * x.low, 100 * x.high) for x in found),
+        bars=True,
+    )
+    return Section(
+        "importance",
+        "Importance of the parameters",
+        (),
+        Table(frame, columns),
+        tuple(after),
+        plots=(plot,),
+    )
