@@ -11,13 +11,17 @@ stop nothing.
 
 What a fold holds out is a *group* (a speaker, a session, a corpus, a part), and the honest
 estimate asks each fold which groups it tested and which it validated on.
+
+Where a method learns one rater's perception, every clip of the speakers who were rated is divided,
+whatever its label, and `by_rater` makes a fold of each division for each target rater. Who is in
+which part depends on no rating; which of the clips are scored, on the target's alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -26,7 +30,7 @@ from numpy.typing import NDArray
 
 from raysearch.errors import BadInput
 
-__all__ = ["Fold", "divide"]
+__all__ = ["Fold", "by_rater", "divide"]
 
 Rows = NDArray[np.int64]
 
@@ -52,6 +56,8 @@ class Fold:
     undecided: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """clips with votes and no label, by none of the speakers that are validated, selected or
     tested"""
+    rater: str = ""
+    """whose perception is learnt and scored; "" where it is the corpus's label"""
 
     @property
     def unseen(self) -> Rows:
@@ -76,6 +82,7 @@ def divide(
     select: int = 0,
     seed: int = 0,
     voted: NDArray[np.bool_] | None = None,
+    rated: NDArray[np.bool_] | None = None,
 ) -> tuple[Fold, ...]:
     """The folds of a protocol, in an order that depends on the table alone.
 
@@ -93,18 +100,28 @@ def divide(
             without stopping its training.
         seed: the study's seed; only shares and `kfold` depend on it.
         voted: [N] which rows have votes; None where none has.
+        rated: [N] which rows raters' single ratings are divided by, whatever their label: these
+            and no others, in the order of their ids. The parts of `kfold` are not stratified then.
+            None where labels are learnt.
 
     Raises:
         BadInput: where the corpus cannot be divided so.
     """
-    labelled = np.flatnonzero((table["label"] != "").to_numpy())
-    without = (table["label"] == "").to_numpy()
+    inside = (table["label"] != "").to_numpy() if rated is None else rated
+    labelled = np.flatnonzero(inside)
+    without = ~inside
+    if rated is not None:
+        labelled = labelled[np.argsort(table["id"].to_numpy(dtype=str)[labelled], kind="stable")]
+        voted = None  # every rated clip is in a part
     voted = np.zeros(len(table), dtype=bool) if voted is None else voted
     unlabelled = np.flatnonzero(without & ~voted)
     undecided = np.flatnonzero(without & voted)
     rows = table.iloc[labelled]
     who = rows["speaker"].to_numpy(dtype=str)
-    groups = _parts(rows, folds, seed) if protocol == "kfold" else _groups(rows, protocol)
+    if protocol != "kfold":
+        groups = _groups(rows, protocol)
+    else:
+        groups = _parts(rows, folds, seed) if rated is None else _even_parts(rows, folds, seed)
     names = sorted(set(groups.tolist()))
     circle = protocol != "loco" and validation == "next"
     _check_enough(names, protocol, 2 + speakers + select if circle else 2)
@@ -117,7 +134,10 @@ def divide(
             chosen = np.isin(groups, others[speakers : speakers + select])
             unit = groups
         else:
-            val, chosen = _share(rows, who, ~test, share, select, seed, protocol)
+            strata = rows["label" if protocol == "kfold" and rated is None else "corpus"]
+            val, chosen = _share(
+                rows, strata.to_numpy(dtype=str), who, ~test, share, select, seed, protocol
+            )
             unit = rows["id"].to_numpy(dtype=str) if protocol == "kfold" else who
         made.append(
             Fold(
@@ -140,8 +160,38 @@ def divide(
                 ],
             )
         )
-    _check(made, table, classes)
+    # a rater's classes are checked where the rater is known
+    _check(made, table, classes if rated is None else ())
     return tuple(made)
+
+
+def by_rater(
+    folds: Sequence[Fold], codes: NDArray[np.int64], raters: Sequence[str], classes: int
+) -> tuple[tuple[Fold, ...], dict[str, list[str]]]:
+    """Each fold once for each target rater, and by rater the folds that cannot serve it.
+
+    A fold serves a rater who rated clips of its test and its validation part (of its selection
+    too), and clips of every class in its training part.
+
+    Args:
+        folds: of `divide`.
+        codes: [N, R] each target's class of each clip, -1 where there is none.
+        raters: R names.
+        classes: how many there are.
+    """
+    made: list[Fold] = []
+    left: dict[str, list[str]] = {}
+    for place, rater in enumerate(raters):
+        mine = codes[:, place]
+        for fold in folds:
+            scored = [fold.test, fold.validation, *([fold.select] if len(fold.select) else [])]
+            trained = set(mine[fold.train].tolist()) >= set(range(classes))
+            if trained and all((mine[rows] >= 0).any() for rows in scored):
+                name = f"{fold.name}/{rater}"
+                made.append(replace(fold, name=name, index=len(made), rater=rater))
+            else:
+                left.setdefault(rater, []).append(fold.name)
+    return tuple(made), left
 
 
 def _trainable(
@@ -201,6 +251,20 @@ def _parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
     return part
 
 
+def _even_parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
+    """Parts of like size that no label decides; identical clips stay in one part."""
+    clips = _clip(rows)
+    names = np.unique(clips)
+    order = names[np.argsort(_rank(names, seed), kind="stable")]
+    if len(order) < folds:
+        raise BadInput(
+            f"protocol=kfold with protocol.folds={folds} needs as many clips, but there are "
+            f"{len(order)}; lower protocol.folds"
+        )
+    place = {name: i % folds for i, name in enumerate(order.tolist())}
+    return np.array([f"part-{place[name]:02d}" for name in clips.tolist()])
+
+
 def _clip(rows: pd.DataFrame) -> NDArray[np.str_]:
     """What makes two rows the same clip."""
     return rows["audio" if "audio" in rows else "id"].to_numpy(dtype=str)
@@ -208,6 +272,7 @@ def _clip(rows: pd.DataFrame) -> NDArray[np.str_]:
 
 def _share(
     rows: pd.DataFrame,
+    strata: NDArray[np.str_],
     speakers: NDArray[np.str_],
     allowed: NDArray[np.bool_],
     share: float,
@@ -216,7 +281,6 @@ def _share(
     protocol: str,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Validation and selection: seeded speakers of each corpus (utterances for kfold)."""
-    strata = rows["label" if protocol == "kfold" else "corpus"].to_numpy(dtype=str)
     units = _clip(rows) if protocol == "kfold" else speakers
     val, chosen = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
     several = len(set(strata[allowed])) > 1

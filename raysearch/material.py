@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch import corpora, features
 from raysearch.config import Study
 from raysearch.errors import BadInput
 from raysearch.folds import Fold, divide
+from raysearch.raters import for_targets, of_rated_speakers, ratings_of
 from raysearch.registry import method as find_method
 from raysearch.sampling import Sampler
 from raysearch.space import Space
@@ -41,6 +43,8 @@ class Material:
     """of the corpus: ids, labels, votes and audio"""
     notes: tuple[str, ...]
     """what the person must be told: synthetic speech, simulated votes, what was left out"""
+    ratings: corpora.Ratings | None = None
+    """who rated what, where the method learns one rater's perception"""
 
     @property
     def feature_folder(self) -> Path:
@@ -95,21 +99,31 @@ class Material:
 
     def answers(self) -> tuple[Answers, ...]:
         """By fold, the labels that scoring alone may see."""
+        if self.ratings is not None:
+            return tuple(self._rater_answers(fold, self.ratings) for fold in self.folds)
         y = self.corpus.codes
         sets = self.corpus.sets
         names = {} if sets is None else {"A": "A", "B": "B", "AB": "A+B"}
         agreed = {short: sets.where(name) for short, name in names.items()} if sets else {}
-        copies = 1 + len(self.speaker_clips)
         return tuple(
-            Answers(
-                validation=y[fold.validation],
-                unseen=np.concatenate([y[fold.select], *[y[fold.test]] * copies]),
-                selected=len(fold.select),
-                test=len(fold.test),
+            replace(
+                self._answers(fold, y),
                 sets={name: inside[fold.test] for name, inside in agreed.items()},
             )
             for fold in self.folds
         )
+
+    def _answers(self, fold: Fold, y: NDArray[np.int64]) -> Answers:
+        copies = 1 + len(self.speaker_clips)
+        return Answers(
+            validation=y[fold.validation],
+            unseen=np.concatenate([y[fold.select], *[y[fold.test]] * copies]),
+            selected=len(fold.select),
+            test=len(fold.test),
+        )
+
+    def _rater_answers(self, fold: Fold, ratings: corpora.Ratings) -> Answers:
+        return self._answers(fold, ratings.codes[:, ratings.raters.index(fold.rater)])
 
     @property
     def speaker_clips(self) -> tuple[int, ...]:
@@ -133,6 +147,7 @@ class Material:
                 "n_validation": len(fold.validation),
                 "n_select": len(fold.select),
                 "n_test": len(fold.test),
+                **self._rated(fold),
                 "speakers_train": len(set(speakers[fold.train])),
             }
             if test:
@@ -140,6 +155,16 @@ class Material:
                 row |= {"test_sentences": len(test), "also_in_training": len(shared)}
             rows.append(row)
         return rows
+
+    def _rated(self, fold: Fold) -> dict[str, Any]:
+        """The rater of a fold, and how many of its clips that rater rated."""
+        if self.ratings is None:
+            return {}
+        mine = self.ratings.codes[:, self.ratings.raters.index(fold.rater)] >= 0
+        parts = ("train", "validation", "select", "test")
+        return {"rater": fold.rater} | {
+            f"n_{part}": int(mine[getattr(fold, part)].sum()) for part in parts
+        }
 
     def _dataset(self, x: Any) -> Dataset:
         table = self.corpus.table
@@ -158,6 +183,9 @@ class Material:
             folds=self.folds,
             normalise=self.study.normalise,
             speaker_clips=self.speaker_clips,
+            raters=() if self.ratings is None else self.ratings.raters,
+            ratings=None if self.ratings is None else self.ratings.codes,
+            own=None if self.ratings is None else self.ratings.own,
         )
 
 
@@ -181,7 +209,9 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         options=study.corpus.options,
         progress=progress,
         votes=corpora.Votes(**dict(study.votes)),
+        task=corpora.Task(**dict(study.task)),
     )
+    ratings = ratings_of(corpus, study, method)
     folds = divide(
         corpus.table,
         corpus.classes,
@@ -193,7 +223,11 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         select=study.validation.select,
         seed=study.seed,
         voted=None if corpus.votes is None else corpus.votes.sum(axis=1) > 0,
+        rated=None if ratings is None else of_rated_speakers(corpus, ratings),
     )
+    told: list[str] = []
+    if ratings is not None:
+        folds, told = for_targets(folds, ratings, study, len(corpus.classes))
     facts = _facts(corpus)
     space, left_out = study.search_space(method).available(facts)
     enqueued, dropped = space.enqueued(study.enqueue, method, facts)
@@ -201,7 +235,7 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         _check_needs(method, space, facts)
     elif not enqueued:
         raise BadInput([f"sampler=listed has no setting left to run: {line}" for line in dropped])
-    notes = [*study.notes, *corpus.notes, *left_out, *dropped]
+    notes = [*study.notes, *corpus.notes, *told, *left_out, *dropped]
     size = space.size() if study.sampler == "grid" else None
     if size is not None and size > study.trials:
         notes.append(
@@ -232,6 +266,7 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         folds=folds,
         fingerprint=corpus.fingerprint,
         notes=tuple(notes),
+        ratings=ratings,
     )
     notes += [*_told(method, space, found.enqueued), *found.feature_notes()]
     return replace(found, notes=tuple(dict.fromkeys(notes)))

@@ -230,18 +230,22 @@ class _FoldStepper(tune.Trainable):
         guess = {"test": guesses["test"][cut:end]}
         truth["val"] = answers.unseen[:cut] if cut else answers.validation
         guess["val"] = guesses["test"][:cut] if cut else guesses["validation"]
+        known = {part: y >= 0 for part, y in truth.items()}  # what a target rater has rated
+        truth = {part: y[known[part]] for part, y in truth.items()}
+        guess = {part: y[known[part]] for part, y in guess.items()}
         scores = {}
         for part in ("val", "test"):
             scores[f"{part}_ua"] = metrics.unweighted_accuracy(truth[part], guess[part], k)
             scores[f"{part}_wa"] = metrics.weighted_accuracy(truth[part], guess[part], k)
-        for which, inside in answers.sets.items():
+        for which, within in answers.sets.items():
+            inside = within[known["test"]]
             if inside.any():  # a fold may have no clip of a set
                 right, said = truth["test"][inside], guess["test"][inside]
                 scores[f"test_ua_{which}"] = metrics.unweighted_accuracy(right, said, k)
                 scores[f"test_wa_{which}"] = metrics.weighted_accuracy(right, said, k)
         for n in work.speaker_clips:
             start, end = end, end + answers.test
-            again = guesses["test"][start:end]
+            again = guesses["test"][start:end][known["test"]]
             scores[f"test_ua_{n}_clips"] = metrics.unweighted_accuracy(truth["test"], again, k)
         return FoldRow(
             trial=self._number,

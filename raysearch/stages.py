@@ -24,7 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.folds import Fold
-from trainables.stage import PARTS, Artifact, Method, Node, Part, Sequences, StageInputs
+from trainables.stage import (
+    PARTS,
+    RATINGS,
+    Artifact,
+    Method,
+    Node,
+    Part,
+    Sequences,
+    StageInputs,
+)
 
 __all__ = [
     "Answers",
@@ -64,6 +73,12 @@ class Dataset:
     """by feature set: one row of frames (or samples) an utterance, as extracted"""
     moments: Mapping[str, Moments] = field(default_factory=dict)
     """by feature set: those of each utterance's frames; what has none is handed on as extracted"""
+    raters: tuple[str, ...] = ()
+    """R names, where folds have a target rater"""
+    ratings: NDArray[np.int64] | None = None
+    """[N, R] class index by rater, -1 where there is none"""
+    own: NDArray[np.bool_] | None = None
+    """[N, R] the rating is of the rater's own speech"""
 
 
 @dataclass(frozen=True)
@@ -110,6 +125,7 @@ class Answers:
     """The labels of one fold that scoring alone may see."""
 
     validation: NDArray[np.int64]
+    """-1 for clips that are not scored: those that the target rater has not rated"""
     unseen: NDArray[np.int64]
     """selection first, then test, then test once more for each of `speaker_clips`"""
     selected: int
@@ -128,7 +144,8 @@ class Context:
     folds: tuple[str, ...]
     """fold names by index"""
     prints: tuple[Mapping[str, str], ...]
-    """by fold index: part -> fingerprint of its ids, labels, votes and data"""
+    """by fold index: part -> fingerprint of its ids, labels, votes and data; where the fold has a
+    target rater, also "part/whose" -> that of the ratings which such a stage may see"""
 
 
 @dataclass(frozen=True)
@@ -147,6 +164,8 @@ class Call:
     seed: int
     across: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """role -> keys by fold"""
+    ratings: str = "none"
+    """whose, of `trainables.stage.RATINGS`"""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -202,7 +221,7 @@ def context(
         parts: dict[str, str] = {}
         for part in PARTS:
             rows = _rows(fold, part)
-            sees_labels = part in _LABELLED
+            sees_labels = part in _LABELLED and not fold.rater
             digest = hashlib.sha256(f"{part}\0{head}".encode())
             for row in rows:
                 fact: list[Any] = [
@@ -226,6 +245,12 @@ def context(
             for part in PARTS[1:]:
                 joined = f"{parts[part]}{parts['train']}".encode()
                 parts[part] = hashlib.sha256(joined).hexdigest()
+        if fold.rater:
+            parts |= {
+                f"{part}/{whose}": _rating_print(dataset, fold, part, whose)
+                for part in _LABELLED
+                for whose in RATINGS[1:]
+            }
         prints.append(parts)
     return Context(seed, tuple(fold.name for fold in dataset.folds), tuple(prints))
 
@@ -271,7 +296,7 @@ def _call(
     target = f"{node.run.__module__}:{node.run.__qualname__}"
     params = {name: _plain(value) for name, value in sorted(node.params.items())}
     seed = stage_seed(where.seed, node.name, where.folds[fold], repeat)
-    identity = {
+    identity: dict[str, Any] = {
         "format": 1,
         "stage": node.name,
         "target": target,
@@ -283,9 +308,25 @@ def _call(
         "fold": {part: where.prints[fold][part] for part in sorted(node.parts)},
         "seed": seed,
     }
+    if node.ratings != "none":
+        identity["ratings"] = {
+            part: where.prints[fold][f"{part}/{node.ratings}"]
+            for part in sorted(set(node.parts) & set(_LABELLED))
+        }
     text = json.dumps(identity, sort_keys=True, allow_nan=False, separators=(",", ":"))
     key = hashlib.sha256(text.encode()).hexdigest()
-    return Call(key, node.name, target, params, parents, fold, tuple(node.parts), seed, across)
+    return Call(
+        key,
+        node.name,
+        target,
+        params,
+        parents,
+        fold,
+        tuple(node.parts),
+        seed,
+        across,
+        node.ratings,
+    )
 
 
 def stage_seed(seed: int, stage: str, fold: str, repeat: int = 0) -> int:
@@ -406,6 +447,8 @@ def inputs_of(
         scratch=scratch,
         on_epoch=on_epoch,
         across=across or {},
+        raters=dataset.raters,
+        target=dataset.raters.index(fold.rater) if fold.rater else None,
         **parts,
     )
 
@@ -427,7 +470,10 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
     rows = _rows(fold, part)
     if part not in call.parts:
         rows = rows[:0]
-    sees_labels = part in _LABELLED
+    sees_labels = part in _LABELLED and not fold.rater
+    ratings = own = None
+    if call.ratings != "none" and part in _LABELLED:
+        ratings, own = _seen_ratings(dataset, fold, rows, call.ratings)
     votes = dataset.votes[rows] if sees_labels and dataset.votes is not None else None
     outside = dataset.outside[rows] if votes is not None and dataset.outside is not None else None
     x = normalised(rows)
@@ -446,6 +492,8 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
         y=dataset.y[rows] if sees_labels else None,
         votes=votes,
         outside=outside,
+        ratings=ratings,
+        own=own,
         frames={
             name: _normalised_frames(frames, dataset.moments[name], rows, sources)
             if name in dataset.moments
@@ -453,6 +501,26 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
             for name, frames in dataset.frames.items()
         },
     )
+
+
+def _seen_ratings(
+    dataset: Dataset, fold: Fold, rows: NDArray[np.int64], whose: str
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The ratings [n, R] of rows that a stage may see, the others masked, and which are own."""
+    if dataset.ratings is None or dataset.own is None or not fold.rater:
+        raise ValueError(f"fold {fold.name!r} has no ratings to hand out")
+    mine = np.array([name == fold.rater for name in dataset.raters])
+    hidden = {"others": mine, "target": ~mine, "all": np.zeros_like(mine)}[whose]
+    codes = np.where(hidden, -1, dataset.ratings[rows])
+    return codes, dataset.own[rows] & (codes >= 0)
+
+
+def _rating_print(dataset: Dataset, fold: Fold, part: str, whose: str) -> str:
+    codes, own = _seen_ratings(dataset, fold, _rows(fold, part), whose)
+    digest = hashlib.sha256(json.dumps([list(dataset.raters), fold.rater]).encode())
+    digest.update(codes.astype("<i8").tobytes())
+    digest.update(own.tobytes())
+    return digest.hexdigest()
 
 
 _KEPT = 64 * 2**20

@@ -21,7 +21,7 @@ LEVELS = [
     | {"writer", "optuna_mirror"},
     {"driver", "shipping"},
     {"racing", "broker", "selection", "sampling"},
-    {"stages", "ledger", "store", "folds", "config", "corpora", "features"},
+    {"stages", "ledger", "store", "folds", "config", "corpora", "features", "raters"},
     {"space", "registry", "clusterfile"},
     {"errors", "frozen", "logs", "addresses"},
 ]

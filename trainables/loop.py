@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any] | Sequences]
 Rows = Mapping[str, Tensor]
 Precision = Literal["fp32", "bf16", "fp16"]
+Optimiser = Literal["adam", "adamax"]
 EVAL_ROWS = 4096
 """rows a pass when only scoring"""
 AHEAD = 2
@@ -156,6 +157,7 @@ class _Job:
     precision: Precision
     accumulate: int
     clip_norm: float
+    optimiser: Optimiser
 
 
 def fit(
@@ -198,8 +200,9 @@ def fit(
     precision: Precision = "fp32",
     accumulate: int = 1,
     clip_norm: float = 0.0,
+    optimiser: Optimiser = "adam",
 ) -> Fitted:
-    """Train with Adam until validation stops improving, and predict with the best epoch's weights.
+    """Train until validation stops improving, and predict with the best epoch's weights.
 
     Args:
         build: makes the module; called once a worker, right after seeding
@@ -218,10 +221,10 @@ def fit(
             it returns replaces training columns. Where there is none, that pass is saved
         monitor: the entry of `score` that stops the training and steers the learning rate
         batch: rows a step, over all workers; a last batch of one row joins the one before it
-        lr: Adam's step size, > 0
+        lr: the optimiser's step size, > 0
         lr_scale: parameter name -> factor on `lr` for it alone; a name that ends in "." means all
             parameters of that module
-        weight_decay: Adam's L2 term
+        weight_decay: the optimiser's L2 term
         epochs: at most, >= 1
         patience: epochs without a new best score until the end, >= 1
         plateau_patience, plateau_factor: ReduceLROnPlateau on `monitor`; factor 1 leaves the step
@@ -251,6 +254,7 @@ def fit(
         accumulate: a step's batch is passed through the network in so many parts, and their
             gradients added; the same step where the loss is a mean over rows
         clip_norm: gradients longer than this (L2, over all parameters) are cut to it; 0 for never
+        optimiser: Adam, or Adamax (the largest gradient so far in place of their second moment)
 
     Raises:
         NonFinite: a loss term or a prediction is not finite
@@ -280,6 +284,8 @@ def fit(
         raise ValueError(f"side_batch={side_batch} needs a side stream with rows, but got none")
     if side_batch > 0 and (collate is not None or accumulate > 1):
         raise ValueError("a side stream goes with neither collate nor accumulate > 1")
+    if optimiser not in ("adam", "adamax"):
+        raise ValueError(f"optimiser must be adam or adamax, but got {optimiser!r}")
     if precision not in ("fp32", "bf16", "fp16") or (precision == "fp16" and device == "cpu"):
         raise ValueError(
             f"precision must be fp32, bf16 or, on CUDA, fp16, but got {precision!r} on {device}"
@@ -327,6 +333,7 @@ def fit(
         precision=precision,
         accumulate=accumulate,
         clip_norm=clip_norm,
+        optimiser=optimiser,
     )
     return _launch(job, workers)
 
@@ -727,6 +734,10 @@ def _optimiser(job: _Job, module: nn.Module) -> torch.optim.Optimizer:
     if unknown := set(job.lr_scale) - set(groups):
         raise ValueError(f"lr_scale names unknown parameters {sorted(unknown)}")
     parameters = list(groups.values())
+    if job.optimiser == "adamax":
+        return torch.optim.Adamax(
+            parameters, lr=job.lr, eps=job.adam_eps, weight_decay=job.weight_decay
+        )
     return torch.optim.Adam(
         parameters, lr=job.lr, eps=job.adam_eps, weight_decay=job.weight_decay, fused=True
     )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 __all__ = [
     "CURVE",
     "PARTS",
+    "RATINGS",
     "Artifact",
     "Method",
     "Node",
@@ -33,6 +34,8 @@ __all__ = [
 PARTS = ("train", "validation", "test", "unlabelled", "undecided")
 """The parts of a fold that a stage may be handed. `undecided`: clips of the training part's
 speakers that have votes and no label."""
+RATINGS = ("none", "others", "target", "all")
+"""Which raters' single ratings a stage may see: nobody's, all but the target's, the target's."""
 CURVE = "validation_ua"
 """The curve of `info["curves"]` whose values a stage tells by `StageInputs.on_epoch`."""
 
@@ -94,6 +97,11 @@ class Part:
     """[n, K] number of raters for each class; None where the corpus has no votes or y is None"""
     outside: NDArray[np.float32] | None = None
     """[n, M] number of raters for each class that the study does not have; None where `votes` is"""
+    ratings: NDArray[np.int64] | None = None
+    """[n, R] class index by rater, -1 where there is none that the stage may see; None for the test
+    and the unlabelled part, and where the node asks for none"""
+    own: NDArray[np.bool_] | None = None
+    """[n, R] that rating is of the rater's own speech; None where `ratings` is"""
     frames: Mapping[str, Sequences] = field(default_factory=dict)
     """by feature set: one row of frames (or samples) an utterance"""
 
@@ -166,6 +174,10 @@ class StageInputs:
     device: Literal["cpu", "cuda"] = "cpu"
     scratch: Path | None = None
     """a folder for checkpoints of this key; whatever lies there was written under the same key"""
+    raters: tuple[str, ...] = ()
+    """the R raters of `Part.ratings`; empty where no rater is learnt"""
+    target: int | None = None
+    """which of them is learnt in this fold"""
     on_epoch: Callable[[int, float], None] | None = None
     """to be told (epoch from 1, validation score of that epoch, higher is better) while training,
     in ascending order; None where nobody asks. It tells and is told nothing: what a stage returns
@@ -238,6 +250,9 @@ class Node:
     trained on those labels, and what they predict tells of them: scores of a setting with such a
     node are not honest, and a study that may run one says so. It is here for methods that were
     published so"""
+    ratings: Literal["none", "others", "target", "all"] = "none"
+    """whose single ratings it is handed, of RATINGS; those of others are masked, and not in its
+    key"""
 
     def __post_init__(self) -> None:
         own = {
@@ -253,6 +268,8 @@ class Node:
         unknown = set(self.parts) - set(PARTS)
         if unknown:
             raise TypeError(f"stage {self.name!r} names unknown parts {sorted(unknown)}")
+        if self.ratings not in RATINGS:
+            raise TypeError(f"stage {self.name!r} names unknown ratings {self.ratings!r}")
 
 
 def takes(
@@ -296,6 +313,9 @@ class Method:
     """feature sets used where a study names none"""
     inputs: tuple[str, ...] = ("vector",)
     """kinds of feature sets that its stages read: 'vector', 'frames'"""
+    per_rater: bool = False
+    """it learns one rater's perception: each fold has a target rater and is scored on that rater's
+    own ratings. Its stages then see single ratings, as their nodes say, and no labels or votes"""
     paper: str = ""
 
     def resolve(self, setting: Mapping[str, Any]) -> dict[str, Any]:

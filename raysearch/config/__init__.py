@@ -10,8 +10,10 @@ from raysearch.config.reading import load_study, spaces
 from raysearch.config.schema import (
     CorpusConfig,
     ProtocolConfig,
+    RatersConfig,
     StoppingConfig,
     Study,
+    TaskConfig,
     TrackingConfig,
     ValidationConfig,
     keys,
@@ -21,8 +23,10 @@ from raysearch.config.writing import dump
 __all__ = [
     "CorpusConfig",
     "ProtocolConfig",
+    "RatersConfig",
     "StoppingConfig",
     "Study",
+    "TaskConfig",
     "TrackingConfig",
     "ValidationConfig",
     "dump",

@@ -35,9 +35,9 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
         words: `key=value`, as on the command line; keys are dotted, values are YAML, and each word
             is split at its first `=`. `space=` names the file to start from: a name under
             `./spaces`, a path to a `.yaml`, or a packaged space. `corpus=`, `protocol=`,
-            `validation=`, `stopping=`, `votes=` and `tracking=` stand for `corpus.name=`,
-            `protocol.name=`, `validation.rule=`, `stopping.rule=`, `votes.source=` and
-            `tracking.uri=`.
+            `validation=`, `stopping=`, `votes=`, `task=`, `raters=` and `tracking=` stand for
+            `corpus.name=`, `protocol.name=`, `validation.rule=`, `stopping.rule=`,
+            `votes.source=`, `task.name=`, `raters.targets=` and `tracking.uri=`.
         cwd: the folder that relative paths start from.
 
     Raises:
@@ -122,6 +122,10 @@ def _spelt_out(key: str, value: Any) -> list[tuple[str, Any]]:
         return [(f"{key}.rule", value)]
     if key == "votes":
         return [("votes.source", value)]
+    if key == "task":
+        return [("task.name", value)]
+    if key == "raters":
+        return [("raters.targets", value)]
     if key == "tracking":
         return [("tracking.enabled" if isinstance(value, bool) else "tracking.uri", value)]
     return [(key, value)]

@@ -23,8 +23,10 @@ __all__ = [
     "OPEN",
     "CorpusConfig",
     "ProtocolConfig",
+    "RatersConfig",
     "StoppingConfig",
     "Study",
+    "TaskConfig",
     "TrackingConfig",
     "ValidationConfig",
     "VotesConfig",
@@ -234,7 +236,52 @@ class VotesConfig(_Frozen):
         "near, even or a mapping of weights by class",
         "{angry: {disgust: 2, fearful: 1}}",
     )
+    bias: float = _key(
+        0.0,
+        "how far each simulated rater leans to classes of its own, in log-odds",
+        "a number from 0 to 5",
+        "1",
+        ge=0,
+        le=5,
+    )
     seed: int = _key(0, "of the simulated raters", "a whole number of at least 0", "1", ge=0)
+
+
+class TaskConfig(_Frozen):
+    """What the classes are: categories, or an attribute that raters gave, in three levels."""
+
+    name: Literal["categories", "valence", "activation", "dominance"] = _key(
+        "categories",
+        "classes are categories, or low, middle and high of an attribute that raters gave",
+        "one of categories, valence, activation, dominance",
+        "valence",
+    )
+    low: float = _key(3.0, "ratings below are low", "a number", "3", allow_inf_nan=False)
+    high: float = _key(
+        3.0, "ratings above are high", "a number of at least task.low", "3", allow_inf_nan=False
+    )
+
+
+class RatersConfig(_Frozen):
+    """Whose perception is learnt, by a method that learns one rater's."""
+
+    targets: Names | None = _key(
+        None,
+        "target raters; null takes those with enough ratings",
+        "a rater or a list of different ones, or null",
+        "[A-E1,A-E2]",
+        min_length=1,
+    )
+    least: int = _key(
+        100, "clips that a target must have rated", "a whole number of at least 2", "100", ge=2
+    )
+    most: int | None = _key(
+        None,
+        "take so many targets at most, those with most ratings",
+        "a whole number of at least 1, or null",
+        "4",
+        ge=1,
+    )
 
 
 class TrackingConfig(_Frozen):
@@ -289,6 +336,8 @@ class Study(_Frozen):
     protocol: ProtocolConfig = Field(default_factory=ProtocolConfig)
     validation: ValidationConfig = Field(default_factory=ValidationConfig)
     votes: VotesConfig = Field(default_factory=VotesConfig)
+    task: TaskConfig = Field(default_factory=TaskConfig)
+    raters: RatersConfig = Field(default_factory=RatersConfig)
     objective: Annotated[
         tuple[Literal["ua", "wa", "pooled_ua", "worst_ua"], ...],
         BeforeValidator(_names),
@@ -397,7 +446,8 @@ class Study(_Frozen):
     quiet: bool = _key(False, "print the closing table alone", "true or false", "true")
     published: Anything = _key(
         {},
-        "a paper's table that the named settings repeat: source, metric, rows by name",
+        "a paper's table that the named settings repeat: source, metric, rows by name (or tasks, "
+        "the rows of each task)",
         "a mapping with source, metric and rows",
         "{source: 'a paper', metric: ua, rows: {CE: 0.431}}",
     )
@@ -423,7 +473,9 @@ class Study(_Frozen):
             "protocol": self.protocol.model_dump(),
             "validation": self.validation.model_dump(),
             # studies from before there were votes keep their names
-            **({} if self.votes == VotesConfig() else {"votes": thaw(self.votes.model_dump())}),
+            **({} if self.votes == VotesConfig() else {"votes": self._votes()}),
+            **({} if self.task == TaskConfig() else {"task": self.task.model_dump()}),
+            **({} if self.raters == RatersConfig() else {"raters": self._raters()}),
             "objective": one_or_list(self.objective),
             "space": {
                 name: {"kind": type(domain).__name__.lower(), **thaw(vars(domain))}
@@ -432,6 +484,16 @@ class Study(_Frozen):
             "seed": self.seed,
             **({"seeds": self.seeds} if self.seeds > 1 else {}),
         }
+
+    def _votes(self) -> dict[str, Any]:
+        said: dict[str, Any] = thaw(self.votes.model_dump())
+        if not said["bias"]:
+            del said["bias"]  # studies from before there was one keep their names
+        return said
+
+    def _raters(self) -> dict[str, Any]:
+        targets = self.raters.targets
+        return {**self.raters.model_dump(), "targets": None if targets is None else list(targets)}
 
     @property
     def metric(self) -> Literal["ua", "wa"]:
@@ -487,6 +549,8 @@ NESTED: dict[str, type[BaseModel]] = {
     "stopping": StoppingConfig,
     "validation": ValidationConfig,
     "votes": VotesConfig,
+    "task": TaskConfig,
+    "raters": RatersConfig,
     "tracking": TrackingConfig,
 }
 OPEN = ("params", "corpus.root", "corpus.options", "votes.confusions")

@@ -15,18 +15,25 @@ from raysearch.corpora.base import (
 )
 from raysearch.corpora.loading import check, known, load
 from raysearch.corpora.names import COMMON, common_name
+from raysearch.corpora.raters import Ratings, by_rater, candidates
+from raysearch.corpora.tasks import LEVELS, Task
 from raysearch.corpora.votes import VotePartition, Votes, plurality, vote_partition
 
 __all__ = [
     "COMMON",
+    "LEVELS",
     "RATING_COLUMNS",
     "Corpus",
     "CorpusInfo",
     "Problem",
+    "Ratings",
     "Raw",
     "Report",
+    "Task",
     "VotePartition",
     "Votes",
+    "by_rater",
+    "candidates",
     "check",
     "common_name",
     "known",

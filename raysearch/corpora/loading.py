@@ -38,6 +38,7 @@ from raysearch.corpora.base import (
 from raysearch.corpora.checks import clip_problems, count_notices
 from raysearch.corpora.names import Choice, choose, in_order
 from raysearch.corpora.simulate import simulated
+from raysearch.corpora.tasks import Task, as_task
 from raysearch.corpora.votes import Votes, count_votes, labels_by_votes, vote_partition
 from raysearch.errors import BadInput, near
 from raysearch.registry import plugins
@@ -65,6 +66,7 @@ def load(
     options: Mapping[str, Any],
     progress: Progress | None = None,
     votes: Votes | None = None,
+    task: Task | None = None,
 ) -> Corpus:
     """Load and merge corpora.
 
@@ -72,15 +74,15 @@ def load(
     ('happy+excited' merges two into one named by the first); None takes what the corpora share.
     `unlabelled` names corpora whose labels, if any, are not used. `options` holds options of the
     readers, flat or by corpus name. `votes` says where votes come from, and how clips divide by
-    them. Audio is read once and remembered in HOME/audio-index.json.
+    them; `task` what the classes are. Audio is read once and remembered in HOME/audio-index.json.
 
     Raises BadInput with all problems together: of names, roots, options and classes, and, under
     on_bad="stop", of clips (`check` lists them). Under "skip" such clips are left out with a note.
     """
     if on_bad not in ("stop", "skip"):
         raise BadInput(f"corpus.on_bad={on_bad!r} is unknown: it is 'stop' or 'skip'.")
-    rules = votes or Votes()
-    parts, silent = _read_all(names, unlabelled, root, options, seed, home, progress, rules)
+    rules, task = votes or Votes(), task or Task()
+    parts, silent = _read_all(names, unlabelled, root, options, seed, home, progress, rules, task)
     present = {p.name: set(p.raw.table["label"]) - {""} for p in parts}
     declared = {p.name: p.raw.classes for p in parts}
     choice = choose(classes, declared, present)
@@ -89,7 +91,8 @@ def load(
     table, notes = _select(parts, silent, choice.member, rules)
     clips = _look(table, home, progress)
     problems = [q for p in (*parts, *silent) for q in p.raw.problems]
-    problems += [q for p in parts for q in count_notices(p.info, p.raw.table)]
+    if not task.graded:
+        problems += [q for p in parts for q in count_notices(p.info, p.raw.table)]
     problems += clip_problems(table, clips)
     errors = [p for p in problems if p.severity == "error"]
     if errors and on_bad == "stop":
@@ -194,6 +197,7 @@ def _read_all(
     home: Path,
     progress: Progress | None,
     rules: Votes,
+    task: Task | None = None,
 ) -> tuple[list[_Part], list[_Part]]:
     infos = known()
     problems = _name_problems(names, unlabelled, root, infos)
@@ -209,7 +213,7 @@ def _read_all(
         try:
             raw = info.read(folder, options=own[name], seed=seed, home=home, progress=progress)
             if name in names:
-                raw = _voted(name, raw, rules)
+                raw = _voted(name, raw, rules, task or Task())
         except BadInput as error:
             problems.extend(error.problems)
             continue
@@ -228,17 +232,19 @@ def _read_all(
     return labelled, silent
 
 
-def _voted(name: str, raw: Raw, rules: Votes) -> Raw:
+def _voted(name: str, raw: Raw, rules: Votes, task: Task) -> Raw:
     """The corpus with its votes as the rules want them: simulated, of all raters, as labels."""
     if rules.source == "simulate":
-        raw = simulated(name, raw, rules)
+        raw = simulated(name, raw, rules, attributes=task.graded)
+    raw = as_task(name, raw, task)
     own = None if raw.ratings is None else raw.ratings.get("own")
     if rules.self_ratings == "count" and raw.ratings is not None and own is not None:
         extra = count_votes(raw.ratings[own.to_numpy(dtype=bool)], raw.table)
         raw = replace(raw, votes=extra if raw.votes is None else raw.votes.add(extra, fill_value=0))
-    if rules.labels == "votes" and raw.votes is not None:
+    if (rules.labels == "votes" or task.graded) and raw.votes is not None:
         table, _, said = labels_by_votes(name, raw.table, raw.votes, "keep")
-        note = f"{name}: votes.labels=votes: the label is the class that leads the votes."
+        why = f"task={task.name}" if task.graded else "votes.labels=votes"
+        note = f"{name}: {why}: the label is the class that leads the votes."
         raw = replace(raw, table=table, notes=(*raw.notes, note, *said))
     return raw
 
@@ -453,11 +459,7 @@ def _merge(
         votes[rows[kept]] = own[kept]
         for column, name in enumerate(names):
             outside[rows[kept], foreign.index(name)] = other[kept, column]
-    graded = [
-        _ratings(part.raw.ratings, position, choice)
-        for part in parts
-        if part.raw.ratings is not None
-    ]
+    graded = [_ratings(ratings, position, choice) for ratings in _distinct_raters(parts)]
     corpus = Corpus(
         table=table,
         classes=choice.classes,
@@ -473,6 +475,26 @@ def _merge(
     if sets is None:
         return corpus
     return replace(corpus, notes=(*corpus.notes, f"The raters' agreement: {rules.said(sets)}."))
+
+
+def _distinct_raters(parts: Sequence[_Part]) -> list[pd.DataFrame]:
+    """Each corpus's ratings; a name that several have is that of different people.
+
+    Simulated raters are the same ones everywhere.
+    """
+    rated = [(part, part.raw.ratings) for part in parts if part.raw.ratings is not None]
+    people = [part.name for part, _ in rated if "votes" not in part.raw.simulated]
+    owners: dict[str, set[str]] = {}
+    for part, ratings in rated:
+        for rater in set(ratings["rater"]):
+            owners.setdefault(rater, set()).add(part.name)
+    made = []
+    for part, ratings in rated:
+        if part.name in people:
+            names = [f"{part.name}/{r}" if len(owners[r]) > 1 else r for r in ratings["rater"]]
+            ratings = ratings.assign(rater=names)
+        made.append(ratings)
+    return made
 
 
 def _ratings(ratings: pd.DataFrame, position: Mapping[str, int], choice: Choice) -> pd.DataFrame:

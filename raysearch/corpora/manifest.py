@@ -23,7 +23,8 @@
 
   or those rows (file, rater, rating, weight) in a file of their own: `corpus.options.ratings=FILE`.
   A rating may have the columns `valence`, `activation` and `dominance` as well, or instead of a
-  class. A rater with a speaker's name is that speaker, whose own clips' ratings are no votes.
+  class; `task=valence` makes classes of them. A rater with a speaker's name is that speaker, whose
+  own clips' ratings are no votes.
 
 The file is UTF-8, separated by commas, semicolons or tabs. Speakers need to be distinct only within
 their corpus.
@@ -68,11 +69,13 @@ def read_manifest(
     """
     frame = _csv(path)
     rated = "rater" in frame
+    asked = [name for name in _ATTRIBUTES if name in frame]
     own_votes = [c for c in frame.columns if c == "votes" or c.startswith("votes_")]
     lacking = [c for c in _REQUIRED if c not in frame]
-    if "label" not in frame and not own_votes and "rating" not in frame and ratings is None:
+    from_raters = "rating" in frame or (rated and bool(asked)) or ratings is not None
+    if "label" not in frame and not own_votes and not from_raters:
         lacking.append("label")
-    if rated and "rating" not in frame and "label" not in frame:
+    if rated and "rating" not in frame and "label" not in frame and not asked:
         lacking.append("rating")
     if lacking:
         raise BadInput(
@@ -82,13 +85,16 @@ def read_manifest(
         )
     if ratings is not None:
         scores = _csv(ratings)
-        if missing := [c for c in ("file", "rater", "rating") if c not in scores]:
+        graded_only = "rating" not in scores and any(name in scores for name in _ATTRIBUTES)
+        needed = ("file", "rater") if graded_only else ("file", "rater", "rating")
+        if missing := [c for c in needed if c not in scores]:
             raise BadInput(
                 f"The ratings {ratings} have no column {', '.join(map(repr, missing))}; the "
                 f"columns found are: {', '.join(map(repr, scores.columns)) or 'none'}."
             )
     elif rated:
-        scores = frame if "rating" in frame else frame.rename(columns={"label": "rating"})
+        known = "rating" in frame or "label" not in frame
+        scores = frame if known else frame.rename(columns={"label": "rating"})
     else:
         scores = None
     if rated:
@@ -102,7 +108,8 @@ def read_manifest(
     if graded is not None and votes is None:
         votes = count_votes(graded[~graded["own"]], table)
     notes: list[str] = []
-    if "label" not in frame and votes is not None:
+    # ratings of attributes alone name no class: `task` makes the labels then
+    if "label" not in frame and votes is not None and votes.shape[1]:
         table, votes, notes = labels_by_votes(name, table, votes, ties)
         if graded is not None:
             graded = graded[graded["id"].isin(table["id"])].reset_index(drop=True)
@@ -270,7 +277,7 @@ def _ratings(
     asked = [name for name in _ATTRIBUTES if name in scores]
     rows: list[tuple[Any, ...]] = []
     for index, row in zip(scores.index, scores.to_dict("records"), strict=True):
-        file, rater, rating = row["file"], row["rater"], row["rating"]
+        file, rater, rating = row["file"], row["rater"], row.get("rating", "")
         if file not in ids:
             continue  # a rating of a clip that the manifest leaves out
         clip, weight = ids[file], _number(row.get("weight") or "1")

@@ -8,6 +8,13 @@ The model (`votes=simulate`; every number is a setting of `votes`):
   equal chances. Other clips express their true class alone.
 - Rater r names the expressed class with the chance p_r, drawn once for the rater, evenly within
   `spread` of `accuracy`. Otherwise the rater confuses it with another class of the corpus.
+- With `bias` above 0 rater r has a leaning of its own: the chance of each class k is multiplied by
+  exp(o_rk), o_rk ~ N(0, bias^2) drawn once for the rater, and the chances normalised again. 0 is
+  nobody's leaning.
+- Where attributes are asked for (`task=valence` and the like), who names a class also says its
+  valence and activation: 3 + 2 x, x its place in `PLANE`, moved by the rater's own offset ~
+  N(0, bias^2) and by N(0, 0.5^2) for the clip, rounded and cut to 1 .. 5. Classes that are not in
+  `PLANE` get none.
 - The second class of a clip, and what a class is confused with, are drawn by the weights
   `confusions`: "near" is exp(-d^2 / (2 * 0.6^2)), d the distance of the two classes in the plane of
   valence and activation (`PLANE`, a rough circumplex after Russell 1980; a class that is not in it
@@ -34,10 +41,12 @@ from raysearch.corpora.names import common_name, in_order
 from raysearch.corpora.votes import Votes, count_votes
 from raysearch.errors import BadInput, near
 
-__all__ = ["PLANE", "confusions", "rater_accuracies", "simulated"]
+__all__ = ["PLANE", "confusions", "leanings", "rater_accuracies", "simulated"]
 
 VERSION = 1  # raise it whenever the votes change
 WIDTH = 0.6  # of "near", in the units of PLANE
+
+NOISE = 0.5  # of a rater's valence and activation from clip to clip, on the scale of 1 to 5
 
 PLANE: Mapping[str, tuple[float, float]] = {
     "neutral": (0.0, 0.0),
@@ -115,8 +124,20 @@ def rater_accuracies(votes: Votes) -> np.ndarray:
     return np.clip(votes.accuracy + votes.spread * draws, 0.0, 1.0)
 
 
-def simulated(name: str, raw: Raw, votes: Votes) -> Raw:
+def leanings(votes: Votes, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each rater's own: log-odds float64 [pool, k] towards classes, offsets [pool, 2] in what it
+    says of valence and activation."""
+    draw = [np.random.default_rng([VERSION, votes.seed, number]) for number in (1, 2)]
+    return (
+        votes.bias * draw[0].standard_normal((votes.pool, k)),
+        votes.bias * draw[1].standard_normal((votes.pool, 2)),
+    )
+
+
+def simulated(name: str, raw: Raw, votes: Votes, attributes: bool = False) -> Raw:
     """The corpus with simulated votes and ratings; its labelled clips get them.
+
+    `attributes`: raters also say valence and activation.
 
     Raises BadInput where the corpus has votes already, or fewer than two classes.
     """
@@ -140,18 +161,23 @@ def simulated(name: str, raw: Raw, votes: Votes) -> Raw:
     shares = weights / weights.sum(axis=1, keepdims=True)
     accuracy = rater_accuracies(votes)
     index = {label: i for i, label in enumerate(classes)}
-    rows = [
-        (clip, f"sim{rater + 1:02d}", classes[vote], 1.0, np.nan, np.nan, np.nan, False)
-        for clip, label in zip(spoken["id"], spoken["label"], strict=True)
-        for rater, vote in _heard(clip, index[label], shares, accuracy, votes)
-    ]
+    odds, offsets = leanings(votes, len(classes))
+    places = 3 + 2 * np.array([PLANE.get(label, (np.nan, np.nan)) for label in classes])
+    rows = []
+    for clip, label in zip(spoken["id"], spoken["label"], strict=True):
+        for rater, vote, noise in _heard(clip, index[label], shares, accuracy, votes, odds):
+            said = np.full(2, np.nan)
+            if attributes:
+                said = np.clip(np.rint(places[vote] + offsets[rater] + NOISE * noise), 1, 5)
+            rows.append((clip, f"sim{rater + 1:02d}", classes[vote], 1.0, *said, np.nan, False))
     ratings = rating_table(rows)
     custom = isinstance(votes.confusions, Mapping)
+    leaning = f"a bias of {votes.bias:g} each, " if votes.bias else ""
     note = (
         f"{name}: the votes are simulated (votes=simulate): {votes.raters} of {votes.pool} raters "
         f"a clip, accuracy {votes.accuracy:g} ± {votes.spread:g}, {votes.ambiguous:.0%} of the "
-        f"clips between two classes, {'given' if custom else votes.confusions} confusions, seed "
-        f"{votes.seed}. No person has rated these clips."
+        f"clips between two classes, {'given' if custom else votes.confusions} confusions, "
+        f"{leaning}seed {votes.seed}. No person has rated these clips."
     )
     return replace(
         raw,
@@ -163,9 +189,14 @@ def simulated(name: str, raw: Raw, votes: Votes) -> Raw:
 
 
 def _heard(
-    clip: str, true: int, shares: np.ndarray, accuracy: np.ndarray, votes: Votes
-) -> list[tuple[int, int]]:
-    """(rater, class) of those who hear a clip."""
+    clip: str,
+    true: int,
+    shares: np.ndarray,
+    accuracy: np.ndarray,
+    votes: Votes,
+    odds: np.ndarray,
+) -> list[tuple[int, int, np.ndarray]]:
+    """(rater, class, noise [2]) of those who hear a clip."""
     digest = hashlib.sha256(clip.encode()).digest()
     rng = np.random.default_rng([VERSION, votes.seed, int.from_bytes(digest[:8], "little")])
     k = len(shares)
@@ -176,12 +207,22 @@ def _heard(
     takes_second = rng.random(votes.raters) < 0.5
     right = rng.random(votes.raters)
     slips = rng.random(votes.raters)
+    noise = rng.standard_normal((votes.raters, 2))
     found = []
     for place, rater in enumerate(raters):
         expressed = second if between and takes_second[place] else true
         vote = expressed
-        if right[place] >= accuracy[rater]:
-            steps = np.cumsum(shares[expressed])
-            vote = int(np.searchsorted(steps, slips[place] * steps[-1], side="right"))
-        found.append((int(rater), min(vote, k - 1)))
+        if votes.bias:
+            chances = (1 - accuracy[rater]) * shares[expressed]
+            chances[expressed] = accuracy[rater]
+            vote = _drawn(chances * np.exp(odds[rater]), slips[place])
+        elif right[place] >= accuracy[rater]:
+            vote = _drawn(shares[expressed], slips[place])
+        found.append((int(rater), min(vote, k - 1), noise[place]))
     return found
+
+
+def _drawn(weights: np.ndarray, where: float) -> int:
+    """The class at `where`, in [0, 1), of the weights laid end to end."""
+    steps = np.cumsum(weights)
+    return int(np.searchsorted(steps, where * steps[-1], side="right"))

@@ -25,7 +25,7 @@ __all__ = [
 
 TIES = ("leave", "keep")
 
-_SIMULATION = ("raters", "pool", "accuracy", "spread", "ambiguous", "confusions", "seed")
+_SIMULATION = ("raters", "pool", "accuracy", "spread", "ambiguous", "confusions", "bias", "seed")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Votes:
     spread: float = 0.1
     ambiguous: float = 0.4
     confusions: Literal["near", "even"] | Mapping[str, Mapping[str, float]] = "near"
+    bias: float = 0.0
+    """of each rater, towards some classes and values; 0 for raters without any"""
     seed: int = 0
 
     def __post_init__(self) -> None:
