@@ -37,6 +37,7 @@ __all__ = [
     "judged",
     "nothing",
     "of_all",
+    "over_groups",
     "pareto",
     "sentence",
     "worst_mean",
@@ -126,14 +127,16 @@ class FoldGroups:
 class Estimate:
     """A mean test score over folds.
 
-    The interval is mean ± t(K-1)·sd/√K. It is not cut at 0 or 1, and None where K = 1.
+    The interval is mean ± t(K-1)·sd/√K. It is not cut at 0 or 1, and None where K = 1. Where
+    several folds test the same group (one for each target rater), K and sd are of the groups: see
+    `over_groups`.
     """
 
     mean: float
     low: float | None
     high: float | None
     sd: float | None
-    """standard deviation over folds (n - 1); None where K = 1"""
+    """standard deviation over folds, or groups (n - 1); None where K = 1"""
     values: tuple[float, ...] = ()
     """the score of each fold, in fold order"""
 
@@ -205,7 +208,7 @@ def estimates(
     v, t = _tables(V, T, folds, settings)
     chosen = _choose(judge or by_mean(v), folds, selectable)
     oracle_rows = {name: _first_best(x.mean(axis=1)) for name, x in t.items()}
-    each = [_scored(x, chosen, oracle_rows[name]) for name, x in t.items()]
+    each = [_scored(x, chosen, oracle_rows[name], folds) for name, x in t.items()]
     return _told(dict(zip(t, each, strict=True)), chosen, oracle_rows, folds, imputed=0.0)
 
 
@@ -251,8 +254,8 @@ def estimates_over_draws(
     oracle_rows = {m: _first_best(mean[m]) for m in metrics}
     pooled = {}
     for m in metrics:
-        each = [_scored(t[m], chosen, oracle_rows[m]) for t in tables]
-        pooled[m] = {kind: _pool([one[kind] for one in each]) for kind in each[0]}
+        each = [_scored(t[m], chosen, oracle_rows[m], folds) for t in tables]
+        pooled[m] = {kind: _pool([one[kind] for one in each], folds) for kind in each[0]}
     return _told(pooled, chosen, oracle_rows, folds, imputed=imputed)
 
 
@@ -277,13 +280,15 @@ def _choose(judge: Judge, folds: Sequence[Groups], selectable: Sequence[int] | N
     )
 
 
-def _scored(x: Matrix, chosen: _Chosen, oracle: int) -> dict[str, Estimate]:
+def _scored(
+    x: Matrix, chosen: _Chosen, oracle: int, folds: Sequence[Groups]
+) -> dict[str, Estimate]:
     columns = np.arange(x.shape[1])
     return {
-        "honest": _estimate(x[list(chosen.honest), columns]),
-        "nested": _estimate(x[list(chosen.nested), columns]),
-        "selected": _estimate(x[chosen.best]),
-        "oracle": _estimate(x[oracle]),
+        "honest": _estimate(x[list(chosen.honest), columns], folds),
+        "nested": _estimate(x[list(chosen.nested), columns], folds),
+        "selected": _estimate(x[chosen.best], folds),
+        "oracle": _estimate(x[oracle], folds),
     }
 
 
@@ -407,8 +412,33 @@ def _first_best(x: Matrix) -> int:
     return int(np.argmax(x >= x.max() - _TIE))
 
 
-def _estimate(values: Matrix) -> Estimate:
-    mean, low, high, sd = interval(values)
+def over_groups(x: ArrayLike, folds: Sequence[Groups]) -> Matrix:
+    """Scores of folds [..., K] as scores of the B groups that these test [..., B], of equal mean.
+
+    Folds that test the same group are not independent: their clips are the same, scored on one
+    rater's labels or another's. A t interval over the returned values is the one that is robust to
+    this (by the variance of the groups' residual sums, B/(B-1)·Σ_b(Σ_{f∈b}(x_f - m))²/K²). Where
+    each group is tested by as many folds, a group's value is their mean; where each is tested by
+    one, nothing changes.
+
+    Args:
+        x: scores, the last axis in the order of the folds.
+        folds: K folds.
+    """
+    values = np.asarray(x, dtype=np.float64)
+    groups = [fold.test_groups for fold in folds]
+    names = list(dict.fromkeys(groups))
+    if len(names) == len(folds):
+        return values
+    member = np.array([[group == name for name in names] for group in groups], dtype=np.float64)
+    share = len(names) / len(folds)
+    mean = values.mean(axis=-1, keepdims=True)
+    out: Matrix = share * (values @ member) + mean * (1 - share * member.sum(axis=0))
+    return out
+
+
+def _estimate(values: Matrix, folds: Sequence[Groups]) -> Estimate:
+    mean, low, high, sd = interval(over_groups(values, folds))
     return Estimate(mean, low, high, sd, tuple(float(x) for x in values))
 
 
@@ -422,14 +452,14 @@ def interval(values: Matrix) -> tuple[float, float | None, float | None, float |
     return mean, mean - half, mean + half, sd
 
 
-def _pool(each: Sequence[Estimate]) -> Estimate:
+def _pool(each: Sequence[Estimate], folds: Sequence[Groups]) -> Estimate:
     means = np.array([e.mean for e in each])
     mean = float(means.mean())
     values = tuple(float(x) for x in np.mean([e.values for e in each], axis=0))
     if each[0].sd is None:
         return Estimate(mean, None, None, None, values)
     var = float(np.mean([(e.sd or 0.0) ** 2 for e in each]))
-    total, df = _pooled_variance(means, var, len(values))
+    total, df = _pooled_variance(means, var, len({fold.test_groups for fold in folds}))
     half = float(stdtrit(df, 0.5 + LEVEL / 2)) * total**0.5
     return Estimate(mean, mean - half, mean + half, var**0.5, values)
 

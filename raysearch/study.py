@@ -272,11 +272,15 @@ def _open(folder: Path, material: Material) -> Ledger:
 
 
 def _published(material: Material) -> dict[str, Any] | None:
-    """The paper's table that this space repeats, its rows joined to their settings."""
+    """The paper's table that this space repeats, its rows joined to their settings.
+
+    Where a paper has a table for each task, it is that of the study's; of another there is none.
+    """
     table = material.study.published
     if not table:
         return None
-    values = table["rows"]
+    task = material.study.task.name
+    values = table["tasks"].get(task, {}) if "tasks" in table else table["rows"]
     return {
         "source": table["source"],
         "metric": table["metric"],

@@ -44,7 +44,7 @@ from torch import Tensor, nn
 
 from trainables.stage import Sequences
 
-__all__ = ["Fitted", "NonFinite", "Refresh", "batches", "by_length", "fit"]
+__all__ = ["Fitted", "NonFinite", "Refresh", "batches", "by_length", "fit", "read"]
 
 log = logging.getLogger(__name__)
 
@@ -336,6 +336,35 @@ def fit(
         optimiser=optimiser,
     )
     return _launch(job, workers)
+
+
+def read(
+    *,
+    build: Callable[[], nn.Module],
+    weights: Mapping[str, Tensor],
+    infer: Callable[[Any, Rows], Tensor],
+    columns: Arrays,
+    collate: Collate,
+    eval_batch: int = 128,
+    threads: int = 1,
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> NDArray[np.float32]:
+    """What a trained module gives for rows [n, ...]: frozen, in eval mode and without gradients.
+
+    Args:
+        build: makes the module
+        weights: its state, as `Fitted.weights` holds it
+        infer: (module, rows) -> [n, ...], any outputs
+        columns, collate, eval_batch, threads, device: as for `fit`
+    """
+    _length(columns, "columns")
+    place = torch.device(device)
+    with _quiet_corner(threads, place), torch.inference_mode():
+        module = build().to(place)
+        module.load_state_dict(weights)
+        module.eval().requires_grad_(False)
+        table = _Ragged(columns, place, collate, 0, eval_batch)
+        return table.in_order(table.logits(functools.partial(infer, module))).cpu().numpy()
 
 
 def _length(columns: Arrays, name: str) -> int:

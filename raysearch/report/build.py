@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raysearch.report import comparing, curves, estimates, front, opening, published, selected, work
+from raysearch.report import (
+    comparing,
+    curves,
+    estimates,
+    front,
+    opening,
+    published,
+    raters,
+    selected,
+    work,
+)
 from raysearch.report.model import Report
 from raysearch.report.reading import read
 from raysearch.report.scoring import race as race_of
@@ -38,6 +48,8 @@ def build(folder: Path) -> Report:
         maybe = [
             estimates.section(kept, scores, race),
             None if spread is None else estimates.seeds_section(kept, scores, spread),
+            raters.section(kept, scores),
+            raters.settings_section(kept, scores),
             estimates.settings_section(kept, scores),
             front.section(kept, scores),
             *(comparing.section(found, kept) for found in compared),

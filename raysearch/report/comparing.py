@@ -42,6 +42,7 @@ from raysearch.selection import (
     honest_choice,
     judged,
     nothing,
+    over_groups,
     sentence,
 )
 
@@ -153,18 +154,24 @@ def _settings(
 ) -> Comparison | None:
     order = scores.order
     best = order[0]
+    grouped = [over_groups(t, kept.folds) for t in tests]
     sides = [
         (
             _trial(scores, best),
             _trial(scores, c),
-            compare_over_draws([(t[best], t[c]) for t in tests]),
+            compare_over_draws([(t[best], t[c]) for t in grouped]),
         )
         for c in order[1 : 1 + OTHERS]
     ]
     enqueued = [c for c in scores.complete if scores.trials[c].origin == "enqueued"]
     if enqueued and len(scores.trials) > 1:
         first = enqueued[0]
-        gained = compare_over_draws([(_honest(judges, t, None), t[first]) for t in tests])
+        gained = compare_over_draws(
+            [
+                (_honest(judges, t, None, kept), g[first])
+                for t, g in zip(tests, grouped, strict=True)
+            ]
+        )
         sides.append((HONEST, f"{_trial(scores, first)} (enqueued)", gained))
     return Comparison("settings", None, scores.metric, _family(sides, kept)) if sides else None
 
@@ -185,7 +192,7 @@ def _parameter(
     standing = np.asarray(scores.judge(everything), dtype=np.float64)
     # best by validation first; of equals, the one seen first
     levels = sorted(rows, key=lambda key: -round(float(standing[rows[key]].max()), 12))
-    chosen = {key: [_honest(judges, t, rows[key]) for t in tests] for key in levels}
+    chosen = {key: [_honest(judges, t, rows[key], kept) for t in tests] for key in levels}
     pairs = (
         list(combinations(levels, 2))
         if len(levels) <= ALL_PAIRS
@@ -208,9 +215,10 @@ def _parameter(
     )
 
 
-def _honest(scores: Matrix, test: Matrix, rows: Sequence[int] | None) -> Matrix:
-    """[K] test scores of what the honest procedure chooses among some rows."""
-    return test[list(honest_choice(scores, rows)), np.arange(test.shape[1])]
+def _honest(scores: Matrix, test: Matrix, rows: Sequence[int] | None, kept: Kept) -> Matrix:
+    """Test scores of what the honest procedure chooses among some rows, by held-out group."""
+    found = test[list(honest_choice(scores, rows)), np.arange(test.shape[1])]
+    return over_groups(found, kept.folds)
 
 
 def _family(sides: Sequence[_Sides], kept: Kept) -> tuple[Pair, ...]:

@@ -27,7 +27,10 @@ def headline(kept: Kept) -> tuple[str, ...]:
     """Sentences: the method, the data, how it was divided, what was searched."""
     study, folds, classes = kept.study, kept.folds, kept.classes
     corpus = listed(kept.part("corpus").get("name", "?"))
-    what = f"Method {study.get('method', '?')} on {corpus}: {sum(f.clips for f in folds)} clips"
+    clips = many(sum(f.clips for f in folds), "rating" if kept.raters else "clip")
+    what = f"Method {study.get('method', '?')} on {corpus}: {clips}"
+    if kept.raters:
+        what += f" by {many(len(kept.raters), 'target rater')} ({', '.join(kept.raters)})"
     if classes:
         what += f", {len(classes)} classes ({', '.join(classes)})"
     best = " and the best ".join(_OBJECTIVES[score.name] for score in kept.objectives)

@@ -21,7 +21,7 @@ from raysearch.report.model import Column, Section, Table
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import Scores
 from raysearch.report.write import bounds, clean, many
-from raysearch.selection import compare
+from raysearch.selection import compare, over_groups
 
 __all__ = ["section"]
 
@@ -40,7 +40,7 @@ def section(kept: Kept, scores: Scores) -> Section | None:
     for i, (row, c) in enumerate(zip(rows, found, strict=True)):
         gained = None
         if i and c is not None and first is not None:
-            gained = compare(scores.test[m][c], scores.test[m][first])
+            gained = compare(*(over_groups(scores.test[m][row], kept.folds) for row in (c, first)))
         paper = row.get("value")
         base = rows[0].get("value")
         made.append(

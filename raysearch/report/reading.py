@@ -35,6 +35,8 @@ class KeptFold:
     test_groups: frozenset[str]
     val_groups: frozenset[str]
     clips: int
+    rater: str = ""
+    """on whose ratings it is scored; "" where it is the corpus's labels"""
 
     @property
     def groups(self) -> FoldGroups:
@@ -90,6 +92,11 @@ class Kept:
     def units(self) -> str:
         return _PROTOCOLS.get(self.protocol, ("", "fold", "folds"))[2]
 
+    @property
+    def raters(self) -> tuple[str, ...]:
+        """Target raters, in the order of their folds; empty where labels are learnt."""
+        return tuple(dict.fromkeys(fold.rater for fold in self.folds if fold.rater))
+
     @cached_property
     def states(self) -> dict[str, int]:
         """Trials by state; every state is there."""
@@ -143,6 +150,7 @@ def read(folder: Path) -> Kept:
                     frozenset(entry["test_groups"]),
                     frozenset(entry["val_groups"]),
                     int(entry["n_test"]),
+                    str(entry.get("rater", "")),
                 )
                 for entry in sorted(entries, key=lambda entry: int(entry["index"]))
             ),

@@ -5,12 +5,13 @@ The pooling is the weighted pooling of Mirsamadi et al. 2017 (eqs. 1 and 2).
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BLSTM", "AttentionPool", "Fusion", "Outputs", "frozen"]
+__all__ = ["BLSTM", "AttentionPool", "Fusion", "Outputs"]
 
 DENSE, RECURRENT, LAST = 256, 128, 256
 FUSED = (256, 128, 256)
@@ -119,7 +120,7 @@ class Fusion(nn.Module):
         super().__init__()
         sizes = [inputs, *(_size(units, width) for units in FUSED)]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in itertools.pairwise(sizes):
             layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
             layers.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], classes))
@@ -128,11 +129,3 @@ class Fusion(nn.Module):
         """[n, inputs] -> logits [n, K]."""
         logits: Tensor = self.layers(vectors)
         return logits
-
-
-def frozen(module: nn.Module) -> nn.Module:
-    """The module in eval mode, without dropout and with fixed statistics, and without gradients."""
-    module.eval()
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return module
