@@ -210,6 +210,7 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         progress=progress,
         votes=corpora.Votes(**dict(study.votes)),
         task=corpora.Task(**dict(study.task)),
+        per_rater=method.per_rater,
     )
     ratings = ratings_of(corpus, study, method)
     folds = divide(

@@ -81,7 +81,10 @@ def for_targets(
         f"Target raters ({why}): "
         + ", ".join(f"{name} ({counts[name]} clips)" for name in targets)
         + f", of {len(counts)} raters in all. Folds of one held-out group share its clips, so "
-        "intervals are over held-out groups."
+        "intervals are over held-out groups.",
+        "Clips with 2 ratings or more by raters other than the target (without self-ratings): "
+        + ", ".join(f"{name} {_by_others(ratings, name)}" for name in targets)
+        + ".",
     ]
     if idle:
         notes.append(
@@ -101,3 +104,11 @@ def for_targets(
             f"{ratings.unclear} ratings of several classes alike are left out: a rater gives one."
         )
     return kept, notes
+
+
+def _by_others(ratings: corpora.Ratings, target: str) -> str:
+    """How many clips have two ratings by others or more, and how many without self-ratings."""
+    there = ratings.codes >= 0
+    there[:, ratings.raters.index(target)] = False
+    every, without = ((rated.sum(axis=1) >= 2).sum() for rated in (there, there & ~ratings.own))
+    return f"{every} ({without})"

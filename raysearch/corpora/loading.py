@@ -67,6 +67,7 @@ def load(
     progress: Progress | None = None,
     votes: Votes | None = None,
     task: Task | None = None,
+    per_rater: bool = False,
 ) -> Corpus:
     """Load and merge corpora.
 
@@ -74,7 +75,8 @@ def load(
     ('happy+excited' merges two into one named by the first); None takes what the corpora share.
     `unlabelled` names corpora whose labels, if any, are not used. `options` holds options of the
     readers, flat or by corpus name. `votes` says where votes come from, and how clips divide by
-    them; `task` what the classes are. Audio is read once and remembered in HOME/audio-index.json.
+    them; `task` what the classes are. Under `per_rater` labels matter to no one: levels of a task's
+    attribute are classes if a rater gave them, though they lead nowhere. Audio is read once and remembered in HOME/audio-index.json.
 
     Raises BadInput with all problems together: of names, roots, options and classes, and, under
     on_bad="stop", of clips (`check` lists them). Under "skip" such clips are left out with a note.
@@ -83,7 +85,11 @@ def load(
         raise BadInput(f"corpus.on_bad={on_bad!r} is unknown: it is 'stop' or 'skip'.")
     rules, task = votes or Votes(), task or Task()
     parts, silent = _read_all(names, unlabelled, root, options, seed, home, progress, rules, task)
+    levels = task.graded and per_rater
     present = {p.name: set(p.raw.table["label"]) - {""} for p in parts}
+    for part in parts if levels else ():
+        if part.raw.ratings is not None:
+            present[part.name] |= set(part.raw.ratings["label"])
     declared = {p.name: p.raw.classes for p in parts}
     choice = choose(classes, declared, present)
     if choice.problems:
@@ -107,7 +113,8 @@ def load(
     table["audio"] = [clip.digest for clip in clips]
     table["seconds"] = [clip.seconds for clip in clips]
     table = table[keep]
-    _enough(table, choice.classes, on_bad)
+    if not levels:
+        _enough(table, choice.classes, on_bad)
     notes = [*(n for p in (*parts, *silent) for n in p.raw.notes), *choice.notes, *notes]
     notes += sentences([p for p in problems if p.severity == "notice"])
     if errors:

@@ -18,7 +18,7 @@ from raysearch.report.model import Column, Section, Table
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import Scores
 from raysearch.report.write import bounds, clean, value
-from raysearch.selection import interval
+from raysearch.selection import interval, over_groups
 
 __all__ = ["sections"]
 
@@ -51,7 +51,7 @@ def _curve(name: str, kept: Kept, scores: Scores) -> Section | None:
     rows = []
     for series, points in sorted(curves.items()):
         for x, settings in sorted(points.items()):
-            mean, low, high, _ = interval(test[settings].mean(axis=0))
+            mean, low, high, _ = interval(over_groups(test[settings].mean(axis=0), kept.folds))
             rows.append(
                 {
                     "series": series,

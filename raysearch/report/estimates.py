@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -184,7 +186,8 @@ def folds_section(kept: Kept, scores: Scores) -> Section:
     frame = pd.DataFrame(
         [
             {
-                "fold": fold.name,
+                # a session named after its corpus need not say so twice
+                "fold": re.sub(r"^([^/]+)/\1/", r"\1/", fold.name),
                 "clips": fold.clips,
                 "ua": scores.test["ua"][found.best, f],
                 "wa": scores.test["wa"][found.best, f],

@@ -316,3 +316,49 @@ def test_the_step_size_decays_by_epochs_whatever_the_score(tmp_path: Path) -> No
 def test_adams_eps_is_a_setting() -> None:
     assert train(epochs=2, adam_eps=1e-2).curves["loss"] != train(epochs=2).curves["loss"]
     assert_same(train(epochs=2, adam_eps=1e-8), train(epochs=2))
+
+
+def test_adamax_is_torchs_own() -> None:
+    """Two steps on all rows: the same weights as torch.optim.Adamax makes by hand."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 3)).astype(np.float32)
+    y = (np.arange(12) % 2).astype(np.int64)
+
+    def loss(module: Any, outputs: Any, rows: Any, *others: Any) -> dict[str, torch.Tensor]:
+        return {"ce": torch.nn.functional.cross_entropy(outputs["logits"], rows["y"])}
+
+    def run(optimiser: Any) -> dict[str, torch.Tensor]:
+        rising = iter((0.1, 0.2))
+        fitted = loop.fit(
+            build=lambda: torch.nn.Linear(3, 2),
+            forward=lambda module, rows: {"logits": module(rows["x"])},
+            infer=lambda module, rows: module(rows["x"]),
+            loss=loss,
+            score=lambda p: {"validation_ua": next(rising)},  # the last epoch is the best one
+            train={"x": x, "y": y},
+            validation={"x": x},
+            predict={},
+            batch=12,
+            lr=0.1,
+            epochs=2,
+            seed=3,
+            keep_weights=True,
+            optimiser=optimiser,
+        )
+        assert fitted.weights is not None
+        return fitted.weights
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        module = torch.nn.Linear(3, 2)
+    by_hand = torch.optim.Adamax(module.parameters(), lr=0.1)
+    for _ in range(2):
+        by_hand.zero_grad()
+        logits = module(torch.from_numpy(x))
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(y)).backward()
+        by_hand.step()
+    found = run("adamax")
+    torch.testing.assert_close(found["weight"], module.weight.data, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(run("adam")["weight"], found["weight"])
+    with pytest.raises(ValueError, match="adam or adamax, but got 'sgd'"):
+        run("sgd")
