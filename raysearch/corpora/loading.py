@@ -76,7 +76,8 @@ def load(
     `unlabelled` names corpora whose labels, if any, are not used. `options` holds options of the
     readers, flat or by corpus name. `votes` says where votes come from, and how clips divide by
     them; `task` what the classes are. Under `per_rater` labels matter to no one: levels of a task's
-    attribute are classes if a rater gave them, though they lead nowhere. Audio is read once and remembered in HOME/audio-index.json.
+    attribute are classes if a rater gave them, though they lead nowhere. Audio is read once and
+    remembered in HOME/audio-index.json.
 
     Raises BadInput with all problems together: of names, roots, options and classes, and, under
     on_bad="stop", of clips (`check` lists them). Under "skip" such clips are left out with a note.
