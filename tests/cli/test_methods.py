@@ -100,3 +100,25 @@ def test_self_learning_in_both_modes_on_the_demo(shell: Any) -> None:
     assert nested.code == 0, nested.err
     assert "reach training" not in nested.out
     assert "iteration_0" not in nested.out
+
+
+def test_corater_on_the_demo_scores_each_rater_and_shares_its_stages(shell: Any) -> None:
+    quick = ("params.epochs=1", "params.fusion_epochs=1", "params.width=0.0625", "raters.most=2")
+    words = ("space=corater/table_1", *quick, "params.batch=16", "speaker_clips=[]")
+    done = shell.run("tune", *words, "tracking.enabled=false", timeout=600)
+    assert done.code == 0, done.err
+    report = shell.report()
+    assert report["trials"]["complete"] == 10
+    assert report["folds"] == 12
+    made = {row["stage"]: row["run"] for row in report["tables"]["stages"]}
+    assert made == {"others_h": 12, "others_s": 12, "rater": 24, "fusion": 72}
+    raters = report["tables"]["raters"]
+    assert len(raters) == 3
+    mean = raters[-1]["honest"]
+    assert abs(mean - report["estimates"]["honest"]["ua"]) < 1e-9
+    assert len(report["tables"]["raters_settings"]) == 10
+    assert [row["published"] for row in report["tables"]["published"]] == [None] * 10
+    assert "simulated" in done.out
+    bad = shell.run("tune", *words, "raters=[r99]")
+    assert bad.code == 2
+    assert "raters names 'r99'" in bad.err

@@ -171,6 +171,27 @@ def test_iemocap_keeps_every_single_rating(iemocap: Path, tmp_path: Path) -> Non
     assert "Ses01F" not in partner.index
 
 
+def test_levels_of_iemocaps_attributes_by_rater(iemocap: Path, tmp_path: Path) -> None:
+    valence = corpora.Task("valence")
+    corpus = load("iemocap", iemocap, tmp_path, task=valence, per_rater=True)
+    ratings = corpora.by_rater(corpus)
+    assert ratings is not None
+    assert not any(rater.startswith("C-") for rater in ratings.raters), "they gave no attribute"
+    row = corpus.table.index[corpus.table["id"] == "iemocap/Ses01F_impro01_F000"][0]
+    said = dict(zip(ratings.raters, ratings.codes[row].tolist(), strict=True))
+    names = {"low": 0, "middle": 1, "high": 2}
+    assert [corpus.classes.index(name) for name in names if name in corpus.classes] == [
+        names[name] for name in names if name in corpus.classes
+    ]
+    # A-E3 said 3, A-E4 2, and F1, who speaks, 3
+    assert corpus.classes[said["A-E3"]] == "middle"
+    assert corpus.classes[said["A-E4"]] == "low"
+    assert corpus.classes[said["Ses01F"]] == "middle"
+    own = dict(zip(ratings.raters, ratings.own[row].tolist(), strict=True))
+    assert own == {rater: rater == "Ses01F" for rater in ratings.raters}
+    assert not any("published" in note for note in corpus.notes), "counts are of categories"
+
+
 @pytest.mark.parametrize(
     ("rules", "sets", "clips"),
     [

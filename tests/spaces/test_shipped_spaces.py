@@ -190,3 +190,20 @@ def test_tables_of_self_learning_are_the_papers_graph(
             identity.setdefault(node.name, set()).add(before)
     found = {name: len(each) for name, each in identity.items()}
     assert found == trainings | {"utterance": rows}
+
+
+def test_table_1_of_corater_has_its_rows(tmp_path: Path) -> None:
+    study = load(FOLDER / "corater" / "table_1.yaml", tmp_path)
+    names = {entry[NAME]: entry for entry in study.enqueue}
+    assert len(names) == study.trials == 10
+    assert set(study.published["tasks"]) == {"valence", "activation"}
+    for rows in study.published["tasks"].values():
+        assert set(rows) == set(names)
+    for name, entry in names.items():
+        who, percent = name.rsplit(" ", 2)[0], name.split(" ")[-2]
+        assert ("fusion" in entry["model"]) == (who != "Rater" and percent != "0")
+        assert entry.get("percent", 0) == int(percent)
+    # the paper's largest gain (abstract): H-S at 100 % over the rater's own model, valence
+    valence = study.published["tasks"]["valence"]
+    gain = valence["Others H-S 100 %"] - valence["Rater 100 %"]
+    assert round(100 * gain, 2) == pytest.approx(3.96, abs=0.02)

@@ -1,0 +1,96 @@
+"""A study that learns raters' perceptions: scores by rater, and intervals over what is held out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raysearch.report import build, text
+
+GROUPS, RATERS = 4, ("E1", "E2")
+PARAMS = ({"model": "rater"}, {"model": "fusion_s"})
+
+
+@pytest.fixture
+def study(write: Callable[..., Path]) -> tuple[Path, np.ndarray]:
+    """Two named settings on four sessions for each of two raters."""
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.4, 0.6, (2, GROUPS * len(RATERS), 4))
+    scores[1] += 0.1
+    enqueue = [{"_name": "Rater", **PARAMS[0]}, {"_name": "Fusion S", **PARAMS[1]}]
+    folder = write(
+        scores,
+        params=PARAMS,
+        enqueued=2,
+        enqueue=enqueue,
+        space={"model": {"choice": ["rater", "fusion_s"]}},
+        protocol={"name": "loseso"},
+    )
+    entries = json.loads((folder / "folds.json").read_text())
+    for entry in entries:
+        rater, session = divmod(entry["index"], GROUPS)
+        entry["rater"] = RATERS[rater]
+        entry["n_test"] = 10 + rater
+        entry["test_groups"] = [f"c/{session}"]
+        entry["val_groups"] = [f"c/{(session + 1) % GROUPS}"]
+    (folder / "folds.json").write_text(json.dumps(entries))
+    return folder, scores
+
+
+def test_each_rater_has_a_row_and_their_mean_is_the_estimate(
+    study: tuple[Path, np.ndarray],
+) -> None:
+    folder, scores = study
+    found = build(folder)
+    table = found.section("raters").table
+    assert table is not None
+    rows = {row["rater"]: row for row in table.frame.to_dict("records")}
+    assert list(rows) == [*RATERS, "mean"]
+    ua = scores[1, :, 2]
+    assert rows["E1"]["selected_ua"] == pytest.approx(ua[:GROUPS].mean())
+    assert rows["E2"]["selected_ua"] == pytest.approx(ua[GROUPS:].mean())
+    assert rows["E2"]["selected_wa"] == pytest.approx(scores[1, GROUPS:, 3].mean())
+    assert (rows["E1"]["folds"], rows["E1"]["ratings"]) == (4, 40)
+    assert (rows["mean"]["folds"], rows["mean"]["ratings"]) == (8, 84)
+    assert found.estimates is not None
+    assert rows["mean"]["selected_ua"] == pytest.approx(found.estimates.selected["ua"].mean)
+    assert rows["mean"]["honest"] == pytest.approx(found.estimates.honest["ua"].mean)
+    said = " ".join(text.render(found).split())
+    assert "84 ratings by 2 target raters (E1, E2)" in said
+    assert "intervals above are over sessions" in said
+
+
+def test_named_settings_are_told_by_rater(study: tuple[Path, np.ndarray]) -> None:
+    folder, scores = study
+    table = build(folder).section("raters_settings").table
+    assert table is not None
+    assert [column.heading for column in table.columns] == ["setting", *RATERS, "mean"]
+    rows = table.frame.to_dict("records")
+    assert [row["setting"] for row in rows] == ["Rater", "Fusion S"]
+    for row, of in zip(rows, scores[:, :, 2], strict=True):
+        each = [of[:GROUPS].mean(), of[GROUPS:].mean()]
+        assert [row["r0"], row["r1"], row["mean"]] == pytest.approx([*each, np.mean(each)])
+
+
+def test_differences_are_over_sessions_not_over_folds(study: tuple[Path, np.ndarray]) -> None:
+    folder, scores = study
+    found = build(folder)
+    by_session = scores[:, :, 2].reshape(2, len(RATERS), GROUPS).mean(axis=1)
+    d = by_session[1] - by_session[0]
+    (pair,) = [p for c in found.comparisons if c.parameter == "model" for p in c.pairs]
+    assert pair.difference.n == GROUPS
+    sign = 1 if pair.a == "model=fusion_s" else -1
+    assert pair.difference.mean == pytest.approx(sign * d.mean())
+    assert pair.difference.sd == pytest.approx(d.std(ddof=1))
+    assert found.estimates is not None
+    sd = by_session[found.estimates.best].std(ddof=1)
+    assert found.estimates.selected["ua"].sd == pytest.approx(sd)
+
+
+def test_other_studies_have_no_such_table(write: Callable[..., Path]) -> None:
+    found = build(write(np.random.default_rng(0).uniform(0.4, 0.6, (2, 4, 4))))
+    assert not {section.name for section in found.sections} & {"raters", "raters_settings"}
