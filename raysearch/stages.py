@@ -447,8 +447,9 @@ def inputs_of(
         scratch=scratch,
         on_epoch=on_epoch,
         across=across or {},
-        raters=dataset.raters,
-        target=dataset.raters.index(fold.rater) if fold.rater else None,
+        # who is learnt is in the key of the stages alone that see ratings
+        raters=() if call.ratings == "none" else dataset.raters,
+        target=None if call.ratings == "none" else dataset.raters.index(fold.rater),
         **parts,
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.metrics import unweighted_accuracy, weighted_accuracy
+from trainables.metrics import validation_scores
 from trainables.stage import Sequences
 
 if TYPE_CHECKING:
@@ -144,13 +144,7 @@ def clip_scores(
 ) -> dict[str, float]:
     """UA and WA of validation clips, and the mean of -log p of their label, from their pieces."""
     clips = over_clips(probabilities, pieces, how)
-    own = clips[np.arange(len(y)), y].astype(np.float64)
-    guess = clips.argmax(axis=1)
-    return {
-        "validation_ua": unweighted_accuracy(y, guess, k),
-        "validation_wa": weighted_accuracy(y, guess, k),
-        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
-    }
+    return validation_scores(clips, y, k)
 
 
 def conditioned(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.metrics import unweighted_accuracy, weighted_accuracy
+from trainables.metrics import validation_scores
 from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
 from trainables.votes import partition
 
@@ -135,13 +135,7 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
 
 
 def _own(setting: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    # Whole and broken numbers of one value are one setting: 0 and 0.0 must not differ in a key.
-    found = {}
-    for name in names:
-        default = PARAMS[name].default
-        number = isinstance(default, int | float)
-        found[name] = type(default)(setting[name]) if number else setting[name]
-    return found
+    return {name: PARAMS[name].typed(setting[name]) for name in names}
 
 
 # --- Stages ---------------------------------------------------------------------------------
@@ -313,6 +307,7 @@ def fusion(
         NonFinite: the training diverged
     """
     from trainables.loop import fit
+    from trainables.losses import target_loss
 
     own = {name: value for name, value in locals().items() if name != "inputs"}
     k = len(inputs.classes)
@@ -331,8 +326,8 @@ def fusion(
         build=functools.partial(_fusion, train.shape[1], k, own),
         forward=_forward_fusion,
         infer=_infer_fusion,
-        loss=functools.partial(_loss, weights=_weights(target, own)),
-        score=functools.partial(_score, y=np.array(mine["validation_label"]), k=k),
+        loss=functools.partial(target_loss, weights=_weights(target, own)),
+        score=functools.partial(validation_scores, y=np.array(mine["validation_label"]), k=k),
         train={"x": train, "target": target},
         validation={"x": seen[held]},
         predict={"validation": {"x": seen}, "test": {"x": unseen}},
@@ -455,6 +450,7 @@ def _train(
         own: parameters of SUBMODEL
     """
     from trainables.loop import fit
+    from trainables.losses import target_loss
 
     if not len(held):
         raise ValueError("no validation clip has ratings that the model could be stopped by")
@@ -464,8 +460,8 @@ def _train(
         build=build,
         forward=_forward,
         infer=_infer,
-        loss=functools.partial(_loss, weights=_weights(target, own)),
-        score=functools.partial(_score, y=y, k=len(inputs.classes)),
+        loss=functools.partial(target_loss, weights=_weights(target, own)),
+        score=functools.partial(validation_scores, y=y, k=len(inputs.classes)),
         train={"frames": frames, "target": target},
         validation={"frames": _frames(inputs.validation).take(held)},
         predict={},
@@ -555,35 +551,6 @@ def _infer_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> Tensor:
 
 def _forward_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"logits": module(rows["x"])}
-
-
-def _loss(
-    module: Any,
-    outputs: Mapping[str, Tensor],
-    rows: Mapping[str, Tensor],
-    side_outputs: Mapping[str, Tensor],
-    side_rows: Mapping[str, Tensor],
-    *,
-    weights: NDArray[np.float32] | None,
-) -> dict[str, Tensor]:
-    """Cross entropy with hard or soft targets, in the probability form for both."""
-    import torch
-
-    from trainables.losses import cross_entropy
-
-    logits = outputs["logits"]
-    beta = None if weights is None else torch.as_tensor(weights, device=logits.device)
-    return {"ce": cross_entropy(logits, rows["target"], class_weight=beta)}
-
-
-def _score(probabilities: NDArray[np.float32], *, y: NDArray[np.int64], k: int) -> dict[str, float]:
-    guess = probabilities.argmax(axis=1)
-    own = probabilities[np.arange(len(y)), y].astype(np.float64)
-    return {
-        "validation_ua": unweighted_accuracy(y, guess, k),
-        "validation_wa": weighted_accuracy(y, guess, k),
-        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
-    }
 
 
 def _facts(fitted: Fitted) -> dict[str, Any]:

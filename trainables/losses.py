@@ -10,9 +10,12 @@ Numbers of equations are those of Ahn et al. 2024 (RDLR, Sensors 24, 4111).
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +31,7 @@ __all__ = [
     "reconstruction",
     "reconstruction_error",
     "relative_difficulty",
+    "target_loss",
 ]
 
 
@@ -58,6 +62,31 @@ def cross_entropy(
         class_weight: [K] weight of each class, or None for 1
     """
     return _weigh(-target * F.log_softmax(logits, dim=-1), weight, class_weight)
+
+
+def target_loss(
+    module: Any,
+    outputs: Mapping[str, Tensor],
+    rows: Mapping[str, Tensor],
+    side_outputs: Mapping[str, Tensor],
+    side_rows: Mapping[str, Tensor],
+    *,
+    weights: NDArray[np.float32] | None,
+) -> dict[str, Tensor]:
+    """`cross_entropy` of the logits with the rows' `target`, alone, as `loop.fit` asks for a loss.
+
+    In the probability form whatever the targets are: -(1/n) sum_i sum_k beta_k t_ik log p_ik (Gan
+    et al. 2025, eqs. 5 and 9; Song et al. 2025, eq. 14 with the softmax of eq. 13 inside; Mao et
+    al. 2021, eq. 5, which is eqs. 7, 9, 11 and 13 by its targets).
+
+    Args:
+        outputs: `logits` [n, K]
+        rows: `target` [n, K]
+        weights: [K] beta, or None for 1
+    """
+    logits = outputs["logits"]
+    beta = None if weights is None else torch.as_tensor(weights, device=logits.device)
+    return {"ce": cross_entropy(logits, rows["target"], class_weight=beta)}
 
 
 def focal(

@@ -11,7 +11,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["confusion", "corpus_accuracy", "recalls", "unweighted_accuracy", "weighted_accuracy"]
+__all__ = [
+    "confusion",
+    "corpus_accuracy",
+    "recalls",
+    "unweighted_accuracy",
+    "validation_scores",
+    "weighted_accuracy",
+]
 
 
 def _checked(y: ArrayLike, prediction: ArrayLike, k: int) -> tuple[NDArray[np.int64], ...]:
@@ -123,3 +130,29 @@ def corpus_accuracy(
     if of.shape != truth.shape:
         raise ValueError(f"corpus must have the shape of y {truth.shape}, but got {of.shape}")
     return {int(c): unweighted_accuracy(truth[of == c], guess[of == c], k) for c in np.unique(of)}
+
+
+def validation_scores(
+    probabilities: NDArray[np.floating], y: NDArray[np.int64], k: int
+) -> dict[str, float]:
+    """What a training is followed by: `validation_ua`, `validation_wa` and `validation_loss`.
+
+    The loss is the mean of -log p of the label, in nats.
+
+    Args:
+        probabilities: [n, K]
+        y: [n] class indices
+        k: number of classes
+
+    Example:
+        >>> found = validation_scores(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([0, 1]), 2)
+        >>> round(found["validation_loss"], 4), found["validation_ua"]
+        (0.3466, 1.0)
+    """
+    guess = probabilities.argmax(axis=1)
+    own = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return {
+        "validation_ua": unweighted_accuracy(y, guess, k),
+        "validation_wa": weighted_accuracy(y, guess, k),
+        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
+    }

@@ -493,6 +493,7 @@ def _fit(
 ) -> tuple[Fitted, segments.Segments]:
     """Train one network towards the targets [S, K] of the training part's segments."""
     from trainables.loop import fit
+    from trainables.losses import target_loss
 
     validation = inputs.validation
     if validation.y is None or not len(validation):
@@ -513,7 +514,7 @@ def _fit(
         build=functools.partial(_network, classes=k, bands=bands, own=dict(own)),
         forward=_forward,
         infer=_infer,
-        loss=_loss,
+        loss=functools.partial(target_loss, weights=None),
         score=functools.partial(
             audio.clip_scores,
             y=np.array(validation.y),
@@ -603,19 +604,6 @@ def _infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
 
 def _forward(module: nn.Module, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"logits": module(rows["segment"])}
-
-
-def _loss(
-    module: nn.Module,
-    outputs: Mapping[str, Tensor],
-    rows: Mapping[str, Tensor],
-    side_outputs: Mapping[str, Tensor],
-    side_rows: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
-    """Eq. 5, which is eqs. 7, 9, 11 and 13 by its targets."""
-    from trainables.losses import cross_entropy
-
-    return {"ce": cross_entropy(outputs["logits"], rows["target"])}
 
 
 METHOD = Method(

@@ -41,7 +41,6 @@ __all__ = [
     "fit_clips",
     "is_path",
     "like",
-    "loss",
     "notes",
     "without_encoder",
 ]
@@ -273,7 +272,7 @@ def fit_clips(
     import torch
 
     from trainables.loop import fit
-    from trainables.losses import inverse_frequency
+    from trainables.losses import inverse_frequency, target_loss
 
     validation = inputs.validation
     if validation.y is None or not len(validation):
@@ -290,7 +289,7 @@ def fit_clips(
         build=build,
         forward=_forward,
         infer=_infer,
-        loss=functools.partial(loss, weights=weights),
+        loss=functools.partial(target_loss, weights=weights),
         score=functools.partial(
             audio.clip_scores,
             y=np.array(validation.y),
@@ -353,25 +352,3 @@ def _infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
 
 def _forward(module: nn.Module, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"logits": module(rows)}
-
-
-def loss(
-    module: nn.Module,
-    outputs: Mapping[str, Tensor],
-    rows: Mapping[str, Tensor],
-    side_outputs: Mapping[str, Tensor],
-    side_rows: Mapping[str, Tensor],
-    *,
-    weights: NDArray[np.float32] | None,
-) -> dict[str, Tensor]:
-    """-(1/n) sum_i sum_k beta_k t_ik log p_ik: the probability form, whatever the targets are.
-
-    (Gan et al. 2025, eqs. 5 and 9; Song et al. 2025, eq. 14 with the softmax of eq. 13 inside.)
-    """
-    import torch
-
-    from trainables.losses import cross_entropy
-
-    logits = outputs["logits"]
-    beta = None if weights is None else torch.as_tensor(weights, device=logits.device)
-    return {"ce": cross_entropy(logits, rows["target"], class_weight=beta)}
