@@ -24,7 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.folds import Fold
-from trainables.stage import PARTS, RATINGS, Artifact, Method, Node, Part, Sequences, StageInputs
+from trainables.stage import (
+    PARTS,
+    RATINGS,
+    Artifact,
+    Method,
+    Node,
+    Part,
+    Sequences,
+    StageInputs,
+)
 
 __all__ = [
     "Answers",
@@ -153,10 +162,10 @@ class Call:
     fold: int
     parts: tuple[str, ...]
     seed: int
-    ratings: str = "none"
-    """whose, of `trainables.stage.RATINGS`"""
     across: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """role -> keys by fold"""
+    ratings: str = "none"
+    """whose, of `trainables.stage.RATINGS`"""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -315,8 +324,8 @@ def _call(
         fold,
         tuple(node.parts),
         seed,
-        ratings=node.ratings,
-        across=across,
+        across,
+        node.ratings,
     )
 
 

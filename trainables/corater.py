@@ -135,13 +135,7 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
 
 
 def _own(setting: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    # Whole and broken numbers of one value are one setting: 0 and 0.0 must not differ in a key.
-    found = {}
-    for name in names:
-        default = PARAMS[name].default
-        number = isinstance(default, int | float)
-        found[name] = type(default)(setting[name]) if number else setting[name]
-    return found
+    return {name: PARAMS[name].typed(setting[name]) for name in names}
 
 
 # --- Stages ---------------------------------------------------------------------------------

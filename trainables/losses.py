@@ -75,7 +75,9 @@ def target_loss(
 ) -> dict[str, Tensor]:
     """`cross_entropy` of the logits with the rows' `target`, alone, as `loop.fit` asks for a loss.
 
-    In the probability form for hard and soft targets: -(1/n) sum_i sum_k beta_k t_ik log p_ik.
+    In the probability form whatever the targets are: -(1/n) sum_i sum_k beta_k t_ik log p_ik (Gan
+    et al. 2025, eqs. 5 and 9; Song et al. 2025, eq. 14 with the softmax of eq. 13 inside; Mao et
+    al. 2021, eq. 5, which is eqs. 7, 9, 11 and 13 by its targets).
 
     Args:
         outputs: `logits` [n, K]

@@ -458,7 +458,6 @@ def _fit(
         build=functools.partial(_network, classes=k, bands=bands, own=dict(own)),
         forward=_forward,
         infer=_infer,
-        # eqs. 5, 7, 9, 11 and 13 by their targets
         loss=functools.partial(target_loss, weights=None),
         score=functools.partial(
             audio.clip_scores,

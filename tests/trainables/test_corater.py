@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,12 +21,7 @@ K, R, TARGET = 3, 5, 1
 SMALL = {"width": 1 / 16, "epochs": 3, "fusion_epochs": 3, "batch": 8, "lr": 1e-2, "every": 2}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def part(seed: int, n: int, *, ratings: bool = True) -> Part:

@@ -318,7 +318,7 @@ def test_adams_eps_is_a_setting() -> None:
     assert_same(train(epochs=2, adam_eps=1e-8), train(epochs=2))
 
 
-def test_adamax_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adamax_is_torchs_own() -> None:
     """Two steps on all rows: the same weights as torch.optim.Adamax makes by hand."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, 3)).astype(np.float32)
