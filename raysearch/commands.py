@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from raysearch.config import load_study
 from raysearch.errors import BadInput, near
 from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger
+from raysearch.lookup import options as _options
+from raysearch.lookup import study_folder as _study_folder
+from raysearch.lookup import study_folders as _study_folders
+from raysearch.lookup import touched as _touched
 from raysearch.standing import stand
 
 if TYPE_CHECKING:
@@ -294,52 +296,3 @@ def _with_corpus(command: str, words: Sequence[str]) -> Any:
     if not named:
         raise BadInput(f"{command} needs corpus=NAME; python -m raysearch corpora lists them")
     return load_study(["space=rdlr", *words], cwd=Path.cwd())
-
-
-def _options(words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    values = dict(defaults)
-    problems = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            problems.append(f"{word!r} is not key=value")
-        elif name not in defaults:
-            known = f"the keys are {', '.join(defaults)}" if defaults else "no keys are taken"
-            problems.append(f"{name}={value} is unknown{near(name, defaults)}; {known}")
-        else:
-            values[name] = yaml.safe_load(value)
-    if problems:
-        raise BadInput(problems)
-    return values
-
-
-def _touched(folder: Path) -> float:
-    wal = folder / "ledger.sqlite-wal"
-    return max(path.stat().st_mtime for path in (folder / "ledger.sqlite", wal) if path.exists())
-
-
-def _study_folders(home: Path) -> list[Path]:
-    found = [path.parent for path in home.glob("studies/*/ledger.sqlite")]
-    return sorted(found, key=_touched, reverse=True)
-
-
-def _study_folder(home: Path, name: str | None) -> Path:
-    folders = _study_folders(home)
-    if not folders:
-        raise BadInput(f"home={home} holds no study; run tune first, or name another home=")
-    if name is None:
-        return folders[0]
-    names = [folder.name for folder in folders]
-    matches = [folder for folder in folders if folder.name == name] or [
-        folder for folder in folders if folder.name.startswith(str(name))
-    ]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise BadInput(
-            f"study={name} means several: {', '.join(folder.name for folder in matches)}"
-        )
-    raise BadInput(
-        f"study={name} is not in home={home}{near(str(name), names)}; its studies are "
-        f"{', '.join(names)}"
-    )

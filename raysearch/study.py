@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from raysearch.tracking import Tracker
     from raysearch.writer import Sink
 
-__all__ = ["Outcome", "driver_of", "folder_of", "store_of", "tune"]
+__all__ = ["Outcome", "driver_of", "folder_of", "runtime_of", "store_of", "tune"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Outcome:
     @property
     def command(self) -> str:
         """The command that goes on with this study."""
-        words = [f"space={self.folder / 'study.yaml'}", f"home={self.study.home}"]
-        return shlex.join(["python", "-m", "raysearch", "tune", *words])
+        return _again(self.folder, self.study)
 
     @property
     def closing(self) -> str:
@@ -81,6 +80,11 @@ class Outcome:
         )
 
 
+def _again(folder: Path, study: Study) -> str:
+    words = [f"space={folder / 'study.yaml'}", f"home={study.home}"]
+    return shlex.join(["python", "-m", "raysearch", "tune", *words])
+
+
 def folder_of(home: Path | str, study: str) -> Path:
     """The folder of a study under a home."""
     return Path(home) / "studies" / study
@@ -91,8 +95,25 @@ def store_of(study: Study) -> str:
     return study.store or str(Path(study.home).absolute() / "store")
 
 
-def tune(study: Study, progress: Progress) -> Outcome:
+def runtime_of(study: Study) -> Runtime:
+    """How a study's stages run."""
+    return Runtime(
+        cpus=study.cpus,
+        gpus=study.gpus,
+        threads=study.threads or max(1, int(study.cpus)),
+        workers=study.workers,
+        timeout=study.timeout,
+        memory=study.memory,
+    )
+
+
+def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     """Run what the study lacks and report.
+
+    Args:
+        study: what to run.
+        progress: told how it gets on.
+        command: the one that a person gave; "" names the study's own file.
 
     Raises:
         BadInput: before anything of the study is written.
@@ -115,7 +136,8 @@ def tune(study: Study, progress: Progress) -> Outcome:
         ledger.set_fact("ended", None)
         if lease.lost is not None:
             progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
-        tracker = _tracker(material, folder, ledger, lease.lost)
+        command = command or _again(folder, study)
+        tracker = _tracker(material, folder, ledger, command, lease.lost)
         told: list[Listener] = [count, progress]
         mirror = None if tracker is None else _Mirror(tracker)
         if mirror is not None:
@@ -374,14 +396,7 @@ def _run(
             classes=len(material.corpus.classes),
             speaker_clips=material.speaker_clips,
             seeds=study.seeds,
-            runtime=Runtime(
-                cpus=study.cpus,
-                gpus=study.gpus,
-                threads=study.threads or max(1, int(study.cpus)),
-                workers=study.workers,
-                timeout=study.timeout,
-                memory=study.memory,
-            ),
+            runtime=runtime_of(study),
             store=store_of(study),
             scratch=str(home / "scratch"),
             wave=wave,
@@ -488,7 +503,7 @@ class _Mirror:
 
 
 def _tracker(
-    material: Material, folder: Path, ledger: Ledger, lost: str | None = None
+    material: Material, folder: Path, ledger: Ledger, command: str, lost: str | None = None
 ) -> Tracker | None:
     study = material.study
     if not study.tracking.enabled:
@@ -519,7 +534,7 @@ def _tracker(
             folds=json.loads((folder / "folds.json").read_text()),
             facts={"versions": _versions(), "git": _git(), "taken_over_from": lost},
             corpus_digest=material.fingerprint,
-            command=shlex.join(["python", "-m", "raysearch", *sys.argv[1:]]),
+            command=command,
             objective=study.metric,
             notes=material.notes,
             simulated=material.corpus.simulated,

@@ -13,17 +13,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = [
     {"__main__", "cli"},
-    {"commands", "plan", "doctor", "jobs", "templates", "watching"},
-    {"study"},
+    {"commands", "plan", "doctor", "jobs", "templates", "watching", "export", "predict", "api"},
+    {"study", "registering"},
+    {"model"},
     {"material"},
-    {"server"},
+    {"server", "pictures"},
     {"search", "tracking", "projection", "report", "cluster", "progress", "lease", "standing"}
     | {"writer", "optuna_mirror"},
     {"driver", "shipping"},
     {"racing", "broker", "selection", "sampling"},
     {"stages", "ledger", "store", "folds", "config", "corpora", "features"},
     {"space", "registry", "clusterfile"},
-    {"errors", "frozen", "logs", "addresses"},
+    {"errors", "frozen", "logs", "addresses", "lookup"},
 ]
 """From top to bottom; a room may import its own level and those below."""
 
@@ -32,7 +33,8 @@ SYSTEMS = {
     "ray.train": {"trainables/loop.py"},
     # one asks Optuna what to try, in memory; the other shows the search to optuna-dashboard
     "optuna": {"raysearch/sampling.py", "raysearch/optuna_mirror.py"},
-    "mlflow": {"raysearch/tracking.py"},
+    # the ledger's projection by the driver, and models, which a person asks for
+    "mlflow": {"raysearch/tracking.py", "raysearch/registering.py"},
 }
 
 
