@@ -156,7 +156,7 @@ import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model("model")
 import raysearch
 assert "/machine" in raysearch.__file__, raysearch.__file__
-assert not {"ray", "optuna", "pydantic", "omegaconf"} & set(sys.modules)
+assert not {"ray", "optuna", "omegaconf"} & set(sys.modules)
 print(model.predict(pd.DataFrame({"path": sys.argv[2:]})).to_json(orient="records"))
 """
     found: list[dict[str, Any]] = json.loads(
