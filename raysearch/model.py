@@ -246,7 +246,10 @@ class Model:
             for name, array in artifact.arrays.items()
             if name.startswith(STATISTICS)
         }
-        return self._method.export.predictor(trained), kept
+        try:
+            return self._method.export.predictor(trained), kept
+        except ImportError as error:
+            raise _lacking(self.folder, error) from error
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -281,7 +284,10 @@ def _extractor(folder: Path, said: Mapping[str, Any]) -> ExtractorInfo:
     info = relocated(
         known()[said["name"]], {name: folder / place for name, place in said["models"].items()}
     )
-    here = info.version()
+    try:
+        here = info.version()
+    except ImportError as error:
+        raise _lacking(folder, error) from error
     if here != said["version"]:
         raise BadInput(
             f"the model in {folder} was made with {said['name']} as {said['version']} extracts it, "
@@ -289,6 +295,13 @@ def _extractor(folder: Path, said: Mapping[str, Any]) -> ExtractorInfo:
             "MLmodel)"
         )
     return info
+
+
+def _lacking(folder: Path, error: ImportError) -> BadInput:
+    return BadInput(
+        f"the model in {folder} needs what is not installed here: {error}; install what it asks "
+        "for (requirements.txt beside its MLmodel)"
+    )
 
 
 def _heard(info: ExtractorInfo, sound: Sound) -> NDArray[Any] | str:

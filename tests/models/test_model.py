@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 import soundfile
 
 from raysearch.errors import BadInput
+from raysearch.features import known
 from raysearch.model import FACTS, Model, Sound, _load_pyfunc, digest_of
 
 
@@ -141,6 +144,24 @@ def test_an_extractor_of_another_version(copy: Path) -> None:
     facts = json.loads((copy / FACTS).read_text())
     edited(copy, features=[{**facts["features"][0], "version": "opensmile-0.1"}])
     with pytest.raises(BadInput, match=r"opensmile-0\.1 extracts it, but here it is opensmile-"):
+        Model(copy)
+
+
+def test_packages_that_are_missing(
+    copy: Path, sounds: list[Sound], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Model(copy)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "trainables.loop", None)  # as torch is missing
+        with pytest.raises(BadInput, match=r"not installed here: .*requirements\.txt"):
+            whole.hear(sounds)
+    info = known()["egemaps"]
+
+    def absent() -> str:
+        raise ModuleNotFoundError("openSMILE is not installed")
+
+    monkeypatch.setattr("raysearch.model.relocated", lambda *_: replace(info, version=absent))
+    with pytest.raises(BadInput, match=r"openSMILE is not installed; install what it asks"):
         Model(copy)
 
 
