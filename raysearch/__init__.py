@@ -1,10 +1,34 @@
-"""raysearch: which label strategy and loss really helps, on speakers the model never heard."""
+"""raysearch: which label strategy and loss really helps, on speakers the model never heard.
+
+    import raysearch
+
+    result = raysearch.tune(space="rdlr", corpus="emodb", corpus__root=DIR, trials=30)
+    result.estimates  # pandas
+    raysearch.load("rdlr-emodb-0b5c…", home="runs").best
+
+`import raysearch` itself loads neither Ray nor MLflow nor torch.
+"""
 
 from importlib import metadata
+from typing import TYPE_CHECKING
 
-__all__ = ["__version__"]
+__all__ = ["Result", "__version__", "load", "tune"]
 
 try:
     __version__ = metadata.version("raysearch")
 except metadata.PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0+uninstalled"
+
+if TYPE_CHECKING:
+    from raysearch.api import Result, load, tune
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'raysearch' has no attribute {name!r}")
+        from raysearch import api
+
+        return getattr(api, name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

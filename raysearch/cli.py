@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -110,7 +111,8 @@ def _tune(words: list[str]) -> int:
 
     study = load_study(words, cwd=Path.cwd())
     with Progress(quiet=study.quiet) as progress:
-        outcome = tune(study, progress)
+        command = shlex.join(["python", "-m", "raysearch", "tune", *words])
+        outcome = tune(study, progress, command)
     if outcome.interrupted:
         print(
             f"raysearch: interrupted; nothing is lost. To go on: {outcome.command}",
@@ -170,6 +172,23 @@ def _compare(words: list[str]) -> int:
 
     print(compare(words), end="")
     return 0
+
+
+def _export(words: list[str]) -> int:
+    from raysearch.export import export_words
+
+    print(export_words(words, lambda text: print(f"raysearch: {text}", file=sys.stderr)))
+    return 0
+
+
+def _predict(words: list[str]) -> int:
+    from raysearch.predict import predict_words
+
+    text, failures = predict_words(words)
+    print(text, end="")
+    for sentence in failures:
+        print(f"raysearch: {sentence}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def _studies(words: list[str]) -> int:
@@ -276,6 +295,16 @@ _COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
         _new_method,
         "write a method of your own to begin with: its file, a space and a test",
         "python -m raysearch new-method my_method dir=.",
+    ),
+    "export": (
+        _export,
+        "make a model of a study's selected setting, and register it in MLflow",
+        "python -m raysearch export study=NAME how=refit name=MODEL",
+    ),
+    "predict": (
+        _predict,
+        "say what a model makes of audio files and folders (format=text, csv or json)",
+        "python -m raysearch predict model=MODEL one.wav clips/ format=csv",
     ),
     "studies": (_studies, "list the studies of a home", "python -m raysearch studies home=runs"),
     "ui": (

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from raysearch.config import load_study
-from raysearch.errors import BadInput, near
+from raysearch.errors import BadInput
 from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger
+from raysearch.lookup import options, study_folder, study_folders, touched
 from raysearch.standing import stand
 
 if TYPE_CHECKING:
@@ -24,11 +23,9 @@ __all__ = [
     "extract_features",
     "list_corpora",
     "new_method",
-    "options",
     "status",
     "stop",
     "studies",
-    "study_folder",
     "submit",
     "ui",
     "watch",
@@ -149,7 +146,7 @@ def extract_features(words: Sequence[str]) -> str:
 def studies(words: Sequence[str]) -> str:
     """The studies of a home, latest first."""
     values = options(words, {"home": "runs"})
-    folders = _study_folders(Path(values["home"]))
+    folders = study_folders(Path(values["home"]))
     if not folders:
         return f"no study in {values['home']} yet; python -m raysearch tune space=rdlr makes one"
     lines = []
@@ -164,7 +161,7 @@ def studies(words: Sequence[str]) -> str:
         scores = [t.value for t in trials if t.state == COMPLETE and t.value is not None]
         best = f", best validation {max(scores):.1%}" if scores else ""
         counts = ", ".join(f"{n} {state}" for state, n in states.items() if n)
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(_touched(folder)))
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(touched(folder)))
         lines.append(f"{folder.name}  {when}  {counts or 'no trial yet'}{best}")
     return "\n".join(lines)
 
@@ -187,7 +184,7 @@ def status(words: Sequence[str]) -> str:
     home = Path(str(values["home"]))
     if values["study"] is not None:
         return str(stand(study_folder(home, str(values["study"]))))
-    folders = _study_folders(home)
+    folders = study_folders(home)
     if not folders:
         return f"no study in {home} yet; python -m raysearch tune space=rdlr makes one"
     return "\n".join(str(stand(folder)) for folder in folders)
@@ -251,7 +248,7 @@ def ui(words: Sequence[str]) -> int:
 
     values = options(words, {"home": "runs", "host": "127.0.0.1", "port": 5000})
     home = Path(values["home"])
-    if not _study_folders(home):
+    if not study_folders(home):
         raise BadInput(f"home={home} holds no study; run tune first, or name another home=")
     port = values["port"]
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
@@ -259,7 +256,7 @@ def ui(words: Sequence[str]) -> int:
     with tracking.ui(home, host=str(values["host"]), port=port) as server:
         address = f"http://{values['host']}:{port}/"
         print(f"MLflow on {home} (Ctrl-C ends): {address}")
-        for folder in _study_folders(home):
+        for folder in study_folders(home):
             ledger = Ledger(folder / "ledger.sqlite")
             print(f"  {folder.name}: {address}{ledger.fact('page', '')}")
             ledger.close()
@@ -280,54 +277,3 @@ def _with_corpus(command: str, words: Sequence[str]) -> Any:
     if not named:
         raise BadInput(f"{command} needs corpus=NAME; python -m raysearch corpora lists them")
     return load_study(["space=rdlr", *words], cwd=Path.cwd())
-
-
-def options(words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A command's keys: their values as YAML, or their defaults."""
-    values = dict(defaults)
-    problems = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            problems.append(f"{word!r} is not key=value")
-        elif name not in defaults:
-            known = f"the keys are {', '.join(defaults)}" if defaults else "no keys are taken"
-            problems.append(f"{name}={value} is unknown{near(name, defaults)}; {known}")
-        else:
-            values[name] = yaml.safe_load(value)
-    if problems:
-        raise BadInput(problems)
-    return values
-
-
-def _touched(folder: Path) -> float:
-    wal = folder / "ledger.sqlite-wal"
-    return max(path.stat().st_mtime for path in (folder / "ledger.sqlite", wal) if path.exists())
-
-
-def _study_folders(home: Path) -> list[Path]:
-    found = [path.parent for path in home.glob("studies/*/ledger.sqlite")]
-    return sorted(found, key=_touched, reverse=True)
-
-
-def study_folder(home: Path, name: str | None) -> Path:
-    """The folder of the study of that name, or of what its name begins with; None: the latest."""
-    folders = _study_folders(home)
-    if not folders:
-        raise BadInput(f"home={home} holds no study; run tune first, or name another home=")
-    if name is None:
-        return folders[0]
-    names = [folder.name for folder in folders]
-    matches = [folder for folder in folders if folder.name == name] or [
-        folder for folder in folders if folder.name.startswith(str(name))
-    ]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise BadInput(
-            f"study={name} means several: {', '.join(folder.name for folder in matches)}"
-        )
-    raise BadInput(
-        f"study={name} is not in home={home}{near(str(name), names)}; its studies are "
-        f"{', '.join(names)}"
-    )

@@ -89,13 +89,18 @@ class Material:
             objectives=self.study.objective,
         )
 
-    def context(self) -> Context:
-        """What keys are made of; needs no features, only their names and versions."""
+    def context(self, dataset: Dataset | None = None) -> Context:
+        """What keys are made of; needs no features, only their names and versions.
+
+        Args:
+            dataset: of other folds than the study's.
+        """
         known = features.known()
         versions = [f"{name}-{known[name].version()}" for name in self.study.features]
-        nothing = np.empty((len(self.corpus.table), 0), dtype=np.float32)
         audio = features.row_digests(self.study.features, self.corpus)
-        return context(self._dataset(nothing), audio, versions, self.study.seed)
+        if dataset is None:
+            dataset = self._dataset(np.empty((len(self.corpus.table), 0), dtype=np.float32))
+        return context(dataset, audio, versions, self.study.seed)
 
     def answers(self) -> tuple[Answers, ...]:
         """By fold, the labels that scoring alone may see."""

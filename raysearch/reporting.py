@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from raysearch.commands import options, study_folder
 from raysearch.errors import BadInput, near
+from raysearch.lookup import options, study_folder
 from raysearch.report import Report, files
 
 if TYPE_CHECKING:

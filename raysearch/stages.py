@@ -42,11 +42,14 @@ __all__ = [
     "Dataset",
     "Moments",
     "Runtime",
+    "Use",
     "calls",
     "context",
     "execute",
     "inputs_of",
+    "normalised",
     "source_digest",
+    "statistics",
 ]
 
 
@@ -194,6 +197,25 @@ class Runtime:
     """seconds a stage may take"""
     memory: float | None = None
     """GB (10^9 bytes) that a stage may add to what its process holds"""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an export asks of a stage beside its artifact; see `StageInputs`. A study asks nothing.
+
+    A stage so asked returns more than its key says, or is trained otherwise, and so its artifact
+    has a key of its own (`key`).
+    """
+
+    keep_weights: bool = False
+    refit: bool = False
+
+    def key(self, call: Call) -> str:
+        """The key of what the stage returns when it is asked so."""
+        if self == Use():
+            return call.key
+        text = json.dumps([call.key, self.keep_weights, self.refit])
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def context(
@@ -432,6 +454,7 @@ def inputs_of(
     scratch: Path | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
     across: Mapping[str, tuple[Artifact, ...]] | None = None,
+    use: Use = Use(),
 ) -> StageInputs:
     """What the stage may see: the parts its node names, without test labels."""
     fold = dataset.folds[call.fold]
@@ -450,6 +473,8 @@ def inputs_of(
         # who is learnt is in the key of the stages alone that see ratings
         raters=() if call.ratings == "none" else dataset.raters,
         target=None if call.ratings == "none" else dataset.raters.index(fold.rater),
+        keep_weights=use.keep_weights,
+        refit=use.refit,
         **parts,
     )
 
@@ -601,19 +626,54 @@ def _normalised_frames(
     rows: NDArray[np.int64],
     sources: Sequence[NDArray[np.int64]],
 ) -> Sequences:
-    """float32 z-normalised frames of the rows: a copy of these rows alone, made row by row."""
+    """float32 z-normalised frames of the rows, by the statistics of each row's source."""
+    known = {
+        id(source): moments.statistics(source) for source in {id(s): s for s in sources}.values()
+    }
+    return _scaled(frames, rows, [known[id(source)] for source in sources])
+
+
+def _scaled(
+    frames: Sequences,
+    rows: NDArray[np.int64],
+    by: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> Sequences:
+    """float32 (frames - mean) / scale: a copy of these rows alone, made row by row."""
     starts = np.concatenate([[0], np.cumsum(frames.lengths[rows])]).astype(np.int64)
     values = np.empty((int(starts[-1]), *frames.values.shape[1:]), dtype=np.float32)
-    known: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
-    for place, (row, source) in enumerate(zip(rows.tolist(), sources, strict=True)):
-        if id(source) not in known:
-            mean, scale = moments.statistics(source)
-            known[id(source)] = mean.astype(np.float32), scale.astype(np.float32)
-        mean32, scale32 = known[id(source)]
+    for place, (row, (mean, scale)) in enumerate(zip(rows.tolist(), by, strict=True)):
         into = values[starts[place] : starts[place + 1]]
-        np.subtract(frames[row], mean32, out=into)
-        np.divide(into, scale32, out=into)
+        np.subtract(frames[row], mean.astype(np.float32), out=into)
+        np.divide(into, scale.astype(np.float32), out=into)
     return Sequences(values, starts)
+
+
+def statistics(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """What normalises a model's input, taken from these rows: `mean` and `scale` [D] of the
+    vectors, and `NAME/mean` and `NAME/scale` of each feature set of frames."""
+    mean, scale = _statistics(dataset.x[rows])
+    found = {"mean": mean, "scale": scale}
+    for name, moments in dataset.moments.items():
+        mean, scale = moments.statistics(rows)
+        found |= {f"{name}/mean": mean, f"{name}/scale": scale}
+    return found
+
+
+def normalised(
+    dataset: Dataset, rows: NDArray[np.int64], by: Mapping[str, NDArray[np.float64]]
+) -> Part:
+    """Unlabelled rows as a stage would be handed them, normalised by `statistics`."""
+    frames = {
+        name: _scaled(values, rows, [(by[f"{name}/mean"], by[f"{name}/scale"])] * len(rows))
+        for name, values in dataset.frames.items()
+    }
+    return Part(
+        ids=dataset.ids[rows],
+        x=((dataset.x[rows] - by["mean"]) / by["scale"]).astype(np.float32),
+        speaker=dataset.speaker[rows],
+        corpus=dataset.corpus[rows],
+        frames=frames,
+    )
 
 
 def _statistics(
@@ -640,11 +700,12 @@ def execute(
     scratch: Path | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
     across: Mapping[str, tuple[Artifact, ...]] | None = None,
+    use: Use = Use(),
 ) -> Artifact:
     """Run one stage in this process."""
     module, _, function = call.target.partition(":")
     run = getattr(importlib.import_module(module), function)
-    inputs = inputs_of(call, dataset, parents, runtime, device, scratch, on_epoch, across)
+    inputs = inputs_of(call, dataset, parents, runtime, device, scratch, on_epoch, across, use)
     made = run(inputs, **call.params)
     if not isinstance(made, Artifact):
         raise TypeError(f"stage {call.name!r} must return an Artifact, but returned {type(made)}")

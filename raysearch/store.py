@@ -26,7 +26,7 @@ import numpy as np
 from raysearch.errors import BadInput
 from trainables.stage import Artifact
 
-__all__ = ["Damaged", "Provenance", "Store"]
+__all__ = ["Damaged", "Provenance", "Store", "decode", "encode"]
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -85,7 +85,7 @@ class Store:
 
     def put(self, key: str, artifact: Artifact, provenance: Provenance) -> None:
         """Write an artifact; one that is already there under the key is replaced whole."""
-        data = _encode(artifact, provenance)
+        data = encode(artifact, provenance)
         path = self._path(key)
         aside = f"{path}.{uuid.uuid4().hex[:8]}.aside"
         if self._fs is not None:
@@ -113,7 +113,7 @@ class Store:
             data = Path(path).read_bytes() if self._fs is None else self._fs.cat_file(path)
         except FileNotFoundError:
             return None
-        return _decode(data)
+        return decode(data)
 
     def has(self, key: str) -> bool:
         """Whether something is stored under the key (not whether it is whole: `get` tells)."""
@@ -198,7 +198,8 @@ def _digest(header: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     return digest.hexdigest()
 
 
-def _encode(artifact: Artifact, provenance: Provenance) -> bytes:
+def encode(artifact: Artifact, provenance: Provenance) -> bytes:
+    """An artifact as the bytes of a safetensors file."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(array) for name, array in artifact.arrays.items()}
@@ -208,7 +209,8 @@ def _encode(artifact: Artifact, provenance: Provenance) -> bytes:
     return save(arrays, metadata={"raysearch": header, "digest": _digest(header, arrays)})
 
 
-def _decode(data: bytes) -> tuple[Artifact, Provenance]:
+def decode(data: bytes) -> tuple[Artifact, Provenance]:
+    """What `encode` made into these bytes. Raises Damaged where one of them has changed."""
     from safetensors.numpy import load
 
     try:

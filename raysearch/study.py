@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from raysearch.tracking import Tracker
     from raysearch.writer import Sink
 
-__all__ = ["Outcome", "driver_of", "folder_of", "layers_of", "store_of", "tune"]
+__all__ = ["Outcome", "driver_of", "folder_of", "layers_of", "runtime_of", "store_of", "tune"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ class Outcome:
     @property
     def command(self) -> str:
         """The command that goes on with this study."""
-        words = [f"space={self.folder / 'study.yaml'}", f"home={self.study.home}"]
-        return shlex.join(["python", "-m", "raysearch", "tune", *words])
+        return _again(self.folder, self.study)
 
     @property
     def closing(self) -> str:
@@ -89,6 +88,11 @@ class Outcome:
             f"results: python -m raysearch ui home={home}\n"
             f"more trials: {self.command} trials={2 * self.study.trials}"
         )
+
+
+def _again(folder: Path, study: Study) -> str:
+    words = [f"space={folder / 'study.yaml'}", f"home={study.home}"]
+    return shlex.join(["python", "-m", "raysearch", "tune", *words])
 
 
 def folder_of(home: Path | str, study: str) -> Path:
@@ -111,8 +115,25 @@ def layers_of(material: Material, trials: Sequence[int | str]) -> Layers:
     return Layers(tuple(trials), truth, Store(store_of(material.study)))
 
 
-def tune(study: Study, progress: Progress) -> Outcome:
+def runtime_of(study: Study) -> Runtime:
+    """How a study's stages run."""
+    return Runtime(
+        cpus=study.cpus,
+        gpus=study.gpus,
+        threads=study.threads or max(1, int(study.cpus)),
+        workers=study.workers,
+        timeout=study.timeout,
+        memory=study.memory,
+    )
+
+
+def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     """Run what the study lacks and report.
+
+    Args:
+        study: what to run.
+        progress: told how it gets on.
+        command: the one that a person gave; "" names the study's own file.
 
     Raises:
         BadInput: before anything of the study is written.
@@ -135,7 +156,8 @@ def tune(study: Study, progress: Progress) -> Outcome:
         ledger.set_fact("ended", None)
         if lease.lost is not None:
             progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
-        tracker = _tracker(material, folder, ledger, lease.lost)
+        command = command or _again(folder, study)
+        tracker = _tracker(material, folder, ledger, command, lease.lost)
         told: list[Listener] = [count, progress]
         mirror = None if tracker is None else _Mirror(tracker)
         if mirror is not None:
@@ -398,14 +420,7 @@ def _run(
             classes=len(material.corpus.classes),
             speaker_clips=material.speaker_clips,
             seeds=study.seeds,
-            runtime=Runtime(
-                cpus=study.cpus,
-                gpus=study.gpus,
-                threads=study.threads or max(1, int(study.cpus)),
-                workers=study.workers,
-                timeout=study.timeout,
-                memory=study.memory,
-            ),
+            runtime=runtime_of(study),
             store=store_of(study),
             scratch=str(home / "scratch"),
             wave=wave,
@@ -512,7 +527,7 @@ class _Mirror:
 
 
 def _tracker(
-    material: Material, folder: Path, ledger: Ledger, lost: str | None = None
+    material: Material, folder: Path, ledger: Ledger, command: str, lost: str | None = None
 ) -> Tracker | None:
     study = material.study
     if not study.tracking.enabled:
@@ -543,7 +558,7 @@ def _tracker(
             folds=json.loads((folder / "folds.json").read_text()),
             facts={"versions": _versions(), "git": _git(), "taken_over_from": lost},
             corpus_digest=material.fingerprint,
-            command=shlex.join(["python", "-m", "raysearch", *sys.argv[1:]]),
+            command=command,
             objective=study.metric,
             notes=material.notes,
             simulated=material.corpus.simulated,

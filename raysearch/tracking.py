@@ -42,7 +42,16 @@ from raysearch.projection import (
 )
 from raysearch.writer import Sink, Work, Writer, brief
 
-__all__ = ["Tracker", "connect", "default_uri", "serve_command", "serve_environment", "ui"]
+__all__ = [
+    "Tracker",
+    "connect",
+    "default_uri",
+    "locked",
+    "serve_command",
+    "serve_environment",
+    "settle",
+    "ui",
+]
 
 _VIEW, _TRIALS = "raysearch", "raysearch-trials"
 _WRITTEN = "raysearch.written"
@@ -234,7 +243,7 @@ class _Book:
         """Find the experiment (made where it is absent) and this ledger's runs."""
         if self._client is not None:
             return
-        with _lock(self._home, self.uri):
+        with locked(self._home, self.uri):
             # Two processes that create the database or the experiment at once break each other.
             client = connect(self.uri, self._home)
             self._experiment = self._find_experiment(client)
@@ -521,13 +530,13 @@ def _await_server(
 # -- small parts -----------------------------------------------------------------------------------
 def connect(uri: str, home: Path) -> Any:
     """MLflow's client for `uri`. It reads logins from the environment or ~/.mlflow/credentials."""
-    _settle(home)
+    settle(home)
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _settle(home: Path) -> None:
+def settle(home: Path) -> None:
     """Before MLflow is imported: no telemetry, short requests; its log goes to a file."""
     # Its own retries take minutes and cannot be interrupted; this module has its own.
     for name, value in {
@@ -560,7 +569,7 @@ def _settle(home: Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(home: Path, uri: str) -> Iterator[None]:
+def locked(home: Path, uri: str) -> Iterator[None]:
     """Hold the lock beside a SQLite database; elsewhere the server does the guarding."""
     if not uri.startswith("sqlite:///"):
         yield

@@ -13,17 +13,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = [
     {"__main__", "cli"},
-    {"commands", "reporting", "plan", "doctor", "jobs", "templates", "watching"},
-    {"study"},
+    {"commands", "reporting", "plan", "doctor", "jobs", "templates", "watching"}
+    | {"export", "predict", "api"},
+    {"study", "registering"},
+    {"model"},
     {"material"},
-    {"server"},
+    {"server", "pictures"},
     {"search", "tracking", "projection", "report", "cluster", "progress", "lease", "standing"}
     | {"writer", "optuna_mirror"},
     {"driver", "shipping"},
     {"racing", "broker", "selection", "sampling", "importance"},
     {"stages", "ledger", "store", "folds", "config", "corpora", "features", "raters"},
     {"space", "registry", "clusterfile"},
-    {"errors", "frozen", "logs", "addresses"},
+    {"errors", "frozen", "logs", "addresses", "lookup"},
 ]
 """From top to bottom; a room may import its own level and those below."""
 
@@ -37,7 +39,8 @@ SYSTEMS = {
         "raysearch/importance.py",
         "raysearch/optuna_mirror.py",
     },
-    "mlflow": {"raysearch/tracking.py"},
+    # the ledger's projection by the driver, and models, which a person asks for
+    "mlflow": {"raysearch/tracking.py", "raysearch/registering.py"},
 }
 
 

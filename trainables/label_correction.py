@@ -25,11 +25,24 @@ from numpy.typing import NDArray
 
 from trainables import audio, inner, speech, targets
 from trainables.speech import WAVE, facts
-from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs, takes
+from trainables.stage import (
+    Artifact,
+    Exporter,
+    Method,
+    Node,
+    Param,
+    Part,
+    StageInputs,
+    Trained,
+    kept_weights,
+    takes,
+)
 from trainables.targets import STRATEGIES
 from trainables.votes import A, partition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trainables.loop import Fitted
     from trainables.networks.spatial_temporal import SpatialTemporal
 
@@ -193,7 +206,8 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         info `curves`, `best_epoch`, `epochs`, `best_validation_ua`, `sets` (clips of S_A, S_B, S_C
         and of none before `train_on`), `clips` and `pieces` that were trained on, `target_mass` by
         class (the sum of the targets of clips), `dropped` (clips without a vote) and `weights` of
-        the encoder
+        the encoder; with `inputs.keep_weights` also the network's weights and info `network`, from
+        which it is built
 
     Raises:
         ValueError: votes, predictions or frames that the setting needs are not there
@@ -244,7 +258,9 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         "dropped": dropped,
         "target_mass": [float(value) for value in target.sum(axis=0)],
     }
-    return Artifact(arrays=clips, info=info)
+    if fitted.weights is not None:
+        info["network"] = {"bins": _bins(part, own), "encoder": speech.encoder_config(own)}
+    return Artifact(arrays={**clips, **kept_weights(fitted.weights)}, info=info)
 
 
 @takes("train_on", "dominant", "least", "crossfit", *FIT)
@@ -379,8 +395,6 @@ def _fit(
 ) -> tuple[Fitted, dict[str, NDArray[Any]], int]:
     """Train one network. Returns what the loop gave, the clips' probabilities of the parts asked
     for, and the number of pieces trained on."""
-    frames = [name for name in train.frames if name != WAVE and own["arch"] != "temporal"]
-    bins = sum(int(train.frames[name].values.shape[1]) for name in frames)
     return speech.fit_clips(
         inputs,
         train,
@@ -388,13 +402,10 @@ def _fit(
         predict,
         own,
         cut=functools.partial(_pieces, own=own),
-        build=functools.partial(_network, classes=len(inputs.classes), bins=bins, own=dict(own)),
-        collate=functools.partial(
-            audio.collate,
-            floor=own["floor"],
-            pre_emphasis=own["pre_emphasis"] or 0.0,
-            norm=own["wave_norm"] or "given",
+        build=functools.partial(
+            _network, classes=len(inputs.classes), bins=_bins(train, own), own=dict(own)
         ),
+        collate=_collate(own),
         bucket=own["bucket"],
     )
 
@@ -419,12 +430,47 @@ def _pieces(part: Part, own: Mapping[str, Any]) -> audio.Pieces:
     )
 
 
-def _network(*, classes: int, bins: int, own: Mapping[str, Any]) -> SpatialTemporal:
+def _bins(part: Part, own: Mapping[str, Any]) -> int:
+    """Values a frame of what the network reads beside the wave."""
+    frames = [name for name in part.frames if name != WAVE and own["arch"] != "temporal"]
+    return sum(int(part.frames[name].values.shape[1]) for name in frames)
+
+
+def _collate(own: Mapping[str, Any]) -> Any:
+    return functools.partial(
+        audio.collate,
+        floor=own["floor"],
+        pre_emphasis=own["pre_emphasis"] or 0.0,
+        norm=own["wave_norm"] or "given",
+    )
+
+
+def _network(
+    *, classes: int, bins: int, own: Mapping[str, Any], config: Any = None
+) -> SpatialTemporal:
+    """`config`: of an encoder whose weights are filled in later, so that none are loaded."""
     from trainables.networks.spatial_temporal import SpatialTemporal
 
-    encoder = None if own["ssl"] is None else speech.encoder(own)
+    encoder = None if own["ssl"] is None else speech.encoder(own, config)
     return SpatialTemporal(
         classes, encoder=encoder, bins=bins, pool=own["pool"] or "mean", width=own["width"]
+    )
+
+
+def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+    own, shape = trained.params, trained.info["network"]
+    return speech.clip_predictor(
+        trained,
+        cut=functools.partial(_pieces, own=own),
+        build=functools.partial(
+            _network,
+            classes=len(trained.classes),
+            bins=shape["bins"],
+            own=own,
+            config=shape["encoder"],
+        ),
+        collate=_collate(own),
+        bucket=own["bucket"],
     )
 
 
@@ -439,4 +485,7 @@ METHOD = Method(
     inputs=("frames",),
     paper="Gan, Zhou, Wang, Zhu, Jain, Štruc: Optimizing ambiguous speech emotion recognition "
     "through spatial-temporal parallel network with label correction strategy (2025)",
+    export=Exporter(
+        _predictor, several=lambda setting: "votes" in STRATEGIES[setting["strategy"]].needs
+    ),
 )

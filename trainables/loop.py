@@ -44,7 +44,16 @@ from torch import Tensor, nn
 
 from trainables.stage import Sequences
 
-__all__ = ["Fitted", "NonFinite", "Refresh", "batches", "by_length", "fit", "read"]
+__all__ = [
+    "Fitted",
+    "NonFinite",
+    "Refresh",
+    "batches",
+    "by_length",
+    "fit",
+    "predictor",
+    "read",
+]
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +115,8 @@ class Fitted:
     """a value an epoch: loss, each loss term, lr, what `score` and `refresh` returned"""
     best_epoch: int
     """counted from 1"""
-    best_score: float
+    best_score: float | None
+    """None where there was no validation part"""
     epochs: int
     """epochs trained, until the patience ended or the limit was reached"""
     weights: dict[str, Tensor] | None = None
@@ -217,7 +227,9 @@ def fit(
             the global batch. The side mappings are empty where there is no side stream
         score: validation probabilities [n, K] -> values by name; needs `monitor`, to be maximised
         train: columns [n, ...] by name; with `collate` also `Sequences` of n rows
-        validation: columns [n, ...] that `infer` reads
+        validation: columns [n, ...] that `infer` reads. Without columns there is no validation:
+            the training ends after `epochs`, whose last weights are the best, the step size stays,
+            and `score` and `on_epoch` are not called
         predict: parts to predict in the end, each with the columns that `infer` reads
         embed: part of `predict` -> name of a layer of the module, which `infer` calls once: what
             that layer is given [n, E] comes back too, of a Sequential its last layer
@@ -267,7 +279,8 @@ def fit(
         ValueError: nothing to train on, or an argument outside its range
     """
     rows = _length(train, "train")
-    _length(validation, "validation")
+    if validation:
+        _length(validation, "validation")
     for name, value, floor in (
         ("batch", batch, 1),
         ("epochs", epochs, 1),
@@ -749,7 +762,70 @@ def _cast(precision: Precision, device: torch.device) -> contextlib.AbstractCont
     return torch.autocast(device.type, dtype=dtype)
 
 
-def _probabilities(job: _Job, module: nn.Module, table: _Dense | _Ragged) -> NDArray[np.float32]:
+class _Pass(Protocol):
+    """What a pass without gradient must know."""
+
+    @property
+    def infer(self) -> Callable[[Any, Rows], Tensor]: ...
+    @property
+    def precision(self) -> Precision: ...
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A trained network in use."""
+
+    infer: Callable[[Any, Rows], Tensor]
+    precision: Precision
+
+
+def predictor(
+    *,
+    build: Callable[[], nn.Module],
+    weights: Mapping[str, NDArray[Any]],
+    infer: Callable[[Any, Rows], Tensor],
+    collate: Collate | None = None,
+    bucket: int = 16,
+    batch: int = 64,
+    precision: Precision = "fp32",
+) -> Callable[[Arrays], NDArray[np.float32]]:
+    """A trained network as a function: columns of n rows -> class probabilities [n, K].
+
+    It runs in this process on one thread of the CPU, and needs no Ray.
+
+    Args:
+        build: makes the module, whose weights are replaced
+        weights: its whole state, by name
+        infer, collate, bucket, precision: as in `fit`
+        batch: with `collate`, rows a pass
+
+    Raises (the function that it gives):
+        NonFinite: a prediction is NaN or infinite
+        ValueError: no rows, or columns of unlike lengths
+    """
+    cpu = torch.device("cpu")
+    with _quiet_corner(1, cpu):
+        module = build()
+    module.load_state_dict({n: torch.as_tensor(np.array(w)) for n, w in weights.items()})
+
+    def predict(columns: Arrays) -> NDArray[np.float32]:
+        _length(columns, "what is predicted")
+        table = (
+            _Dense(columns, cpu)
+            if collate is None
+            else _Ragged(columns, cpu, collate, bucket, batch)
+        )
+        with _quiet_corner(1, cpu):
+            made = _probabilities(_Use(infer, precision), module, table)
+        bad = int((~np.isfinite(made)).any(axis=1).sum())
+        if bad:
+            raise NonFinite(f"{bad} of {len(made)} predictions are not finite")
+        return made
+
+    return predict
+
+
+def _probabilities(job: _Pass, module: nn.Module, table: _Dense | _Ragged) -> NDArray[np.float32]:
     """Eval-mode softmax [n, K] of all rows; each worker does its share and all get the whole."""
     module.eval()
     with torch.inference_mode(), _cast(job.precision, table.device):
@@ -856,7 +932,7 @@ class _Run:
         if job.side:
             self.side_rows = _Dense(job.side, device)
             self.side = _Side(self.side_rows.total, job.side_batch, self.generator)
-        self.validation = _table(job, job.validation, device)
+        self.validation = _table(job, job.validation, device) if job.validation else None
         self.epoch = 0
         self.curves: dict[str, list[float]] = {}
         self.best: dict[str, Tensor] = {}
@@ -869,7 +945,9 @@ class _Run:
         self._restore()
         for epoch, score in enumerate(self.curves.get(self.job.monitor, ()), start=1):
             self._tell(epoch, score)
-        while self.epoch < self.job.epochs and self.epoch - self.best_epoch < self.job.patience:
+        while self.epoch < self.job.epochs and (
+            self.validation is None or self.epoch - self.best_epoch < self.job.patience
+        ):
             self._one_epoch()
             self._save()
         self.module.load_state_dict(self.best)
@@ -891,7 +969,7 @@ class _Run:
             layers=layers,
             curves=self.curves,
             best_epoch=self.best_epoch,
-            best_score=self.best_score,
+            best_score=None if self.validation is None else self.best_score,
             epochs=self.epoch,
             weights=kept if self.job.keep_weights else None,
             busy=1.0 - waited / self.stepping if self.stepping > 0 else 1.0,
@@ -902,12 +980,14 @@ class _Run:
         self.epoch += 1
         values = {"lr": float(self.optimiser.param_groups[0]["lr"])}
         values |= self._steps()
-        probabilities = _probabilities(job, self.module, self.validation)
-        self._check_predictions("validation", probabilities)
-        values |= {name: float(value) for name, value in job.score(probabilities).items()}
-        score = values[job.monitor]
-        if not math.isfinite(score):
-            raise NonFinite(f"{job.monitor} is {score} after epoch {self.epoch}")
+        score: float | None = None
+        if self.validation is not None:
+            probabilities = _probabilities(job, self.module, self.validation)
+            self._check_predictions("validation", probabilities)
+            values |= {name: float(value) for name, value in job.score(probabilities).items()}
+            score = values[job.monitor]
+            if not math.isfinite(score):
+                raise NonFinite(f"{job.monitor} is {score} after epoch {self.epoch}")
         if job.refresh is not None:
             fresh = job.refresh(_probabilities(job, self.module, self.rows))
             self.refreshed = _tensors(fresh.columns, self.device)
@@ -915,6 +995,10 @@ class _Run:
             values |= fresh.curves
         for name, value in values.items():
             self.curves.setdefault(name, []).append(value)
+        if score is None:
+            if self.epoch == job.epochs:
+                self.best_epoch, self.best = self.epoch, copy.deepcopy(self.module.state_dict())
+            return
         self.plateau.step(score)
         if self.epoch % job.decay_every == 0:
             for group in self.optimiser.param_groups:

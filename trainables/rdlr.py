@@ -21,11 +21,23 @@ from numpy.typing import NDArray
 from trainables import inner, targets
 from trainables.embedding import embedding
 from trainables.metrics import corpus_accuracy
-from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
+from trainables.stage import (
+    Artifact,
+    Exporter,
+    Method,
+    Node,
+    Param,
+    Part,
+    StageInputs,
+    Trained,
+    kept_weights,
+)
 from trainables.targets import STRATEGIES
 from trainables.votes import partition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from trainables.loop import Fitted, Refresh
@@ -323,7 +335,8 @@ def student(
         last hidden layer for the test rows (`embedding`); info `curves`, `best_epoch`, `epochs`,
         `best_validation_ua`, `corpus_weights` by corpus index (those of the last epoch), `dropped`
         (training rows without a vote, left out because the strategy reads votes) and `flagged`
-        (share of training rows that the pre-trained model gets wrong)
+        (share of training rows that the pre-trained model gets wrong); with
+        `inputs.keep_weights` also the network's weights and info `inputs`, the width of a row
 
     Raises:
         ValueError: the strategy needs votes or predictions and there are none
@@ -352,7 +365,10 @@ def student(
         labelled = train.y >= 0
         wrong = predictions.argmax(axis=1)[labelled] != train.y[labelled]
         info["flagged"] = float(np.mean(wrong))
-    return Artifact(arrays=fitted.probabilities | embedding(fitted.layers), info=info)
+    if fitted.weights is not None:
+        info["inputs"] = train.x.shape[1]
+    arrays = fitted.probabilities | embedding(fitted.layers) | kept_weights(fitted.weights)
+    return Artifact(arrays=arrays, info=info)
 
 
 def pretrained(
@@ -513,8 +529,10 @@ def _fit(
     from trainables.loop import fit
     from trainables.losses import class_weights
 
-    if train.y is None or validation.y is None or not len(train) or not len(validation):
-        raise ValueError("a training needs labelled rows in its training and validation parts")
+    if train.y is None or not len(train):
+        raise ValueError("a training needs labelled rows in its training part")
+    if not inputs.refit and (validation.y is None or not len(validation)):
+        raise ValueError("a training needs labelled rows in its validation part")
     k = len(inputs.classes)
     y = torch.as_tensor(train.y)
     label, sets = y, None
@@ -575,7 +593,7 @@ def _fit(
             _score, y=np.array(validation.y), corpus=np.array(validation.corpus), k=k
         ),
         train=columns,
-        validation={"x": validation.x},
+        validation={} if inputs.refit else {"x": validation.x},
         predict={name: {"x": part.x} for name, part in predict.items()},
         embed={"test": "head"} if "test" in predict else None,
         side={"x": inputs.unlabelled.x} if unlabelled else None,
@@ -718,6 +736,35 @@ def _corpus_weights(
     return Refresh(columns={"weight": rows}, curves=curves)
 
 
+def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+    from trainables.loop import predictor
+
+    own = trained.params
+    predict = predictor(
+        build=functools.partial(
+            _network,
+            inputs=trained.info["inputs"],
+            classes=len(trained.classes),
+            dropout=own["dropout"],
+            width=own["width"],
+            decoder_layers=own["decoder_layers"] or 0,
+            proxies=own["metric"] == "proxy_anchor",
+        ),
+        weights=trained.weights,
+        infer=_infer,
+    )
+    return lambda part: predict({"x": part.x})
+
+
+def _export_notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
+    if setting["plateau_factor"] >= 1:
+        return ()
+    return (
+        f"plateau_factor={setting['plateau_factor']} cuts the step size by validation scores, of "
+        "which a refit has none: its step size stays; how=ensemble keeps the cuts",
+    )
+
+
 METHOD = Method(
     name="rdlr",
     summary="relative difficulty, labelling reliability and their rivals on one five-layer network",
@@ -727,4 +774,9 @@ METHOD = Method(
     features=("is10",),
     paper="Ahn, Han, Lee, Shin: Speech Emotion Recognition Incorporating Relative Difficulty and "
     "Labeling Reliability. Sensors 24, 4111 (2024)",
+    export=Exporter(
+        _predictor,
+        several=lambda setting: "votes" in STRATEGIES[setting["strategy"]].needs,
+        notes=_export_notes,
+    ),
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 
 from trainables import audio
 from trainables.embedding import embedding
-from trainables.stage import Param, Part, StageInputs
+from trainables.stage import Param, Part, StageInputs, Trained
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
     from trainables.loop import Collate, Fitted
     from trainables.networks.ssl import SSL
@@ -34,9 +36,11 @@ __all__ = [
     "WAVE",
     "Weights",
     "check_digest",
+    "clip_predictor",
     "declared",
     "digest",
     "encoder",
+    "encoder_config",
     "encoder_settings",
     "facts",
     "fit_clips",
@@ -220,23 +224,41 @@ def notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
 # --- One training ---------------------------------------------------------------------------
 
 
-def encoder(own: Mapping[str, Any]) -> SSL:
+def encoder(own: Mapping[str, Any], config: dict[str, Any] | None = None) -> SSL:
     """The speech encoder that a setting names.
+
+    Args:
+        own: values of `declared`'s parameters, and `ssl_digest`
+        config: of `encoder_config`, for an encoder whose weights are filled in later: nothing is
+            read or fetched
 
     Raises:
         ValueError: it cannot be loaded, or its folder holds other files than the setting's digest
             says
     """
-    from trainables.networks.ssl import SSL, load
+    from trainables.networks.ssl import SSL, of_config
 
-    check_digest("ssl", own["ssl"], own["ssl_digest"])
-    model = load(own["ssl"], layerdrop=own["layerdrop"], revision=own["ssl_revision"] or "main")
     return SSL(
-        model,
+        _pretrained(own) if config is None else of_config(config),
         train=own["ssl_train"],
         mask_time=own["mask_time"],
         checkpointing=bool(own["checkpointing"]),
     )
+
+
+def _pretrained(own: Mapping[str, Any]) -> PreTrainedModel:
+    from trainables.networks.ssl import load
+
+    check_digest("ssl", own["ssl"], own["ssl_digest"])
+    return load(own["ssl"], layerdrop=own["layerdrop"], revision=own["ssl_revision"] or "main")
+
+
+def encoder_config(own: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `encoder` builds an encoder of a setting from without its weights; None without one."""
+    if own["ssl"] is None:
+        return None
+    found: dict[str, Any] = json.loads(_pretrained(own).config.to_json_string(use_diff=False))
+    return found
 
 
 def fit_clips(
@@ -277,7 +299,7 @@ def fit_clips(
     from trainables.losses import inverse_frequency, target_loss
 
     validation = inputs.validation
-    if validation.y is None or not len(validation):
+    if not inputs.refit and (validation.y is None or not len(validation)):
         raise ValueError("a training needs labelled clips in its validation part")
     pieces = cut(train)
     others = {name: cut(part) for name, part in predict.items() if len(part)}
@@ -300,7 +322,7 @@ def fit_clips(
             k=k,
         ),
         train={**pieces.streams, "target": rows},
-        validation=dict(held.streams),
+        validation={} if inputs.refit else dict(held.streams),
         predict={name: dict(part.streams) for name, part in others.items()},
         embed={"test": "head"} if "test" in others else None,
         batch=own["batch"],
@@ -325,6 +347,40 @@ def fit_clips(
     }
     layers = embedding({n: audio.over_clips(x, others[n]) for n, x in fitted.layers.items()})
     return fitted, {**clips, **layers}, len(pieces)
+
+
+def clip_predictor(
+    trained: Trained,
+    *,
+    cut: Callable[[Part], audio.Pieces],
+    build: Callable[[], nn.Module],
+    collate: Collate,
+    bucket: int = 0,
+) -> Callable[[Part], NDArray[np.float32]]:
+    """What `fit_clips` trained as a function: a part -> its clips' probabilities [n, K].
+
+    Args:
+        trained: of a stage whose parameters are values of `declared`'s
+        cut, build, collate, bucket: of `fit_clips`
+    """
+    from trainables.loop import predictor
+
+    own = trained.params
+    run = predictor(
+        build=build,
+        weights=trained.weights,
+        infer=_infer,
+        collate=collate,
+        bucket=bucket,
+        batch=own["batch"],
+        precision=own["precision"],
+    )
+
+    def predict(part: Part) -> NDArray[np.float32]:
+        pieces = cut(part)
+        return audio.over_clips(run(dict(pieces.streams)), pieces, own["clip_score"])
+
+    return predict
 
 
 def facts(fitted: Fitted, own: Mapping[str, Any]) -> dict[str, Any]:

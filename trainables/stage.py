@@ -21,14 +21,19 @@ __all__ = [
     "CURVE",
     "PARTS",
     "RATINGS",
+    "WEIGHTS",
     "Artifact",
+    "Exporter",
     "Method",
     "Node",
     "Param",
     "Part",
     "Sequences",
     "StageInputs",
+    "Trained",
+    "kept_weights",
     "takes",
+    "weights_of",
 ]
 
 PARTS = ("train", "validation", "test", "unlabelled", "undecided")
@@ -38,6 +43,8 @@ RATINGS = ("none", "others", "target", "all")
 """Which raters' single ratings a stage may see: nobody's, all but the target's, the target's."""
 CURVE = "validation_ua"
 """The curve of `info["curves"]` whose values a stage tells by `StageInputs.on_epoch`."""
+WEIGHTS = "weights/"
+"""what the names of an artifact's arrays begin with that are a network's weights"""
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,11 @@ class StageInputs:
     """to be told (epoch from 1, validation score of that epoch, higher is better) while training,
     in ascending order; None where nobody asks. It tells and is told nothing: what a stage returns
     must not depend on it"""
+    keep_weights: bool = False
+    """an export asks the last stage for its network too, as arrays named WEIGHTS + name"""
+    refit: bool = False
+    """an export trains on every labelled clip: the validation part is empty, and a training runs
+    for exactly `epochs` epochs. In a study both are False"""
     across: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
     """by role, as named in the node: what an earlier node's stages made on every fold of the study,
     by fold"""
@@ -191,7 +203,7 @@ class StageInputs:
     @property
     def training(self) -> dict[str, Any]:
         """The arguments of `loop.fit` that a stage passes on as it was given them."""
-        names = ("seed", "threads", "workers", "device", "scratch", "on_epoch")
+        names = ("seed", "threads", "workers", "device", "scratch", "on_epoch", "keep_weights")
         return {name: getattr(self, name) for name in names}
 
 
@@ -305,6 +317,52 @@ def takes(
 
 
 @dataclass(frozen=True)
+class Trained:
+    """The network of a last stage that was run with `keep_weights`."""
+
+    params: Mapping[str, Any]
+    """the stage's own, as its node gave them"""
+    weights: Mapping[str, NDArray[Any]]
+    """by name, without WEIGHTS"""
+    info: Mapping[str, Any]
+    """the artifact's"""
+    classes: tuple[str, ...]
+
+
+def kept_weights(weights: Mapping[str, Any] | None) -> dict[str, NDArray[Any]]:
+    """A network's state (tensors on the CPU) as arrays of an artifact; none where it is None."""
+    return {f"{WEIGHTS}{name}": value.numpy() for name, value in (weights or {}).items()}
+
+
+def weights_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The weights among an artifact's arrays, by their own names."""
+    return {
+        name.removeprefix(WEIGHTS): array
+        for name, array in arrays.items()
+        if name.startswith(WEIGHTS)
+    }
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """How a method becomes a model that is used outside of studies.
+
+    Its stages must serve `StageInputs.keep_weights` and `StageInputs.refit`. A refit replaces the
+    parameter `epochs` of each stage by the median of `info["best_epoch"]` (or of those in
+    `info["runs"]`) over the folds.
+    """
+
+    predictor: Callable[[Trained], Callable[[Part], NDArray[np.float32]]]
+    """Builds the network, without any file or network connection, and gives back what maps a part
+    (normalised as in training, without labels) to class probabilities [n, K]."""
+    several: Callable[[Mapping[str, Any]], bool] = lambda setting: False
+    """whether the targets of a full setting may hold several classes: the model then names all
+    classes above their thresholds"""
+    notes: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda setting: ()
+    """what a refit of a full setting cannot repeat, as sentences"""
+
+
+@dataclass(frozen=True)
 class Method:
     """A method: declared parameters and the graph of stages that a setting of them asks for."""
 
@@ -325,6 +383,8 @@ class Method:
     """it learns one rater's perception: each fold has a target rater and is scored on that rater's
     own ratings. Its stages then see single ratings, as their nodes say, and no labels or votes"""
     paper: str = ""
+    export: Exporter | None = None
+    """None: its studies cannot be exported"""
 
     def resolve(self, setting: Mapping[str, Any]) -> dict[str, Any]:
         """The full setting: `setting` over the defaults. Unknown names raise KeyError."""

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-__all__ = ["MIN_SECONDS", "Clip", "inspect", "inspect_all"]
+__all__ = ["MIN_SECONDS", "Clip", "inspect", "inspect_all", "inspect_bytes"]
 
 MIN_SECONDS = 0.1
 _VERSION = 1
@@ -46,6 +46,11 @@ def inspect(path: Path) -> Clip:
         return Clip("", 0.0, "missing", "there is no such file")
     except OSError as error:
         return Clip("", 0.0, "unreadable", str(error.strerror or error))
+    return inspect_bytes(data)
+
+
+def inspect_bytes(data: bytes) -> Clip:
+    """Decode the bytes of a file wholly."""
     digest = hashlib.sha256(data).hexdigest()
     if not data:
         return Clip(digest, 0.0, "empty", "the file has no bytes")

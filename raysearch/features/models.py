@@ -13,16 +13,25 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 from raysearch.errors import BadInput, near
-from raysearch.features.base import Unusable
+from raysearch.features.base import ExtractorInfo, Unusable
 
-__all__ = ["TINY", "Model", "loaded", "one_thread", "options_of", "untrained"]
+__all__ = [
+    "TINY",
+    "Model",
+    "loaded",
+    "models_of",
+    "one_thread",
+    "options_of",
+    "relocated",
+    "untrained",
+]
 
 TINY = "tiny"
 _WEIGHTS = (".safetensors", ".bin")
@@ -175,6 +184,33 @@ def placed(name: str) -> str:
     path = Path(name).expanduser()
     folder = name != TINY and (name.startswith(("/", ".", "~")) or path.is_dir())
     return str(path.absolute()) if folder else name
+
+
+def models_of(info: ExtractorInfo) -> tuple[Model, ...]:
+    """The models whose files an extractor reads."""
+    given = [*getattr(info.extract, "args", ()), *getattr(info.version, "args", ())]
+    return tuple(dict.fromkeys(x for x in given if isinstance(x, Model) and not x.tiny))
+
+
+def relocated(info: ExtractorInfo, places: Mapping[str, Path]) -> ExtractorInfo:
+    """The extractor with its models read from other folders, by the name of each model."""
+
+    def moved(function: Any) -> Any:
+        if not isinstance(function, partial):
+            return function
+        arguments = [
+            replace(x, name=str(places[x.name])) if isinstance(x, Model) and x.name in places else x
+            for x in function.args
+        ]
+        return partial(function.func, *arguments, **function.keywords)
+
+    return replace(
+        info,
+        extract=moved(info.extract),
+        version=moved(info.version),
+        address=moved(info.address),
+        configure=None,
+    )
 
 
 def untrained(feature: str) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from trainables import label_correction, losses, speech
 from trainables.label_correction import METHOD
-from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
+from trainables.stage import Artifact, Node, Part, Sequences, StageInputs, Trained, weights_of
 from trainables.targets import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -477,3 +477,31 @@ def test_every_strategy_has_a_place() -> None:
         nodes = graph(strategy=name)
         wanted = "predictions" in STRATEGIES[name].needs
         assert ("teacher" in nodes) == wanted
+
+
+# A model of it
+
+
+@pytest.mark.parametrize("arch", ["fused", "temporal", "spatial"])
+def test_kept_weights_predict_what_the_stage_predicted(
+    arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = {"arch": arch, "strategy": "hard"}
+    made = run(setting, keep_weights=True)["student"]
+    trained = Trained(
+        graph(**setting)["student"].params, weights_of(made.arrays), made.info, ("a", "b", "c")
+    )
+    # nothing is fetched or read: the encoder is built from its configuration
+    monkeypatch.setattr("trainables.networks.ssl.load", None)
+    assert METHOD.export is not None
+    predicted = METHOD.export.predictor(trained)(parts()["test"])
+    np.testing.assert_allclose(predicted, made.arrays["test"], atol=1e-5)
+
+
+def test_a_refit_needs_no_validation_and_trains_all_its_epochs() -> None:
+    given = parts() | {"validation": part(1, 0), "test": part(2, 0, labels=False)}
+    setting = {"arch": "spatial", "epochs": 3, "teacher_epochs": 2, "patience": 1}
+    made = run(setting, given, refit=True, keep_weights=True)
+    assert made["student"].info["best_epoch"] == 3
+    assert made["teacher"].info["runs"][0]["best_epoch"] == 2
+    assert weights_of(made["student"].arrays)

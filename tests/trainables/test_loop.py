@@ -362,3 +362,49 @@ def test_adamax_is_torchs_own() -> None:
     assert not torch.allclose(run("adam")["weight"], found["weight"])
     with pytest.raises(ValueError, match="adam or adamax, but got 'sgd'"):
         run("sgd")
+
+
+# Without validation, and in use
+
+
+def test_without_validation_it_is_the_same_training_up_to_its_end() -> None:
+    best = train()
+    assert 1 < best.best_epoch < best.epochs, "the case must tell the last epoch from the best"
+    tests = {"test": {"x": data(2, 20)["x"]}}
+
+    def untold(*_: Any) -> Any:
+        raise AssertionError("there is nothing to score or to tell")
+
+    blind = train(
+        validation={}, epochs=best.best_epoch, patience=1, predict=tests, score=untold,
+        on_epoch=untold,
+    )  # fmt: skip
+    np.testing.assert_array_equal(blind.probabilities["test"], best.probabilities["test"])
+    assert (blind.best_epoch, blind.epochs, blind.best_score) == (best.best_epoch,) * 2 + (None,)
+    assert blind.curves["loss"] == best.curves["loss"][: best.best_epoch]
+
+
+def test_without_validation_it_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    whole = train(validation={}, predict={"test": {"x": data(2, 20)["x"]}}, epochs=6)
+    train(validation={}, predict={}, epochs=3, scratch=tmp_path, checkpoint_every=1)
+    rest = train(
+        validation={}, predict={"test": {"x": data(2, 20)["x"]}}, epochs=6, scratch=tmp_path,
+        checkpoint_every=1,
+    )  # fmt: skip
+    np.testing.assert_array_equal(rest.probabilities["test"], whole.probabilities["test"])
+
+
+def test_kept_weights_predict_what_the_training_predicted() -> None:
+    fitted = train(keep_weights=True)
+    assert fitted.weights is not None
+    state = torch.get_rng_state()
+    predict = loop.predictor(
+        build=build, weights={n: w.numpy() for n, w in fitted.weights.items()}, infer=infer
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    made = predict({"x": data(2, 20)["x"]})
+    np.testing.assert_allclose(made, fitted.probabilities["test"], atol=1e-6)
+    with pytest.raises(ValueError, match="length above 0"):
+        predict({"x": data(2, 20)["x"][:0]})
+    with pytest.raises(NonFinite, match="1 of 20 predictions"):
+        predict({"x": np.where(np.arange(20)[:, None] == 4, np.nan, data(2, 20)["x"])})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trainables import metrics, rdlr
 from trainables.rdlr import METHOD
-from trainables.stage import Artifact, Node, Part, StageInputs
+from trainables.stage import Artifact, Node, Part, StageInputs, Trained, weights_of
 from trainables.targets import STRATEGIES
 
 K, D = 3, 12
@@ -45,7 +45,7 @@ def inputs(*, corpora: int = 1, seed: int = 3, speakers: int = 3) -> dict[str, P
 
 
 def run(
-    setting: dict[str, Any], parts: dict[str, Part] | None = None, seed: int = 3
+    setting: dict[str, Any], parts: dict[str, Part] | None = None, seed: int = 3, **more: Any
 ) -> dict[str, Artifact]:
     """All stages of a setting, each with what its node names and nothing else."""
     parts = parts or inputs()
@@ -55,7 +55,7 @@ def run(
     for node in METHOD.graph(full):
         given = {name: p if name in node.parts else empty for name, p in parts.items()}
         parents = {role: made[name] for role, name in node.parents.items()}
-        stage = StageInputs(classes=("a", "b", "c"), parents=parents, seed=seed, **given)
+        stage = StageInputs(classes=("a", "b", "c"), parents=parents, seed=seed, **given, **more)
         made[node.name] = node.run(stage, **node.params)
         json.dumps(made[node.name].info, allow_nan=False)
     return made
@@ -383,3 +383,41 @@ def test_missing_material_is_told() -> None:
     parts["unlabelled"] = part(3, 0, labels=False)
     with pytest.raises(ValueError, match="unlabelled"):
         run({"strategy": "hard", "lambda_pel": 1e-4}, parts)
+
+
+# A model of it
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {},
+        {"strategy": "hard", "lambda_ae": 0.1, "decoder_layers": 2},
+        {"strategy": "soft", "metric": "proxy_anchor"},
+    ],
+)
+def test_kept_weights_predict_what_the_stage_predicted(setting: dict[str, Any]) -> None:
+    full = METHOD.resolve(PRE | SMALL | setting)
+    made = run(setting, keep_weights=True)["student"]
+    plain = run(setting)["student"]
+    np.testing.assert_array_equal(made.arrays["test"], plain.arrays["test"])
+    assert not weights_of(plain.arrays)
+    trained = Trained(
+        METHOD.graph(full)[-1].params, weights_of(made.arrays), made.info, ("a", "b", "c")
+    )
+    assert METHOD.export is not None
+    predicted = METHOD.export.predictor(trained)(inputs()["test"])
+    np.testing.assert_allclose(predicted, made.arrays["test"], atol=1e-6)
+    assert METHOD.export.several(full) == (setting.get("strategy") == "soft")
+
+
+@pytest.mark.parametrize("mask", ["in_sample", "out_of_fold"])
+def test_a_refit_needs_no_validation_and_trains_all_its_epochs(mask: str) -> None:
+    given = inputs() | {"validation": part(1, 0), "test": part(2, 0, labels=False)}
+    setting = {"epochs": 5, "pretrained_epochs": 4, "mask": mask, "patience": 1}
+    made = run(setting, given, refit=True, keep_weights=True)
+    assert made["student"].info["best_epoch"] == made["student"].info["epochs"] == 5
+    assert {one["best_epoch"] for one in made["pretrained"].info["runs"]} == {4}
+    assert weights_of(made["student"].arrays)
+    with pytest.raises(ValueError, match="labelled rows in its validation part"):
+        run(setting, given)

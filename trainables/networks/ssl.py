@@ -19,7 +19,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["SSL", "TINY", "load"]
+__all__ = ["SSL", "TINY", "load", "of_config"]
 
 TINY = "tiny"
 KINDS = ("wav2vec2", "hubert", "wavlm")
@@ -163,7 +163,7 @@ def _row_norms(model: PreTrainedModel) -> list[_RowNorm]:
     return [new]
 
 
-def load(name: str, *, layerdrop: float = 0.0, revision: str = "main") -> PreTrainedModel:
+def load(name: str, layerdrop: float = 0.0, revision: str = "main") -> PreTrainedModel:
     """A model by hub name, by local folder, or `tiny`: untrained, small, the same every time.
 
     Args:
@@ -220,3 +220,18 @@ def load(name: str, *, layerdrop: float = 0.0, revision: str = "main") -> PreTra
             "with config.json and weights, or take ssl=tiny, an untrained model"
         ) from error
     return model
+
+
+def of_config(config: dict[str, Any]) -> PreTrainedModel:
+    """A model of the shape that a configuration describes, its weights to be filled in.
+
+    Args:
+        config: `model.config.to_dict()` of a model of `load`
+    """
+    from trainables.pure_torchaudio import prepare
+
+    prepare()
+    import transformers
+
+    found = transformers.AutoConfig.for_model(**config)
+    return transformers.AutoModel.from_config(found, dtype=torch.float32)

@@ -1,0 +1,213 @@
+"""raysearch from Python: in a script, in a notebook, in a thread.
+
+It reads no command line, draws no window, and installs no signal handler. What `tune` does is what
+the command does: called again it goes on, and Ctrl-C ends it cleanly with nothing lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from raysearch.errors import StudyFailed
+from raysearch.lookup import study_folder
+from raysearch.report import Report, build, to_markdown, to_text
+from raysearch.report.reading import Kept, read
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Result", "load", "tune"]
+
+_ESTIMATES = ("honest", "nested", "selected", "oracle")
+
+
+def tune(space: str | Path, **words: Any) -> Result:
+    """Run a study, or what is still missing of it, and give back its results.
+
+    Args:
+        space: a space by name or path.
+        words: what the command takes as key=value. A dot is written as two underscores, or what
+            belongs together is given as a mapping: `corpus__root=DIR` and
+            `corpus={"name": "emodb", "root": DIR}`, `params={"gamma": 0.5}`.
+
+    Raises:
+        BadInput: with everything that is wrong with the words or the corpus.
+        StudyFailed: no trial is complete.
+        KeyboardInterrupt: Ctrl-C; what was finished is kept, and the same call goes on.
+    """
+    from raysearch.config import load_study
+    from raysearch.progress import Progress
+    from raysearch.study import tune as run
+
+    study = load_study(_as_words({"space": str(space), **words}), cwd=Path.cwd())
+    with Progress(quiet=study.quiet) as progress:
+        outcome = run(study, progress)
+    if outcome.interrupted:
+        raise KeyboardInterrupt("interrupted; nothing is lost, and the same call goes on")
+    if outcome.failure:
+        raise StudyFailed(outcome.failure)
+    return Result(outcome.folder)
+
+
+def load(study: str | None = None, home: str | Path = "runs") -> Result:
+    """The results of a study that was run, or is running, in this process or any other.
+
+    Args:
+        study: its name, or the beginning of it; None is the latest.
+        home: the folder that holds it.
+
+    Raises:
+        BadInput: there is no such study.
+    """
+    return Result(study_folder(Path(home), study))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a study found, read from its folder when it is asked for."""
+
+    folder: Path
+
+    @property
+    def study(self) -> str:
+        """The study's name."""
+        return self.report.study
+
+    @cached_property
+    def report(self) -> Report:
+        """Its sentences and tables; `str(result)` is the text that the command prints."""
+        return build(self.folder)
+
+    @cached_property
+    def _kept(self) -> Kept:
+        return read(self.folder)
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The searched parameters of the selected setting; {} while no trial is complete."""
+        return dict(self.report.best)
+
+    @property
+    def estimates(self) -> pd.DataFrame:
+        """One row an estimate (index: honest, nested, selected, oracle), scores as fractions.
+
+        Columns: for ua and wa each the mean, `_low` and `_high` of its 95 % interval, and `_sd`
+        over what folds hold out. Without rows while no trial is complete.
+        """
+        import pandas as pd
+
+        found = self.report.estimates
+        rows = {}
+        for name in _ESTIMATES if found is not None else ():
+            rows[name] = {
+                key: value
+                for metric, one in getattr(found, name).items()
+                for key, value in (
+                    (metric, one.mean),
+                    (f"{metric}_low", one.low),
+                    (f"{metric}_high", one.high),
+                    (f"{metric}_sd", one.sd),
+                )
+            }
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial (index: its number): state, reason, value (what it was ranked by), its
+        searched parameters as `params.NAME`, and the means of its finished folds' scores."""
+        import pandas as pd
+
+        rows = []
+        for trial in self._kept.trials:
+            folds = [row.scores for row in self._kept.of(trial.number)]
+            names = sorted(set.intersection(*map(set, folds))) if folds else []
+            rows.append(
+                {
+                    "trial": trial.number,
+                    "state": trial.state,
+                    "reason": trial.reason,
+                    "value": trial.value,
+                    "folds": len(folds),
+                    **{f"params.{name}": value for name, value in trial.params.items()},
+                    **{name: sum(one[name] for one in folds) / len(folds) for name in names},
+                }
+            )
+        return pd.DataFrame(rows, columns=None if rows else ["trial"]).set_index("trial")
+
+    @property
+    def folds(self) -> pd.DataFrame:
+        """One row a finished fold of a trial: trial, fold, its scores as fractions, seconds."""
+        import pandas as pd
+
+        rows = [
+            {"trial": row.trial, "fold": row.fold, **row.scores, "seconds": row.seconds}
+            for row in self._kept.rows
+        ]
+        return pd.DataFrame(rows, columns=None if rows else ["trial", "fold", "seconds"])
+
+    def plot_estimates(self, metric: str = "ua") -> Figure:
+        """The four estimates with their intervals."""
+        from raysearch import pictures
+
+        return pictures.estimates(self.estimates, metric)
+
+    def plot_curve(self, parameter: str) -> Figure:
+        """Test scores against a searched number, as the report's table of it has them."""
+        from raysearch import pictures
+
+        return pictures.curve(self.report, parameter)
+
+    def plot_heatmap(self, score: str = "test_ua") -> Figure:
+        """A score of every trial (rows) on every fold (columns), as in `folds`."""
+        from raysearch import pictures
+
+        return pictures.heatmap(self.folds, score, self.report.folds)
+
+    def export(self, **how: Any) -> str:
+        """Make a model of the study, and return what `predict model=` takes; see
+        `raysearch.export.export` for the arguments."""
+        from raysearch.export import export
+
+        return export(self.folder, **how).place
+
+    def __str__(self) -> str:
+        return to_text(self.report)
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return to_markdown(self.report)
+
+
+def _as_words(given: Mapping[str, Any]) -> list[str]:
+    """Keywords as the words of a command line."""
+    words = []
+    for name, value in given.items():
+        key = name.replace("__", ".")
+        if isinstance(value, Mapping):
+            words += [f"{key}.{inner}={_yaml(item)}" for inner, item in value.items()]
+        else:
+            words.append(f"{key}={_yaml(value)}")
+    return words
+
+
+def _yaml(value: Any) -> str:
+    """A value on one line of YAML, as a word holds it."""
+    plain = yaml.safe_dump(_plain(value), default_flow_style=True, width=float("inf"))
+    return plain.removesuffix("\n").removesuffix("\n...")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value

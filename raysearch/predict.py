@@ -1,0 +1,259 @@
+"""The command `predict`: audio files and folders in, a table of class probabilities out.
+
+A model's folder is read without MLflow. The code of raysearch that lies in a model is enough to
+run this: `PYTHONPATH=MODEL/code python -m raysearch predict model=MODEL FILE.wav`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysearch.corpora.files import audio_files
+from raysearch.errors import BadInput, near
+from raysearch.lookup import options
+from raysearch.model import FACTS, Model, Sound
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Predicted", "open_model", "predict", "predict_words"]
+
+FORMATS = ("text", "csv", "json")
+_AT_ONCE = 64
+_DEFAULTS = {
+    "model": None,
+    "home": "runs",
+    "tracking": None,
+    "format": "text",
+    "speaker": "folder",
+}
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a model says of files."""
+
+    table: pd.DataFrame
+    """file, speaker, label and one column a class"""
+    failures: tuple[tuple[str, str], ...]
+    """(file, one sentence that names it)"""
+    classes: tuple[str, ...]
+
+
+def predict_words(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The command: its output, and a sentence for everything that could not be predicted.
+
+    Raises:
+        BadInput: a word or the model cannot be used, or no file could be predicted.
+    """
+    pairs = [word for word in words if _is_pair(word)]
+    given = options(pairs, _DEFAULTS)
+    paths = [word for word in words if word not in pairs]
+    kind = given["format"]
+    problems = []
+    if given["model"] is None:
+        problems.append("predict needs model=: a folder, or a name as export printed it")
+    if kind not in FORMATS:
+        problems.append(
+            f"format={kind} is unknown{near(str(kind), FORMATS)}; it is one of {', '.join(FORMATS)}"
+        )
+    if not paths:
+        problems.append("predict needs audio files or folders, as in clips/ one.wav")
+    speaker = _speaker(str(given["speaker"]), problems)
+    if problems:
+        raise BadInput(problems)
+    with ExitStack() as stack:
+        model = open_model(
+            str(given["model"]),
+            stack,
+            home=Path(str(given["home"])),
+            tracking=given["tracking"] and str(given["tracking"]),
+        )
+        if model.other_code:
+            print(
+                f"raysearch: this model was made by other code (raysearch "
+                f"{model.facts['raysearch']}) than that which predicts here; its own lies in the "
+                "folder code of the model",
+                file=sys.stderr,
+            )
+        found = predict(model, paths, speaker)
+    sentences = tuple(sentence for _, sentence in found.failures)
+    if not len(found.table):
+        raise BadInput(sentences)
+    return _written(found, str(kind)), sentences
+
+
+def _is_pair(word: str) -> bool:
+    """Whether a word is key=value: of a key of this command, or like one and no path that is."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and (key in _DEFAULTS or (key.isidentifier() and not Path(word).exists()))
+
+
+def _speaker(said: str, problems: list[str]) -> re.Pattern[str] | str:
+    if said in ("folder", "one"):
+        return said
+    try:
+        pattern = re.compile(said)
+    except re.error as error:
+        problems.append(f"speaker={said} is no regular expression: {error}")
+        return said
+    if pattern.groups != 1:
+        problems.append(
+            f"speaker={said} must be folder (clips of one folder are one speaker's), one (all "
+            "clips are), or a regular expression with one group that finds the speaker in a "
+            "file's name, as in '^(..)'"
+        )
+    return pattern
+
+
+def open_model(
+    name: str, stack: ExitStack, *, home: Path = Path("runs"), tracking: str | None = None
+) -> Model:
+    """A model by its folder, its name in a registry, or a URI.
+
+    Args:
+        name: as `registering.fetch` takes it, or a folder that MLflow or `export to=` wrote.
+        stack: holds what is fetched.
+        home, tracking: whose registry.
+
+    Raises:
+        BadInput: there is no such model, or it cannot be used here.
+    """
+    place = Path(name).expanduser()
+    if not place.is_dir():
+        if place.exists() or name.startswith(("/", ".", "~")):
+            raise BadInput(f"model={name} is no folder of a model")
+        from raysearch import registering
+
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="raysearch-fetch-"))
+        place = registering.fetch(name, home, tracking, Path(scratch))
+    data = _data_of(place, name)
+    return Model(data)
+
+
+def _data_of(place: Path, name: str) -> Path:
+    """The folder of model.json in the folder of an MLflow model."""
+    described = place / "MLmodel"
+    if (place / FACTS).is_file() or not described.is_file():
+        return place
+    import yaml
+
+    try:
+        flavour = yaml.safe_load(described.read_text(encoding="utf-8"))["flavors"][
+            "python_function"
+        ]
+        data, code = place / flavour["data"], flavour.get("code")
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise BadInput(f"model={name}: {described} describes no model of raysearch") from error
+    # a method or an extractor of one's own lies there; what runs already goes before it
+    if code and str(place / code) not in sys.path:
+        sys.path.append(str(place / code))
+    return data
+
+
+def predict(
+    model: Model, paths: Sequence[str | Path], speaker: re.Pattern[str] | str = "folder"
+) -> Predicted:
+    """Class probabilities of files, and of the .wav and .flac files in folders and below them.
+
+    Args:
+        model: of `open_model`.
+        paths: files of any format that libsndfile reads, and folders.
+        speaker: whose clips a file is among, where the model asks: "folder", "one", or a pattern
+            with one group, searched in the file's name.
+    """
+    import pandas as pd
+
+    files, failures = _files(paths)
+    of = {file: "" for file in files}
+    for file in files if model.by_speaker else ():
+        who = _speaker_of(file, speaker)
+        if who is None:
+            failures.append((str(file), f"{file}: speaker= finds no speaker in its name"))
+            del of[file]
+        else:
+            of[file] = who
+    rows: list[dict[str, Any]] = []
+    for group in _groups(of, model.by_speaker):
+        sounds, read = [], []
+        for file in group:
+            try:
+                sounds.append(Sound(str(file), file.read_bytes(), of[file]))
+                read.append(file)
+            except OSError as error:
+                failures.append((str(file), f"{file} cannot be read: {error.strerror or error}"))
+        heard = model.hear(sounds)
+        failures += [(str(read[i]), heard.failures[i]) for i in sorted(heard.failures)]
+        good = [i for i in range(len(read)) if i not in heard.failures]
+        made = heard.probabilities[good]
+        for i, row, label in zip(good, made, model.names(made), strict=True):
+            told = dict(zip(model.classes, map(float, row), strict=True))
+            rows.append({"file": str(read[i]), "speaker": of[read[i]], "label": label} | told)
+    columns = ["file", "speaker", "label", *model.classes]
+    order = {str(file): place for place, file in enumerate(files)}
+    rows.sort(key=lambda row: order[row["file"]])
+    return Predicted(pd.DataFrame(rows, columns=columns), tuple(failures), model.classes)
+
+
+def _files(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Every file once, and what is wrong with what was named."""
+    found: dict[Path, Path] = {}
+    failures = []
+    for name in paths:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            inside = audio_files(path, deep=True)
+            if not inside:
+                failures.append((str(name), f"{name} holds no .wav or .flac file"))
+            for file in inside:
+                found.setdefault(file.resolve(), file)
+        elif path.exists():
+            found.setdefault(path.resolve(), path)
+        else:
+            failures.append((str(name), f"{name}: there is no such file or folder"))
+    return list(found.values()), failures
+
+
+def _speaker_of(file: Path, speaker: re.Pattern[str] | str) -> str | None:
+    if isinstance(speaker, re.Pattern):
+        hit = speaker.search(file.name)
+        return None if hit is None else hit.group(1)
+    return str(file.parent) if speaker == "folder" else "one"
+
+
+def _groups(of: dict[Path, str], by_speaker: bool) -> list[list[Path]]:
+    """Files that are in memory together."""
+    if not by_speaker:
+        files = list(of)
+        return [files[i : i + _AT_ONCE] for i in range(0, len(files), _AT_ONCE)]
+    groups: dict[str, list[Path]] = {}
+    for file, who in of.items():
+        groups.setdefault(who, []).append(file)
+    return list(groups.values())
+
+
+def _written(found: Predicted, kind: str) -> str:
+    table = found.table if found.table["speaker"].any() else found.table.drop(columns="speaker")
+    if kind == "csv":
+        return table.to_csv(index=False)
+    if kind == "json":
+        facts = [name for name in table.columns if name not in found.classes]
+        clips = [
+            {name: row[name] for name in facts}
+            | {"probabilities": {name: row[name] for name in found.classes}}
+            for row in table.to_dict("records")
+        ]
+        failed = [{"file": file, "reason": reason} for file, reason in found.failures]
+        return json.dumps({"clips": clips, "failed": failed}, indent=1, ensure_ascii=False) + "\n"
+    shown = table.astype({name: object for name in found.classes})
+    for name in found.classes:
+        shown[name] = [f"{100 * value:.1f} %" for value in table[name]]
+    return shown.to_string(index=False) + "\n"

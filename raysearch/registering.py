@@ -1,0 +1,289 @@
+"""Models in MLflow: written as its pyfunc, registered beside their study's run, found by name.
+
+Beside `tracking`, which projects the ledger, the only file that names MLflow. A model's version
+lies in the registry of the tracking server (or of the home's database) that has the study.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysearch.addresses import TRACKING_VARIABLE, named, shown, without_passwords
+from raysearch.errors import BadInput, RaysearchError, near
+from raysearch.tracking import connect, default_uri, locked, settle
+
+if TYPE_CHECKING:
+    from raysearch.config import Study
+
+__all__ = ["Package", "check_names", "fetch", "register", "run_of", "save"]
+
+LOADER = "raysearch.model"
+_RESERVED = "latest"
+
+
+@dataclass(frozen=True)
+class Package:
+    """All that an MLflow model is made of."""
+
+    data: Path
+    """the folder that `raysearch.model` reads"""
+    code: Sequence[Path]
+    """files and folders that travel with it"""
+    facts: Mapping[str, Any]
+    example: Sequence[bytes]
+    """audio files"""
+    requirements: Sequence[str]
+
+
+def check_names(name: str, alias: str) -> None:
+    """Raises BadInput where MLflow would refuse a model's name or alias."""
+    problems = []
+    if not name or any(c in name for c in "/:.%\"'") or not name.isprintable():
+        problems.append(f"name={name!r} must be printable and hold none of / : . % and quotes")
+    if alias == _RESERVED or not alias.replace("-", "").replace("_", "").isalnum():
+        problems.append(
+            f"alias={alias!r} must be of letters, digits, - and _, and not {_RESERVED!r}, which "
+            "MLflow keeps for itself"
+        )
+    if not problems and alias[:1] == "v" and alias[1:].isdigit():
+        problems.append(f"alias={alias!r} looks like a version, which MLflow refuses; name another")
+    if problems:
+        raise BadInput(problems)
+
+
+def save(package: Package, to: Path, home: Path) -> None:
+    """Write a model's folder, as `mlflow models serve -m` and `predict model=` take it."""
+    settle(home)
+    from mlflow import pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    columns: list[Any] = [ColSpec(DataType.binary, "audio", required=False)]
+    columns += [
+        ColSpec(DataType.string, name, required=False) for name in ("path", "speaker", "transcript")
+    ]
+    answers: list[Any] = [ColSpec(DataType.double, name) for name in package.facts["classes"]]
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".raysearch-", dir=to.parent) as aside:
+        # aside, then moved: a folder that is there is whole
+        made = Path(aside, "model")
+        pyfunc.save_model(
+            path=str(made),
+            loader_module=LOADER,
+            data_path=str(package.data),
+            code_paths=[str(path) for path in package.code],
+            signature=ModelSignature(
+                Schema(columns), Schema([*answers, ColSpec(DataType.string, "label")])
+            ),
+            pip_requirements=list(package.requirements),
+            metadata=_metadata(package.facts),
+        )
+        _add_example(made, package.example)
+        made.rename(to)
+
+
+def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What MLmodel tells of how the model was made."""
+    names = (
+        "method", "study", "trial", "how", "setting", "classes", "corpus", "features", "normalise",
+        "speaker_clips", "thresholds", "estimates", "simulated", "notes",
+    )  # fmt: skip
+    return {"raysearch": {name: facts[name] for name in names}}
+
+
+def _add_example(model: Path, example: Sequence[bytes]) -> None:
+    """The input example, as a request over HTTP takes it (base64)."""
+    from mlflow.models import Model
+
+    rows = [[base64.b64encode(audio).decode()] for audio in example]
+    table = {"columns": ["audio"], "data": rows}
+    (model / "input_example.json").write_text(json.dumps(table))
+    (model / "serving_input_example.json").write_text(json.dumps({"dataframe_split": table}))
+    described = Model.load(str(model))
+    described.saved_input_example_info = {
+        "artifact_path": "input_example.json",
+        "serving_input_path": "serving_input_example.json",
+        "type": "dataframe",
+        "pandas_orient": "split",
+    }
+    described.save(str(model / "MLmodel"))
+
+
+def _client(uri: str, home: Path) -> Any:
+    with locked(home, uri):  # two that make the database at once break each other
+        return connect(uri, home)
+
+
+def _uri(study: Study) -> str:
+    said = study.tracking.uri
+    if said is None:
+        return default_uri(Path(study.home))
+    return named("tracking.uri", said, TRACKING_VARIABLE)
+
+
+def run_of(study: Study, instance: str) -> tuple[str, str]:
+    """Experiment and run of a study.
+
+    Raises:
+        BadInput: it has none, as it was not tracked.
+    """
+    uri, home = _uri(study), Path(study.home)
+    client = _client(uri, home)
+    try:
+        experiment = client.get_experiment_by_name(f"raysearch/{study.id}")
+        found = (
+            []
+            if experiment is None
+            else client.search_runs(
+                [experiment.experiment_id],
+                filter_string=(
+                    f"tags.`raysearch.ledger` = '{instance}' and tags.`raysearch.kind` = 'study'"
+                ),
+                max_results=1,
+            )
+        )
+    except Exception as error:  # whatever a server or a network can do
+        raise RaysearchError(f"MLflow at {shown(uri)} cannot be asked: {_line(error)}") from error
+    if not found:
+        raise BadInput(
+            f"study {study.id} has no run in MLflow at {shown(uri)} to register a model with; "
+            "to=DIR writes the model into a folder, or run the tune command again with "
+            "tracking=true"
+        )
+    return found[0].info.experiment_id, found[0].info.run_id
+
+
+def register(package: Package, name: str, alias: str, study: Study, run: tuple[str, str]) -> str:
+    """Log a model to the study's run, register it as a new version, and give that the alias.
+
+    Returns:
+        NAME@ALIAS, as `predict model=` takes it.
+    """
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    uri, home = _uri(study), Path(study.home)
+    client = _client(uri, home)
+    facts = package.facts
+    tags = {
+        "raysearch.study": str(facts["study"]),
+        "raysearch.trial": str(facts["trial"]),
+        "raysearch.how": str(facts["how"]),
+        "raysearch.honest_ua": f"{facts['estimates']['honest']['ua']:.4f}",
+    }
+    if facts["simulated"]:
+        tags["raysearch.simulated"] = ", ".join(facts["simulated"])
+    with tempfile.TemporaryDirectory(prefix="raysearch-register-") as scratch:
+        folder = Path(scratch, "model")
+        save(package, folder, home)
+        try:
+            logged = client.create_logged_model(
+                run[0],
+                name=name,
+                source_run_id=run[1],
+                tags=tags,
+                params={key: str(value) for key, value in facts["setting"].items()},
+                model_type="raysearch",
+            )
+            client.log_outputs(run[1], [LoggedModelOutput(logged.model_id, 0)])
+            client.log_model_artifacts(logged.model_id, str(folder))
+            client.finalize_logged_model(logged.model_id, "READY")
+            try:
+                client.create_registered_model(
+                    name, description="Emotions in speech, by a study of raysearch."
+                )
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            version = client.create_model_version(
+                name,
+                source=logged.artifact_location,
+                run_id=run[1],
+                model_id=logged.model_id,
+                tags=tags,
+                description=_described(facts),
+            )
+            client.set_registered_model_alias(name, alias, version.version)
+            # by it the pages of MLflow lead from the run and its logged model to the version
+            link = json.dumps([{"name": name, "version": version.version}])
+            client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
+        except Exception as error:  # whatever a server or a network can do
+            raise RaysearchError(
+                f"MLflow at {shown(uri)} did not take the model: {_line(error)}; to=DIR writes it "
+                "into a folder"
+            ) from error
+    return f"{name}@{alias}"
+
+
+def _described(facts: Mapping[str, Any]) -> str:
+    honest = facts["estimates"]["honest"]["ua"]
+    made = {"refit": "refit on all speakers", "ensemble": "ensemble of the folds' networks"}
+    told = f"{facts['method']} on {', '.join(facts['corpus'])}, {made[facts['how']]}; "
+    told += f"honest estimate {honest:.1%} UA"
+    simulated = f" Simulated: {', '.join(facts['simulated'])}." if facts["simulated"] else ""
+    return f"{told}.{simulated}"
+
+
+def fetch(name: str, home: Path, tracking: str | None, into: Path) -> Path:
+    """A model's folder, fetched from the home's MLflow or another.
+
+    Args:
+        name: NAME, NAME@ALIAS or NAME/VERSION of the registry (NAME alone is NAME@champion), or a
+            URI that MLflow knows (models:/…, runs:/…, s3://…).
+        home: whose MLflow is asked where `tracking` names none.
+        tracking: the URI of a tracking server.
+        into: an empty folder.
+
+    Raises:
+        BadInput: there is no such model.
+    """
+    uri = named("tracking", tracking, TRACKING_VARIABLE) if tracking else default_uri(home)
+    registered = "://" not in name and not name.startswith("runs:/")
+    if registered and tracking is None and not (home / "mlflow.db").is_file():
+        raise BadInput(
+            f"model={name} is no folder, and home={home} has no registry (mlflow.db); name "
+            "the folder of a model, or the home where it was exported"
+        )
+    client = _client(uri, home)
+    try:
+        from mlflow.artifacts import download_artifacts
+
+        address = _stored(client, name.removeprefix("models:/")) if registered else name
+        local = Path(address.removeprefix("file://"))
+        if local.is_dir():  # on this machine: read where it lies
+            return local
+        return Path(download_artifacts(artifact_uri=address, dst_path=str(into), tracking_uri=uri))
+    except Exception as error:
+        try:
+            known = [model.name for model in client.search_registered_models()]
+        except Exception:  # the first error says more
+            known = []
+        word = name.partition("@")[0].partition("/")[0]
+        there = f"; its models are {', '.join(known)}" if known else ""
+        raise BadInput(
+            f"model={name} is not at {shown(uri)}{near(word, known)}: {_line(error)}{there}"
+        ) from error
+
+
+def _stored(client: Any, name: str) -> str:
+    """Where a registered model's files are: of NAME, NAME@ALIAS, NAME/VERSION, or a model's id."""
+    base, at, alias = name.partition("@")
+    base, slash, number = base.partition("/")
+    if not at and not slash and name.startswith("m-"):
+        return str(client.get_logged_model(name).artifact_location)
+    if slash:
+        version = client.get_model_version(base, number)
+    else:
+        version = client.get_model_version_by_alias(base, alias or "champion")
+    return str(client.get_model_version_download_uri(base, version.version))
+
+
+def _line(error: BaseException) -> str:
+    lines = without_passwords(str(error)).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,194 @@
+"""Small whole studies, run in this process: no Ray, no MLflow."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raysearch import export as exporting
+from raysearch import study as studies
+from raysearch.config import load_study
+from raysearch.features.extract import local_chunks
+from raysearch.ledger import FoldRow, StageUse
+from raysearch.material import gather
+from raysearch.model import Model, Sound
+from raysearch.stages import Runtime, calls, execute
+from raysearch.store import Provenance, Store
+from trainables.metrics import confusion, unweighted_accuracy, weighted_accuracy
+from trainables.stage import Artifact
+
+SPACE = """\
+method: rdlr
+corpus: {name: manifest}
+features: [egemaps]
+params:
+  strategy: lr
+  gamma: 0.7
+  width: 0.03125
+  pretrained_width: 0.03125
+  lr: {choice: [0.003, 0.01]}
+  pretrained_lr: 0.01
+  batch: 16
+  pretrained_batch: 16
+  epochs: 8
+  pretrained_epochs: 5
+sampler: grid
+trials: 2
+tracking: false
+quiet: true
+"""
+
+Make = Callable[..., Path]
+
+
+def run(home: Path, *words: str, trials: int | None = None) -> Path:
+    """Run a study, or its first `trials`, one stage after the other. Returns its folder."""
+    study = load_study([*words, f"home={home}"], cwd=home)
+    material = gather(study)
+    folder = studies.folder_of(home, study.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = studies._open(folder, material)
+    driver = studies.driver_of(material, ledger)
+    data = material.dataset(run_chunks=local_chunks)
+    where, answers, store = material.context(), material.answers(), Store(studies.store_of(study))
+    k = len(data.classes)
+    ran = 0
+    while (trials is None or ran < trials) and (following := driver.next()) is not None:
+        ran += 1
+        setting = material.method.resolve({**material.space.constants(), **following.params})
+        for fold in following.todo:
+            made: dict[str, Artifact] = {}
+            uses = []
+            for call in calls(material.method, setting, fold, where):
+                found = store.get(call.key)
+                if found is None:
+                    parents = {role: made[key] for role, key in call.parents.items()}
+                    artifact = execute(call, data, parents, Runtime())
+                    store.put(call.key, artifact, Provenance(study.id, call.name))
+                else:
+                    artifact = found[0]
+                made[call.key] = artifact
+                uses.append(StageUse(call.name, call.key, found is None))
+            n = answers[fold].test
+            truth = {"val": answers[fold].validation, "test": answers[fold].unseen[:n]}
+            guess = {
+                "val": artifact.arrays["validation"].argmax(axis=1),
+                "test": artifact.arrays["test"].argmax(axis=1),
+            }
+            scores = {}
+            for part in ("val", "test"):
+                said = guess[part][: len(truth[part])]
+                scores[f"{part}_ua"] = unweighted_accuracy(truth[part], said, k)
+                scores[f"{part}_wa"] = weighted_accuracy(truth[part], said, k)
+            for i, clips in enumerate(material.speaker_clips, start=1):
+                said = guess["test"][i * n : (i + 1) * n]
+                scores[f"test_ua_{clips}_clips"] = unweighted_accuracy(truth["test"], said, k)
+            counts = confusion(truth["test"], guess["test"][:n], k)
+            row = FoldRow(
+                following.number, where.folds[fold], fold, scores, counts, 0.1, tuple(uses)
+            )
+            driver.record(following.number, [(row, len(uses), 0)])
+    assert driver.fatal is None
+    ledger.close()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Runs a study on the tones; all share the features."""
+    homes: list[Path] = []
+
+    def one(*words: str, trials: int | None = None) -> Path:
+        home = tmp_path_factory.mktemp("home")
+        (home / "small.yaml").write_text(SPACE)
+        if homes:
+            shutil.copytree(homes[0] / "store" / "features", home / "store" / "features")
+        homes.append(home)
+        return run(home, "space=small.yaml", f"corpus.root={tones}", *words, trials=trials)
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def study(make: Make) -> Path:
+    """Normalised with statistics of the training part."""
+    return make()
+
+
+@pytest.fixture(scope="session")
+def by_speaker(make: Make) -> Path:
+    """Normalised by speaker."""
+    return make("normalise=speaker", "speaker_clips=[4,8]")
+
+
+FRAMES = """\
+method: label_correction
+corpus: {name: manifest}
+features: [wave, logmel40]
+params:
+  strategy: hard
+  ssl: tiny
+  width: 0.25
+  lr: {choice: [0.001]}
+  batch: 16
+  epochs: 2
+sampler: grid
+trials: 1
+tracking: false
+quiet: true
+"""
+
+
+@pytest.fixture(scope="session")
+def frames(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a network on waves and log-mel frames, normalised by speaker."""
+    home = tmp_path_factory.mktemp("frames")
+    (home / "frames.yaml").write_text(FRAMES)
+    return run(home, "space=frames.yaml", f"corpus.root={tones}", "normalise=speaker")
+
+
+def written(
+    folder: Path, place: Path, how: str = "refit", setting: str | int = "selected"
+) -> Model:
+    """A model's own folder, made as `export` makes it, without MLflow's around it."""
+    source = exporting._source(folder, setting)
+    data = source.material.dataset(run_chunks=local_chunks)
+    make = {"refit": exporting._refit, "ensemble": exporting._ensemble}[how]
+    members = make(source, data, lambda text: None)
+    place.mkdir()
+    exporting._write(place, source, data, how, members)  # type: ignore[arg-type]
+    return Model(place)
+
+
+@pytest.fixture(scope="session")
+def model(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A refit, normalised with statistics of all speakers."""
+    return written(study, tmp_path_factory.mktemp("model") / "data")
+
+
+@pytest.fixture(scope="session")
+def speaker_model(by_speaker: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A refit, normalised by speaker."""
+    return written(by_speaker, tmp_path_factory.mktemp("model") / "data")
+
+
+Write = Callable[..., Model]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def one(folder: Path, how: str = "refit", setting: str | int = "selected") -> Model:
+        return written(folder, tmp_path / "data", how, setting)
+
+    return one
+
+
+@pytest.fixture
+def sounds(tones: Path) -> list[Sound]:
+    """All clips of speaker s2."""
+    files = sorted(tones.glob("s2_*.wav"))
+    assert len(files) == 12
+    return [Sound(file.name, file.read_bytes(), "s2") for file in files]

@@ -1,0 +1,239 @@
+"""A study becomes a model: its networks say what the study's said, and bad input is told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysearch import export as exporting
+from raysearch.config import load_study
+from raysearch.errors import BadInput
+from raysearch.ledger import Ledger
+from raysearch.material import gather
+from raysearch.model import Model, Sound
+from raysearch.registering import check_names
+from raysearch.store import Store
+from raysearch.study import store_of
+
+Write = Callable[..., Model]
+
+
+@pytest.mark.parametrize("kind", ["study", "by_speaker", "frames"])
+def test_a_folds_network_says_of_files_what_it_said_in_the_study(
+    kind: str, write: Write, sounds: list[Sound], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(kind)
+    model = write(folder, "ensemble")
+    assert len(model.facts["members"]) == 5
+    study = load_study([f"space={folder / 'study.yaml'}"], cwd=tmp_path)
+    material = gather(study)
+    # the network that never heard speaker s2, alone
+    fold = next(f for f in material.folds if f.name.endswith("s2"))
+    model.facts["members"] = [m for m in model.facts["members"] if m["fold"] == fold.name]
+    stored = Store(store_of(study)).get(model.facts["members"][0]["key"])
+    assert stored is not None
+    names = [Path(path).name for path in material.corpus.table["path"].iloc[fold.test]]
+    want = dict(zip(names, stored[0].arrays["test"][: len(fold.test)], strict=True))
+    heard = model.hear(sounds)
+    assert not heard.failures
+    made = dict(zip([sound.name for sound in sounds], heard.probabilities, strict=True))
+    assert set(made) == set(want)
+    for name, row in want.items():
+        np.testing.assert_allclose(made[name], row, atol=1e-5)
+
+
+def test_a_refit_trains_all_clips_for_the_median_best_epoch(
+    study: Path, model: Model, monkeypatch: pytest.MonkeyPatch, write: Write
+) -> None:
+    source = exporting._source(study, "selected")
+    best: dict[str, list[int]] = {"pretrained": [], "student": []}
+    for row in source.rows:
+        for use in row.stages:
+            stored = source.store.get(use.key)
+            assert stored is not None
+            runs = stored[0].info.get("runs", [stored[0].info])
+            best[use.name] += [run["best_epoch"] for run in runs]
+    assert [len(epochs) for epochs in best.values()] == [5, 5]
+    want = {name: sorted(epochs)[2] for name, epochs in best.items()}
+    (member,) = model.facts["members"]
+    assert member["epochs"] == want
+    assert model.facts["clips"] == 60
+    # made once: a second export trains nothing
+    monkeypatch.setattr(exporting, "execute", None)
+    again = write(study)
+    assert again.facts["members"] == model.facts["members"]
+
+
+def test_a_refit_is_another_network_than_any_folds(
+    study: Path, model: Model, write: Write, sounds: list[Sound]
+) -> None:
+    both = [model.hear(sounds).probabilities, write(study, "ensemble").hear(sounds).probabilities]
+    for made in both:
+        np.testing.assert_allclose(made.sum(axis=1), 1.0, atol=1e-5)
+    assert np.abs(both[0] - both[1]).max() > 1e-3
+
+
+def test_facts_say_how_it_was_made(study: Path, model: Model) -> None:
+    facts = model.facts
+    assert facts["study"] == study.name
+    assert (facts["how"], facts["normalise"], facts["thresholds"]) == ("refit", "fold", None)
+    assert facts["classes"] == ["neutral", "sad", "angry"]
+    assert [one["name"] for one in facts["features"]] == ["egemaps"]
+    assert 0 <= facts["estimates"]["honest"]["ua"] <= 1
+    assert facts["params"]["gamma"] == 0.7
+
+
+def test_a_named_trial(study: Path, write: Write) -> None:
+    other = 1 - exporting._source(study, "selected").trial.number
+    model = write(study, "refit", other)
+    assert model.facts["trial"] == other
+
+
+@pytest.mark.parametrize("setting", [7, "best", True, -1])
+def test_a_setting_that_is_none(study: Path, setting: Any) -> None:
+    with pytest.raises(BadInput, match=f"setting={setting} must be selected or the number"):
+        exporting._source(study, setting)
+
+
+def copied(study: Path, tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    shutil.copytree(study.parent.parent, home)
+    return home / "studies" / study.name
+
+
+def test_a_study_without_a_complete_trial(study: Path, tmp_path: Path) -> None:
+    folder = copied(study, tmp_path)
+    ledger = Ledger(folder / "ledger.sqlite", write=True)
+    for number in (0, 1):
+        ledger.finish_trial(number, "failed", reason="told to")
+    ledger.close()
+    with pytest.raises(BadInput, match=r"no complete trial to export \(trials: 2 failed\)"):
+        exporting._source(folder, "selected")
+
+
+def test_an_unfinished_study_is_exported_and_says_so(make: Any, write: Write) -> None:
+    folder = make("seed=3", "sampler=random", "params.gamma={float: [0.5, 0.9]}", trials=1)
+    model = write(folder)
+    assert any("1 of 2 trials had ended" in note for note in model.facts["notes"])
+
+
+def test_a_corpus_that_changed(study: Path, tmp_path: Path) -> None:
+    folder = copied(study, tmp_path)
+    ledger = Ledger(folder / "ledger.sqlite", write=True)
+    ledger.set_fact("fingerprint", "another")
+    ledger.close()
+    with pytest.raises(BadInput, match="run on other data"):
+        exporting._source(folder, "selected")
+
+
+def test_artifacts_that_are_gone(study: Path, tmp_path: Path, write: Write) -> None:
+    folder = copied(study, tmp_path)
+    shutil.rmtree(folder.parent.parent / "store" / "stages")
+    with pytest.raises(BadInput, match=r"not in the store .* any more"):
+        write(folder)
+
+
+def test_code_that_changed_gives_no_fold_networks(
+    study: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysearch.stages.source_digest", lambda module: "other")
+    with pytest.raises(BadInput, match=r"has changed since study .* take how=refit"):
+        write(study, "ensemble")
+
+
+def test_a_method_without_an_exporter(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    found = exporting.find_method
+
+    def without(name: str) -> Any:
+        method = found(name)
+        return replace(method, export=None) if name == "rdlr" else method
+
+    monkeypatch.setattr(exporting, "find_method", without)
+    with pytest.raises(BadInput, match=r"rdlr cannot be exported.*label_correction"):
+        exporting._source(study, "selected")
+
+
+def test_step_sizes_that_a_refit_cannot_cut_are_told() -> None:
+    method = exporting.find_method("rdlr")
+    assert method.export is not None
+    assert method.export.notes(method.resolve({})) == ()
+    (note,) = method.export.notes(method.resolve({"plateau_factor": 0.1}))
+    assert "plateau_factor=0.1" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "alias", "told"),
+    [
+        ("a/b", "champion", "name='a/b'"),
+        ("a:b", "champion", "name='a:b'"),
+        ("", "champion", "name=''"),
+        ("a", "latest", "alias='latest'"),
+        ("a", "v1", "looks like a version"),
+        ("a", "x y", "alias='x y'"),
+    ],
+)
+def test_names_that_mlflow_would_refuse(name: str, alias: str, told: str) -> None:
+    check_names("rdlr-emodb-0a1b2c3d", "champion")
+    with pytest.raises(BadInput, match=told):
+        check_names(name, alias)
+
+
+def test_a_place_that_is_taken(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="exists already"):
+        exporting.export(study, to=tmp_path)
+    with pytest.raises(BadInput, match="takes no name"):
+        exporting.export(study, to=tmp_path / "new", name="x")
+
+
+# -- thresholds --------------------------------------------------------------------------------
+def f1(scores: np.ndarray, marks: np.ndarray, threshold: float) -> float:
+    said = scores >= threshold
+    return float(2 * (said & marks).sum() / (said.sum() + marks.sum()))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_threshold_is_the_best_of_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 12, 40).astype(np.float32) / 12  # with ties
+    marks = rng.random(40) < 0.2 + 0.6 * scores
+    found = exporting.best_threshold(scores, marks)
+    best = max(f1(scores, marks, t) for t in np.linspace(0, 1, 241))
+    assert f1(scores, marks, found) == pytest.approx(best)
+
+
+def test_thresholds_at_the_ends() -> None:
+    scores = np.array([0.1, 0.2, 0.6, 0.8], np.float32)
+    assert exporting.best_threshold(scores, np.zeros(4, bool)) == 1.0
+    assert exporting.best_threshold(scores, np.ones(4, bool)) == pytest.approx(0.05)
+    assert exporting.best_threshold(scores, scores > 0.5) == pytest.approx(0.4)
+
+
+def test_a_model_of_votes_names_every_class_above_its_threshold(make: Any, write: Write) -> None:
+    folder = make("votes=simulate", "params.strategy=soft", "params.lr=0.01", "trials=1")
+    model = write(folder)
+    assert model.thresholds is not None
+    assert set(model.thresholds) == set(model.classes)
+    source = exporting._source(folder, "selected")
+    votes = source.material.dataset(run_chunks=exporting.local_chunks).votes
+    assert votes is not None
+    for k, name in enumerate(model.classes):
+        scores, marks = [], []
+        for row in source.rows:
+            stored = source.store.get(row.stages[-1].key)
+            assert stored is not None
+            scores.append(stored[0].arrays["validation"][:, k])
+            marks.append(votes[source.material.folds[row.index].validation, k] > 0)
+        best = max(
+            f1(np.concatenate(scores), np.concatenate(marks), t) for t in np.linspace(0, 1, 501)
+        )
+        made = f1(np.concatenate(scores), np.concatenate(marks), model.thresholds[name])
+        assert made == pytest.approx(best, abs=0.01)
+        assert made >= best - 1e-9
+    assert "votes" in model.facts["simulated"]
