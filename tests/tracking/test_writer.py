@@ -35,6 +35,7 @@ class Fake:
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE", 0.02)
+    monkeypatch.setattr(module, "LONGEST_WAIT", 0.2)
     monkeypatch.setattr(module, "_LAST_WAIT", 0.1)
 
 
