@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from raysearch.errors import StudyFailed
+from raysearch.errors import BadInput, StudyFailed, near
 from raysearch.lookup import study_folder
 from raysearch.report import Report, build, to_markdown, to_text
 from raysearch.report.reading import Kept, read
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "load", "tune"]
+    from raysearch.report.plots import Plot
+
+__all__ = ["Picture", "Result", "load", "tune"]
 
 _ESTIMATES = ("honest", "nested", "selected", "oracle")
 
@@ -67,6 +69,35 @@ def load(study: str | None = None, home: str | Path = "runs") -> Result:
         BadInput: there is no such study.
     """
     return Result(study_folder(Path(home), study))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a report: a notebook shows it, `save` writes it, `figure` gives matplotlib's."""
+
+    plot: Plot
+    """its numbers"""
+
+    def figure(self) -> Figure:
+        """The picture as a figure of matplotlib, to be changed."""
+        from raysearch.report.figures import draw
+
+        return draw(self.plot)
+
+    def save(self, path: str | Path) -> None:
+        """Write it as PNG or SVG, by the path's suffix."""
+        from raysearch.report import figures
+
+        kinds = {".png": figures.png, ".svg": figures.svg}
+        suffix = Path(path).suffix.lower()
+        if suffix not in kinds:
+            raise BadInput(f"{path} must end in {' or '.join(kinds)}")
+        Path(path).write_bytes(kinds[suffix](self.plot))
+
+    def _repr_png_(self) -> bytes:
+        from raysearch.report.figures import png
+
+        return png(self.plot)
 
 
 @dataclass(frozen=True)
@@ -152,23 +183,34 @@ class Result:
         ]
         return pd.DataFrame(rows, columns=None if rows else ["trial", "fold", "seconds"])
 
-    def plot_estimates(self, metric: str = "ua") -> Figure:
+    @property
+    def plots(self) -> dict[str, Picture]:
+        """Every picture of the report, by its name."""
+        return {
+            plot.name: Picture(plot) for section in self.report.sections for plot in section.plots
+        }
+
+    def plot(self, name: str) -> Picture:
+        """One of `plots`. Raises BadInput where the report has no such picture."""
+        found = self.plots
+        if name not in found:
+            raise BadInput(
+                f"there is no picture {name!r}{near(name, found)}; those of {self.study} are "
+                f"{', '.join(found) or 'none yet'}"
+            )
+        return found[name]
+
+    def plot_estimates(self) -> Picture:
         """The four estimates with their intervals."""
-        from raysearch import pictures
+        return self.plot("estimates")
 
-        return pictures.estimates(self.estimates, metric)
+    def plot_curve(self, parameter: str) -> Picture:
+        """Test scores against a searched number that has three values or more."""
+        return self.plot(f"curve_{parameter}")
 
-    def plot_curve(self, parameter: str) -> Figure:
-        """Test scores against a searched number, as the report's table of it has them."""
-        from raysearch import pictures
-
-        return pictures.curve(self.report, parameter)
-
-    def plot_heatmap(self, score: str = "test_ua") -> Figure:
-        """A score of every trial (rows) on every fold (columns), as in `folds`."""
-        from raysearch import pictures
-
-        return pictures.heatmap(self.folds, score, self.report.folds)
+    def plot_heatmap(self) -> Picture:
+        """Test scores of every setting (rows) on every fold (columns)."""
+        return self.plot("folds_by_setting")
 
     def export(self, **how: Any) -> str:
         """Make a model of the study, and return what `predict model=` takes; see

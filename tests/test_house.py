@@ -18,7 +18,7 @@ LEVELS = [
     {"study", "registering"},
     {"model"},
     {"material"},
-    {"server", "pictures"},
+    {"server"},
     {"search", "tracking", "projection", "report", "cluster", "progress", "lease", "standing"}
     | {"writer", "optuna_mirror"},
     {"driver", "shipping"},

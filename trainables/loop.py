@@ -228,8 +228,8 @@ def fit(
         score: validation probabilities [n, K] -> values by name; needs `monitor`, to be maximised
         train: columns [n, ...] by name; with `collate` also `Sequences` of n rows
         validation: columns [n, ...] that `infer` reads. Without columns there is no validation:
-            the training ends after `epochs`, whose last weights are the best, the step size stays,
-            and `score` and `on_epoch` are not called
+            the training ends after `epochs`, whose last weights are the best, no plateau cuts the
+            step size, and `score` and `on_epoch` are not called
         predict: parts to predict in the end, each with the columns that `infer` reads
         embed: part of `predict` -> name of a layer of the module, which `infer` calls once: what
             that layer is given [n, E] comes back too, of a Sequential its last layer
@@ -995,14 +995,15 @@ class _Run:
             values |= fresh.curves
         for name, value in values.items():
             self.curves.setdefault(name, []).append(value)
+        if score is not None:
+            self.plateau.step(score)
+        if self.epoch % job.decay_every == 0:
+            for group in self.optimiser.param_groups:
+                group["lr"] *= job.decay
         if score is None:
             if self.epoch == job.epochs:
                 self.best_epoch, self.best = self.epoch, copy.deepcopy(self.module.state_dict())
             return
-        self.plateau.step(score)
-        if self.epoch % job.decay_every == 0:
-            for group in self.optimiser.param_groups:
-                group["lr"] *= job.decay
         if score > self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
             self.best = copy.deepcopy(self.module.state_dict())

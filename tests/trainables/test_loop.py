@@ -382,6 +382,10 @@ def test_without_validation_it_is_the_same_training_up_to_its_end() -> None:
     np.testing.assert_array_equal(blind.probabilities["test"], best.probabilities["test"])
     assert (blind.best_epoch, blind.epochs, blind.best_score) == (best.best_epoch,) * 2 + (None,)
     assert blind.curves["loss"] == best.curves["loss"][: best.best_epoch]
+    # what decays by epochs alone decays as in a study
+    steps = {"decay": 0.5, "decay_every": 2, "lr": 4e-3}
+    made = train(validation={}, predict=tests, epochs=5, **steps)
+    np.testing.assert_allclose(made.curves["lr"], [4e-3, 4e-3, 2e-3, 2e-3, 1e-3])
 
 
 def test_without_validation_it_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
