@@ -72,9 +72,9 @@ def _curve(name: str, kept: Kept, scores: Scores) -> Section | None:
                 }
             )
     several = len(curves) > 1 or next(iter(curves)) != ""
-    columns = [Column("series", "settings with", "text")] if several else []
+    columns = [Column("series", "settings with", "text", once=True)] if several else []
     columns += [
-        Column("value", clean(name), "text"),
+        Column("value", "value", "name"),
         Column("settings", "settings", "count"),
         Column("validation", f"val\n{m.upper()}", "percent"),
         Column("test", f"test\n{m.upper()}", "percent"),

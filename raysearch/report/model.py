@@ -60,6 +60,8 @@ class Column:
     name: str
     heading: str
     kind: Kind = "text"
+    once: bool = False
+    """where people read, a value that is that of the row above is left out"""
 
     @property
     def left(self) -> bool:

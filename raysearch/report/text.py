@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -10,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from raysearch.report.model import Report, Section, Table
+from raysearch.report.model import Column, Report, Section, Table
 from raysearch.report.write import cell, term
 
 __all__ = ["render", "show"]
@@ -71,11 +73,27 @@ def _grid(table: Table) -> Grid:
             justify="left" if left else "right",
             no_wrap=column.kind not in _WRAPS,
             overflow="fold",
+            min_width=_longest_word(table, column) if column.once else None,
         )
+    above: dict[Hashable, Any] = {}
     for i, row in enumerate(table.frame.to_dict("records")):
-        texts = [Text(cell(row[column.name], column.kind)) for column in table.columns]
+        texts = [Text(_shown(column, row, above)) for column in table.columns]
+        above = row
         grid.add_row(*texts, style="bold" if i == table.strong else "")
     return grid
+
+
+def _longest_word(table: Table, column: Column) -> int:
+    words = [word for text in table.frame[column.name] for word in str(text).split()]
+    return min(max(map(len, words), default=1), 30)
+
+
+def _shown(column: Column, row: Mapping[Hashable, Any], above: Mapping[Hashable, Any]) -> str:
+    text = cell(row[column.name], column.kind)
+    if not column.once:
+        return text
+    # a word a line: what stands once may be tall, but should leave the numbers their room
+    return "" if above.get(column.name) == row[column.name] else text.replace(" ", "\n")
 
 
 def _hanging(mark: str, text: Text, style: str = "yellow") -> Grid:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from raysearch.report import as_json, build
+from raysearch.report import as_json, build, to_text
 
 
 def test_a_curve_has_a_point_a_value_and_series(write: Callable[..., Path]) -> None:
@@ -48,3 +48,12 @@ def test_after_a_race_every_value_keeps_its_point(write: Callable[..., Path]) ->
     assert "predicted" in section.after[0]
     assert section.table is not None
     assert "series" not in [column.name for column in section.table.columns]
+
+
+def test_what_curves_share_stands_once(write: Callable[..., Path]) -> None:
+    params = [
+        {"strategy": name, "gamma": x} for name in ("hard", "soft") for x in (0.1, 0.2, 0.3, 0.4)
+    ]
+    text = to_text(build(write(np.full((8, 4, 4), 0.5), params=params)))
+    curve = text[text.index("Test UA against gamma") :].split("\n\n")[0]
+    assert curve.count("strategy=hard") == curve.count("strategy=soft") == 1
