@@ -38,6 +38,7 @@ def render(report: Report, width: int = 80, colour: bool = False) -> str:
     file = io.StringIO()
     console = Console(
         file=file,
+        force_jupyter=False,  # there rich would show the text and write nothing
         width=width,
         force_terminal=colour,
         color_system="standard" if colour else None,
