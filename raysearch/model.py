@@ -207,7 +207,12 @@ class Model:
             folds=(),
             normalise="speaker" if self.by_speaker else "fold",
             frames=frames,
-            moments={name: Moments.of(rows) for name, rows in frames.items()},
+            # what has no moments is handed on as extracted, as in the study
+            moments={
+                info.base: Moments.of(frames[info.base])
+                for info in self._infos
+                if info.kind == "frames" and info.normalise
+            },
         )
         return rows, data, failures
 

@@ -665,6 +665,8 @@ def normalised(
     """Unlabelled rows as a stage would be handed them, normalised by `statistics`."""
     frames = {
         name: _scaled(values, rows, [(by[f"{name}/mean"], by[f"{name}/scale"])] * len(rows))
+        if name in dataset.moments
+        else values.take(rows)
         for name, values in dataset.frames.items()
     }
     return Part(

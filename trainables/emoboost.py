@@ -16,7 +16,7 @@ for its parameters and stay light.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,18 @@ from numpy.typing import NDArray
 
 from trainables import audio, speech, targets
 from trainables.speech import WAVE
-from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs, takes
+from trainables.stage import (
+    Artifact,
+    Exporter,
+    Method,
+    Node,
+    Param,
+    Part,
+    StageInputs,
+    Trained,
+    kept_weights,
+    takes,
+)
 from trainables.targets import STRATEGIES
 
 if TYPE_CHECKING:
@@ -258,7 +269,9 @@ def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     }
     if span is not None:
         info |= {"black_white": list(span), "alexnet": own["alexnet"]}
-    return Artifact(arrays=utterances, info=info)
+    if fitted.weights is not None:
+        info["network"] = {"bands": bands, "encoder": speech.encoder_config(own)}
+    return Artifact(arrays={**utterances, **kept_weights(fitted.weights)}, info=info)
 
 
 def _targets(inputs: StageInputs, own: Mapping[str, Any]) -> tuple[Part, NDArray[np.float32], int]:
@@ -379,13 +392,21 @@ def _frames(own: Mapping[str, Any]) -> int:
 
 
 def _network(
-    *, classes: int, bands: Mapping[str, int], own: Mapping[str, Any]
+    *,
+    classes: int,
+    bands: Mapping[str, int],
+    own: Mapping[str, Any],
+    config: dict[str, Any] | None = None,
 ) -> EmoBoost | CAMSER:
+    """`config`: of an encoder whose weights are filled in later, as AlexNet's are then."""
+    from trainables.networks import alexnet
     from trainables.networks.ca_mser import CAMSER
     from trainables.networks.emoboost import EmoBoost
     from trainables.networks.guides import HIDDEN
 
-    encoder = speech.encoder(own)
+    encoder = speech.encoder(own, config)
+    if config is not None:
+        own = {**own, "alexnet": alexnet.RANDOM, "alexnet_digest": None}
     if not bands:
         return EmoBoost(classes, encoder)
     hidden = max(1, round(HIDDEN * own["width"]))
@@ -424,6 +445,25 @@ def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Mapping[st
     )
 
 
+def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+    own, shape = trained.params, trained.info["network"]
+    span = trained.info.get("black_white")
+    return speech.clip_predictor(
+        trained,
+        cut=functools.partial(_cut, own=own),
+        build=functools.partial(
+            _network,
+            classes=len(trained.classes),
+            bands=shape["bands"],
+            own=own,
+            config=shape["encoder"],
+        ),
+        collate=functools.partial(
+            _collate, own=dict(own), span=None if span is None else (span[0], span[1])
+        ),
+    )
+
+
 METHOD = Method(
     name="emoboost",
     summary="a speech encoder's states, weighed by what MFCC and a spectrogram say",
@@ -435,4 +475,7 @@ METHOD = Method(
     inputs=("frames",),
     paper="Song, Zhang, Gao, Zhang, Hain, Shan: MS-EmoBoost: a novel strategy for enhancing "
     "self-supervised speech emotion representations (Scientific Reports 15, 21607, 2025)",
+    export=Exporter(
+        _predictor, several=lambda setting: "votes" in STRATEGIES[setting["strategy"]].needs
+    ),
 )

@@ -11,7 +11,7 @@ import pytest
 
 from trainables import emoboost
 from trainables.emoboost import METHOD
-from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
+from trainables.stage import Artifact, Node, Part, Sequences, StageInputs, Trained, weights_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -383,3 +383,17 @@ def test_a_clips_score_is_the_mean_over_its_clips_and_nobody_elses() -> None:
     np.testing.assert_allclose(turned, whole[order], atol=1e-5)
     alone = run(inputs(test=given.test.take(order[:1])), epochs=1).arrays["test"]
     np.testing.assert_allclose(alone[0], whole[3], atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["boost", "ca_mser"])
+def test_kept_weights_predict_what_the_stage_predicted(
+    arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = node(arch=arch, epochs=2)
+    given = inputs(keep_weights=True)
+    made = only.run(given, **only.params)
+    trained = Trained(only.params, weights_of(made.arrays), made.info, ("a", "b", "c"))
+    monkeypatch.setattr("trainables.networks.ssl.load", None)
+    assert METHOD.export is not None
+    predicted = METHOD.export.predictor(trained)(given.test)
+    np.testing.assert_allclose(predicted, made.arrays["test"], atol=1e-5)
