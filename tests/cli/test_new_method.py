@@ -52,6 +52,7 @@ def test_another_folder(here: Path, capsys: Any) -> None:
     assert "cd mine && python -m raysearch tune" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_its_own_test_passes(here: Path) -> None:
     assert main(["new-method", "cloud_net"]) == 0
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_cloud_net.py"]
