@@ -11,9 +11,6 @@ taken, because losses such as the relative difficulty compare rows of the whole 
 are then averaged. Losses agree with one worker's to rounding (1e-5 relative, without dropout;
 dropout masks differ by worker).
 
-Rows of different lengths are batched by length and read ahead by one thread, so that they are
-padded a batch at a time and never all at once.
-
 One seed gives one result on one kind of machine, whatever its cores: threads are set, shuffling
 has its own generator, and the caller's random state is left as it was.
 """
@@ -29,9 +26,7 @@ import math
 import os
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -42,14 +37,14 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainables import workers
+from trainables.rows import Arrays, Collate, Dense, Ragged, Rows, Taken, length, tensors
 from trainables.stage import Sequences
 
 __all__ = [
     "Fitted",
     "NonFinite",
     "Refresh",
-    "batches",
-    "by_length",
     "fit",
     "predictor",
     "read",
@@ -57,14 +52,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-Arrays = Mapping[str, NDArray[Any] | Sequences]
-Rows = Mapping[str, Tensor]
 Precision = Literal["fp32", "bf16", "fp16"]
 Optimiser = Literal["adam", "adamax"]
-EVAL_ROWS = 4096
-"""rows a pass when only scoring"""
-AHEAD = 2
-"""batches of ragged rows that are collated before they are needed"""
 STATE = "checkpoint.pt"
 
 
@@ -84,15 +73,6 @@ class Loss(Protocol):
     def __call__(
         self, module: Any, outputs: Rows, rows: Rows, side_outputs: Rows, side_rows: Rows
     ) -> dict[str, Tensor]: ...
-
-
-class Collate(Protocol):
-    """Rows of one batch -> tensors [rows, ...]. It draws no random numbers, and runs in a thread.
-
-    A column of `Sequences` comes as a list of its rows, an array as an array.
-    """
-
-    def __call__(self, rows: Mapping[str, Any]) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -278,9 +258,9 @@ def fit(
         NonFinite: a loss term or a prediction is not finite
         ValueError: nothing to train on, or an argument outside its range
     """
-    rows = _length(train, "train")
+    rows = length(train, "train")
     if validation:
-        _length(validation, "validation")
+        length(validation, "validation")
     for name, value, floor in (
         ("batch", batch, 1),
         ("epochs", epochs, 1),
@@ -299,7 +279,7 @@ def fit(
         raise ValueError(f"lr must be above 0, but got {lr!r}")
     if not 0 < decay <= 1:
         raise ValueError(f"decay must lie in 0 .. 1, above 0, but got {decay!r}")
-    if side_batch > 0 and (side is None or _length(side, "side") == 0):
+    if side_batch > 0 and (side is None or length(side, "side") == 0):
         raise ValueError(f"side_batch={side_batch} needs a side stream with rows, but got none")
     if side_batch > 0 and (collate is not None or accumulate > 1):
         raise ValueError("a side stream goes with neither collate nor accumulate > 1")
@@ -377,23 +357,14 @@ def read(
         infer: (module, rows) -> [n, ...], any outputs
         columns, collate, eval_batch, threads, device: as for `fit`
     """
-    _length(columns, "columns")
+    length(columns, "columns")
     place = torch.device(device)
     with _quiet_corner(threads, place), torch.inference_mode():
         module = build().to(place)
         module.load_state_dict(weights)
         module.eval().requires_grad_(False)
-        table = _Ragged(columns, place, collate, 0, eval_batch)
+        table = Ragged(columns, place, collate, 0, eval_batch)
         return table.in_order(table.logits(functools.partial(infer, module))).cpu().numpy()
-
-
-def _length(columns: Arrays, name: str) -> int:
-    lengths = {len(column) for column in columns.values()}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            f"{name} needs columns of one length above 0, but got the lengths {sorted(lengths)}"
-        )
-    return lengths.pop()
 
 
 # --- Ray Train ------------------------------------------------------------------------------
@@ -445,126 +416,7 @@ def _launch(job: _Job, workers: int) -> Fitted:
             raise
 
 
-# --- Workers --------------------------------------------------------------------------------
-
-
-def _workers() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _rank() -> int:
-    return dist.get_rank() if _workers() > 1 else 0
-
-
-def _cuts(rows: int) -> list[int]:
-    """Bounds of each worker's slice of `rows` rows; slices differ by one row at most."""
-    n = _workers()
-    return [rows * i // n for i in range(n + 1)]
-
-
-def _exchange(own: Tensor, rows: int) -> Tensor:
-    """All workers' slices [own rows, ...] as one [rows, ...]."""
-    cuts = _cuts(rows)
-    sizes = [b - a for a, b in itertools.pairwise(cuts)]
-    padded = own.new_zeros((max(sizes), *own.shape[1:]))
-    padded[: len(own)] = own
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-
-class _Gather(torch.autograd.Function):
-    """`_exchange` with gradient.
-
-    Every worker computes the same loss from the gathered rows, so the gradient of a worker's own
-    rows is already complete there. It is multiplied by the number of workers because gradients
-    of parameters are averaged afterwards; a parameter that the loss reads directly (a proxy) has
-    the same gradient on every worker, and the average leaves it alone.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, own: Tensor, rows: int) -> Tensor:
-        ctx.rows = rows
-        return _exchange(own, rows)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        cuts = _cuts(ctx.rows)
-        return grads[0][cuts[_rank()] : cuts[_rank() + 1]] * _workers(), None
-
-
-def _gathered(outputs: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
-    if _workers() == 1:
-        return outputs
-    # In the order of names: collectives must come in one order everywhere.
-    return {name: _Gather.apply(outputs[name], rows) for name in sorted(outputs)}
-
-
-def _average_gradients(module: nn.Module, agree: bool) -> None:
-    """Average over workers. `agree`: the workers may have left out different layers (layerdrop)."""
-    if _workers() == 1:
-        return
-    if agree:
-        trained = [p for p in module.parameters() if p.requires_grad]
-        flags = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)
-        flags = flags.to(trained[0].device)
-        dist.all_reduce(flags)
-        for parameter, used in zip(trained, flags.tolist(), strict=True):
-            if used and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-    grads = [p.grad for p in module.parameters() if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in grads])
-    dist.all_reduce(flat)
-    flat /= _workers()
-    for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-        grad.copy_(part.view_as(grad))
-
-
 # --- The loop -------------------------------------------------------------------------------
-
-
-def batches(rows: int, size: int) -> list[tuple[int, int]]:
-    """Bounds of batches of `size` rows; a last one of a single row joins the one before it.
-
-    A batch of one row has no batch statistics, and pair losses say nothing about it.
-
-    Example:
-        >>> batches(9, 4)
-        [(0, 4), (4, 9)]
-        >>> batches(10, 4)
-        [(0, 4), (4, 8), (8, 10)]
-    """
-    starts = list(range(0, rows, size))
-    if len(starts) > 1 and rows - starts[-1] == 1:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], rows], strict=True))
-
-
-def by_length(
-    lengths: NDArray[np.int64], size: int, bucket: int, generator: torch.Generator
-) -> list[Tensor]:
-    """Shuffled batches of rows of like length: indices [<= size] each, every row once.
-
-    Rows are shuffled, cut into chunks of `bucket` batches, sorted by length within each chunk, and
-    the batches shuffled again: what a batch holds changes from epoch to epoch, and little of it is
-    padding. Everything is drawn from `generator`, so workers with equal ones have equal batches.
-
-    Args:
-        lengths: [n] of each row
-        size: rows a batch; a last one of a single row joins the one before it
-        bucket: batches that are sorted together; 0 sorts nothing
-        generator: of both shuffles
-    """
-    order = torch.randperm(len(lengths), generator=generator)
-    if bucket == 0:
-        return [order[start:stop] for start, stop in batches(len(order), size)]
-    known = torch.as_tensor(np.array(lengths))
-    made = []
-    for start, stop in batches(len(order), size * bucket):
-        chunk = order[start:stop]
-        chunk = chunk[torch.argsort(known[chunk], stable=True)]
-        made += [chunk[a:b] for a, b in batches(len(chunk), size)]
-    return [made[i] for i in torch.randperm(len(made), generator=generator).tolist()]
 
 
 @contextlib.contextmanager
@@ -589,170 +441,10 @@ def _device(job: _Job) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _tensors(columns: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
-    # Ray hands out read-only views; torch warns about those, and nothing here writes to them.
-    return {
-        name: torch.as_tensor(np.require(column, requirements=["C", "W"]), device=device)
-        for name, column in columns.items()
-    }
-
-
-def _share(rows: int) -> slice:
-    cuts = _cuts(rows)
-    return slice(cuts[_rank()], cuts[_rank() + 1])
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """A batch on the device: what this worker's network reads, and the arrays of all of it."""
-
-    own: Rows
-    rows: Rows
-    count: int
-    """rows of this worker's share; `own` holds one to stand in where that is none"""
-    total: int
-
-
-class _Dense:
-    """Columns of arrays: all of them on the device."""
-
-    def __init__(self, columns: Arrays, device: torch.device) -> None:
-        self.device = device
-        self.columns = _tensors(columns, device)
-        self.total = len(next(iter(self.columns.values())))
-
-    def replace(self, columns: Rows) -> None:
-        self.columns |= columns
-
-    def batches(self, generator: torch.Generator, size: int) -> list[Tensor]:
-        order = torch.randperm(self.total, generator=generator)
-        return [order[start:stop] for start, stop in batches(self.total, size)]
-
-    def take(self, index: Tensor) -> _Taken:
-        index = index.to(self.device)
-        rows = {name: column.index_select(0, index) for name, column in self.columns.items()}
-        own: Rows = rows
-        share = _share(len(index))
-        if _workers() > 1:
-            own = {name: column[share] for name, column in rows.items()}
-        return _Taken(own, rows, share.stop - share.start, len(index))
-
-    def each(self, indices: Iterable[Tensor]) -> Iterator[_Taken]:
-        return map(self.take, indices)
-
-    def logits(self, infer: Callable[[Rows], Tensor]) -> Tensor:
-        """Of this worker's share of all rows."""
-        share, columns = _share(self.total), self.columns.items()
-        parts = [
-            infer({name: c[a : min(a + EVAL_ROWS, share.stop)] for name, c in columns})
-            for a in range(share.start, share.stop, EVAL_ROWS)
-        ] or [infer({name: column[:0] for name, column in columns})]
-        return torch.cat(parts)
-
-    def in_order(self, whole: Tensor) -> Tensor:
-        return whole
-
-
-class _Ragged:
-    """Columns of arrays and of rows of different lengths: they stay in memory, batches travel."""
-
-    def __init__(
-        self, columns: Arrays, device: torch.device, collate: Collate, bucket: int, eval_batch: int
-    ) -> None:
-        self.device, self.collate = device, collate
-        self.bucket, self.eval_batch = bucket, eval_batch
-        self.columns = dict(columns)
-        self.arrays = [n for n, c in columns.items() if not isinstance(c, Sequences)]
-        self.total = len(next(iter(columns.values())))
-        ragged = [c for c in columns.values() if isinstance(c, Sequences)]
-        self.lengths = ragged[0].lengths if ragged else np.zeros(self.total, dtype=np.int64)
-        self.waited = 0.0
-
-    def replace(self, columns: Rows) -> None:
-        self.columns |= {name: column.cpu().numpy() for name, column in columns.items()}
-
-    def batches(self, generator: torch.Generator, size: int) -> list[Tensor]:
-        return by_length(self.lengths, size, self.bucket, generator)
-
-    def each(self, indices: Iterable[Tensor]) -> Iterator[_Taken]:
-        """The batches, each collated in a thread while the ones before it are at work."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
-            waiting: deque[Future[_Taken]] = deque()
-            for index in indices:
-                waiting.append(pool.submit(self._host, index.numpy()))
-                if len(waiting) > AHEAD:
-                    yield self._next(waiting)
-            while waiting:
-                yield self._next(waiting)
-
-    def _next(self, waiting: deque[Future[_Taken]]) -> _Taken:
-        start = time.perf_counter()
-        taken = waiting.popleft().result()
-        self.waited += time.perf_counter() - start
-        if self.device.type == "cpu":
-            return taken
-        own = {n: c.to(self.device, non_blocking=True) for n, c in taken.own.items()}
-        rows = {n: c.to(self.device, non_blocking=True) for n, c in taken.rows.items()}
-        return _Taken(own, rows, taken.count, taken.total)
-
-    def _host(self, index: NDArray[np.int64]) -> _Taken:
-        share = _share(len(index))
-        mine = index[share]
-        own = self.collate(self._rows(mine if len(mine) else index[:1], tuple(self.columns)))
-        rows = _tensors(self._rows(index, self.arrays), torch.device("cpu"))
-        if self.device.type == "cuda":
-            own = {name: column.pin_memory() for name, column in own.items()}
-            rows = {name: column.pin_memory() for name, column in rows.items()}
-        return _Taken(own, rows, len(mine), len(index))
-
-    def _rows(self, index: NDArray[np.int64], names: Iterable[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name in names:
-            column = self.columns[name]
-            if isinstance(column, Sequences):
-                found[name] = [column[int(row)] for row in index]
-            else:
-                found[name] = column[index]
-        return found
-
-    def _dealt(self) -> NDArray[np.int64]:
-        """All rows by length, dealt out to the workers: each has its share of long ones."""
-        order = np.argsort(self.lengths, kind="stable")[::-1]
-        return np.concatenate([order[worker :: _workers()] for worker in range(_workers())])
-
-    def logits(self, infer: Callable[[Rows], Tensor]) -> Tensor:
-        """Of this worker's share of `_dealt`."""
-        mine = self._dealt()[_share(self.total)]
-        parts = []
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
-            waiting: deque[Future[dict[str, Tensor]]] = deque()
-            for start in range(0, len(mine), self.eval_batch):
-                index = mine[start : start + self.eval_batch]
-                waiting.append(pool.submit(self._alone, index))
-                if len(waiting) > AHEAD:
-                    parts.append(infer(self._moved(waiting.popleft().result())))
-            parts += [infer(self._moved(rows.result())) for rows in waiting]
-        if not parts:
-            return infer(self._moved(self._alone(np.zeros(1, dtype=np.int64))))[:0]
-        return torch.cat(parts)
-
-    def _alone(self, index: NDArray[np.int64]) -> dict[str, Tensor]:
-        return self.collate(self._rows(index, tuple(self.columns)))
-
-    def _moved(self, rows: Rows) -> Rows:
-        return {name: column.to(self.device) for name, column in rows.items()}
-
-    def in_order(self, whole: Tensor) -> Tensor:
-        """Rows of `_dealt` in the order of the columns."""
-        back = torch.empty_like(whole)
-        back[torch.as_tensor(self._dealt().copy(), device=whole.device)] = whole
-        return back
-
-
-def _table(job: _Job, columns: Arrays, device: torch.device) -> _Dense | _Ragged:
+def _table(job: _Job, columns: Arrays, device: torch.device) -> Dense | Ragged:
     if job.collate is None:
-        return _Dense(columns, device)
-    return _Ragged(columns, device, job.collate, job.bucket, job.eval_batch)
+        return Dense(columns, device)
+    return Ragged(columns, device, job.collate, job.bucket, job.eval_batch)
 
 
 def _cast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -809,11 +501,9 @@ def predictor(
     module.load_state_dict({n: torch.as_tensor(np.array(w)) for n, w in weights.items()})
 
     def predict(columns: Arrays) -> NDArray[np.float32]:
-        _length(columns, "what is predicted")
+        length(columns, "what is predicted")
         table = (
-            _Dense(columns, cpu)
-            if collate is None
-            else _Ragged(columns, cpu, collate, bucket, batch)
+            Dense(columns, cpu) if collate is None else Ragged(columns, cpu, collate, bucket, batch)
         )
         with _quiet_corner(1, cpu):
             made = _probabilities(_Use(infer, precision), module, table)
@@ -825,7 +515,7 @@ def predictor(
     return predict
 
 
-def _probabilities(job: _Pass, module: nn.Module, table: _Dense | _Ragged) -> NDArray[np.float32]:
+def _probabilities(job: _Pass, module: nn.Module, table: Dense | Ragged) -> NDArray[np.float32]:
     """Eval-mode softmax [n, K] of all rows; each worker does its share and all get the whole."""
     module.eval()
     with torch.inference_mode(), _cast(job.precision, table.device):
@@ -834,14 +524,14 @@ def _probabilities(job: _Pass, module: nn.Module, table: _Dense | _Ragged) -> ND
         return _whole(torch.softmax(own.float(), dim=-1), table)
 
 
-def _whole(own: Tensor, table: _Dense | _Ragged) -> NDArray[np.float32]:
+def _whole(own: Tensor, table: Dense | Ragged) -> NDArray[np.float32]:
     """Every worker's rows [n, ...], in the order of the columns."""
-    whole = _exchange(own, table.total) if _workers() > 1 else own
+    whole = workers.exchange(own, table.total) if workers.count() > 1 else own
     return table.in_order(whole).cpu().numpy()
 
 
 def _with_layer(
-    job: _Job, module: nn.Module, table: _Dense | _Ragged, name: str
+    job: _Job, module: nn.Module, table: Dense | Ragged, name: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """`_probabilities`, and what the layer of that name was given [n, E] on the way."""
     seen: list[Tensor] = []
@@ -858,7 +548,7 @@ def _with_layer(
         hook.remove()
     with torch.inference_mode():
         # a worker without rows passes one through the network and drops it
-        share = _share(table.total)
+        share = workers.share(table.total)
         return probabilities, _whole(torch.cat(seen)[: share.stop - share.start], table)
 
 
@@ -913,9 +603,9 @@ class _Run:
         self.job, self.device = job, device
         torch.manual_seed(job.seed)
         self.module = job.build().to(device)
-        if _rank() > 0:
+        if workers.rank() > 0:
             # Weights start alike; dropout must not.
-            torch.manual_seed(job.seed + _rank())
+            torch.manual_seed(job.seed + workers.rank())
         self.generator = torch.Generator().manual_seed(job.seed)
         self.optimiser = _optimiser(job, self.module)
         # torch refuses a factor of 1: without patience to lose, the step size stays.
@@ -930,7 +620,7 @@ class _Run:
         self.rows = _table(job, job.train, device)
         self.side: _Side | None = None
         if job.side:
-            self.side_rows = _Dense(job.side, device)
+            self.side_rows = Dense(job.side, device)
             self.side = _Side(self.side_rows.total, job.side_batch, self.generator)
         self.validation = _table(job, job.validation, device) if job.validation else None
         self.epoch = 0
@@ -963,7 +653,7 @@ class _Run:
                 parts[name], layers[name] = _with_layer(self.job, self.module, table, layer)
             self._check_predictions(name, parts[name])
         kept = {name: value.cpu() for name, value in self.best.items()}
-        waited = self.rows.waited if isinstance(self.rows, _Ragged) else 0.0
+        waited = self.rows.waited if isinstance(self.rows, Ragged) else 0.0
         return Fitted(
             probabilities=parts,
             layers=layers,
@@ -990,7 +680,7 @@ class _Run:
                 raise NonFinite(f"{job.monitor} is {score} after epoch {self.epoch}")
         if job.refresh is not None:
             fresh = job.refresh(_probabilities(job, self.module, self.rows))
-            self.refreshed = _tensors(fresh.columns, self.device)
+            self.refreshed = tensors(fresh.columns, self.device)
             self.rows.replace(self.refreshed)
             values |= fresh.curves
         for name, value in values.items():
@@ -1010,7 +700,7 @@ class _Run:
         self._tell(self.epoch, score)
 
     def _tell(self, epoch: int, score: float) -> None:
-        if self.job.on_epoch is not None and _rank() == 0:
+        if self.job.on_epoch is not None and workers.rank() == 0:
             self.job.on_epoch(epoch, score)
 
     def _steps(self) -> dict[str, float]:
@@ -1035,7 +725,7 @@ class _Run:
         means = {name: value / self.rows.total for name, value in sums.items()}
         return {"loss": sum(means.values())} | {f"loss_{n}": v for n, v in means.items()}
 
-    def _backward(self, batch: _Taken, share: float) -> dict[str, float]:
+    def _backward(self, batch: Taken, share: float) -> dict[str, float]:
         """Add the gradients of a batch, which is `share` of the rows of its step."""
         outputs = self._outputs(batch)
         side_outputs: dict[str, Tensor] = {}
@@ -1054,7 +744,7 @@ class _Run:
 
     def _update(self) -> None:
         """One step of the optimiser with the gradients there are."""
-        _average_gradients(self.module, agree=self.job.collate is not None)
+        workers.average_gradients(self.module, agree=self.job.collate is not None)
         if self.job.clip_norm > 0:
             self.scaler.unscale_(self.optimiser)
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.job.clip_norm)
@@ -1062,7 +752,7 @@ class _Run:
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
 
-    def _outputs(self, batch: _Taken) -> dict[str, Tensor]:
+    def _outputs(self, batch: Taken) -> dict[str, Tensor]:
         """Outputs for the whole batch; this worker runs its share alone."""
         with _cast(self.job.precision, self.device):
             outputs = self.job.forward(self.module, batch.own)
@@ -1070,7 +760,7 @@ class _Run:
             outputs = {n: o.float() if o.is_floating_point() else o for n, o in outputs.items()}
         if batch.count == 0:
             outputs = {name: output[:0] for name, output in outputs.items()}
-        return _gathered(outputs, batch.total)
+        return workers.gathered(outputs, batch.total)
 
     def _check_predictions(self, name: str, values: NDArray[np.float32]) -> None:
         bad = int((~np.isfinite(values)).any(axis=1).sum())
@@ -1094,18 +784,18 @@ class _Run:
             return
         random: list[Any] = [self._random()]
         due = time.monotonic() - self.saved >= job.checkpoint_seconds
-        if _workers() > 1:
+        if workers.count() > 1:
             # The first worker's clock decides, or some would wait in a gather for others.
             told = [due]
             dist.broadcast_object_list(told, src=0)
             due = told[0]
         if not due:
             return
-        if _workers() > 1:
-            random = [None] * _workers()
+        if workers.count() > 1:
+            random = [None] * workers.count()
             dist.all_gather_object(random, self._random())
         self.saved = time.monotonic()
-        if _rank() > 0:
+        if workers.rank() > 0:
             return
         state = {
             "epoch": self.epoch,
@@ -1135,7 +825,7 @@ class _Run:
         if path is None or not path.is_file():
             return
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if len(state["random"]) != _workers():
+        if len(state["random"]) != workers.count():
             # Another number of workers shares no dropout masks; the start is the same for all.
             log.info("%s is of %d workers; starting anew", path, len(state["random"]))
             return
@@ -1145,7 +835,7 @@ class _Run:
         self.plateau.load_state_dict(state["plateau"])
         self.scaler.load_state_dict(state["scaler"])
         self.generator.set_state(state["generator"])
-        random = state["random"][_rank()]
+        random = state["random"][workers.rank()]
         torch.set_rng_state(random[0])
         if self.device.type == "cuda" and len(random) > 1:
             torch.cuda.set_rng_state(random[1], self.device)

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-    from trainables.loop import Collate, Fitted
+    from trainables.loop import Fitted
     from trainables.networks.ssl import SSL
+    from trainables.rows import Collate
 
 __all__ = [
     "NAMES",

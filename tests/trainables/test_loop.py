@@ -16,6 +16,7 @@ from torch import Tensor
 from trainables import loop, losses, metrics
 from trainables.loop import Fitted, NonFinite, Refresh, fit
 from trainables.networks import MLP
+from trainables.rows import batches
 
 K, D, N = 3, 10, 61
 
@@ -164,7 +165,7 @@ def test_side_stream_joins_every_step() -> None:
     [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (1, 4, [1]), (5, 4, [5]), (3, 64, [3])],
 )
 def test_tails_of_one_row_join_the_batch_before(rows: int, size: int, lengths: list[int]) -> None:
-    bounds = loop.batches(rows, size)
+    bounds = batches(rows, size)
     assert [b - a for a, b in bounds] == lengths
     assert [a for a, _ in bounds][1:] == [b for _, b in bounds][:-1]
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables import audio, loop, losses, metrics
-from trainables.loop import Fitted, by_length, fit
+from trainables.loop import Fitted, fit
+from trainables.rows import by_length
 from trainables.stage import Sequences
 
 pytestmark = pytest.mark.usefixtures("one_thread")
