@@ -15,6 +15,7 @@ def space(**params: object) -> Space:
     return found
 
 
+@pytest.mark.slow
 def test_shares_are_those_of_the_variance() -> None:
     # y = 2 a + b with a and b uniform in [0, 1]: variances 4/12 and 1/12, so shares 0.8 and 0.2
     rng = np.random.default_rng(0)
