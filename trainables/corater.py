@@ -210,7 +210,7 @@ def others(
     }
     arrays = {f"hidden_{name}": hidden for name, (_, hidden) in read.items()}
     arrays |= {name: read[name][0] for name in ("validation", "test")}
-    info = _facts(fitted) | {
+    info = fitted.facts | {
         "clips": len(rows),
         "ties": int((enough & (leader < 0)).sum()),
         "validation_clips": len(held),
@@ -273,7 +273,7 @@ def rater(
         "hidden_validation": hidden,
         "hidden_test": unseen,
     }
-    info = _facts(fitted) | {
+    info = fitted.facts | {
         "clips": len(chosen),
         "rated": len(rated),
         "validation_clips": len(held),
@@ -344,7 +344,7 @@ def fusion(
         on_epoch=inputs.on_epoch,
         optimiser=own["optimiser"],
     )
-    info = _facts(fitted) | {"clips": len(chosen), "validation_clips": len(held)}
+    info = fitted.facts | {"clips": len(chosen), "validation_clips": len(held)}
     return Artifact(arrays=fitted.probabilities, info=info)
 
 
@@ -545,15 +545,6 @@ def _infer_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> Tensor:
 
 def _forward_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"logits": module(rows["x"])}
-
-
-def _facts(fitted: Fitted) -> dict[str, Any]:
-    return {
-        "curves": fitted.curves,
-        "best_epoch": fitted.best_epoch,
-        "best_validation_ua": fitted.best_score,
-        "epochs": fitted.epochs,
-    }
 
 
 METHOD = Method(

@@ -107,6 +107,16 @@ class Fitted:
     """share of the time of the training steps that was not spent waiting for rows; a fact about
     the machine, of no part in what a stage returns"""
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an artifact's `info` tells of a training."""
+        return {
+            "curves": self.curves,
+            "best_epoch": self.best_epoch,
+            "best_validation_ua": self.best_score,
+            "epochs": self.epochs,
+        }
+
 
 @dataclass(frozen=True)
 class _Job:

@@ -499,17 +499,12 @@ def _with_votes(
 
 
 def _facts(fitted: Fitted) -> dict[str, Any]:
-    return {
-        "curves": fitted.curves,
-        "best_epoch": fitted.best_epoch,
-        "best_validation_ua": fitted.best_score,
-        "epochs": fitted.epochs,
-        "corpus_weights": {
-            name.rsplit("_", 1)[1]: values[-1]
-            for name, values in fitted.curves.items()
-            if name.startswith("corpus_weight_")
-        },
+    weights = {
+        name.rsplit("_", 1)[1]: values[-1]
+        for name, values in fitted.curves.items()
+        if name.startswith("corpus_weight_")
     }
+    return fitted.facts | {"corpus_weights": weights}
 
 
 # --- One training ---------------------------------------------------------------------------

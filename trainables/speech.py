@@ -386,12 +386,7 @@ def clip_predictor(
 
 def facts(fitted: Fitted, own: Mapping[str, Any]) -> dict[str, Any]:
     """What an artifact's `info` tells of a training: curves, epochs, and the encoder's weights."""
-    told: dict[str, Any] = {
-        "curves": fitted.curves,
-        "best_epoch": fitted.best_epoch,
-        "best_validation_ua": fitted.best_score,
-        "epochs": fitted.epochs,
-    }
+    told = fitted.facts
     if own.get("ssl") is not None:
         told["weights"] = f"{TINY}, untrained" if own["ssl"] == TINY else own["ssl"]
     return told
