@@ -212,6 +212,8 @@ exec sleep 60
 DRIVER = """
 echo "address $RAY_ADDRESS" >> "$CALLS"
 trap 'echo driver-closed >> "$CALLS"; exit 130' TERM
+# a study outlives the start of its nodes
+until [ "$(grep -c ^token "$CALLS")" -eq 3 ]; do sleep 0.1; done
 for _ in $(seq "${DRIVER_SECONDS:-0}"); do sleep 1 & wait $!; done
 exit "${DRIVER_CODE:-0}"
 """
