@@ -214,8 +214,8 @@ class Result:
 
     def export(self, **how: Any) -> str:
         """Make a model of the study, and return what `predict model=` takes; see
-        `raysearch.export.export` for the arguments."""
-        from raysearch.export import export
+        `raysearch.models.export.export` for the arguments."""
+        from raysearch.models.export import export
 
         return export(self.folder, **how).place
 

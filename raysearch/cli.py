@@ -175,14 +175,14 @@ def _compare(words: list[str]) -> int:
 
 
 def _export(words: list[str]) -> int:
-    from raysearch.export import export_words
+    from raysearch.models.export import export_words
 
     print(export_words(words, lambda text: print(f"raysearch: {text}", file=sys.stderr)))
     return 0
 
 
 def _predict(words: list[str]) -> int:
-    from raysearch.predict import predict_words
+    from raysearch.models.predict import predict_words
 
     text, failures = predict_words(words)
     print(text, end="")

@@ -102,9 +102,9 @@ def check_corpora(words: Sequence[str]) -> tuple[str, bool]:
 def extract_features(words: Sequence[str]) -> str:
     """Extract the features of a corpus into the home and say where they are."""
     from raysearch import corpora, features
-    from raysearch.cluster import connected
+    from raysearch.cluster.connecting import connected
+    from raysearch.cluster.shipping import modules_of
     from raysearch.progress import Progress
-    from raysearch.shipping import modules_of
 
     study = _with_corpus("features", words)
     home = Path(study.home)
@@ -172,7 +172,7 @@ def status(words: Sequence[str]) -> str:
         words, {"study": None, "home": "runs", "cluster": None, "job": None, "lines": 10}
     )
     if values["cluster"] is not None or values["job"] is not None:
-        from raysearch import jobs
+        from raysearch.cluster import jobs
 
         cluster = str(values["cluster"] or "auto")
         if values["job"] is None:
@@ -203,7 +203,7 @@ def watch(words: Sequence[str]) -> int:
 
 def submit(words: Sequence[str]) -> str:
     """Send a study to a cluster as a Ray job."""
-    from raysearch import jobs
+    from raysearch.cluster import jobs
 
     return jobs.submit(words, Path.cwd())
 
@@ -237,14 +237,14 @@ def stop(words: Sequence[str]) -> str:
     values = options(words, {"job": None, "cluster": "auto"})
     if values["job"] is None:
         raise BadInput("stop needs job=NAME; python -m raysearch status cluster=auto lists them")
-    from raysearch import jobs
+    from raysearch.cluster import jobs
 
     return jobs.stop(str(values["job"]), str(values["cluster"]))
 
 
 def ui(words: Sequence[str]) -> int:
     """Serve MLflow's UI on a home until Ctrl-C."""
-    from raysearch import tracking
+    from raysearch.tracking.ui import ui as served
 
     values = options(words, {"home": "runs", "host": "127.0.0.1", "port": 5000})
     home = Path(values["home"])
@@ -253,7 +253,7 @@ def ui(words: Sequence[str]) -> int:
     port = values["port"]
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise BadInput(f"port must be a whole number from 1 to 65535, but got {port!r}")
-    with tracking.ui(home, host=str(values["host"]), port=port) as server:
+    with served(home, host=str(values["host"]), port=port) as server:
         address = f"http://{values['host']}:{port}/"
         print(f"MLflow on {home} (Ctrl-C ends): {address}")
         for folder in study_folders(home):

@@ -75,7 +75,7 @@ def _torchaudio() -> tuple[str, bool]:
 
 
 def _ray() -> tuple[str, bool]:
-    from raysearch.cluster import connected
+    from raysearch.cluster.connecting import connected
 
     log = Path(tempfile.mkdtemp(prefix="raysearch-doctor-")) / "ray.log"
     try:

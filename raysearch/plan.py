@@ -14,10 +14,10 @@ import yaml
 from raysearch.config import Study
 from raysearch.ledger import RUNNING, Ledger, TrialRow
 from raysearch.material import Material, gather
+from raysearch.places import folder_of, store_of
 from raysearch.report.write import duration
 from raysearch.stages import calls
 from raysearch.store import Store
-from raysearch.study import folder_of, store_of
 
 __all__ = ["Plan", "plan"]
 

@@ -124,8 +124,8 @@ def _layers(folder: Path, home: Any, asked: Any) -> Layers:
     from raysearch.config import load_study
     from raysearch.ledger import Ledger
     from raysearch.material import gather
+    from raysearch.places import layers_of
     from raysearch.report import SELECTED
-    from raysearch.study import layers_of
 
     trials = asked if isinstance(asked, list) else [asked]
     if not trials or not all(x == SELECTED or _counts(x) for x in trials):

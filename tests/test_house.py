@@ -13,18 +13,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = [
     {"__main__", "cli"},
-    {"commands", "reporting", "plan", "doctor", "jobs", "templates", "watching"}
-    | {"export", "predict", "api"},
-    {"study", "registering"},
-    {"model"},
+    {"commands", "reporting", "plan", "doctor", "templates", "watching", "api", "models"},
+    {"study"},
+    {"mirroring"},
+    {"places"},
     {"material"},
-    {"server"},
-    {"search", "tracking", "projection", "report", "cluster", "progress", "lease", "standing"}
-    | {"writer", "optuna_mirror"},
-    {"driver", "shipping"},
+    {"search", "tracking", "report", "cluster", "progress", "lease", "standing"},
+    {"driver"},
     {"racing", "broker", "selection", "sampling", "importance"},
     {"stages", "ledger", "store", "folds", "config", "corpora", "features", "raters"},
-    {"space", "registry", "clusterfile"},
+    {"space", "registry"},
     {"errors", "frozen", "logs", "addresses", "lookup"},
 ]
 """From top to bottom; a room may import its own level and those below."""
@@ -37,10 +35,14 @@ SYSTEMS = {
     "optuna": {
         "raysearch/sampling.py",
         "raysearch/importance.py",
-        "raysearch/optuna_mirror.py",
+        "raysearch/tracking/optuna_mirror.py",
     },
     # the ledger's projection by the driver, and models, which a person asks for
-    "mlflow": {"raysearch/tracking.py", "raysearch/registering.py"},
+    "mlflow": {
+        "raysearch/tracking/storage.py",
+        "raysearch/tracking/runs.py",
+        "raysearch/models/registering.py",
+    },
 }
 
 

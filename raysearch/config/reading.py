@@ -12,7 +12,6 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
-from raysearch.clusterfile import read_cluster
 from raysearch.config.checks import (
     check_names,
     check_space,
@@ -21,6 +20,7 @@ from raysearch.config.checks import (
     listed,
     name_list,
 )
+from raysearch.config.clusterfile import read_cluster
 from raysearch.config.schema import FIELDS, NESTED, Study, extra_of
 from raysearch.errors import BadInput, near
 from raysearch.frozen import thaw

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import common
 
-from raysearch.optuna_mirror import OptunaMirror
 from raysearch.space import Space
-from raysearch.tracking import connect
-from raysearch.writer import Writer
+from raysearch.tracking.optuna_mirror import OptunaMirror
+from raysearch.tracking.storage import connect
+from raysearch.tracking.writer import Writer
 
 sys.path.insert(0, str(common.ROOT / "tests" / "tracking"))
 from conftest import MadeUp

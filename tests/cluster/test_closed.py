@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LISTENING = """
 import json, os, sys
 from pathlib import Path
-from raysearch.cluster import connected
+from raysearch.cluster.connecting import connected
 
 def mine():
     # this process and all that descend from it

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.clusterfile import ClusterFile, read_cluster
+from raysearch.cluster.shipping import stage_code, stage_corpus
 from raysearch.config import load_study
+from raysearch.config.clusterfile import ClusterFile, read_cluster
 from raysearch.errors import BadInput
-from raysearch.shipping import stage_code, stage_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -181,7 +181,8 @@ def test_a_cluster_that_does_not_answer_is_one_line_at_once(
         (tmp_path / "ray" / "ray_current_cluster").write_text(dead)
         more = {"RAY_TMPDIR": str(tmp_path)}
     script = (
-        "import sys, time; from pathlib import Path; from raysearch.cluster import connected\n"
+        "import sys, time; from pathlib import Path\n"
+        "from raysearch.cluster.connecting import connected\n"
         "from raysearch.errors import ClusterFailed\n"
         f"began = time.monotonic()\ntry:\n    connected({words[0].partition('=')[2]!r}, "
         "Path('ray.log')).__enter__()\n"

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from raysearch import stages
-from raysearch.cluster import connected
+from raysearch.cluster.connecting import connected
 from raysearch.folds import divide
 from raysearch.store import Store
 

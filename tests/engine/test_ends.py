@@ -12,7 +12,8 @@ import pytest
 from raysearch.errors import StoreFailed
 from raysearch.lease import Lease
 from raysearch.ledger import Ledger
-from raysearch.study import _end_told, _Mirror
+from raysearch.mirroring import Mirror as _Mirror
+from raysearch.study import _end_told
 
 
 class FakeTracker:

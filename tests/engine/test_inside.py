@@ -16,7 +16,7 @@ import pytest
 
 from raysearch import broker, search, stages
 from raysearch.broker import Watch
-from raysearch.cluster import connected
+from raysearch.cluster.connecting import connected
 from raysearch.config import Study, load_study
 from raysearch.driver import Driver
 from raysearch.errors import BadInput

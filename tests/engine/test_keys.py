@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from raysearch import stages
 from raysearch.folds import divide
+from raysearch.stages.data import rows_of
+from raysearch.stages.normalising import _clips_of
 from trainables.stage import Artifact, Method, Node, Param, Sequences, StageInputs, takes
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
@@ -328,7 +330,7 @@ def test_frames_are_normalised_over_all_frames_of_the_training_part(name: str) -
     fold, inputs = data.folds[0], handed(data)
     by = stacked(data.frames[name], fold.train)
     for part in PARTS_WITH_ROWS:
-        rows, found = stages._rows(fold, part), getattr(inputs, part)
+        rows, found = rows_of(fold, part), getattr(inputs, part)
         assert len(found.frames[name]) == len(rows) == len(found)
         assert found.frames[name].values.dtype == np.float32
         for place, row in enumerate(rows):
@@ -341,7 +343,7 @@ def test_frames_are_normalised_over_all_frames_of_each_speaker(name: str) -> Non
     data = framed("speaker")
     fold, inputs = data.folds[0], handed(data)
     for part in PARTS_WITH_ROWS:
-        rows, found = stages._rows(fold, part), getattr(inputs, part)
+        rows, found = rows_of(fold, part), getattr(inputs, part)
         for place, row in enumerate(rows):
             mine = np.flatnonzero(data.speaker == data.speaker[row])
             wanted = scaled(data.frames[name][int(row)], stacked(data.frames[name], mine))
@@ -354,7 +356,7 @@ def test_few_clips_hold_for_frames_as_for_vectors() -> None:
     n, frames = len(fold.test), inputs.test.frames["mel"]
     assert len(frames) == len(inputs.test) == len(inputs.test.x) == 3 * n
     for copy, count in ((1, 3), (2, 6)):
-        few = stages._clips_of(data, int(data.speaker[fold.test[0]]), count)
+        few = _clips_of(data, int(data.speaker[fold.test[0]]), count)
         assert len(few) == count
         for place, row in enumerate(fold.test):
             source = data.frames["mel"]
@@ -380,7 +382,7 @@ def test_frames_without_moments_are_handed_on_as_extracted(normalise: str) -> No
     fold, inputs = data.folds[0], handed(data)
     for part in PARTS_WITH_ROWS:
         found = getattr(inputs, part).frames["mel"]
-        for place, row in enumerate(stages._rows(fold, part)):
+        for place, row in enumerate(rows_of(fold, part)):
             np.testing.assert_array_equal(found[place], data.frames["mel"][int(row)])
     if normalise == "fold":
         assert abs(inputs.train.frames["wave"].values.mean()) < 1e-3  # the other set, as ever

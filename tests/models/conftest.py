@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from raysearch import export as exporting
+from raysearch import places
 from raysearch import study as studies
 from raysearch.config import load_study
 from raysearch.features.extract import local_chunks
 from raysearch.ledger import FoldRow, StageUse
 from raysearch.material import gather
-from raysearch.model import Model, Sound
+from raysearch.models import fitting, packing
+from raysearch.models.model import Model, Sound
+from raysearch.models.source import source_of
 from raysearch.stages import Runtime, calls, execute
 from raysearch.store import Provenance, Store
 from trainables.metrics import confusion, unweighted_accuracy, weighted_accuracy
@@ -48,12 +50,12 @@ def run(home: Path, *words: str, trials: int | None = None) -> Path:
     """Run a study, or its first `trials`, one stage after the other. Returns its folder."""
     study = load_study([*words, f"home={home}"], cwd=home)
     material = gather(study)
-    folder = studies.folder_of(home, study.id)
+    folder = places.folder_of(home, study.id)
     folder.mkdir(parents=True, exist_ok=True)
     ledger = studies._open(folder, material)
     driver = studies.driver_of(material, ledger)
     data = material.dataset(run_chunks=local_chunks)
-    where, answers, store = material.context(), material.answers(), Store(studies.store_of(study))
+    where, answers, store = material.context(), material.answers(), Store(places.store_of(study))
     k = len(data.classes)
     ran = 0
     while (trials is None or ran < trials) and (following := driver.next()) is not None:
@@ -154,12 +156,12 @@ def written(
     folder: Path, place: Path, how: str = "refit", setting: str | int = "selected"
 ) -> Model:
     """A model's own folder, made as `export` makes it, without MLflow's around it."""
-    source = exporting._source(folder, setting)
+    source = source_of(folder, setting)
     data = source.material.dataset(run_chunks=local_chunks)
-    make = {"refit": exporting._refit, "ensemble": exporting._ensemble}[how]
+    make = {"refit": fitting.refit, "ensemble": fitting.ensemble}[how]
     members = make(source, data, lambda text: None)
     place.mkdir()
-    exporting._write(place, source, data, how, members)  # type: ignore[arg-type]
+    packing.write(place, source, data, how, members)  # type: ignore[arg-type]
     return Model(place)
 
 

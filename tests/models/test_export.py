@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysearch import export as exporting
 from raysearch.config import load_study
 from raysearch.errors import BadInput
+from raysearch.features.extract import local_chunks
 from raysearch.ledger import Ledger
 from raysearch.material import gather
-from raysearch.model import Model, Sound
-from raysearch.registering import check_names
+from raysearch.models import export as exporting
+from raysearch.models import fitting, source
+from raysearch.models.model import Model, Sound
+from raysearch.models.packing import best_threshold
+from raysearch.models.registering import check_names
+from raysearch.models.source import source_of
+from raysearch.places import store_of
+from raysearch.registry import method as find_method
 from raysearch.store import Store
-from raysearch.study import store_of
 
 Write = Callable[..., Model]
 
@@ -52,7 +57,7 @@ def test_a_folds_network_says_of_files_what_it_said_in_the_study(
 def test_a_refit_trains_all_clips_for_the_median_best_epoch(
     study: Path, model: Model, monkeypatch: pytest.MonkeyPatch, write: Write
 ) -> None:
-    source = exporting._source(study, "selected")
+    source = source_of(study, "selected")
     best: dict[str, list[int]] = {"pretrained": [], "student": []}
     for row in source.rows:
         for use in row.stages:
@@ -66,7 +71,7 @@ def test_a_refit_trains_all_clips_for_the_median_best_epoch(
     assert member["epochs"] == want
     assert model.facts["clips"] == 60
     # made once: a second export trains nothing
-    monkeypatch.setattr(exporting, "execute", None)
+    monkeypatch.setattr(fitting, "execute", None)
     again = write(study)
     assert again.facts["members"] == model.facts["members"]
 
@@ -91,7 +96,7 @@ def test_facts_say_how_it_was_made(study: Path, model: Model) -> None:
 
 
 def test_a_named_trial(study: Path, write: Write) -> None:
-    other = 1 - exporting._source(study, "selected").trial.number
+    other = 1 - source_of(study, "selected").trial.number
     model = write(study, "refit", other)
     assert model.facts["trial"] == other
 
@@ -99,7 +104,7 @@ def test_a_named_trial(study: Path, write: Write) -> None:
 @pytest.mark.parametrize("setting", [7, "best", True, -1])
 def test_a_setting_that_is_none(study: Path, setting: Any) -> None:
     with pytest.raises(BadInput, match=f"setting={setting} must be selected or the number"):
-        exporting._source(study, setting)
+        source_of(study, setting)
 
 
 def copied(study: Path, tmp_path: Path) -> Path:
@@ -115,7 +120,7 @@ def test_a_study_without_a_complete_trial(study: Path, tmp_path: Path) -> None:
         ledger.finish_trial(number, "failed", reason="told to")
     ledger.close()
     with pytest.raises(BadInput, match=r"no complete trial to export \(trials: 2 failed\)"):
-        exporting._source(folder, "selected")
+        source_of(folder, "selected")
 
 
 def test_an_unfinished_study_is_exported_and_says_so(make: Any, write: Write) -> None:
@@ -130,7 +135,7 @@ def test_a_corpus_that_changed(study: Path, tmp_path: Path) -> None:
     ledger.set_fact("fingerprint", "another")
     ledger.close()
     with pytest.raises(BadInput, match="run on other data"):
-        exporting._source(folder, "selected")
+        source_of(folder, "selected")
 
 
 def test_artifacts_that_are_gone(study: Path, tmp_path: Path, write: Write) -> None:
@@ -143,7 +148,7 @@ def test_artifacts_that_are_gone(study: Path, tmp_path: Path, write: Write) -> N
 def test_code_that_changed_gives_no_fold_networks(
     study: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raysearch.stages.source_digest", lambda module: "other")
+    monkeypatch.setattr("raysearch.stages.keys.source_digest", lambda module: "other")
     with pytest.raises(BadInput, match=r"has changed since study .* take how=refit"):
         write(study, "ensemble")
 
@@ -151,19 +156,19 @@ def test_code_that_changed_gives_no_fold_networks(
 def test_a_method_without_an_exporter(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    found = exporting.find_method
+    found = find_method
 
     def without(name: str) -> Any:
         method = found(name)
         return replace(method, export=None) if name == "rdlr" else method
 
-    monkeypatch.setattr(exporting, "find_method", without)
+    monkeypatch.setattr(source, "find_method", without)
     with pytest.raises(BadInput, match=r"rdlr cannot be exported.*label_correction"):
-        exporting._source(study, "selected")
+        source_of(study, "selected")
 
 
 def test_step_sizes_that_a_refit_cannot_cut_are_told() -> None:
-    method = exporting.find_method("rdlr")
+    method = find_method("rdlr")
     assert method.export is not None
     assert method.export.notes(method.resolve({})) == ()
     (note,) = method.export.notes(method.resolve({"plateau_factor": 0.1}))
@@ -205,16 +210,16 @@ def test_the_threshold_is_the_best_of_all(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 12, 40).astype(np.float32) / 12  # with ties
     marks = rng.random(40) < 0.2 + 0.6 * scores
-    found = exporting.best_threshold(scores, marks)
+    found = best_threshold(scores, marks)
     best = max(f1(scores, marks, t) for t in np.linspace(0, 1, 241))
     assert f1(scores, marks, found) == pytest.approx(best)
 
 
 def test_thresholds_at_the_ends() -> None:
     scores = np.array([0.1, 0.2, 0.6, 0.8], np.float32)
-    assert exporting.best_threshold(scores, np.zeros(4, bool)) == 1.0
-    assert exporting.best_threshold(scores, np.ones(4, bool)) == pytest.approx(0.05)
-    assert exporting.best_threshold(scores, scores > 0.5) == pytest.approx(0.4)
+    assert best_threshold(scores, np.zeros(4, bool)) == 1.0
+    assert best_threshold(scores, np.ones(4, bool)) == pytest.approx(0.05)
+    assert best_threshold(scores, scores > 0.5) == pytest.approx(0.4)
 
 
 def test_a_model_of_votes_names_every_class_above_its_threshold(make: Any, write: Write) -> None:
@@ -222,8 +227,8 @@ def test_a_model_of_votes_names_every_class_above_its_threshold(make: Any, write
     model = write(folder)
     assert model.thresholds is not None
     assert set(model.thresholds) == set(model.classes)
-    source = exporting._source(folder, "selected")
-    votes = source.material.dataset(run_chunks=exporting.local_chunks).votes
+    source = source_of(folder, "selected")
+    votes = source.material.dataset(run_chunks=local_chunks).votes
     assert votes is not None
     for k, name in enumerate(model.classes):
         scores, marks = [], []

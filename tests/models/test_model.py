@@ -17,7 +17,7 @@ import soundfile
 
 from raysearch.errors import BadInput
 from raysearch.features import known
-from raysearch.model import FACTS, Model, Sound, _load_pyfunc, digest_of
+from raysearch.models.model import FACTS, Model, Sound, _load_pyfunc, digest_of
 
 
 def test_clips_do_not_depend_on_their_neighbours(model: Model, sounds: list[Sound]) -> None:
@@ -160,7 +160,9 @@ def test_packages_that_are_missing(
     def absent() -> str:
         raise ModuleNotFoundError("openSMILE is not installed")
 
-    monkeypatch.setattr("raysearch.model.relocated", lambda *_: replace(info, version=absent))
+    monkeypatch.setattr(
+        "raysearch.models.model.relocated", lambda *_: replace(info, version=absent)
+    )
     with pytest.raises(BadInput, match=r"openSMILE is not installed; install what it asks"):
         Model(copy)
 

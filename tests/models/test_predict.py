@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from raysearch.cli import main
-from raysearch.model import Model, Sound
+from raysearch.models.model import Model, Sound
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_words(
 def test_code_that_is_not_the_models_is_told(
     model: Model, clips: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raysearch.model.source_digest", lambda module: "other")
+    monkeypatch.setattr("raysearch.models.model.source_digest", lambda module: "other")
     code, out, err = run(capsys, f"model={model.folder}", "clips/s1/s1_00.wav")
     assert code == 0
     assert out

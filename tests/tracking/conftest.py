@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from raysearch.ledger import COMPLETE, FAILED, FoldRow, Ledger, StageUse
-from raysearch.projection import BestFold, Closing, StudyFacts
 from raysearch.report.figures import png
 from raysearch.report.plots import Intervals, Mark
-from raysearch.tracking import Tracker
-from raysearch.writer import Sink
+from raysearch.tracking.facts import BestFold, Closing, StudyFacts
+from raysearch.tracking.runs import Tracker
+from raysearch.tracking.writer import Sink
 
 CLASSES = ("neutral", "happy", "sad", "angry")
 

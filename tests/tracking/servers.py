@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from raysearch.tracking import serve_environment
+from raysearch.tracking.ui import serve_environment
 
 MLFLOW = Path(__file__).resolve().parents[2] / "mlflow"
 ADMIN = ("admin", "correct-horse-battery")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from raysearch import server
 from raysearch.errors import BadInput
+from raysearch.tracking import server
 
 EXPERIMENT = {"experiment": {"experiment_id": "7", "name": "x", "lifecycle_stage": "active"}}
 

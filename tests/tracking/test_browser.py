@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from raysearch.tracking import default_uri, ui
+from raysearch.tracking.storage import default_uri
+from raysearch.tracking.ui import ui
 
 pytestmark = [
     pytest.mark.slow,

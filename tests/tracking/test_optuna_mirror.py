@@ -11,9 +11,9 @@ import pytest
 from optuna.trial import TrialState
 
 from raysearch.ledger import PRUNED
-from raysearch.optuna_mirror import OptunaMirror
 from raysearch.space import Space
-from raysearch.writer import Work
+from raysearch.tracking.optuna_mirror import OptunaMirror
+from raysearch.tracking.writer import Work
 
 SPACE, _ = Space.parse(
     {

@@ -17,8 +17,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from servers import ADMIN, SharedServer, postgres, postgres_missing
 
-from raysearch import server
 from raysearch.errors import BadInput
+from raysearch.tracking import server
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 6
@@ -36,7 +36,7 @@ DRIVER = f"""
     from pathlib import Path
     from conftest import MadeUp
     from raysearch.ledger import FAILED
-    from raysearch.optuna_mirror import OptunaMirror
+    from raysearch.tracking.optuna_mirror import OptunaMirror
     from raysearch.space import Space
     home, name, uri, optuna = sys.argv[1:]
     study = MadeUp(Path(home), name)

@@ -18,7 +18,9 @@ import pytest
 from raysearch.addresses import uri_problem
 from raysearch.errors import BadInput
 from raysearch.ledger import FAILED
-from raysearch.tracking import Tracker, default_uri, ui
+from raysearch.tracking.runs import Tracker
+from raysearch.tracking.storage import default_uri
+from raysearch.tracking.ui import ui
 
 # MLflow 3.17 uses what SQLAlchemy 2.1 deprecates; here the tests ask MLflow themselves.
 pytestmark = pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from raysearch import writer as module
-from raysearch.writer import Work, Writer, brief
+from raysearch.tracking import writer as module
+from raysearch.tracking.writer import Work, Writer, brief
 
 
 class Fake:

@@ -1,57 +1,30 @@
 """MLflow as a projection of the ledger: study run > trial runs > fold runs.
 
-The driver's writer thread (`raysearch.writer`) writes it; a restart brings MLflow up to the ledger
-by comparing each run's digest.
-
-The only file that names MLflow, which is imported in the thread (1 to 3 s).
+The driver's writer thread (`writer`) writes it; a restart brings MLflow up to the ledger by
+comparing each run's digest.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
 import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from raysearch.addresses import shown
-from raysearch.errors import BadInput, RaysearchError
 from raysearch.ledger import COMPLETE
-from raysearch.logs import LogFile
-from raysearch.projection import (
-    Closing,
-    Run,
-    StudyFacts,
-    fold_run,
-    study_run,
-    trial_run,
-    trials_view,
-    view_state,
-)
-from raysearch.writer import Sink, Work, Writer, brief
+from raysearch.tracking.facts import Closing, StudyFacts
+from raysearch.tracking.projection import Run, fold_run, study_run, trial_run
+from raysearch.tracking.storage import artifacts, connect, default_uri, locked, permanent
+from raysearch.tracking.views import trials_view, view_state
+from raysearch.tracking.writer import Sink, Work, Writer, brief
 
-__all__ = [
-    "Tracker",
-    "connect",
-    "default_uri",
-    "locked",
-    "serve_command",
-    "serve_environment",
-    "settle",
-    "ui",
-]
+__all__ = ["Tracker"]
 
 _VIEW, _TRIALS = "raysearch", "raysearch-trials"
 _WRITTEN = "raysearch.written"
@@ -59,11 +32,6 @@ _KIND = "workflowType=machine_learning"
 """in addresses: without it a browser that is new to MLflow opens its pages for agents"""
 _METRICS, _NAMES = 800, 90
 """metrics, and parameters or tags, in one request: MLflow takes 1000 values in all, 100 of these"""
-
-
-def default_uri(home: Path) -> str:
-    """The tracking URI of a home that names none: SQLite under it."""
-    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
 
 
 class Tracker:
@@ -202,7 +170,7 @@ class _Runs:
         try:
             self.book.put(run)
         except Exception as error:
-            if not _permanent(error):
+            if not permanent(error):
                 raise
             # This run can never be written so; the others can.
             logging.getLogger("mlflow.raysearch").error("refused: %s", run.name, exc_info=True)
@@ -385,7 +353,7 @@ class _Book:
             # A server keeps artifacts where it likes; a bare database would put them into the
             # working folder.
             remote = self.uri.startswith(("http", "databricks"))
-            place = None if remote else f"{_artifacts(self._home, self.uri).as_uri()}/{name}"
+            place = None if remote else f"{artifacts(self._home, self.uri).as_uri()}/{name}"
             try:
                 return str(client.create_experiment(name, artifact_location=place))
             except MlflowException as error:
@@ -438,156 +406,3 @@ class _Book:
             token = page.token
             if not token:
                 return found
-
-
-# -- the user interface ----------------------------------------------------------------------------
-def serve_command(home: Path, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
-    """The command that serves MLflow's own UI for the SQLite database of a home."""
-    return [
-        *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", default_uri(home)),
-        *("--artifacts-destination", (home.resolve() / "mlartifacts").as_uri()),
-        *("--host", host, "--port", str(port), "--workers", "1"),
-    ]
-
-
-def serve_environment() -> dict[str, str]:
-    """The environment for `serve_command`: no telemetry, no job runners, quiet."""
-    quiet = {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_LOGGING_LEVEL": "ERROR",
-    }
-    return {**os.environ, **quiet}
-
-
-@contextlib.contextmanager
-def ui(
-    home: Path, *, host: str = "127.0.0.1", port: int = 5000, wait: float = 60.0
-) -> Iterator[subprocess.Popen[bytes]]:
-    """MLflow's UI on this home, as a subprocess that answers already and ends with the block.
-
-    Args:
-        wait: seconds it may take to answer. Its output goes to <home>/mlflow-ui.log.
-
-    Raises:
-        BadInput: the home has no MLflow database, or the port is taken.
-        RaysearchError: the server ended, or did not answer in time.
-    """
-    if not (home / "mlflow.db").is_file():
-        raise BadInput(
-            f"home={str(home)!r} has no MLflow database (mlflow.db): run a study there first, "
-            "or give another home=DIR"
-        )
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise BadInput(
-                f"port={port} on {host} cannot be used ({error.strerror}): give another port=N"
-            ) from None
-    path = home.resolve() / "mlflow-ui.log"
-    with path.open("ab") as log:
-        process = subprocess.Popen(
-            serve_command(home, host=host, port=port),
-            env=serve_environment(),
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _await_server(process, host, port, wait, path)
-        yield process
-    finally:
-        # The server's workers are its children: the whole session goes.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _await_server(
-    process: subprocess.Popen[bytes], host: str, port: int, wait: float, log: Path
-) -> None:
-    until = time.monotonic() + wait
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise RaysearchError(f"MLflow's server ended with {process.returncode}: see {log}")
-        try:
-            with urllib.request.urlopen(f"http://{host}:{port}/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise RaysearchError(f"MLflow's server did not answer within {wait:.0f} s: see {log}")
-
-
-# -- small parts -----------------------------------------------------------------------------------
-def connect(uri: str, home: Path) -> Any:
-    """MLflow's client for `uri`. It reads logins from the environment or ~/.mlflow/credentials."""
-    settle(home)
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def settle(home: Path) -> None:
-    """Before MLflow is imported: no telemetry, short requests; its log goes to a file."""
-    # Its own retries take minutes and cannot be interrupted; this module has its own.
-    for name, value in {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-        # it would print a line a run on stdout, which is for results
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        # a POST that is sent on arrives empty
-        "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
-    }.items():
-        os.environ.setdefault(name, value)
-    # What MLflow and SQLAlchemy have to settle between them (3.17 uses what 2.1 deprecates).
-    warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic)(\.|$)")
-    import mlflow  # noqa: F401  (its import sets up the loggers that are redirected here)
-
-    home.mkdir(parents=True, exist_ok=True)
-    path = str(home / "mlflow.log")
-    for name in ("mlflow", "alembic", "sqlalchemy.engine"):
-        logger = logging.getLogger(name)
-        ours = [h for h in logger.handlers if getattr(h, "baseFilename", "") == path]
-        if ours and len(logger.handlers) == 1:
-            continue
-        handler = LogFile(path)
-        for old in logger.handlers:
-            if isinstance(old, logging.FileHandler):
-                old.close()
-        logger.handlers, logger.propagate = [handler], False
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-
-
-@contextlib.contextmanager
-def locked(home: Path, uri: str) -> Iterator[None]:
-    """Hold the lock beside a SQLite database; elsewhere the server does the guarding."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    path = Path(uri.removeprefix("sqlite:///").split("?")[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _artifacts(home: Path, uri: str) -> Path:
-    if uri.startswith("sqlite:///"):
-        return Path(uri.removeprefix("sqlite:///").split("?")[0]).resolve().parent / "mlartifacts"
-    return home / "mlartifacts"
-
-
-def _permanent(error: Exception) -> bool:
-    """Whether MLflow would refuse the same request for ever."""
-    code = getattr(error, "error_code", "")
-    return code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")

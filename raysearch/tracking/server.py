@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from raysearch.addresses import shown
 from raysearch.errors import BadInput
-from raysearch.tracking import connect
-from raysearch.writer import brief
+from raysearch.tracking.storage import connect
+from raysearch.tracking.writer import brief
 
 __all__ = ["ask", "driver_problem"]
 

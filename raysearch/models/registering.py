@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from raysearch.addresses import TRACKING_VARIABLE, named, shown, without_passwords
 from raysearch.errors import BadInput, RaysearchError, near
-from raysearch.tracking import connect, default_uri, locked, settle
+from raysearch.tracking.storage import connect, default_uri, locked, settle
 
 if TYPE_CHECKING:
     from raysearch.config import Study
 
 __all__ = ["Package", "check_names", "fetch", "register", "run_of", "save"]
 
-LOADER = "raysearch.model"
+LOADER = "raysearch.models.model"
 _RESERVED = "latest"
 
 
@@ -32,7 +32,7 @@ class Package:
     """All that an MLflow model is made of."""
 
     data: Path
-    """the folder that `raysearch.model` reads"""
+    """the folder that `raysearch.models.model` reads"""
     code: Sequence[Path]
     """files and folders that travel with it"""
     facts: Mapping[str, Any]

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from raysearch.clusterfile import ClusterFile, read_cluster
+from raysearch.cluster.shipping import stage_code
+from raysearch.config.clusterfile import ClusterFile, read_cluster
 from raysearch.errors import ClusterFailed
 from raysearch.logs import LogFile
-from raysearch.shipping import stage_code
 
 __all__ = ["connected", "environment", "jobs_client"]
 

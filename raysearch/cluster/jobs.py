@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from raysearch.cluster import environment, jobs_client
-from raysearch.clusterfile import ClusterFile, read_cluster
+from raysearch.cluster.connecting import environment, jobs_client
+from raysearch.cluster.shipping import modules_of, stage_code, stage_corpus
 from raysearch.config import Study, dump, load_study
+from raysearch.config.clusterfile import ClusterFile, read_cluster
 from raysearch.errors import BadInput, ClusterFailed, near
-from raysearch.shipping import modules_of, stage_code, stage_corpus
 
 __all__ = ["follow", "listed", "stop", "submit"]
 

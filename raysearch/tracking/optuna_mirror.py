@@ -27,10 +27,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from raysearch.addresses import shown
 from raysearch.ledger import COMPLETE, PRUNED, RUNNING, FoldRow, TrialRow
-from raysearch.projection import headline
 from raysearch.sampling import STATES
 from raysearch.space import Choice, Const, Domain, Float, Int
-from raysearch.writer import Work
+from raysearch.tracking.notes import headline
+from raysearch.tracking.writer import Work
 
 __all__ = ["OptunaMirror"]
 

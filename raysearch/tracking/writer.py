@@ -20,7 +20,7 @@ from typing import Protocol
 
 from raysearch.addresses import without_passwords
 from raysearch.ledger import FoldRow, Ledger, TrialRow
-from raysearch.projection import Closing
+from raysearch.tracking.facts import Closing
 
 __all__ = ["Sink", "Work", "Writer", "brief"]
 

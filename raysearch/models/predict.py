@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from raysearch.corpora.files import audio_files
 from raysearch.errors import BadInput, near
 from raysearch.lookup import options
-from raysearch.model import FACTS, Model, Sound
+from raysearch.models.model import FACTS, Model, Sound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ def open_model(
     if not place.is_dir():
         if place.exists() or name.startswith(("/", ".", "~")):
             raise BadInput(f"model={name} is no folder of a model")
-        from raysearch import registering
+        from raysearch.models import registering
 
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="raysearch-fetch-"))
         place = registering.fetch(name, home, tracking, Path(scratch))

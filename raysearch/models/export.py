@@ -1,0 +1,167 @@
+"""From a study to a model: the selected setting, trained on every speaker or taken from its folds.
+
+What is made is tried in a process that has the model alone, before it is put anywhere.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysearch.cluster.shipping import modules_of, stage_code
+from raysearch.errors import BadInput
+from raysearch.features.extract import local_chunks
+from raysearch.lookup import options, study_folder
+from raysearch.models import fitting, packing
+from raysearch.models.fitting import Say
+from raysearch.models.packing import How
+from raysearch.models.source import Source, source_of
+from raysearch.report.write import params as written
+
+__all__ = ["Exported", "export", "export_words"]
+
+HOWS = ("refit", "ensemble")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that has been made."""
+
+    place: str
+    """URI or folder, as `predict model=` takes it"""
+    facts: Mapping[str, Any]
+    """model.json"""
+    lines: tuple[str, ...]
+    """what a person must know"""
+
+
+def export_words(words: Sequence[str], say: Say) -> str:
+    """The command: export a study's model, and say what it is."""
+    given = options(
+        words,
+        {
+            "study": None,
+            "home": "runs",
+            "how": "refit",
+            "setting": "selected",
+            "name": None,
+            "alias": "champion",
+            "to": None,
+        },
+    )
+    if given["how"] not in HOWS:
+        raise BadInput(f"how={given['how']} is unknown; it is one of {', '.join(HOWS)}")
+    made = export(
+        study_folder(Path(str(given["home"])), given["study"] and str(given["study"])),
+        how=given["how"],
+        setting=given["setting"],
+        name=given["name"] and str(given["name"]),
+        alias=str(given["alias"]),
+        to=Path(str(given["to"])) if given["to"] else None,
+        say=say,
+    )
+    return "\n".join(made.lines)
+
+
+def export(
+    folder: Path,
+    *,
+    how: How = "refit",
+    setting: str | int = "selected",
+    name: str | None = None,
+    alias: str = "champion",
+    to: Path | None = None,
+    say: Say = lambda text: None,
+) -> Exported:
+    """Make a model of a study, and register it in MLflow, or write it into a folder.
+
+    Args:
+        folder: the study's.
+        how: "refit" on all speakers, or the "ensemble" of the folds' networks.
+        setting: "selected", or the number of a complete trial.
+        name: of the registered model; None is the study's.
+        alias: that the new version gets.
+        to: a folder that does not exist yet: the model is written there and registered nowhere.
+        say: told what is being done.
+
+    Raises:
+        BadInput: the study, the setting or the method cannot be exported.
+    """
+    if to is not None and (name is not None or to.exists()):
+        raise BadInput(
+            f"to={to} exists already; name a new folder"
+            if to.exists()
+            else "to= writes a folder and registers nothing, so it takes no name="
+        )
+    if to is None:
+        from raysearch.models import registering
+
+        registering.check_names(name or folder.name, alias)
+    say("reading the study")
+    source = source_of(folder, setting)
+    if to is None:  # before minutes of training
+        run = registering.run_of(source.study, source.instance)
+    say("reading features")
+    data = source.material.dataset(run_chunks=local_chunks)
+    fit = fitting.refit if how == "refit" else fitting.ensemble
+    members = fit(source, data, say)
+    with tempfile.TemporaryDirectory(prefix="raysearch-model-") as scratch:
+        place = Path(scratch, "data")
+        place.mkdir()
+        facts = packing.write(place, source, data, how, members)
+        code = Path(scratch, "code")
+        code.mkdir()
+        stage_code(code, modules_of(source.study), without=[Path(source.study.home)])
+        shutil.rmtree(code / "spaces")
+        example = packing.example(int(facts["speaker_clips"]))
+        say("trying the model in a process that has nothing else")
+        tried = packing.tried(place, code, example)
+        package = packing.package(place, code, facts, example, tried)
+        if to is not None:
+            from raysearch.models import registering
+
+            registering.save(package, to, Path(source.study.home))
+            where = str(to)
+        else:
+            say("registering")
+            where = registering.register(package, name or folder.name, alias, source.study, run)
+    return Exported(where, facts, tuple(_lines(where, facts, source)))
+
+
+# -- what is told ----------------------------------------------------------------------------------
+_GRAVE = ("synthetic", "simulated", "untrained")
+
+
+def _lines(where: str, facts: Mapping[str, Any], source: Source) -> Iterator[str]:
+    count = len(facts["members"])
+    how = (
+        f"trained on all {facts['clips']} labelled clips"
+        if facts["how"] == "refit"
+        else f"the mean of {count} folds' networks"
+    )
+    yield f"{where}: {facts['method']}, trial {facts['trial']} of {facts['study']}, {how}"
+    yield f"setting: {written(facts['setting'])}"
+    for member in facts["members"] if facts["how"] == "refit" else ():
+        told = ", ".join(f"{name} {n}" for name, n in member["epochs"].items())
+        yield f"epochs (the median best of the folds): {told or 'none'}"
+    honest = facts["estimates"]["honest"]
+    ends = honest["ua_interval"]
+    between = f" (95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else ""
+    yield (
+        f"expect {100 * honest['ua']:.1f} % UA{between} on new speakers: the study's honest "
+        "estimate, of trainings on fewer speakers"
+    )
+    if facts["normalise"] == "speaker":
+        yield f"it needs {facts['speaker_clips']} clips of a speaker or more at a time"
+    if facts["thresholds"] is not None:
+        told = ", ".join(f"{name} {value:.2f}" for name, value in facts["thresholds"].items())
+        yield f"a clip's classes are those above: {told}"
+    for note in facts["notes"]:
+        if note not in source.material.notes or any(word in note for word in _GRAVE):
+            yield f"note: {note}"
+    at = "" if Path(where).exists() else f" home={source.study.home}"
+    yield f"predict: python -m raysearch predict model={where}{at} FILE.wav FOLDER/"

@@ -1,0 +1,125 @@
+"""What is exported: a study and one of its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysearch.config import Study, load_study
+from raysearch.errors import BadInput
+from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
+from raysearch.material import Material, gather
+from raysearch.places import store_of
+from raysearch.registry import method as find_method
+from raysearch.registry import methods
+from raysearch.report import Report, build
+from raysearch.store import Store
+from trainables.stage import Exporter, Method
+
+__all__ = ["Source", "source_of"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A study and one of its settings."""
+
+    study: Study
+    material: Material
+    method: Method
+    exporter: Exporter
+    report: Report
+    trial: TrialRow
+    rows: tuple[FoldRow, ...]
+    """of the trial, by fold index"""
+    instance: str
+    unfinished: str
+    """why the selection may still change, or ''"""
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Every parameter of the method."""
+        return self.method.resolve({**self.material.space.constants(), **self.trial.params})
+
+    @property
+    def store(self) -> Store:
+        return Store(store_of(self.study))
+
+    def stages(self, row: FoldRow) -> list[list[tuple[str, str]]]:
+        """By training of a fold, (name, key) of its stages, the scored one last."""
+        each = len(row.stages) // self.study.seeds
+        pairs = [(use.name, use.key) for use in row.stages]
+        return [pairs[i : i + each] for i in range(0, len(pairs), each)]
+
+
+def source_of(folder: Path, setting: str | int) -> Source:
+    report = build(folder)
+    ledger = Ledger(folder / "ledger.sqlite")
+    try:
+        trials = {trial.number: trial for trial in ledger.trials()}
+        number = _number(report, trials, setting)
+        rows = tuple(sorted(ledger.folds(number), key=lambda row: row.index))
+        fingerprint = ledger.fact("fingerprint")
+        instance = str(ledger.fact("instance"))
+    finally:
+        ledger.close()
+    home = folder.parent.parent
+    study = load_study(
+        [f"space={folder / 'study.yaml'}", f"home={home}", "quiet=true"], cwd=Path.cwd()
+    )
+    method = find_method(study.method)
+    if method.export is None:
+        raise BadInput(
+            f"the method {study.method} cannot be exported: it does not say how it predicts new "
+            f"clips (Method.export); those that do: {', '.join(_exportable()) or 'none'}"
+        )
+    material = gather(study)
+    if fingerprint != material.fingerprint:
+        raise BadInput(
+            f"study {folder.name} was run on other data: the corpus at "
+            f"{dict(study.corpus.root) or 'its root'} has changed since; bring the old one back"
+        )
+    ended = sum(report.states.values()) - report.states["running"]
+    wanted = study.trials if study.sampler != "listed" else min(study.trials, ended)
+    unfinished = ""
+    if setting == "selected" and ended < wanted and study.sampler != "grid":
+        unfinished = (
+            f"{ended} of {wanted} trials had ended when this was exported: the selected setting "
+            "may still change"
+        )
+    return Source(
+        study, material, method, method.export, report, trials[number], rows, instance, unfinished
+    )
+
+
+def _number(report: Report, trials: Mapping[int, TrialRow], setting: str | int) -> int:
+    """The number of the trial that is asked for."""
+    if report.best_trial is None:
+        states = ", ".join(f"{n} {state}" for state, n in report.states.items() if n) or "none run"
+        raise BadInput(
+            f"study {report.study} has no complete trial to export (trials: {states}); "
+            "run it on with the same tune command"
+        )
+    if setting == "selected":
+        return report.best_trial
+    complete = [n for n, trial in trials.items() if trial.state == COMPLETE]
+    if isinstance(setting, bool) or not isinstance(setting, int) or setting not in complete:
+        state = trials[setting].state if setting in trials else "not there"  # type: ignore[index]
+        some = ", ".join(map(str, complete[:20])) + (" …" if len(complete) > 20 else "")
+        raise BadInput(
+            f"setting={setting} must be selected or the number of a complete trial ({some}), but "
+            f"that is {state}"
+        )
+    return setting
+
+
+def _exportable() -> list[str]:
+    found = []
+    for name in methods():
+        try:
+            if find_method(name).export is not None:
+                found.append(name)
+        except BadInput:  # a third party's that cannot be imported
+            continue
+    return found

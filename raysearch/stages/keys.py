@@ -1,0 +1,258 @@
+"""What a fold asks for, and under which keys.
+
+key = hash(stage name, digest of its source and of the modules it imports, its own parameters,
+its parents' keys, on this fold and across folds, the fingerprint of the parts of the fold it is
+handed, seed). A stage receives only what its key hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from raysearch.folds import Fold
+from raysearch.stages.data import LABELLED, Dataset, rows_of, seen_ratings
+from raysearch.stages.sources import source_digest
+from trainables.stage import (
+    PARTS,
+    RATINGS,
+    Artifact,
+    Method,
+    Node,
+)
+
+__all__ = ["AS_STUDIED", "Call", "Context", "Use", "calls", "context"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What keys are made of beside the setting: small, and without arrays."""
+
+    seed: int
+    folds: tuple[str, ...]
+    """fold names by index"""
+    prints: tuple[Mapping[str, str], ...]
+    """by fold index: part -> fingerprint of its ids, labels, votes and data; where the fold has a
+    target rater, also "part/whose" -> that of the ratings which such a stage may see"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One stage on one fold, as it travels to the broker and on to a worker."""
+
+    key: str
+    name: str
+    target: str
+    """module:function"""
+    params: Mapping[str, Any]
+    parents: Mapping[str, str]
+    """role -> key"""
+    fold: int
+    parts: tuple[str, ...]
+    seed: int
+    across: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """role -> keys by fold"""
+    ratings: str = "none"
+    """whose, of `trainables.stage.RATINGS`"""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of all artifacts that it reads, each once."""
+        others = (key for keys in self.across.values() for key in keys)
+        return tuple(dict.fromkeys([*self.parents.values(), *others]))
+
+    def sorted_out(
+        self, made: Sequence[Artifact]
+    ) -> tuple[dict[str, Artifact], dict[str, tuple[Artifact, ...]]]:
+        """The artifacts of `needs`, by role: parents, and those across folds."""
+        found = dict(zip(self.needs, made, strict=True))
+        parents = {role: found[key] for role, key in self.parents.items()}
+        return parents, {role: tuple(found[k] for k in keys) for role, keys in self.across.items()}
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an export asks of a stage beside its artifact; see `StageInputs`. A study asks nothing.
+
+    A stage so asked returns more than its key says, or is trained otherwise, and so its artifact
+    has a key of its own (`key`).
+    """
+
+    keep_weights: bool = False
+    refit: bool = False
+
+    def key(self, call: Call) -> str:
+        """The key of what the stage returns when it is asked so."""
+        if self == AS_STUDIED:
+            return call.key
+        text = json.dumps([call.key, self.keep_weights, self.refit])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+AS_STUDIED = Use()
+
+
+def context(
+    dataset: Dataset, audio: Sequence[str], feature_ids: Sequence[str], seed: int
+) -> Context:
+    """Fingerprint every part of every fold.
+
+    Args:
+        dataset: the study's data.
+        audio: [N] digest of each utterance's audio.
+        feature_ids: name and version of each feature set, in the order of their columns.
+        seed: the study's seed.
+    """
+    head = json.dumps(
+        [list(feature_ids), dataset.normalise, list(dataset.speaker_clips), list(dataset.classes)]
+    )
+    speakers = dataset.speaker
+    whole: dict[int, list[str]] = {}
+    if dataset.normalise == "speaker":
+        # a speaker's statistics read all of that speaker's clips, whatever part they are in
+        for row in np.argsort(dataset.ids, kind="stable"):
+            whole.setdefault(int(speakers[row]), []).append(audio[row])
+    prints = []
+    for fold in dataset.folds:
+        parts: dict[str, str] = {}
+        for part in PARTS:
+            rows = rows_of(fold, part)
+            sees_labels = part in LABELLED and not fold.rater
+            digest = hashlib.sha256(f"{part}\0{head}".encode())
+            for row in rows:
+                fact: list[Any] = [
+                    str(dataset.ids[row]),
+                    audio[row],
+                    int(dataset.speaker[row]),
+                    int(dataset.corpus[row]),
+                ]
+                if sees_labels:
+                    fact.append(int(dataset.y[row]))
+                    if dataset.votes is not None:
+                        fact.append([float(v) for v in dataset.votes[row]])
+                    if dataset.outside is not None and dataset.outside[row].any():
+                        fact.append([float(v) for v in dataset.outside[row]])
+                digest.update(json.dumps(fact).encode())
+            for speaker in sorted(set(speakers[rows].tolist())):
+                digest.update(json.dumps(whole.get(speaker, [])).encode())
+            parts[part] = digest.hexdigest()
+        if dataset.normalise == "fold":
+            # the other parts are normalised with the statistics of the training part
+            for part in PARTS[1:]:
+                joined = f"{parts[part]}{parts['train']}".encode()
+                parts[part] = hashlib.sha256(joined).hexdigest()
+        if fold.rater:
+            parts |= {
+                f"{part}/{whose}": _rating_print(dataset, fold, part, whose)
+                for part in LABELLED
+                for whose in RATINGS[1:]
+            }
+        prints.append(parts)
+    return Context(seed, tuple(fold.name for fold in dataset.folds), tuple(prints))
+
+
+def calls(
+    method: Method, setting: Mapping[str, Any], fold: int, where: Context, repeat: int = 0
+) -> list[Call]:
+    """The stages that a full setting asks for on one fold, parents first, the scored one last.
+
+    Where a node reads another's stages across folds, those of the other folds are among them.
+
+    Args:
+        repeat: which of the fold's trainings, each of which has seeds of its own.
+    """
+    nodes = {node.name: node for node in method.graph(setting)}
+    made: dict[tuple[str, int], Call] = {}
+    folds = range(len(where.folds))
+
+    def call(name: str, at: int) -> Call:
+        if (name, at) not in made:
+            node = nodes[name]
+            parents = {role: call(other, at).key for role, other in sorted(node.parents.items())}
+            across = {
+                role: tuple(call(other, each).key for each in folds)
+                for role, other in sorted(node.across.items())
+            }
+            made[name, at] = _call(node, at, parents, across, where, repeat)
+        return made[name, at]
+
+    for name in nodes:
+        call(name, fold)
+    return list(made.values())
+
+
+def _call(
+    node: Node,
+    fold: int,
+    parents: dict[str, str],
+    across: dict[str, tuple[str, ...]],
+    where: Context,
+    repeat: int,
+) -> Call:
+    target = f"{node.run.__module__}:{node.run.__qualname__}"
+    params = {name: _plain(value) for name, value in sorted(node.params.items())}
+    seed = stage_seed(where.seed, node.name, where.folds[fold], repeat)
+    identity: dict[str, Any] = {
+        "format": 1,
+        "stage": node.name,
+        "target": target,
+        "source": source_digest(node.run.__module__),
+        "params": params,
+        "parents": parents,
+        # stages that read no other fold keep the keys that they had before any could
+        **({"across": across} if across else {}),
+        "fold": {part: where.prints[fold][part] for part in sorted(node.parts)},
+        "seed": seed,
+    }
+    if node.ratings != "none":
+        identity["ratings"] = {
+            part: where.prints[fold][f"{part}/{node.ratings}"]
+            for part in sorted(set(node.parts) & set(LABELLED))
+        }
+    text = json.dumps(identity, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    key = hashlib.sha256(text.encode()).hexdigest()
+    return Call(
+        key,
+        node.name,
+        target,
+        params,
+        parents,
+        fold,
+        tuple(node.parts),
+        seed,
+        across,
+        node.ratings,
+    )
+
+
+def stage_seed(seed: int, stage: str, fold: str, repeat: int = 0) -> int:
+    """A stage's seed, in [0, 2^31): settings are compared under common random numbers."""
+    # the first training of a fold is that of a study with one seed, and shared with it
+    origin = [seed, stage, fold, *([repeat] if repeat else [])]
+    digest = hashlib.sha256(json.dumps(origin).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON holds it; 1 and 1.0 are one value."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float | np.integer | np.floating):
+        number = float(value)
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    raise TypeError(f"a stage's parameter must be a number, text, truth or list, got {value!r}")
+
+
+def _rating_print(dataset: Dataset, fold: Fold, part: str, whose: str) -> str:
+    codes, own = seen_ratings(dataset, fold, rows_of(fold, part), whose)
+    digest = hashlib.sha256(json.dumps([list(dataset.raters), fold.rater]).encode())
+    digest.update(codes.astype("<i8").tobytes())
+    digest.update(own.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,168 @@
+"""z-normalised vectors and frames: by the training part's statistics, or by each speaker's own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.folds import Fold
+from raysearch.stages.data import Dataset, Moments, divisor
+from trainables.stage import (
+    Part,
+    Sequences,
+)
+
+__all__ = [
+    "Normaliser",
+    "from_few_clips",
+    "normalised",
+    "normalised_frames",
+    "normaliser",
+    "sources_of",
+    "statistics",
+]
+
+Normaliser = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+
+
+_KEPT = 64 * 2**20
+"""bytes of normalised features that a worker keeps"""
+_kept: OrderedDict[tuple[int, int], tuple[Dataset, NDArray[np.float32]]] = OrderedDict()
+"""(identity of the dataset, fold or -1) -> the dataset, which keeps its identity, and all rows"""
+
+
+def normaliser(dataset: Dataset, fold: Fold) -> Normaliser:
+    """Rows of z-normalised features.
+
+    A worker runs many stages of a fold, and normalising can take longer than a small stage. So it
+    keeps what it made of arrays that nobody can change, as those from Ray's store are.
+    """
+    if dataset.x.flags.writeable or not 0 < dataset.x.nbytes <= _KEPT:
+        return _normalising(dataset, fold)
+    key = (id(dataset), fold.index if dataset.normalise == "fold" else -1)
+    found = _kept.pop(key, None)
+    if found is None:
+        found = dataset, _normalising(dataset, fold)(np.arange(len(dataset.x)))
+    _kept[key] = found
+    while sum(x.nbytes for _, x in _kept.values()) > _KEPT:
+        _kept.popitem(last=False)
+    return found[1].__getitem__
+
+
+def _normalising(dataset: Dataset, fold: Fold) -> Normaliser:
+    """z-normalised features, from the training part's statistics or from each speaker's own."""
+    if dataset.normalise == "fold":
+        mean, scale = _statistics(dataset.x[fold.train])
+        return lambda rows: ((dataset.x[rows] - mean) / scale).astype(np.float32)
+
+    def by_speaker(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        x = np.empty((len(rows), dataset.x.shape[1]), dtype=np.float32)
+        for speaker in np.unique(dataset.speaker[rows]):
+            mean, scale = _statistics(dataset.x[dataset.speaker == speaker])
+            mine = dataset.speaker[rows] == speaker
+            x[mine] = (dataset.x[rows[mine]] - mean) / scale
+        return x
+
+    return by_speaker
+
+
+def from_few_clips(dataset: Dataset, rows: NDArray[np.int64], n: int) -> NDArray[np.float32]:
+    """Rows normalised by their speaker's statistics, taken from n clips that ids alone choose."""
+    x = np.empty((len(rows), dataset.x.shape[1]), dtype=np.float32)
+    for speaker in np.unique(dataset.speaker[rows]):
+        mean, scale = _statistics(dataset.x[_clips_of(dataset, speaker, n)])
+        mine = dataset.speaker[rows] == speaker
+        x[mine] = (dataset.x[rows[mine]] - mean) / scale
+    return x
+
+
+def _clips_of(dataset: Dataset, speaker: int, n: int | None = None) -> NDArray[np.int64]:
+    """A speaker's rows; n of them, chosen by ids alone, where n is given."""
+    rows = np.flatnonzero(dataset.speaker == speaker)
+    if n is None:
+        return rows
+    rank = [hashlib.sha256(str(dataset.ids[row]).encode()).digest() for row in rows]
+    return rows[sorted(range(len(rank)), key=rank.__getitem__)[:n]]
+
+
+def sources_of(
+    dataset: Dataset, fold: Fold, rows: NDArray[np.int64], n: int | None = None
+) -> list[NDArray[np.int64]]:
+    """By row, the rows whose frames' statistics normalise it; equal ones are the same array."""
+    if dataset.normalise == "fold":
+        return [fold.train] * len(rows)
+    speakers = dataset.speaker[rows]
+    by_speaker = {s: _clips_of(dataset, s, n) for s in np.unique(speakers).tolist()}
+    return [by_speaker[s] for s in speakers.tolist()]
+
+
+def normalised_frames(
+    frames: Sequences,
+    moments: Moments,
+    rows: NDArray[np.int64],
+    sources: Sequence[NDArray[np.int64]],
+) -> Sequences:
+    """float32 z-normalised frames of the rows, by the statistics of each row's source."""
+    known = {
+        id(source): moments.statistics(source) for source in {id(s): s for s in sources}.values()
+    }
+    return _scaled(frames, rows, [known[id(source)] for source in sources])
+
+
+def _scaled(
+    frames: Sequences,
+    rows: NDArray[np.int64],
+    by: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> Sequences:
+    """float32 (frames - mean) / scale: a copy of these rows alone, made row by row."""
+    starts = np.concatenate([[0], np.cumsum(frames.lengths[rows])]).astype(np.int64)
+    values = np.empty((int(starts[-1]), *frames.values.shape[1:]), dtype=np.float32)
+    for place, (row, (mean, scale)) in enumerate(zip(rows.tolist(), by, strict=True)):
+        into = values[starts[place] : starts[place + 1]]
+        np.subtract(frames[row], mean.astype(np.float32), out=into)
+        np.divide(into, scale.astype(np.float32), out=into)
+    return Sequences(values, starts)
+
+
+def statistics(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """What normalises a model's input, taken from these rows: `mean` and `scale` [D] of the
+    vectors, and `NAME/mean` and `NAME/scale` of each feature set of frames."""
+    mean, scale = _statistics(dataset.x[rows])
+    found = {"mean": mean, "scale": scale}
+    for name, moments in dataset.moments.items():
+        mean, scale = moments.statistics(rows)
+        found |= {f"{name}/mean": mean, f"{name}/scale": scale}
+    return found
+
+
+def normalised(
+    dataset: Dataset, rows: NDArray[np.int64], by: Mapping[str, NDArray[np.float64]]
+) -> Part:
+    """Unlabelled rows as a stage would be handed them, normalised by `statistics`."""
+    frames = {
+        name: _scaled(values, rows, [(by[f"{name}/mean"], by[f"{name}/scale"])] * len(rows))
+        if name in dataset.moments
+        else values.take(rows)
+        for name, values in dataset.frames.items()
+    }
+    return Part(
+        ids=dataset.ids[rows],
+        x=((dataset.x[rows] - by["mean"]) / by["scale"]).astype(np.float32),
+        speaker=dataset.speaker[rows],
+        corpus=dataset.corpus[rows],
+        frames=frames,
+    )
+
+
+def _statistics(
+    x: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation by column; a constant column is only centred."""
+    wide = x.astype(np.float64)
+    deviation = wide.std(axis=0)
+    mean = wide.mean(axis=0)
+    return mean, divisor(mean, deviation)

@@ -1,0 +1,137 @@
+"""One stage run in this process, with no more in its hands than its key says."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from raysearch.folds import Fold
+from raysearch.stages.data import LABELLED, Dataset, rows_of, seen_ratings
+from raysearch.stages.keys import AS_STUDIED, Call, Use
+from raysearch.stages.normalising import (
+    Normaliser,
+    from_few_clips,
+    normalised_frames,
+    normaliser,
+    sources_of,
+)
+from trainables.stage import (
+    PARTS,
+    Artifact,
+    Part,
+    StageInputs,
+)
+
+__all__ = ["Runtime", "execute", "inputs_of"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a stage runs: no part of its identity."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    threads: int = 1
+    workers: int = 1
+    timeout: float | None = None
+    """seconds a stage may take"""
+    memory: float | None = None
+    """GB (10^9 bytes) that a stage may add to what its process holds"""
+
+
+# -- running one stage, in a worker ------------------------------------------------------------
+def inputs_of(
+    call: Call,
+    dataset: Dataset,
+    parents: Mapping[str, Artifact],
+    runtime: Runtime,
+    device: Literal["cpu", "cuda"],
+    scratch: Path | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+    across: Mapping[str, tuple[Artifact, ...]] | None = None,
+    use: Use = AS_STUDIED,
+) -> StageInputs:
+    """What the stage may see: the parts its node names, without test labels."""
+    fold = dataset.folds[call.fold]
+    normalised = normaliser(dataset, fold)
+    parts = {part: _part(part, call, dataset, fold, normalised) for part in PARTS}
+    return StageInputs(
+        classes=dataset.classes,
+        parents=parents,
+        seed=call.seed,
+        threads=runtime.threads,
+        workers=runtime.workers,
+        device=device,
+        scratch=scratch,
+        on_epoch=on_epoch,
+        across=across or {},
+        # who is learnt is in the key of the stages alone that see ratings
+        raters=() if call.ratings == "none" else dataset.raters,
+        target=None if call.ratings == "none" else dataset.raters.index(fold.rater),
+        keep_weights=use.keep_weights,
+        refit=use.refit,
+        **parts,
+    )
+
+
+def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Normaliser) -> Part:
+    rows = rows_of(fold, part)
+    if part not in call.parts:
+        rows = rows[:0]
+    sees_labels = part in LABELLED and not fold.rater
+    ratings = own = None
+    if call.ratings != "none" and part in LABELLED:
+        ratings, own = seen_ratings(dataset, fold, rows, call.ratings)
+    votes = dataset.votes[rows] if sees_labels and dataset.votes is not None else None
+    outside = dataset.outside[rows] if votes is not None and dataset.outside is not None else None
+    x = normalised(rows)
+    sources = sources_of(dataset, fold, rows) if dataset.frames else []
+    if part == "test" and len(rows) and dataset.speaker_clips:
+        few = [from_few_clips(dataset, fold.test, n) for n in dataset.speaker_clips]
+        x = np.concatenate([x, *few])
+        for n in dataset.speaker_clips if dataset.frames else ():
+            sources += sources_of(dataset, fold, fold.test, n)
+        rows = np.concatenate([rows, *[fold.test] * len(few)])
+    return Part(
+        ids=dataset.ids[rows],
+        x=x,
+        speaker=dataset.speaker[rows],
+        corpus=dataset.corpus[rows],
+        y=dataset.y[rows] if sees_labels else None,
+        votes=votes,
+        outside=outside,
+        ratings=ratings,
+        own=own,
+        frames={
+            name: normalised_frames(frames, dataset.moments[name], rows, sources)
+            if name in dataset.moments
+            else frames.take(rows)
+            for name, frames in dataset.frames.items()
+        },
+    )
+
+
+def execute(
+    call: Call,
+    dataset: Dataset,
+    parents: Mapping[str, Artifact],
+    runtime: Runtime,
+    device: Literal["cpu", "cuda"] = "cpu",
+    scratch: Path | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+    across: Mapping[str, tuple[Artifact, ...]] | None = None,
+    use: Use = AS_STUDIED,
+) -> Artifact:
+    """Run one stage in this process."""
+    module, _, function = call.target.partition(":")
+    run = getattr(importlib.import_module(module), function)
+    inputs = inputs_of(call, dataset, parents, runtime, device, scratch, on_epoch, across, use)
+    made = run(inputs, **call.params)
+    if not isinstance(made, Artifact):
+        raise TypeError(f"stage {call.name!r} must return an Artifact, but returned {type(made)}")
+    return made
