@@ -31,7 +31,7 @@ from trainables.votes import partition
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.loop import Fitted
+    from trainables.epochs import Fitted
     from trainables.networks.blstm import BLSTM, Fusion
 
 __all__ = ["METHOD", "fusion", "others", "pooled", "rater", "share_of", "vote_counts"]
@@ -485,7 +485,7 @@ def _read(
     """[n, K] probabilities and [n, E] hidden vectors of a part, by the frozen model."""
     from scipy.special import softmax
 
-    from trainables.loop import read
+    from trainables.passes import read
 
     assert fitted.weights is not None
     both = read(

@@ -43,7 +43,7 @@ from trainables.votes import A, partition
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trainables.loop import Fitted
+    from trainables.epochs import Fitted
     from trainables.networks.spatial_temporal import SpatialTemporal
 
 __all__ = ["METHOD", "canonical", "student", "teacher"]

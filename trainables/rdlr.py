@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from trainables.loop import Fitted, Refresh
+    from trainables.epochs import Fitted, Refresh
     from trainables.networks import MLP
 
 __all__ = ["METHOD", "canonical", "pretrained", "student"]
@@ -717,7 +717,7 @@ def _corpus_weights(
     """Eq. 6 after an epoch, from the training UA: validation scores would leak into the fit."""
     import torch
 
-    from trainables.loop import Refresh
+    from trainables.epochs import Refresh
     from trainables.losses import corpus_weights
 
     labelled = y >= 0
@@ -732,7 +732,7 @@ def _corpus_weights(
 
 
 def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
-    from trainables.loop import predictor
+    from trainables.passes import predictor
 
     own = trained.params
     predict = predictor(

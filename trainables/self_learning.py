@@ -50,7 +50,7 @@ from trainables.targets import STRATEGIES
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.loop import Fitted
+    from trainables.epochs import Fitted
 
 __all__ = ["METHOD", "canonical", "network", "utterance"]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-    from trainables.loop import Fitted
+    from trainables.epochs import Fitted
     from trainables.networks.ssl import SSL
     from trainables.rows import Collate
 
@@ -364,7 +364,7 @@ def clip_predictor(
         trained: of a stage whose parameters are values of `declared`'s
         cut, build, collate, bucket: of `fit_clips`
     """
-    from trainables.loop import predictor
+    from trainables.passes import predictor
 
     own = trained.params
     run = predictor(

@@ -37,9 +37,9 @@ import numpy as np
 
 def plain_loop() -> None:
     """Let a stage call the training loop itself; the peers bring their own Ray Train, or none."""
-    from trainables import loop
+    from trainables import epochs, loop
 
-    loop._launch = lambda job, *_, **__: loop._train(job)  # type: ignore[assignment]
+    loop._launch = lambda job, *_, **__: epochs.train_epochs(job)  # type: ignore[assignment]
 
 
 def fold_score(dataset: Any, context: Any, setting: dict[str, Any], fold: int) -> float:

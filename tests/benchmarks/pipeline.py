@@ -29,11 +29,12 @@ def main() -> None:
     from raysearch.registry import method
     from raysearch.stages import Runtime, calls, execute
     from trainables import loop
+    from trainables.epochs import Fitted
 
-    seen: list[loop.Fitted] = []
+    seen: list[Fitted] = []
     fit = loop.fit
 
-    def watched(**given: Any) -> loop.Fitted:
+    def watched(**given: Any) -> Fitted:
         seen.append(fit(**given))
         return seen[-1]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from trainables import corater
 from trainables.corater import METHOD, MODELS, pooled, share_of, vote_counts
-from trainables.loop import read
+from trainables.passes import read
 from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
 
 K, R, TARGET = 3, 5, 1

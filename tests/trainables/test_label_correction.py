@@ -117,7 +117,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         given.append({"train": train, "target": target, "own": own, "predict": predict})
         p = np.random.default_rng(len(given)).dirichlet(np.ones(K), 100).astype(np.float32)
         clips = {name: p[: len(part)] for name, part in predict.items()}
-        from trainables.loop import Fitted
+        from trainables.epochs import Fitted
 
         return Fitted({}, {"validation_ua": [0.5]}, 1, 0.5, 1), clips, len(train)
 

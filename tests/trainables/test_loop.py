@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables import loop, losses, metrics
-from trainables.loop import Fitted, NonFinite, Refresh, fit
+from trainables import epochs, losses, metrics, rows
+from trainables.epochs import Fitted, Refresh
+from trainables.loop import fit
 from trainables.networks import MLP
+from trainables.passes import NonFinite, predictor
 from trainables.rows import batches
 
 K, D, N = 3, 10, 61
@@ -230,7 +232,7 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path) -> None:
 
     with pytest.raises(Killed):
         train(scratch=tmp_path / "b", score=dies, **settings)
-    assert [p.name for p in (tmp_path / "b").iterdir()] == [loop.STATE]
+    assert [p.name for p in (tmp_path / "b").iterdir()] == [epochs.STATE]
     resumed = train(scratch=tmp_path / "b", score=dies, **settings)
     assert calls == 8 + whole.epochs - 6  # it went on after the sixth epoch
     assert_same(whole, resumed)
@@ -284,7 +286,9 @@ def test_checkpoints_wait_for_their_time(tmp_path: Path) -> None:
 
 
 def test_examples_in_docstrings_hold() -> None:
-    assert doctest.testmod(loop).failed == 0
+    for module in (rows, metrics):
+        found = doctest.testmod(module)
+        assert (found.failed, found.attempted > 0) == (0, True), module
 
 
 @pytest.mark.gpu
@@ -330,7 +334,7 @@ def test_adamax_is_torchs_own() -> None:
 
     def run(optimiser: Any) -> dict[str, torch.Tensor]:
         rising = iter((0.1, 0.2))
-        fitted = loop.fit(
+        fitted = fit(
             build=lambda: torch.nn.Linear(3, 2),
             forward=lambda module, rows: {"logits": module(rows["x"])},
             infer=lambda module, rows: module(rows["x"]),
@@ -403,7 +407,7 @@ def test_kept_weights_predict_what_the_training_predicted() -> None:
     fitted = train(keep_weights=True)
     assert fitted.weights is not None
     state = torch.get_rng_state()
-    predict = loop.predictor(
+    predict = predictor(
         build=build, weights={n: w.numpy() for n, w in fitted.weights.items()}, infer=infer
     )
     assert torch.equal(torch.get_rng_state(), state)

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables import audio, loop, losses, metrics
-from trainables.loop import Fitted, fit
+from trainables import audio, epochs, losses, metrics
+from trainables.epochs import Fitted
+from trainables.loop import fit
 from trainables.rows import by_length
 from trainables.stage import Sequences
 
@@ -274,4 +275,4 @@ def test_it_trains_on_a_gpu(precision: str, tmp_path: Path) -> None:
 
 def test_the_state_file_is_written_whole(tmp_path: Path) -> None:
     train(scratch=tmp_path, checkpoint_every=1)
-    assert [p.name for p in tmp_path.iterdir()] == [loop.STATE]
+    assert [p.name for p in tmp_path.iterdir()] == [epochs.STATE]

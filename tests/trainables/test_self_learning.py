@@ -284,7 +284,7 @@ class Told:
         self.each: list[dict[str, Any]] = []
 
     def __call__(self, inputs: Any, train: Part, target: Any, predict: Any, own: Any) -> Any:
-        from trainables.loop import Fitted
+        from trainables.epochs import Fitted
 
         self.each.append({"inputs": inputs, "train": train, "target": target, "predict": predict})
         cut = segments.cut(

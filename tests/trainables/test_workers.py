@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from trainables import audio, losses
-from trainables.loop import Fitted, NonFinite, Refresh, fit
+from trainables.epochs import Fitted, Refresh
+from trainables.loop import fit
 from trainables.networks import MLP
 from trainables.networks.spatial_temporal import SpatialTemporal
 from trainables.networks.ssl import SSL, load
+from trainables.passes import NonFinite
 from trainables.stage import Sequences
 
 ray = pytest.importorskip("ray")

@@ -1,0 +1,181 @@
+"""Passes without gradient: what a network says of rows, in training, afterwards and in a model."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainables import workers
+from trainables.rows import Arrays, Collate, Dense, Ragged, Rows, length
+
+__all__ = [
+    "NonFinite",
+    "Precision",
+    "cast",
+    "predictor",
+    "probabilities_of",
+    "quiet_corner",
+    "read",
+    "with_layer",
+]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class NonFinite(ArithmeticError):
+    """A loss or a prediction is NaN or infinite; the message names the epoch and the terms."""
+
+
+def read(
+    *,
+    build: Callable[[], nn.Module],
+    weights: Mapping[str, Tensor],
+    infer: Callable[[Any, Rows], Tensor],
+    columns: Arrays,
+    collate: Collate,
+    eval_batch: int = 128,
+    threads: int = 1,
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> NDArray[np.float32]:
+    """What a trained module gives for rows [n, ...]: frozen, in eval mode and without gradients.
+
+    Args:
+        build: makes the module
+        weights: its state, as `Fitted.weights` holds it
+        infer: (module, rows) -> [n, ...], any outputs
+        columns, collate, eval_batch, threads, device: as for `fit`
+    """
+    length(columns, "columns")
+    place = torch.device(device)
+    with quiet_corner(threads, place), torch.inference_mode():
+        module = build().to(place)
+        module.load_state_dict(weights)
+        module.eval().requires_grad_(False)
+        table = Ragged(columns, place, collate, 0, eval_batch)
+        return table.in_order(table.logits(functools.partial(infer, module))).cpu().numpy()
+
+
+@contextlib.contextmanager
+def quiet_corner(threads: int, device: torch.device) -> Iterator[None]:
+    """torch's threads set, and the caller's threads and random state put back afterwards."""
+    before = torch.get_num_threads()
+    cards = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cards):
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def cast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(device.type, dtype=dtype)
+
+
+class _Pass(Protocol):
+    """What a pass without gradient must know."""
+
+    @property
+    def infer(self) -> Callable[[Any, Rows], Tensor]: ...
+    @property
+    def precision(self) -> Precision: ...
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A trained network in use."""
+
+    infer: Callable[[Any, Rows], Tensor]
+    precision: Precision
+
+
+def predictor(
+    *,
+    build: Callable[[], nn.Module],
+    weights: Mapping[str, NDArray[Any]],
+    infer: Callable[[Any, Rows], Tensor],
+    collate: Collate | None = None,
+    bucket: int = 16,
+    batch: int = 64,
+    precision: Precision = "fp32",
+) -> Callable[[Arrays], NDArray[np.float32]]:
+    """A trained network as a function: columns of n rows -> class probabilities [n, K].
+
+    It runs in this process on one thread of the CPU, and needs no Ray.
+
+    Args:
+        build: makes the module, whose weights are replaced
+        weights: its whole state, by name
+        infer, collate, bucket, precision: as in `fit`
+        batch: with `collate`, rows a pass
+
+    Raises (the function that it gives):
+        NonFinite: a prediction is NaN or infinite
+        ValueError: no rows, or columns of unlike lengths
+    """
+    cpu = torch.device("cpu")
+    with quiet_corner(1, cpu):
+        module = build()
+    module.load_state_dict({n: torch.as_tensor(np.array(w)) for n, w in weights.items()})
+
+    def predict(columns: Arrays) -> NDArray[np.float32]:
+        length(columns, "what is predicted")
+        table = (
+            Dense(columns, cpu) if collate is None else Ragged(columns, cpu, collate, bucket, batch)
+        )
+        with quiet_corner(1, cpu):
+            made = probabilities_of(_Use(infer, precision), module, table)
+        bad = int((~np.isfinite(made)).any(axis=1).sum())
+        if bad:
+            raise NonFinite(f"{bad} of {len(made)} predictions are not finite")
+        return made
+
+    return predict
+
+
+def probabilities_of(job: _Pass, module: nn.Module, table: Dense | Ragged) -> NDArray[np.float32]:
+    """Eval-mode softmax [n, K] of all rows; each worker does its share and all get the whole."""
+    module.eval()
+    with torch.inference_mode(), cast(job.precision, table.device):
+        own = table.logits(functools.partial(job.infer, module))
+    with torch.inference_mode():
+        return _whole(torch.softmax(own.float(), dim=-1), table)
+
+
+def _whole(own: Tensor, table: Dense | Ragged) -> NDArray[np.float32]:
+    """Every worker's rows [n, ...], in the order of the columns."""
+    whole = workers.exchange(own, table.total) if workers.count() > 1 else own
+    return table.in_order(whole).cpu().numpy()
+
+
+def with_layer(
+    job: _Pass, module: nn.Module, table: Dense | Ragged, name: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """`probabilities_of`, and what the layer of that name was given [n, E] on the way."""
+    seen: list[Tensor] = []
+
+    def look(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        seen.append(given[0].float())
+
+    layer = module.get_submodule(name)
+    last = layer[-1] if isinstance(layer, nn.Sequential) else layer
+    hook = last.register_forward_pre_hook(look)
+    try:
+        probabilities = probabilities_of(job, module, table)
+    finally:
+        hook.remove()
+    with torch.inference_mode():
+        # a worker without rows passes one through the network and drops it
+        share = workers.share(table.total)
+        return probabilities, _whole(torch.cat(seen)[: share.stop - share.start], table)
