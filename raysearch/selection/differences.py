@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
 from raysearch.selection.estimating import Estimates
 from raysearch.selection.intervals import LEVEL, TIE, Matrix, interval, pooled_variance
+from raysearch.selection.signed_rank import signed_rank
 
 __all__ = ["Difference", "compare", "compare_over_draws", "gain", "holm", "nothing", "sentence"]
 
@@ -54,7 +54,7 @@ def compare(a: ArrayLike, b: ArrayLike) -> Difference:
         p_t = 1.0 if mean == 0 else 0.0
     else:
         p_t = float(2 * stdtr(len(d) - 1, -abs(mean) / (sd / len(d) ** 0.5)))
-    return Difference(mean, low, high, sd, len(d), p_t, _signed_rank(d))
+    return Difference(mean, low, high, sd, len(d), p_t, min(1.0, 2 * min(signed_rank(d))))
 
 
 def compare_over_draws(draws: Iterable[tuple[ArrayLike, ArrayLike]]) -> Difference:
@@ -163,29 +163,6 @@ def sentence(
 def nothing(a: str, others: Sequence[str], n: int, *, unit: str = "speakers") -> str:
     """One sentence where none of several settings differs from `a` by what `n` folds can show."""
     return f"{a} and each of {', '.join(others)}: no difference that {_count(n)} {unit} can show."
-
-
-def _signed_rank(d: Matrix) -> float:
-    """Two-sided exact p by the distribution of the rank sum over all sign patterns, ties included.
-
-    scipy falls back to the normal approximation where ranks tie, which is poor at ten speakers.
-    """
-    x = d[d != 0]
-    if not len(x):
-        return 1.0
-    # Twice the mid-ranks are whole numbers, so the distribution is a convolution of two-point
-    # masses. Rounding makes ties of differences that are equal but for the last digits.
-    _, place, counts = np.unique(np.round(np.abs(x), 12), return_inverse=True, return_counts=True)
-    ranks: NDArray[Any] = (2 * np.cumsum(counts) - counts + 1)[place]
-    chance = np.zeros(int(ranks.sum()) + 1)
-    chance[0] = 1.0
-    for rank in ranks:
-        moved = np.zeros_like(chance)
-        moved[rank:] = chance[: len(chance) - rank]
-        chance = (chance + moved) / 2
-    positive = int(ranks[x > 0].sum())
-    tail = min(chance[: positive + 1].sum(), chance[positive:].sum())
-    return float(min(1.0, 2 * tail))
 
 
 def _points(x: float) -> str:

@@ -39,6 +39,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -169,10 +170,32 @@ def own(name: str, **options: float) -> Replay:
     return replay
 
 
+def less(d: np.ndarray) -> float:
+    """`scipy.stats.wilcoxon(d, alternative="less", zero_method="zsplit").pvalue`, sooner.
+
+    Of at most 13 differences with ties scipy's test calls Python for each of 2^n sign patterns,
+    which is nearly all the time of a replay of Optuna's pruner; here the patterns are one product.
+    """
+    from scipy import stats
+
+    whole = stats.rankdata(np.abs(d))
+    if len(d) > 13 or (len(np.unique(whole)) == len(d) and (d != 0).all()):
+        return float(stats.wilcoxon(d, alternative="less", zero_method="zsplit").pvalue)
+    patterns = (np.arange(2 ** len(d))[:, None] >> np.arange(len(d))) & 1
+    ranks = np.where(d == 0, 0.0, whole)
+    # tolerant of the last digit, as scipy's test is
+    return float((patterns @ ranks <= ranks[d > 0].sum() * (1 + 1e-14)).mean())
+
+
 def optuna_wilcoxon(full: np.ndarray, concurrent: int, seed: int) -> tuple[int, int]:
     """Optuna's WilcoxonPruner with its defaults, asked through a study of Optuna's."""
     import optuna
+    from optuna.pruners import _wilcoxon
 
+    # its own p values, sooner: see `less`
+    _wilcoxon.ss = SimpleNamespace(  # type: ignore[assignment]
+        wilcoxon=lambda d, **_: SimpleNamespace(pvalue=less(np.asarray(d)))
+    )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from scipy import stats
 
 COMMAND = Path(__file__).resolve().parents[1] / "benchmarks" / "racing_replay.py"
 
@@ -61,6 +62,15 @@ def test_rules_save_runs(replay: ModuleType, name: str) -> None:
     runs, chosen = made(full, 3, 0)
     assert 12 + 10 <= runs < full.size
     assert chosen % 2 == 1
+
+
+@pytest.mark.parametrize("n", [4, 9, 10])
+def test_optunas_p_values_are_scipys(replay: ModuleType, n: int) -> None:
+    rng = np.random.default_rng(n)
+    for values in (rng.normal(size=n), rng.integers(-3, 4, n), rng.integers(-2, 1, n)):
+        d = np.asarray(values) / 8
+        there = stats.wilcoxon(d, alternative="less", zero_method="zsplit").pvalue
+        assert replay.less(d) == pytest.approx(there, abs=1e-12)
 
 
 def test_the_command(
