@@ -31,6 +31,7 @@ from trainables.stage import (
     StageInputs,
     Trained,
     kept_weights,
+    takes,
 )
 from trainables.targets import STRATEGIES
 from trainables.votes import partition
@@ -193,6 +194,11 @@ FIXED = (
 )  # fmt: skip
 """Those that a fixed mask model takes from pretrained_*; the others are the method's defaults."""
 
+_PRETRAINED = tuple(
+    name for name in FIT if name not in ("dominant", *targets.PARAMS) or name == "smoothing"
+)
+"""What `pretrained` takes of FIT: its strategy is label smoothing or hard."""
+
 
 def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of one training, with those that have no effect set to None.
@@ -285,47 +291,8 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 # --- Stages ---------------------------------------------------------------------------------
 
 
-def student(
-    inputs: StageInputs,
-    *,
-    strategy: str,
-    gamma: float | None,
-    smoothing: float | None,
-    lr_base: str | None,
-    target_norm: str | None,
-    wdsl_alpha: float | None,
-    correction_lambda: float | None,
-    correct: str | None,
-    dominant: str | None,
-    loss: str,
-    focal_gamma: float | None,
-    class_weight: str,
-    lambda_w: float,
-    lambda_rd: float,
-    rd_alpha: float | None,
-    rd_delta: float | None,
-    lambda_ae: float,
-    ae_reduction: str | None,
-    ae_on: str | None,
-    decoder_layers: int | None,
-    lambda_pel: float,
-    pel_batch: int | None,
-    metric: str,
-    lambda_metric: float,
-    margin: float | None,
-    proxy_alpha: float | None,
-    proxy_delta: float | None,
-    proxy_lr_scale: float | None,
-    batch: int,
-    lr: float,
-    dropout: float,
-    width: float,
-    weight_decay: float,
-    epochs: int,
-    patience: int,
-    plateau_patience: int | None,
-    plateau_factor: float,
-) -> Artifact:
+@takes(*FIT)
+def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Train towards the strategy's targets and predict validation and test.
 
     Parameters are those of METHOD; None where they have no effect (`canonical`).
@@ -342,7 +309,7 @@ def student(
         ValueError: the strategy needs votes or predictions and there are none
         NonFinite: the training diverged
     """
-    own = {name: value for name, value in locals().items() if name != "inputs"}
+    strategy = own["strategy"]
     parent = inputs.parents.get("pretrained")
     predictions = None if parent is None else parent.arrays["train"]
     train = inputs.train
@@ -371,42 +338,8 @@ def student(
     return Artifact(arrays=arrays, info=info)
 
 
-def pretrained(
-    inputs: StageInputs,
-    *,
-    mask: str,
-    mask_folds: int | None,
-    smoothing: float | None,
-    strategy: str,
-    loss: str,
-    focal_gamma: float | None,
-    class_weight: str,
-    lambda_w: float,
-    lambda_rd: float,
-    rd_alpha: float | None,
-    rd_delta: float | None,
-    lambda_ae: float,
-    ae_reduction: str | None,
-    ae_on: str | None,
-    decoder_layers: int | None,
-    lambda_pel: float,
-    pel_batch: int | None,
-    metric: str,
-    lambda_metric: float,
-    margin: float | None,
-    proxy_alpha: float | None,
-    proxy_delta: float | None,
-    proxy_lr_scale: float | None,
-    batch: int,
-    lr: float,
-    dropout: float,
-    width: float,
-    weight_decay: float,
-    epochs: int,
-    patience: int,
-    plateau_patience: int | None,
-    plateau_factor: float,
-) -> Artifact:
+@takes(*_PRETRAINED, "mask", "mask_folds")
+def pretrained(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Train the model without LR and predict the training part, in eval mode.
 
     `mask="in_sample"` predicts the rows it was trained on, as the paper does; a model that has
@@ -423,28 +356,20 @@ def pretrained(
         ValueError: out_of_fold with a single training speaker
         NonFinite: the training diverged
     """
-    own = {n: v for n, v in locals().items() if n not in ("inputs", "mask", "mask_folds")}
     train = inputs.train
     assert train.y is not None
-    if mask == "in_sample":
+    if own["mask"] == "in_sample":
         asked = {"train": train, "undecided": inputs.undecided}
         asked = {name: part for name, part in asked.items() if len(part)}
         fitted = _fit(inputs, train, inputs.validation, asked, None, own)
         arrays, runs = fitted.probabilities, [_facts(fitted)]
     else:
-        assert mask_folds is not None
-        arrays, runs = _out_of_fold(inputs, mask_folds, own)
+        arrays, runs = _out_of_fold(inputs, own["mask_folds"], own)
     flagged = float(np.mean(arrays["train"].argmax(axis=1) != train.y))
     info: dict[str, Any] = {"flagged": flagged, "runs": runs}
     if len(runs) == 1:
         info["curves"] = runs[0]["curves"]
     return Artifact(arrays=arrays, info=info)
-
-
-_PRETRAINED = tuple(
-    name for name in FIT if name not in ("dominant", *targets.PARAMS) or name == "smoothing"
-)
-"""What `pretrained` takes of FIT: its strategy is label smoothing or hard."""
 
 
 def _out_of_fold(
