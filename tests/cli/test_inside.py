@@ -51,14 +51,14 @@ def test_hopeless_trials_end_inside_their_first_fold(shell: Any) -> None:
     whole = len(QUALITIES) * 5 * EPOCHS
     ran = sum(not line.endswith("whole") for line in log)
     assert ran < 0.6 * whole
-    # what is stored is whole, and there is no more of it than finished folds
+    # what is stored is whole; a training may reach its end while it is told to stop
     store = Store(str(shell.folder / "runs" / "store"))
     keys = {row.stages[-1].key for row in folds}
     for key in keys:
         found = store.get(key)
         assert found is not None
         assert len(found[0].info["curves"]["validation_ua"]) == EPOCHS
-    assert len(keys) == sum(line.endswith("whole") for line in log)
+    assert len(keys) <= sum(line.endswith("whole") for line in log) <= len(keys) + len(stopped)
     # the same command has nothing to do
     again = shell.tune(*words)
     assert again.code == 0, again.err

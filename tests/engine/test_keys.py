@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from raysearch import stages
 from raysearch.folds import divide
 from raysearch.stages.data import rows_of
+from raysearch.stages.keys import stage_seed
 from raysearch.stages.normalising import _clips_of
 from trainables.stage import Artifact, Method, Node, Param, Sequences, StageInputs, takes
 
@@ -154,7 +155,7 @@ def test_seeds_do_not_depend_on_parameters(toy: ModuleType) -> None:
     two = stages.calls(toy.METHOD, toy.METHOD.resolve({"shrink": 0.9}), 0, where)
     assert [c.seed for c in one] == [c.seed for c in two]
     assert one[0].seed != one[1].seed
-    assert len({stages.stage_seed(s, "x", f) for s in range(9) for f in "abc"}) == 27
+    assert len({stage_seed(s, "x", f) for s in range(9) for f in "abc"}) == 27
 
 
 def test_keys_are_the_same_in_another_process(toy: ModuleType) -> None:
