@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysearch import published
 from raysearch.addresses import shown
 from raysearch.config import Study, dump
 from raysearch.driver import Driver, Listener
@@ -217,7 +218,9 @@ def _open(folder: Path, material: Material) -> Ledger:
     ledger.set_fact("notes", list(material.notes))
     ledger.set_fact("simulated", sorted(material.corpus.simulated))
     ledger.set_fact("versions", versions())
-    ledger.set_fact("published", _published(material))
+    ledger.set_fact(
+        "published", published.joined(study.published, study.task.name, material.enqueued)
+    )
     constants = material.space.constants()
     ledger.set_fact(
         "space",
@@ -229,27 +232,6 @@ def _open(folder: Path, material: Material) -> Ledger:
     if ledger.fact("instance") is None:
         ledger.set_fact("instance", uuid.uuid4().hex)
     return ledger
-
-
-def _published(material: Material) -> dict[str, Any] | None:
-    """The paper's table that this space repeats, its rows joined to their settings.
-
-    Where a paper has a table for each task, it is that of the study's; of another there is none.
-    """
-    table = material.study.published
-    if not table:
-        return None
-    task = material.study.task.name
-    values = table["tasks"].get(task, {}) if "tasks" in table else table["rows"]
-    return {
-        "source": table["source"],
-        "metric": table["metric"],
-        "rows": [
-            {"name": name, "params": dict(setting), "value": values.get(name)}
-            for name, setting in material.enqueued
-            if name
-        ],
-    }
 
 
 def _write(path: Path, text: str) -> None:

@@ -24,7 +24,7 @@ LEVELS = [
     {"racing", "broker", "selection", "sampling", "importance"},
     {"stages", "ledger", "store", "folds", "config", "corpora", "features", "raters"},
     {"space", "registry"},
-    {"errors", "frozen", "logs", "addresses", "lookup"},
+    {"errors", "frozen", "logs", "addresses", "lookup", "published"},
 ]
 """From top to bottom; a room may import its own level and those below."""
 

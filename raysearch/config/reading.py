@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
+from raysearch import published
 from raysearch.config.checks import (
     check_names,
     check_space,
@@ -21,7 +22,7 @@ from raysearch.config.checks import (
     name_list,
 )
 from raysearch.config.clusterfile import read_cluster
-from raysearch.config.schema import FIELDS, NESTED, Study, extra_of
+from raysearch.config.schema import FIELDS, NESTED, TASKS, Study, extra_of
 from raysearch.errors import BadInput, near
 from raysearch.frozen import thaw
 
@@ -56,6 +57,8 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     _read_cluster_file(tree, problems)
     study = _validate(tree, problems, told)
     check_names(tree, problems)
+    if isinstance(tree.get("published"), Mapping):
+        problems += published.problems(tree["published"], TASKS)
     method = find_method(tree, problems)
     if method is not None:
         if not tree.get("features"):
@@ -168,6 +171,8 @@ def _read_space(
     for key, value in tree.items():
         for full, item in _spelt_out(key, value):
             _put(spelt, full, item)
+    if (path.parent / "ledger.sqlite").is_file():  # a study's own file, perhaps of long ago
+        spelt["published"] = published.renewed(spelt.get("published", {}))
     is_path = name.endswith((".yaml", ".yml"))
     spelt.setdefault("space", path.stem if is_path else name)
     return spelt, bool(spelt.get("enqueue"))

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -21,6 +21,7 @@ __all__ = [
     "FIELDS",
     "NESTED",
     "OPEN",
+    "TASKS",
     "CorpusConfig",
     "ProtocolConfig",
     "RatersConfig",
@@ -66,6 +67,8 @@ def _switch(value: Any) -> Any:
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_names)]
 Texts = Annotated[dict[str, str], BeforeValidator(_frozen)]
 Anything = Annotated[dict[str, Any], BeforeValidator(_frozen)]
+Task = Literal["categories", "valence", "activation", "dominance"]
+TASKS: tuple[str, ...] = get_args(Task)
 
 
 def _key(default: Any, help: str, rule: str, example: str, **limits: Any) -> Any:
@@ -250,7 +253,7 @@ class VotesConfig(_Frozen):
 class TaskConfig(_Frozen):
     """What the classes are: categories, or an attribute that raters gave, in three levels."""
 
-    name: Literal["categories", "valence", "activation", "dominance"] = _key(
+    name: Task = _key(
         "categories",
         "classes are categories, or low, middle and high of an attribute that raters gave",
         "one of categories, valence, activation, dominance",
@@ -446,10 +449,10 @@ class Study(_Frozen):
     quiet: bool = _key(False, "print the closing table alone", "true or false", "true")
     published: Anything = _key(
         {},
-        "a paper's table that the named settings repeat: source, metric, rows by name (or tasks, "
-        "the rows of each task)",
-        "a mapping with source, metric and rows",
-        "{source: 'a paper', metric: ua, rows: {CE: 0.431}}",
+        "a paper's table that the named settings repeat: source, and rows by name, each of figures "
+        "by metric (or tasks, the rows of each task)",
+        "a mapping with source and rows",
+        "{source: 'a paper', rows: {CE: {wa: 0.452, ua: 0.431}}}",
     )
     notes: Names = _key((), "sentences that the study prints", "a list of sentences", "[]")
 

@@ -70,7 +70,7 @@ def _flat(table: Table) -> pd.DataFrame:
             else:
                 row[str(column.name)] = x
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)  # a trial that is missing makes no 3 a 3.0
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import yaml
 from raysearch.report.figures import svg
 from raysearch.report.model import Report, Section, Table
 from raysearch.report.plots import Plot
-from raysearch.report.write import cell, term
+from raysearch.report.write import cell, groups, term
 
 __all__ = ["render"]
 
@@ -59,19 +59,23 @@ def _line(line: str) -> dict[str, str]:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    records = table.frame.to_dict("records")
+    rows: list[dict[str, Any]] = []
+    for group in groups(table):
+        for place, row in enumerate(group):
+            cells = [
+                {
+                    "text": cell(row[c.name], c.kind),
+                    "look": "left name" if c.kind == "name" else "left" if c.left else "",
+                    "rows": len(group) if c.once else 1,
+                }
+                for c in table.columns
+                if not (c.once and place)
+            ]
+            rows.append({"strong": len(rows) == table.strong, "cells": cells})
     return {
         "heads": [
             {"text": column.heading.replace("\n", " "), "left": column.left}
             for column in table.columns
         ],
-        "rows": [
-            {
-                "strong": i == table.strong,
-                "cells": [
-                    {"text": cell(row[c.name], c.kind), "left": c.left} for c in table.columns
-                ],
-            }
-            for i, row in enumerate(records)
-        ],
+        "rows": rows,
     }

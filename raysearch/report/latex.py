@@ -7,8 +7,8 @@ import unicodedata
 
 import pandas as pd
 
-from raysearch.report.model import Report, Section, Table
-from raysearch.report.write import cell, term
+from raysearch.report.model import Column, Report, Section, Table
+from raysearch.report.write import term, texts
 
 __all__ = ["render", "tex"]
 
@@ -108,11 +108,17 @@ def _ascii(text: str) -> str:
     return re.sub(r"\s+", " ", plain)
 
 
+def _heading(column: Column) -> str:
+    """A heading, its lines above each other."""
+    stacked = r"\\".join(map(tex, column.heading.split("\n")))
+    side = "l" if column.left else "r"
+    return rf"\shortstack[{side}]{{{stacked}}}" if "\n" in column.heading else stacked
+
+
 def _table(section: Section, table: Table) -> str:
-    """A table environment with rules; headings on one line, the strong row bold."""
-    records = table.frame.to_dict("records")
-    body = [[cell(row[c.name], c.kind) for c in table.columns] for row in records]
-    heads = [tex(c.heading.replace("\n", " ")) for c in table.columns]
+    """A table environment with rules, the strong row bold."""
+    body = texts(table)
+    heads = [_heading(column) for column in table.columns]
     # headings may repeat ("95 % interval"), which a styler does not allow of a frame's columns
     frame = pd.DataFrame(body, columns=range(len(heads)), dtype=object)
     layout = ""

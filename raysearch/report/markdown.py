@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from raysearch.report.model import Report, Table
-from raysearch.report.write import cell, term
+from raysearch.report.write import term, texts
 
 __all__ = ["render"]
 
@@ -35,10 +35,7 @@ def render(report: Report) -> str:
 def _table(table: Table) -> list[str]:
     heads = [_escape(column.heading.replace("\n", " ")) for column in table.columns]
     rules = [":---" if column.left else "---:" for column in table.columns]
-    rows = [
-        [_escape(cell(row[column.name], column.kind)) for column in table.columns]
-        for row in table.frame.to_dict("records")
-    ]
+    rows = [[_escape(text) for text in row] for row in texts(table)]
     return [f"| {' | '.join(row)} |" for row in [heads, rules, *rows]]
 
 

@@ -61,7 +61,8 @@ class Column:
     heading: str
     kind: Kind = "text"
     once: bool = False
-    """where people read, a value that is that of the row above is left out"""
+    """where people read, rows that share the values of all such columns show them in the first; no
+    other column of such a table holds what a terminal breaks over lines"""
 
     @property
     def left(self) -> bool:

@@ -1,18 +1,15 @@
 """A paper's table beside the study's own trials.
 
-The ledger's fact `published` holds the paper's table:
-
-    {"source": "Table 2 of paper 002", "metric": "ua",
-     "rows": [{"name": "CE", "params": {"loss": "ce"}, "value": 0.431}, ...]}
-
-A row is the first complete trial that has all of its `params` (constants of the space included);
-the first row is the baseline that gains are counted from.
+A row of it (`raysearch.published`) is the first complete trial that has all of its `params`
+(constants of the space included). Each of its figures stands beside the same metric of that trial.
+The first row is the baseline that gains are counted from.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -26,61 +23,51 @@ from raysearch.selection import Matrix, compare, interval, over_groups
 __all__ = ["APART", "section"]
 
 APART = "*"
-"""the mark of a row that differs from the published one"""
+"""the mark of a figure that differs from the published one"""
+_COLUMNS = (
+    Column("name", "row", once=True),
+    Column("trial", "trial", "count", once=True),
+    Column("metric", "", "name"),
+    Column("published", "paper", "percent"),
+    Column("published_gain", "paper\ngain", "points"),
+    Column("here", "here", "percent"),
+    Column("difference", "here −\npaper", "points"),
+    Column("mark", "", "name"),
+    Column("gain", "here\ngain", "points"),
+    Column("interval", "95 %\ninterval", "range"),
+)
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    printed: Mapping[str, float]
+    """the paper's figures by metric"""
+    trial: int | None
+    """None where no complete trial is this row"""
+    scores: Mapping[str, Matrix]
+    """the trial's test scores by metric, one for each that is held out"""
 
 
 def section(kept: Kept, scores: Scores) -> Section | None:
     """A paper's rows beside this study's. Corpora differ, so gains over the first row compare."""
     published = kept.published
-    if not published:
+    if not published or not published["rows"]:
         return None
-    m = str(published.get("metric", "ua"))
-    constants = {n: x for n, x in kept.part("params").items() if not isinstance(x, dict)}
-    rows = list(published["rows"])
-    found = [_row_of(row["params"], scores, constants) for row in rows]
-    first = found[0] if found else None
-    made = []
-    for i, (row, c) in enumerate(zip(rows, found, strict=True)):
-        gained = None
-        if i and c is not None and first is not None:
-            gained = compare(*(over_groups(scores.test[m][x], kept.folds) for x in (c, first)))
-        paper = row.get("value")
-        base = rows[0].get("value")
-        here = None if c is None else scores.test[m][c]
-        made.append(
-            {
-                "name": str(row["name"]),
-                "published": paper,
-                "published_gain": paper - base if i and None not in (paper, base) else None,
-                "trial": None if c is None else scores.trials[c].number,
-                "here": None if here is None else here.mean(),
-                "difference": None if here is None or paper is None else here.mean() - paper,
-                "mark": ""
-                if here is None or paper is None
-                else _mark(over_groups(here, kept.folds), paper),
-                "gain": None if gained is None else gained.mean,
-                "interval": None if gained is None else bounds(gained.low, gained.high),
-            }
-        )
-    columns = (
-        Column("name", "row", "text"),
-        Column("published", f"published\n{m.upper()}", "percent"),
-        Column("published_gain", "published\ngain", "points"),
-        Column("trial", "trial", "count"),
-        Column("here", f"here\n{m.upper()}", "percent"),
-        Column("difference", "here −\npublished", "points"),
-        Column("mark", "", "name"),
-        Column("gain", "here\ngain", "points"),
-        Column("interval", "95 %\ninterval", "range"),
-    )
-    frame = pd.DataFrame(made, columns=[c.name for c in columns], dtype=object)
-    missing = sum(c is None for c in found)
-    after = [f"Gains are over {rows[0]['name']}, here paired by fold."] if rows else []
-    if any(row["mark"] for row in made):
+    rows = [_found(row, kept, scores) for row in published["rows"]]
+    made = [
+        {"name": row.name, "trial": row.trial, "metric": m.upper()}
+        | _beside(m, row, None if row is rows[0] else rows[0])
+        for row in rows
+        for m in published["metrics"]
+    ]
+    after = [f"Gains are over {rows[0].name}, here paired by fold."]
+    if any(line["mark"] for line in made):
         after.append(
             f"{APART}: the published figure lies outside the 95 % interval, over {kept.units}, of "
             "the score here. Corpora and inputs may differ; the settings are the table's."
         )
+    missing = sum(row.trial is None for row in rows)
     if missing:
         after.append(
             f"{many(missing, 'row')} of the table {'has' if missing == 1 else 'have'} "
@@ -88,25 +75,41 @@ def section(kept: Kept, scores: Scores) -> Section | None:
         )
     return Section(
         "published",
-        f"Beside the published figures: {clean(str(published.get('source', 'the paper')))}",
+        f"Beside the published figures: {clean(str(published['source']))}",
         (),
-        Table(frame, columns),
+        Table(pd.DataFrame(made, columns=[c.name for c in _COLUMNS], dtype=object), _COLUMNS),
         tuple(after),
     )
 
 
-def _mark(here: Matrix, paper: float) -> str:
-    """Whether what was published is beyond what these folds leave open."""
-    _, low, high, _ = interval(here)
-    return APART if low is not None and high is not None and not low <= paper <= high else ""
+def _beside(m: str, row: _Row, base: _Row | None) -> dict[str, Any]:
+    """A row's published figure and score of one metric, and what they gain over those of `base`."""
+    paper, here = row.printed.get(m), row.scores.get(m)
+    first, before = (None, None) if base is None else (base.printed.get(m), base.scores.get(m))
+    mean, low, high, _ = (None,) * 4 if here is None else interval(here)
+    gained = None if here is None or before is None else compare(here, before)
+    apart = None not in (paper, low, high) and not low <= paper <= high  # type: ignore[operator]
+    return {
+        "published": paper,
+        "published_gain": None if paper is None or first is None else paper - first,
+        "here": mean,
+        "difference": None if mean is None or paper is None else mean - paper,
+        # beyond what these folds leave open
+        "mark": APART if apart else "",
+        "gain": None if gained is None else gained.mean,
+        "interval": None if gained is None else bounds(gained.low, gained.high),
+    }
 
 
-def _row_of(wanted: Mapping[str, Any], scores: Scores, constants: Mapping[str, Any]) -> int | None:
+def _found(row: Mapping[str, Any], kept: Kept, scores: Scores) -> _Row:
+    """A row with the trial that it is."""
+    constants = {n: x for n, x in kept.part("params").items() if not isinstance(x, dict)}
     for c in scores.complete:
         have = {**constants, **scores.trials[c].params}
-        if all(name in have and _same(have[name], x) for name, x in wanted.items()):
-            return c
-    return None
+        if all(name in have and _same(have[name], x) for name, x in row["params"].items()):
+            test = {m: over_groups(table[c], kept.folds) for m, table in scores.test.items()}
+            return _Row(str(row["name"]), row["values"], scores.trials[c].number, test)
+    return _Row(str(row["name"]), row["values"], None, {})
 
 
 def _same(a: Any, b: Any) -> bool:

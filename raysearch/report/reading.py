@@ -14,6 +14,7 @@ import yaml
 
 from raysearch.errors import BadInput
 from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, Ledger, TrialRow
+from raysearch.published import renewed_fact
 from raysearch.selection import FoldGroups, Score
 
 __all__ = ["Kept", "KeptFold", "read"]
@@ -59,6 +60,7 @@ class Kept:
     notes: tuple[str, ...]
     simulated: tuple[str, ...]
     published: Mapping[str, Any] | None
+    """the table that the space repeats, as `raysearch.published` has it"""
     space: Mapping[str, Any] | None
     """what was left of the space on this data: constants, and {"domain": text}; None: unknown"""
 
@@ -159,7 +161,7 @@ def read(folder: Path) -> Kept:
             classes=tuple(str(x) for x in ledger.fact("classes") or said or []),
             notes=tuple(str(x) for x in ledger.fact("notes", [])),
             simulated=tuple(str(x) for x in ledger.fact("simulated", [])),
-            published=ledger.fact("published"),
+            published=renewed_fact(ledger.fact("published")),
             space=ledger.fact("space"),
         )
     finally:

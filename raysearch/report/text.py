@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Hashable, Mapping
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -13,11 +11,12 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from raysearch.report.model import Column, Report, Section, Table
-from raysearch.report.write import cell, term
+from raysearch.report.write import cell, groups, term
 
 __all__ = ["render", "show"]
 
 _WRAPS = {"text", "params"}
+_UNBOUNDED = 10_000
 
 
 def show(report: Report, console: Console | None = None) -> None:
@@ -55,7 +54,10 @@ def _section(section: Section, out: Console) -> None:
     for line in section.before:
         out.print(Padding(Text(line, style="bold green" if first else ""), (0, 0, 0, 2)))
     if section.table is not None:
-        out.print(Padding(_grid(section.table), (0, 0, 0, 2)))
+        grid = _grid(section.table)
+        whole = out.measure(grid, options=out.options.update_width(_UNBOUNDED)).maximum
+        grid.collapse_padding = whole > out.width - 2  # the room is needed for words and numbers
+        out.print(Padding(grid, (0, 0, 0, 2)))
     for line in section.after:
         told = term(line)
         if told is not None:
@@ -76,25 +78,30 @@ def _grid(table: Table) -> Grid:
             overflow="fold",
             min_width=_longest_word(table, column) if column.once else None,
         )
-    above: dict[Hashable, Any] = {}
-    for i, row in enumerate(table.frame.to_dict("records")):
-        texts = [Text(_shown(column, row, above)) for column in table.columns]
-        above = row
-        grid.add_row(*texts, style="bold" if i == table.strong else "")
+    first = 0
+    for group in groups(table):
+        styles = ["bold" if first + i == table.strong else "" for i in range(len(group))]
+        first += len(group)
+        texts = [
+            [
+                Text(cell(row[column.name], column.kind), style)
+                for row, style in zip(group, styles, strict=True)
+            ]
+            for column in table.columns
+        ]
+        # one row of several lines, so that what stands once may be wrapped beside them
+        grid.add_row(
+            *(
+                each[0] if column.once else Text("\n").join(each)
+                for column, each in zip(table.columns, texts, strict=True)
+            )
+        )
     return grid
 
 
 def _longest_word(table: Table, column: Column) -> int:
     words = [word for text in table.frame[column.name] for word in str(text).split()]
-    return min(max(map(len, words), default=1), 30)
-
-
-def _shown(column: Column, row: Mapping[Hashable, Any], above: Mapping[Hashable, Any]) -> str:
-    text = cell(row[column.name], column.kind)
-    if not column.once:
-        return text
-    # a word a line: what stands once may be tall, but should leave the numbers their room
-    return "" if above.get(column.name) == row[column.name] else text.replace(" ", "\n")
+    return min(max(map(len, words), default=1), 12)
 
 
 def _hanging(mark: str, text: Text, style: str = "yellow") -> Grid:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
-from raysearch.report.model import Kind
+from raysearch.report.model import Kind, Table
 
 __all__ = [
     "bounds",
     "cell",
     "clean",
     "duration",
+    "groups",
     "listed",
     "many",
     "params",
     "percent",
     "points",
     "term",
+    "texts",
     "value",
 ]
 
@@ -49,6 +51,27 @@ def cell(x: Any, kind: Kind) -> str:
     if kind == "seconds":
         return duration(x)
     return clean(str(x))
+
+
+def groups(table: Table) -> list[list[dict[Hashable, Any]]]:
+    """A table's rows, one after the other; those that share all that stands once are together."""
+    once = [column.name for column in table.columns if column.once]
+    found: list[list[dict[Hashable, Any]]] = []
+    for row in table.frame.to_dict("records"):
+        if once and found and all(found[-1][0][name] == row[name] for name in once):
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
+def texts(table: Table) -> list[list[str]]:
+    """A table's cells as texts, row by row; what stands once is "" below the first of its rows."""
+    return [
+        ["" if place and c.once else cell(row[c.name], c.kind) for c in table.columns]
+        for group in groups(table)
+        for place, row in enumerate(group)
+    ]
 
 
 def points(x: float) -> str:

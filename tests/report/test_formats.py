@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from raysearch.report import Column, Report, Section, Table, build, files, html, latex
+from raysearch.report import Column, Report, Section, Table, build, files, html, latex, text
 from raysearch.report.latex import tex
 
 Write = Callable[..., Path]
@@ -78,6 +78,20 @@ def test_latex_compiles(report: Report, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
+def test_a_selected_line_stays_bold_among_those_it_shares_a_name_with(write: Write) -> None:
+    frame = pd.DataFrame({"a": ["x", "x", "y"], "b": [1, 2, 3]})
+    columns = (Column("a", "a", once=True), Column("b", "b", "count"))
+    section = Section("s", "t", (), Table(frame, columns, strong=1))
+    report = Report("s_1", (), (), (section,), {}, {}, (), 0, 0, 0.0)
+    assert "\x1b[1m2\x1b[0m" in text.render(report, colour=True)
+    assert "\x1b[1m1" not in text.render(report, colour=True)
+    assert [line.split() for line in text.render(report).splitlines()[-3:]] == [
+        ["x", "1"],
+        ["2"],
+        ["y", "3"],
+    ]
 
 
 def test_the_page_is_whole_and_asks_nothing_of_the_network(report: Report) -> None:

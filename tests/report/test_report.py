@@ -236,25 +236,3 @@ def test_a_complete_trial_without_a_fold_is_named(make: Make) -> None:
     folder = make({1: scores(0)[1][:3]})
     with pytest.raises(ValueError, match="trial 1 on fold demo/v3"):
         build(folder)
-
-
-def test_a_papers_table_stands_beside_the_trials(make: Make) -> None:
-    tables = scores(0)
-    published = {
-        "source": "Table 2 of paper 002",
-        "rows": [
-            {"name": "CE", "params": {"gamma": 0.1, "strategy": "lr"}, "value": 0.431},
-            {"name": "RD", "params": {"gamma": 0.2}, "value": 0.455},
-            {"name": "Self-KD", "params": {"strategy": "kd"}, "value": 0.314},
-        ],
-    }
-    report = build(make(tables, facts={"published": published}))
-    rows = to_plain(report)["tables"]["published"]
-    assert [row["trial"] for row in rows] == [1, 2, None]
-    assert rows[1]["here"] == pytest.approx(tables[2][:, 2].mean())
-    assert rows[1]["gain"] == pytest.approx((tables[2] - tables[1])[:, 2].mean())
-    assert rows[1]["published_gain"] == pytest.approx(0.024)
-    text = " ".join(to_text(report).split())
-    assert "1 row of the table has no complete trial here" in text
-    assert "+2.4" in text
-    assert "−11.7" in text

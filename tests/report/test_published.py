@@ -1,0 +1,201 @@
+"""A paper's table beside a study's own trials: each figure beside the same metric."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysearch.config import load_study, spaces
+from raysearch.ledger import Ledger
+from raysearch.published import joined
+from raysearch.report import Report, build, files, html, latex, markdown, text, to_plain
+from raysearch.selection import compare, interval
+from raysearch.space import NAME
+
+Write = Callable[..., Path]
+UA, WA = 2, 3
+PARAMS = [{"gamma": 0.0, "strategy": "hard"}, {"gamma": 0.1 + 0.2, "strategy": "lr"}]
+ROWS = [
+    {"name": "CE", "params": {"strategy": "hard"}, "values": {"ua": 0.431, "wa": 0.452}},
+    {"name": "RD + LR", "params": {"gamma": 0.3}, "values": {"ua": 0.455}},
+    {"name": "Self-KD", "params": {"strategy": "kd"}, "values": {"ua": 0.314, "wa": 0.330}},
+]
+
+
+def scores(c: int = 2, k: int = 8) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return 0.6 + rng.normal(0, 0.05, (1, k, 1)) + rng.normal(0, 0.01, (c, k, 4))
+
+
+def reported(
+    write: Write,
+    rows: Sequence[Mapping[str, Any]],
+    table: np.ndarray | None = None,
+    params: Sequence[Mapping[str, Any]] = PARAMS,
+    metrics: Sequence[str] = ("ua", "wa"),
+    fact: Mapping[str, Any] | None = None,
+) -> Report:
+    folder = write(scores() if table is None else table, params=params)
+    ledger = Ledger(folder / "ledger.sqlite", write=True)
+    kept = {"source": "Table 2 of a paper", "metrics": list(metrics), "rows": list(rows)}
+    ledger.set_fact("published", fact or kept)
+    ledger.close()
+    return build(folder)
+
+
+def lines(report: Report) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(x["name"], x["metric"]): x for x in to_plain(report)["tables"]["published"]}
+
+
+def test_each_figure_stands_beside_the_same_metric_of_its_trial(write: Write) -> None:
+    table = scores()
+    made = lines(reported(write, ROWS, table))
+    assert list(made) == [(row["name"], m) for row in ROWS for m in ("UA", "WA")]
+    assert [line["trial"] for line in made.values()] == [0, 0, 1, 1, None, None]
+    for metric, column in (("UA", UA), ("WA", WA)):
+        printed = ROWS[0]["values"][metric.lower()]
+        first = made["CE", metric]
+        assert first["published"] == printed
+        assert first["here"] == pytest.approx(table[0, :, column].mean())
+        assert first["difference"] == pytest.approx(table[0, :, column].mean() - printed)
+        assert (first["published_gain"], first["gain"], first["interval"]) == (None, None, None)
+        gained = compare(table[1, :, column], table[0, :, column])
+        second = made["RD + LR", metric]
+        assert second["here"] == pytest.approx(table[1, :, column].mean())
+        assert second["gain"] == pytest.approx(gained.mean)
+        assert second["interval"] == pytest.approx([gained.low, gained.high])
+        missing = made["Self-KD", metric]
+        assert (missing["here"], missing["difference"], missing["gain"]) == (None, None, None)
+    assert made["RD + LR", "UA"]["published_gain"] == pytest.approx(0.024)
+    assert made["Self-KD", "WA"]["published_gain"] == pytest.approx(0.330 - 0.452)
+
+
+def test_a_metric_that_the_paper_does_not_print_has_no_difference(write: Write) -> None:
+    line = lines(reported(write, ROWS))["RD + LR", "WA"]
+    assert (line["published"], line["published_gain"], line["difference"]) == (None, None, None)
+    assert line["mark"] == ""
+    assert line["here"] is not None
+
+
+def test_each_metric_is_marked_by_its_own_interval(write: Write) -> None:
+    table = scores()
+    _, _, ua_high, _ = interval(table[0, :, UA])
+    _, wa_low, _, _ = interval(table[0, :, WA])
+    assert ua_high is not None
+    assert wa_low is not None
+    for inside, marks in ((1e-6, ["", ""]), (-1e-6, ["*", "*"])):
+        values = {"ua": ua_high - inside, "wa": wa_low + inside}
+        report = reported(write, [{"name": "CE", "params": {}, "values": values}], table)
+        assert [line["mark"] for line in lines(report).values()] == marks
+        assert ("*: the published" in " ".join(report.section("published").after)) == ("*" in marks)
+    values = {"ua": ua_high - 1e-6, "wa": wa_low - 1e-6}
+    report = reported(write, [{"name": "CE", "params": {}, "values": values}], table)
+    assert [line["mark"] for line in lines(report).values()] == ["", "*"]
+
+
+def test_rows_without_a_trial_are_counted_once(write: Write) -> None:
+    after = reported(write, ROWS).section("published").after
+    assert "1 row of the table has no complete trial here." in after
+    assert "Gains are over CE, here paired by fold." in after
+
+
+def test_a_paper_of_one_metric_has_one_line_a_row(write: Write) -> None:
+    rows = [{**row, "values": {"ua": row["values"]["ua"]}} for row in ROWS]
+    made = lines(reported(write, rows, metrics=["ua"]))
+    assert list(made) == [(row["name"], "UA") for row in ROWS]
+
+
+def test_no_table_without_rows(write: Write) -> None:
+    with pytest.raises(KeyError):
+        reported(write, []).section("published")
+
+
+def test_a_ledger_of_one_metric_is_still_reported(write: Write) -> None:
+    """What studies kept before a row had several figures."""
+    table = scores()
+    rows = [
+        {"name": "CE", "params": {"strategy": "hard"}, "value": 0.431},
+        {"name": "RD", "params": {"gamma": 0.3}, "value": None},
+    ]
+    old = {"source": "Table 2", "metric": "wa", "rows": rows}
+    made = lines(reported(write, (), table, fact=old))
+    assert list(made) == [("CE", "WA"), ("RD", "WA")]
+    assert made["CE", "WA"]["published"] == 0.431
+    assert made["CE", "WA"]["here"] == pytest.approx(table[0, :, WA].mean())
+    assert made["RD", "WA"]["published"] is None
+    assert made["RD", "WA"]["here"] == pytest.approx(table[1, :, WA].mean())
+
+
+def test_files_hold_a_line_for_each_metric(write: Write) -> None:
+    csv = dict(files.tables(reported(write, ROWS)))["published.csv"].splitlines()
+    assert csv[0].startswith("name,trial,metric,published,")
+    assert csv[1].startswith("CE,0,UA,0.431,")
+    assert csv[2].startswith("CE,0,WA,0.452,")
+
+
+# -- where people read -------------------------------------------------------------------------
+def test_markdown_and_latex_name_a_row_once(write: Write) -> None:
+    report = reported(write, ROWS)
+    for made, dash in ((markdown.render(report), "–"), (latex.render(report), "--")):
+        made = made[made.index("Table 2 of a paper") :].replace("&", "|").replace("\\", "")
+        found = [[cell.strip() for cell in x.split("|")] for x in made.splitlines() if "A |" in x]
+        rows = [row[1:] if row[0] == "" and len(row) == 12 else row for row in found]
+        assert [row[:4] for row in rows] == [
+            ["CE", "0", "UA", "43.1"],
+            ["", "", "WA", "45.2"],
+            ["RD + LR", "1", "UA", "45.5"],
+            ["", "", "WA", dash],
+            ["Self-KD", dash, "UA", "31.4"],
+            ["", "", "WA", "33.0"],
+        ]
+    assert r"\shortstack[r]{paper\\gain}" in latex.render(report)
+
+
+def test_on_the_page_a_row_spans_its_metrics_and_no_metric_is_broken(write: Write) -> None:
+    page = html.render(reported(write, ROWS))
+    part = page[page.index('<h2 id="published"') :]
+    part = part[: part.index("</section>")]
+    assert part.count('<td class="left" rowspan="2">') == part.count('<td rowspan="2">') == 3
+    assert part.count('<td class="left name">UA</td>') == 3
+    assert part.count('<td class="left name">WA</td>') == 3
+    assert "td.name { white-space: nowrap; }" in page
+    cells = [len(re.findall("<td", row)) for row in part.split("<tr")[2:]]
+    assert cells == [10, 8] * 3
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize(
+    "space", [name for name in spaces(Path("/")) if re.search(r"/table_\d$", name)]
+)
+def test_shipped_tables_are_whole_in_a_terminal(
+    write: Write, space: str, width: int, tmp_path: Path
+) -> None:
+    """With wide numbers no figure is cut; 80 columns may break a word of more than 12 letters."""
+    study = load_study([f"space={space}"], cwd=tmp_path)
+    enqueued = [
+        (str(entry[NAME]), {n: x for n, x in entry.items() if n != NAME}) for entry in study.enqueue
+    ]
+    task = next(iter(study.published.get("tasks", {"categories": {}})))
+    kept = joined(study.published, task, enqueued)
+    assert kept is not None
+    table = scores(len(enqueued), 4)
+    table[0, :, UA:] = 0.95, 0.99
+    table[1, :, UA:] = np.array([[0.1, 0.9, 0.5, 0.2]]).T
+    report = reported(write, (), table, [setting for _, setting in enqueued], fact=kept)
+    made = text.render(report, width=width)
+    part = made[made.index("Beside the published") :].split("\n\n")[0]
+    assert max(map(len, part.splitlines())) <= width
+    for (name, _), line in lines(report).items():
+        assert f"{100 * line['here']:.1f}" in part
+        if line["published"] is not None:
+            assert f"{100 * line['published']:.1f}" in part
+        if line["interval"] is not None:
+            low, high = (f"{100 * x:+.1f}".replace("-", "−") for x in line["interval"])
+            assert f"{low} to {high}" in part.replace("−0.0", "+0.0")
+        for word in name.split():
+            assert word in part or (width == 80 and len(word) > 12), word
