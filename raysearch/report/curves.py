@@ -2,7 +2,8 @@
 
 A curve is of the settings that share their searched texts and truths (the strategy, say). A point
 is the mean over the settings that have its value, whatever their other numbers, and its interval is
-over what folds hold out. A curve shows; what differs, the comparisons say.
+over what folds hold out. A curve shows; what differs, the comparisons say. Where all settings of a
+point are rows of a paper's table, the mean of its figures stands beside.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 
 from raysearch.report.model import Column, Section, Table
 from raysearch.report.plots import Curves, Line
+from raysearch.report.published import printed
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import Scores
 from raysearch.report.write import bounds, clean, value
@@ -36,11 +38,12 @@ WIDE = 50.0
 def sections(kept: Kept, scores: Scores) -> list[Section]:
     """A table a parameter, in the order of their names."""
     names = sorted({n for t in scores.trials for n, x in t.params.items() if _number(x)})
-    made = [_curve(name, kept, scores) for name in names]
+    paper = printed(kept, scores, scores.metric)
+    made = [_curve(name, kept, scores, paper) for name in names]
     return [section for section in made if section is not None]
 
 
-def _curve(name: str, kept: Kept, scores: Scores) -> Section | None:
+def _curve(name: str, kept: Kept, scores: Scores, paper: Mapping[int, float]) -> Section | None:
     m = scores.metric
     # [C, K]: measured, or where a race left a hole the mean of its draws
     test = np.mean([t[m] for _, t in scores.draws], axis=0)
@@ -53,7 +56,8 @@ def _curve(name: str, kept: Kept, scores: Scores) -> Section | None:
     curves = {series: points for series, points in found.items() if len(points) >= LEAST}
     if not curves:
         return None
-    plot = _plot(name, curves, test, scores, kept)
+    papers = np.array([paper.get(trial.number, np.nan) for trial in scores.trials])
+    plot = _plot(name, curves, test, scores, kept, papers)
     if sum(map(len, curves.values())) > MOST:
         line = f"{sum(map(len, curves.values()))} values, too many for a table: see the figure."
         return Section(f"curve_{name}", _title(name, m), (line,), plots=(plot,))
@@ -69,6 +73,7 @@ def _curve(name: str, kept: Kept, scores: Scores) -> Section | None:
                     "validation": float(validation[settings].mean()),
                     "test": mean,
                     "interval": bounds(low, high),
+                    "paper": _mean(papers[settings]),
                 }
             )
     several = len(curves) > 1 or next(iter(curves)) != ""
@@ -80,6 +85,8 @@ def _curve(name: str, kept: Kept, scores: Scores) -> Section | None:
         Column("test", f"test\n{m.upper()}", "percent"),
         Column("interval", "95 %\ninterval", "interval"),
     ]
+    if any(row["paper"] is not None for row in rows):
+        columns.append(Column("paper", "paper", "percent"))
     cut = " Folds that a race left out are filled with what is predicted." if scores.cut else ""
     return Section(
         f"curve_{name}",
@@ -100,6 +107,7 @@ def _plot(
     test: Matrix,
     scores: Scores,
     kept: Kept,
+    papers: Matrix,
 ) -> Curves:
     """The curves with the most settings first; neighbouring values together where they are many."""
     ranked = sorted(curves.items(), key=lambda one: (-sum(map(len, one[1].values())), one[0]))
@@ -115,7 +123,9 @@ def _plot(
             for group in groups
         ]
         mean, low, high = zip(*((100 * s[0], _in(s[1]), _in(s[2])) for s in spans), strict=True)
-        lines.append(Line(series, tuple(float(g.mean()) for g in groups), mean, low, high))
+        there = tuple(_in(_mean(papers[[c for x in g for c in points[float(x)]]])) for g in groups)
+        shown = there if any(v is not None for v in there) else ()
+        lines.append(Line(series, tuple(float(g.mean()) for g in groups), mean, low, high, shown))
     values = [x for line in lines for x in line.x]
     return Curves(
         f"curve_{name}",
@@ -130,6 +140,11 @@ def _plot(
 def _series(params: Mapping[str, Any]) -> str:
     """What tells a setting's curve from others: its texts and truths."""
     return " ".join(f"{n}={value(x)}" for n, x in sorted(params.items()) if not _number(x))
+
+
+def _mean(printed: Matrix) -> float | None:
+    """Of a point's settings; None where the paper does not give all of them."""
+    return float(printed.mean()) if np.isfinite(printed).all() else None
 
 
 def _number(x: Any) -> bool:

@@ -47,6 +47,8 @@ class Line:
     mean: tuple[float, ...]
     low: tuple[float | None, ...]
     high: tuple[float | None, ...]
+    paper: tuple[float | None, ...] = ()
+    """what a paper gives for x [n], where it gives any"""
 
 
 @dataclass(frozen=True)

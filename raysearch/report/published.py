@@ -20,7 +20,7 @@ from raysearch.report.scoring import Scores
 from raysearch.report.write import bounds, clean, many
 from raysearch.selection import Matrix, compare, interval, over_groups
 
-__all__ = ["APART", "section"]
+__all__ = ["APART", "printed", "section"]
 
 APART = "*"
 """the mark of a figure that differs from the published one"""
@@ -80,6 +80,16 @@ def section(kept: Kept, scores: Scores) -> Section | None:
         Table(pd.DataFrame(made, columns=[c.name for c in _COLUMNS], dtype=object), _COLUMNS),
         tuple(after),
     )
+
+
+def printed(kept: Kept, scores: Scores, metric: str) -> dict[int, float]:
+    """By trial that is a row of the paper's table, the figure that the paper gives it."""
+    rows = [_found(row, kept, scores) for row in (kept.published or {}).get("rows", ())]
+    return {
+        row.trial: row.printed[metric]
+        for row in rows
+        if row.trial is not None and metric in row.printed
+    }
 
 
 def _beside(m: str, row: _Row, base: _Row | None) -> dict[str, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from raysearch.ledger import Ledger
 from raysearch.report import as_json, build, to_text
+from raysearch.report.figures import svg
+from raysearch.report.plots import Curves
 
 
 def test_a_curve_has_a_point_a_value_and_series(write: Callable[..., Path]) -> None:
@@ -57,3 +61,35 @@ def test_what_curves_share_stands_once(write: Callable[..., Path]) -> None:
     text = to_text(build(write(np.full((8, 4, 4), 0.5), params=params)))
     curve = text[text.index("Test UA against gamma") :].split("\n\n")[0]
     assert curve.count("strategy=hard") == curve.count("strategy=soft") == 1
+
+
+def test_published_figures_stand_beside_the_points_whose_settings_are_their_rows(
+    write: Callable[..., Path],
+) -> None:
+    params = [{"rule": r, "alpha": a} for r in ("soft", "hard") for a in (0.0, 0.5, 1.0)]
+    params.append({"rule": "hard", "alpha": 1.0})  # no row is this trial: the first one is
+    folder = write(np.full((7, 4, 4), 0.5), params=params)
+    rows = [
+        {"name": f"{c}", "params": one, "values": {"ua": 0.5 + c / 100, "wa": 0.9}}
+        for c, one in enumerate(params[:6])
+    ]
+    ledger = Ledger(folder / "ledger.sqlite", write=True)
+    ledger.set_fact("published", {"source": "a paper", "metrics": ["ua", "wa"], "rows": rows})
+    ledger.close()
+    report = build(folder)
+    points = json.loads(as_json.render(report))["tables"]["curve_alpha"]
+    assert [(p["series"], p["paper"]) for p in points] == [
+        ("rule=hard", 0.53), ("rule=hard", 0.54), ("rule=hard", None),
+        ("rule=soft", 0.50), ("rule=soft", 0.51), ("rule=soft", 0.52),
+    ]  # fmt: skip
+    section = report.section("curve_alpha")
+    (plot,) = section.plots
+    assert isinstance(plot, Curves)
+    papers = {line.label: line.paper for line in plot.lines}
+    np.testing.assert_allclose(papers["rule=soft"], [50, 51, 52])  # type: ignore[arg-type]
+    assert papers["rule=hard"][2] is None
+    text = svg(plot).decode()
+    assert "as published" in text
+    assert (
+        "as published" not in svg(replace(plot, lines=(replace(plot.lines[0], paper=()),))).decode()
+    )

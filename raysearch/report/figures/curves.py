@@ -17,10 +17,14 @@ _BARS = 2
 
 
 def draw(plot: Curves) -> Figure:
-    """A line a series; its interval as a band, or as bars where bands would hide each other."""
+    """A line a series; its interval as a band, or as bars where bands would hide each other.
+
+    What a paper gives is dashed, in its series' colour."""
     lines = plot.lines[:MOST]
-    legend = len(lines) > 1 or bool(lines[0].label)
-    made = figure(height=2.5 + (0.15 * len(lines) if legend else 0.0))
+    papers = any(line.paper for line in lines)
+    legend = len(lines) > 1 or bool(lines[0].label) or papers
+    told = False
+    made = figure(height=2.5 + (0.15 * (len(lines) + papers) if legend else 0.0))
     axes = made.add_subplot()
     for i, line in enumerate(lines):
         x, mean = np.array(line.x), np.array(line.mean)
@@ -35,6 +39,14 @@ def draw(plot: Curves) -> Figure:
             markersize=3.5,
             linewidth=1.2,
         )
+        if line.paper:
+            there = np.array([np.nan if v is None else v for v in line.paper], dtype=np.float64)
+            axes.plot(
+                x, there, color=COLOURS[i], marker=MARKERS[i], markersize=3.5, linewidth=0.9,
+                linestyle="--", markerfacecolor="white",
+                label="" if told else "dashed: as published",
+            )  # fmt: skip
+            told = True
         if len(lines) <= _BARS and len(x) > 1:
             axes.fill_between(x, low, high, color=COLOURS[i], alpha=0.18, linewidth=0)
         else:
