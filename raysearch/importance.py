@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from raysearch.sampling import distribution, inner_value, silent
-from raysearch.space import Space
+from raysearch.space import Domain, Space
+from raysearch.space.domains import Listed
+from raysearch.space.values import member
 
-__all__ = ["LEAST", "Importance", "importances"]
+__all__ = ["LEAST", "Importance", "branches", "importances"]
+
+When = Mapping[str, Sequence[Any]]
+"""parameter -> the values that it has in all settings of a part of the space"""
 
 LEAST = 10
 """settings below which nothing can be said of several parameters"""
@@ -35,8 +40,22 @@ class Importance:
     """least and greatest over the resamples"""
 
 
+def branches(space: Space) -> list[When]:
+    """The parts of a space in which parameters exist that not every setting has."""
+    found: list[When] = []
+    for name in space.searched():
+        when = space.domains[name].when
+        if when and space.domains[name].size != 1 and when not in found:
+            found.append(when)
+    return found
+
+
 def importances(
-    space: Space, settings: Sequence[Mapping[str, Any]], scores: Sequence[float], seed: int
+    space: Space,
+    settings: Sequence[Mapping[str, Any]],
+    scores: Sequence[float],
+    seed: int,
+    when: When | None = None,
 ) -> tuple[Importance, ...]:
     """The main effects of the parameters that every setting has, largest first.
 
@@ -50,6 +69,7 @@ def importances(
         settings: searched parameters by name.
         scores: one a setting, finite.
         seed: of the forests and the resampling.
+        when: of `branches`: only the settings and the parameters of that part; None: the whole.
 
     Returns:
         Nothing where fewer than LEAST settings fit, fewer than two parameters exist in all of them,
@@ -59,23 +79,27 @@ def importances(
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import create_trial
 
-    fitting = [i for i, one in enumerate(settings) if space.contains(one) is None]
+    fitting = [
+        i
+        for i, one in enumerate(settings)
+        if space.contains(one) is None
+        and all(name in one and member(one[name], held) for name, held in (when or {}).items())
+    ]
     rng = np.random.default_rng(seed)
     if len(fitting) > MOST:
         fitting = sorted(int(i) for i in rng.choice(fitting, MOST, replace=False))
-    names = [
-        name
-        for name in space.searched()
-        if not space.domains[name].when
-        and space.domains[name].size != 1
-        and all(name in settings[i] for i in fitting)
-    ]
+    domains = {
+        name: domain
+        for name, domain in _domains(space, when or {})
+        if all(name in settings[i] for i in fitting)
+    }
+    names = list(domains)
     if len(fitting) < LEAST or len(names) < 2 or np.ptp([scores[i] for i in fitting]) == 0:
         return ()
-    ways = {name: distribution(space.domains[name]) for name in names}
+    ways = {name: distribution(domain) for name, domain in domains.items()}
     trials = [
         create_trial(
-            params={n: inner_value(space.domains[n], settings[i][n]) for n in names},
+            params={n: inner_value(domain, settings[i][n]) for n, domain in domains.items()},
             distributions=ways,
             value=float(scores[i]),
         )
@@ -93,3 +117,18 @@ def importances(
             found[name].append(float(shares[name]))
     made = [Importance(n, float(np.mean(x)), min(x), max(x)) for n, x in found.items()]
     return tuple(sorted(made, key=lambda one: (-one.share, one.name)))
+
+
+def _domains(space: Space, when: When) -> Iterator[tuple[str, Domain]]:
+    """What is searched in a part of the space, and among which values."""
+    for name in space.searched():
+        domain = space.domains[name]
+        if name in when and isinstance(domain, Listed):
+            domain = replace(domain, items=tuple(x for x in domain.items if member(x, when[name])))
+        elif not all(
+            parent in when and all(member(x, allowed) for x in when[parent])
+            for parent, allowed in domain.when.items()
+        ):
+            continue  # not every setting of this part has it
+        if domain.size != 1:
+            yield name, domain

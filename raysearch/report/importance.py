@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from raysearch.importance import LEAST, MOST, importances
+from raysearch.importance import LEAST, MOST, branches, importances
 from raysearch.report.model import Column, Section, Table
 from raysearch.report.plots import Intervals, Mark
 from raysearch.report.reading import Kept
 from raysearch.report.scoring import Scores
-from raysearch.report.write import clean, listed, many
+from raysearch.report.write import clean, listed, many, value
 from raysearch.space import Space
 
 __all__ = ["section"]
@@ -23,18 +26,20 @@ def section(kept: Kept, scores: Scores) -> Section | None:
         return None
     standing = np.asarray(scores.judge(range(len(kept.folds))), dtype=np.float64)
     there = np.flatnonzero(np.isfinite(standing))
-    found = importances(
-        space,
-        [dict(scores.trials[c].params) for c in there],
-        [float(standing[c]) for c in there],
-        int(kept.study.get("seed", 0)),
-    )
-    if not found:
+    settings = [dict(scores.trials[c].params) for c in there]
+    values = [float(standing[c]) for c in there]
+    seed = int(kept.study.get("seed", 0))
+    found = importances(space, settings, values, seed)
+    parts = [(when, importances(space, settings, values, seed, when)) for when in branches(space)]
+    if not found and not any(part for _, part in parts):
         return None
-    frame = pd.DataFrame(
-        [{"parameter": x.name, "share": x.share, "low": x.low, "high": x.high} for x in found]
-    )
+    rows = [
+        {"with": label, "parameter": x.name, "share": x.share, "low": x.low, "high": x.high}
+        for label, part in [("", found), *((_with(when), part) for when, part in parts)]
+        for x in part
+    ]
     columns = (
+        *([Column("with", "settings with", "text", once=True)] if rows[-1]["with"] else []),
         Column("parameter", "parameter", "name"),
         Column("share", "share %", "percent"),
         Column("low", "least", "percent"),
@@ -46,10 +51,15 @@ def section(kept: Kept, scores: Scores) -> Section | None:
         f"random forest on {many(min(len(there), MOST), 'setting')} (fANOVA); least and greatest "
         "over 8 resamples of these settings. Whether a value is better, the comparisons say."
     ]
-    named = {x.name for x in found}
+    if any(part for _, part in parts):
+        after.append(
+            "Parameters that not every setting has are looked at among the settings that have "
+            "them, where their shares sum to 100 % anew."
+        )
+    named = {row["parameter"] for row in rows}
     left = [n for n in space.searched() if n not in named and space.domains[n].size != 1]
     if left:
-        after.append(f"Not looked at, as not every setting has them: {listed(left)}.")
+        after.append(f"Not looked at, as fewer than {LEAST} settings have them: {listed(left)}.")
     plot = Intervals(
         "importance",
         f"What moves the validation {m} (fANOVA)",
@@ -61,7 +71,11 @@ def section(kept: Kept, scores: Scores) -> Section | None:
         "importance",
         "Importance of the parameters",
         (),
-        Table(frame, columns),
+        Table(pd.DataFrame(rows), columns),
         tuple(after),
-        plots=(plot,),
+        plots=(plot,) if found else (),
     )
+
+
+def _with(when: Mapping[str, Sequence[Any]]) -> str:
+    return " ".join(f"{name}={' or '.join(map(value, held))}" for name, held in when.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raysearch.importance import LEAST, importances
+from raysearch.importance import LEAST, branches, importances
 from raysearch.space import Space
 
 
@@ -48,6 +48,36 @@ def test_texts_count_and_parameters_that_not_all_have_are_left_out() -> None:
     found = importances(whole, settings, scores, seed=0)
     assert [one.name for one in found] == ["strategy", "lr"]
     assert found[0].share > 0.95
+
+
+def test_parameters_of_a_part_of_the_space_are_looked_at_there() -> None:
+    kinds = ["hard", "smooth", "both"]
+    some = {"kind": ["smooth", "both"]}
+    whole = space(
+        kind={"choice": kinds},
+        a={"float": [0, 1], "when": some},
+        b={"float": [0, 1], "when": some},
+        c={"float": [0, 1], "when": {"kind": "both"}},
+    )
+    rng = np.random.default_rng(0)
+    settings, scores = [], []
+    for i in range(90):
+        one: dict[str, object] = {"kind": kinds[i % 3]}
+        a, b, c = (float(x) for x in rng.random(3))
+        if i % 3:
+            one |= {"a": a, "b": b}
+        if i % 3 == 2:
+            one |= {"c": c}
+        settings.append(one)
+        scores.append(3 * a if i % 3 else 100.0)
+    parts = branches(whole)
+    assert [dict(part) for part in parts] == [{"kind": ("smooth", "both")}, {"kind": ("both",)}]
+    first, second = (importances(whole, settings, scores, 0, part) for part in parts)
+    # hard's 100 points are of another part, and no share of it
+    assert first[0].name == "a"
+    assert {one.name for one in first} == {"kind", "a", "b"}
+    assert first[0].share > 0.9
+    assert (second[0].name, len(second)) == ("a", 3), "one kind: it moves nothing there"
 
 
 @pytest.mark.parametrize("n", [0, LEAST - 1])
