@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -87,7 +88,9 @@ def fresh(
 
 
 def environment(there: Path, path: str = "") -> dict[str, str]:
-    kept = {n: v for n, v in os.environ.items() if n in ("PATH", "LANG", "TMPDIR")}
+    kept = {n: v for n, v in os.environ.items() if n in ("LANG", "TMPDIR")}
+    # MLflow's server calls uvicorn by name, as in an activated environment
+    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**kept, "HOME": str(there), "PYTHONPATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
@@ -223,7 +226,8 @@ def server(fresh: tuple[Path, list[Path]]) -> Iterator[str]:
                     time.sleep(0.5)
             yield f"http://127.0.0.1:{port}/invocations"
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
 
 
