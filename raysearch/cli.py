@@ -298,7 +298,8 @@ _COMMANDS: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
     ),
     "export": (
         _export,
-        "make a model of a study's selected setting, and register it in MLflow",
+        "make a model of a study's selected setting, and register it in MLflow (how=refit or "
+        "ensemble; rater=NAME of several target raters; to=DIR for a folder instead)",
         "python -m raysearch export study=NAME how=refit name=MODEL",
     ),
     "predict": (

@@ -10,6 +10,9 @@ one pair of stages for every share and every fusion, and a share's `rater` is on
 The share of the target's ratings is drawn where the rater's model is trained, and the fusion takes
 its rows from there. Shares are nested: of each class, the first so many in one seeded order.
 
+A model judges as one target rater does: it is the network of the last stage, and with a fusion the
+frozen models beneath it.
+
 Torch is imported inside the stages: the processes which only plan, count and score read this
 module for its parameters and stay light.
 """
@@ -24,17 +27,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables import submodels
 from trainables.metrics import validation_scores
-from trainables.stage import Artifact, Method, Node, Param, Part, StageInputs
+from trainables.stage import (
+    Artifact,
+    Exporter,
+    Method,
+    Node,
+    Param,
+    Part,
+    StageInputs,
+    Trained,
+    kept_weights,
+    takes,
+)
 from trainables.votes import partition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
-    from trainables.epochs import Fitted
-    from trainables.networks.blstm import BLSTM, Fusion
+    from trainables.networks.blstm import Fusion
 
-__all__ = ["METHOD", "fusion", "others", "pooled", "rater", "share_of", "vote_counts"]
+__all__ = ["METHOD", "fusion", "others", "rater", "share_of", "vote_counts"]
 
 MODELS = {
     "rater": ("rater",),
@@ -45,8 +61,6 @@ MODELS = {
     "fusion_hs": ("others_h", "others_s", "rater"),
 }
 """What each model is made of."""
-CHECKPOINT_SECONDS = 20.0
-"""at least so long between two checkpoints of a training, which are written after epochs"""
 
 PARAMS: dict[str, Param] = {
     "model": Param(
@@ -141,45 +155,26 @@ def _own(setting: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 # --- Stages ---------------------------------------------------------------------------------
 
 
-def others(
-    inputs: StageInputs,
-    *,
-    labels: str,
-    least: int,
-    self_ratings: str,
-    class_weight: str,
-    every: int,
-    width: float,
-    units: str,
-    dropout: float,
-    optimiser: str,
-    batch: int,
-    lr: float,
-    epochs: int,
-    patience: int,
-    bucket: int,
-) -> Artifact:
+@takes("labels", "least", "self_ratings", *SUBMODEL)
+def others(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Learn what the raters beside the target heard, and read every clip.
 
-    Args:
-        inputs: a fold; its ratings hold none of the target's
-        labels: "hard" learns the class that leads the others' votes, and leaves clips out where
-            several do; "soft" learns their shares, and keeps these
-
-    Other parameters are those of METHOD. Training stops by the UA on validation clips whose votes
-    one class leads.
+    The ratings that it is handed hold none of the target's. `labels` "hard" learns the class that
+    leads the others' votes, and leaves clips out where several do; "soft" learns their shares, and
+    keeps these. Other parameters are those of METHOD. Training stops by the UA on validation clips
+    whose votes one class leads.
 
     Returns:
         arrays `validation` and `test` [n, K] probabilities, and `hidden_train`,
         `hidden_validation` and `hidden_test` [n, E] of all clips of these parts; info `curves`,
         `best_epoch`, `epochs`, `best_validation_ua`, `clips` trained on by number, `ties` (clips
-        with enough votes that no class leads), `validation_clips`, `target_mass` by class
+        with enough votes that no class leads), `validation_clips`, `target_mass` by class; with
+        `inputs.keep_weights` also the network's weights and info `inputs`, the values of a frame
 
     Raises:
         ValueError: ratings or frames are not there, or no clip has votes enough
         NonFinite: the training diverged
     """
-    own = {name: value for name, value in locals().items() if name != "inputs"}
     if inputs.target is not None and inputs.train.ratings is not None:
         seen = np.concatenate([inputs.train.ratings, inputs.validation.ratings])
         assert (seen[:, inputs.target] < 0).all(), "the target's ratings must not come here"
@@ -188,29 +183,22 @@ def others(
     from trainables import targets
 
     k = len(inputs.classes)
+    least, self_ratings = own["least"], own["self_ratings"]
     votes = vote_counts(inputs.train, k, self_ratings)
     leader = partition(votes, least=least).dominant
     enough = votes.sum(axis=1) >= least
-    rows = np.flatnonzero(leader >= 0 if labels == "hard" else enough)
+    rows = np.flatnonzero(leader >= 0 if own["labels"] == "hard" else enough)
     if not len(rows):
         raise ValueError(f"no training clip has least={least} ratings by others than the target")
     target = targets.build(
-        labels, y=torch.as_tensor(leader[rows]), k=k, votes=torch.as_tensor(votes[rows])
+        own["labels"], y=torch.as_tensor(leader[rows]), k=k, votes=torch.as_tensor(votes[rows])
     ).numpy()
     check = partition(vote_counts(inputs.validation, k, self_ratings), least=least).dominant
     held = np.flatnonzero(check >= 0)
-    fitted, build = _train(inputs, rows, target, held, check[held], own)
-    read = {
-        name: _read(inputs, part, fitted, build, own, k)
-        for name, part in (
-            ("train", inputs.train),
-            ("validation", inputs.validation),
-            ("test", inputs.test),
-        )
-    }
-    arrays = {f"hidden_{name}": hidden for name, (_, hidden) in read.items()}
-    arrays |= {name: read[name][0] for name in ("validation", "test")}
-    info = fitted.facts | {
+    made = submodels.train(inputs, rows, target, held, check[held], own)
+    _, learnt = made.read(inputs.train)
+    arrays = made.arrays(inputs) | {"hidden_train": learnt}
+    info = made.info | {
         "clips": len(rows),
         "ties": int((enough & (leader < 0)).sum()),
         "validation_clips": len(held),
@@ -219,22 +207,8 @@ def others(
     return Artifact(arrays=arrays, info=info)
 
 
-def rater(
-    inputs: StageInputs,
-    *,
-    percent: float,
-    class_weight: str,
-    every: int,
-    width: float,
-    units: str,
-    dropout: float,
-    optimiser: str,
-    batch: int,
-    lr: float,
-    epochs: int,
-    patience: int,
-    bucket: int,
-) -> Artifact:
+@takes("percent", *SUBMODEL)
+def rater(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Learn the target's own ratings, `percent` of them, and read every clip.
 
     Returns:
@@ -247,33 +221,26 @@ def rater(
         ValueError: ratings or frames are not there, or the target rated no clip
         NonFinite: the training diverged
     """
-    own = {name: value for name, value in locals().items() if name != "inputs"}
     k = len(inputs.classes)
     mine = {name: _of_target(inputs, name) for name in ("train", "validation")}
     rated = np.flatnonzero(mine["train"] >= 0)
     held = np.flatnonzero(mine["validation"] >= 0)
-    if not len(rated) or not len(held):
+    if not len(rated) or not (len(held) or inputs.refit):
         raise ValueError("the target rater rated no clip of the training or the validation part")
-    chosen = rated[share_of(mine["train"][rated], percent, inputs.seed)]
+    chosen = rated[share_of(mine["train"][rated], own["percent"], inputs.seed)]
     label = mine["train"][chosen]
-    fitted, build = _train(
+    made = submodels.train(
         inputs, chosen, np.eye(k, dtype=np.float32)[label], held, mine["validation"][held], own
     )
-    _, learnt = _read(inputs, inputs.train.take(chosen), fitted, build, own, k)
-    validation, hidden = _read(inputs, inputs.validation, fitted, build, own, k)
-    test, unseen = _read(inputs, inputs.test, fitted, build, own, k)
-    arrays: dict[str, NDArray[Any]] = {
-        "validation": validation,
-        "test": test,
+    _, learnt = made.read(inputs.train.take(chosen))
+    arrays = made.arrays(inputs) | {
         "chosen": chosen,
         "label": label,
         "validation_rows": held,
         "validation_label": mine["validation"][held],
         "hidden_train": learnt,
-        "hidden_validation": hidden,
-        "hidden_test": unseen,
     }
-    info = fitted.facts | {
+    info = made.info | {
         "clips": len(chosen),
         "rated": len(rated),
         "validation_clips": len(held),
@@ -282,25 +249,16 @@ def rater(
     return Artifact(arrays=arrays, info=info)
 
 
-def fusion(
-    inputs: StageInputs,
-    *,
-    class_weight: str,
-    width: float,
-    dropout: float,
-    optimiser: str,
-    batch: int,
-    lr: float,
-    epochs: int,
-    patience: int,
-) -> Artifact:
+@takes(*FUSION, "lr", "epochs", "patience")
+def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Learn the target's ratings from the frozen models' last hidden vectors (section 2.2.4).
 
     Rows and ratings are those that the rater's model was trained on. Batch norm sees whole batches:
     one worker trains, and a last batch of a single row joins the one before it.
 
     Returns:
-        arrays `validation` and `test` [n, K] probabilities; info as for `rater`
+        arrays `validation` and `test` [n, K] probabilities; info as for `rater`; with
+        `inputs.keep_weights` also the network's weights and info `inputs`, the size of its vectors
 
     Raises:
         ValueError: the target has a single training clip
@@ -309,7 +267,6 @@ def fusion(
     from trainables.loop import fit
     from trainables.losses import target_loss
 
-    own = {name: value for name, value in locals().items() if name != "inputs"}
     k = len(inputs.classes)
     mine = inputs.parents["rater"].arrays
     chosen, held, label = mine["chosen"], mine["validation_rows"], np.asarray(mine["label"])
@@ -323,29 +280,27 @@ def fusion(
     )
     target = np.eye(k, dtype=np.float32)[label]
     fitted = fit(
-        build=functools.partial(_fusion, train.shape[1], k, own),
+        build=functools.partial(_fusion, train.shape[1], k, dict(own)),
         forward=_forward_fusion,
         infer=_infer_fusion,
-        loss=functools.partial(target_loss, weights=_weights(target, own)),
+        loss=functools.partial(target_loss, weights=submodels.class_weights(target, own)),
         score=functools.partial(validation_scores, y=np.array(mine["validation_label"]), k=k),
         train={"x": train, "target": target},
-        validation={"x": seen[held]},
+        validation={} if inputs.refit else {"x": seen[held]},
         predict={"validation": {"x": seen}, "test": {"x": unseen}},
-        batch=batch,
-        lr=lr,
-        epochs=epochs,
-        patience=patience,
-        seed=inputs.seed,
-        threads=inputs.threads,
-        device=inputs.device,
-        scratch=inputs.scratch,
+        batch=own["batch"],
+        lr=own["lr"],
+        epochs=own["epochs"],
+        patience=own["patience"],
+        **{**inputs.training, "workers": 1},
         checkpoint_every=1,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
-        on_epoch=inputs.on_epoch,
+        checkpoint_seconds=submodels.CHECKPOINT_SECONDS,
         optimiser=own["optimiser"],
     )
     info = fitted.facts | {"clips": len(chosen), "validation_clips": len(held)}
-    return Artifact(arrays=fitted.probabilities, info=info)
+    if fitted.weights is not None:
+        info["inputs"] = train.shape[1]
+    return Artifact(fitted.probabilities | kept_weights(fitted.weights), info)
 
 
 # --- Ratings --------------------------------------------------------------------------------
@@ -394,128 +349,7 @@ def _of_target(inputs: StageInputs, part: str) -> NDArray[np.int64]:
     return mine
 
 
-# --- One training ---------------------------------------------------------------------------
-
-
-def pooled(frames: NDArray[Any], every: int) -> NDArray[np.float32]:
-    """Means of every so many frames, [L, D] -> [ceil(L / every), D]; the last of what is left."""
-    starts = np.arange(0, len(frames), every)
-    sums = np.add.reduceat(np.asarray(frames, dtype=np.float32), starts, axis=0)
-    counts = np.diff([*starts, len(frames)])
-    means: NDArray[np.float32] = (sums / counts[:, None]).astype(np.float32)
-    return means
-
-
-def _collate(rows: Mapping[str, Any], *, every: int) -> dict[str, Tensor]:
-    import torch
-
-    from trainables.audio import padded
-
-    made = {
-        name: torch.as_tensor(np.require(values, requirements=["C", "W"]))
-        for name, values in rows.items()
-        if not isinstance(values, list)
-    }
-    whole, lengths = padded([pooled(frames, every) for frames in rows["frames"]])
-    return made | {"frames": torch.from_numpy(whole), "length": torch.from_numpy(lengths)}
-
-
-def _frames(part: Part) -> Any:
-    """The one feature set of frames, [n] rows of [L, D]."""
-    if len(part.frames) != 1:
-        raise ValueError(
-            f"co-rater training reads one feature set of frames, but features= names "
-            f"{sorted(part.frames)}; take features=emobase-frames"
-        )
-    (found,) = part.frames.values()
-    if found.values.ndim != 2:
-        raise ValueError("co-rater training reads frames [L, D], not a wave")
-    return found
-
-
-def _train(
-    inputs: StageInputs,
-    rows: NDArray[np.int64],
-    target: NDArray[np.float32],
-    held: NDArray[np.int64],
-    y: NDArray[np.int64],
-    own: Mapping[str, Any],
-) -> tuple[Fitted, Any]:
-    """Train a BLSTM on rows of the training part; also what builds it.
-
-    Args:
-        inputs: a fold
-        rows, target: [m] training rows and [m, K] their targets
-        held, y: [v] validation rows and their classes
-        own: parameters of SUBMODEL
-    """
-    from trainables.loop import fit
-    from trainables.losses import target_loss
-
-    if not len(held):
-        raise ValueError("no validation clip has ratings that the model could be stopped by")
-    frames = _frames(inputs.train).take(rows)
-    build = functools.partial(_network, int(frames.values.shape[1]), len(inputs.classes), dict(own))
-    fitted = fit(
-        build=build,
-        forward=_forward,
-        infer=_infer,
-        loss=functools.partial(target_loss, weights=_weights(target, own)),
-        score=functools.partial(validation_scores, y=y, k=len(inputs.classes)),
-        train={"frames": frames, "target": target},
-        validation={"frames": _frames(inputs.validation).take(held)},
-        predict={},
-        batch=own["batch"],
-        lr=own["lr"],
-        epochs=own["epochs"],
-        patience=own["patience"],
-        **{**inputs.training, "keep_weights": True},
-        checkpoint_every=1,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
-        collate=functools.partial(_collate, every=own["every"]),
-        bucket=own["bucket"],
-        optimiser=own["optimiser"],
-    )
-    return fitted, build
-
-
-def _read(
-    inputs: StageInputs, part: Part, fitted: Fitted, build: Any, own: Mapping[str, Any], k: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """[n, K] probabilities and [n, E] hidden vectors of a part, by the frozen model."""
-    from scipy.special import softmax
-
-    from trainables.passes import read
-
-    assert fitted.weights is not None
-    both = read(
-        build=build,
-        weights=fitted.weights,
-        infer=_infer_both,
-        columns={"frames": _frames(part)},
-        collate=functools.partial(_collate, every=own["every"]),
-        eval_batch=2 * own["batch"],
-        threads=inputs.threads,
-        device=inputs.device,
-    )
-    return softmax(both[:, :k], axis=1), np.ascontiguousarray(both[:, k:])
-
-
-def _weights(target: NDArray[np.float32], own: Mapping[str, Any]) -> NDArray[np.float32] | None:
-    if own["class_weight"] == "none":
-        return None
-    import torch
-
-    from trainables.losses import inverse_frequency
-
-    found: NDArray[np.float32] = inverse_frequency(torch.as_tensor(target.sum(axis=0))).numpy()
-    return found
-
-
-def _network(inputs: int, classes: int, own: Mapping[str, Any]) -> BLSTM:
-    from trainables.networks.blstm import BLSTM
-
-    return BLSTM(inputs, classes, dropout=own["dropout"], width=own["width"], units=own["units"])
+# --- The fusion -----------------------------------------------------------------------------
 
 
 def _fusion(inputs: int, classes: int, own: Mapping[str, Any]) -> Fusion:
@@ -524,27 +358,42 @@ def _fusion(inputs: int, classes: int, own: Mapping[str, Any]) -> Fusion:
     return Fusion(inputs, classes, dropout=own["dropout"], width=own["width"])
 
 
-def _infer(module: BLSTM, rows: Mapping[str, Tensor]) -> Tensor:
-    return module(rows["frames"], rows["length"]).logits
-
-
-def _infer_both(module: BLSTM, rows: Mapping[str, Tensor]) -> Tensor:
-    """Logits and hidden vectors side by side, [n, K + E]."""
-    import torch
-
-    return torch.cat(list(module(rows["frames"], rows["length"])), dim=1)
-
-
-def _forward(module: BLSTM, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {"logits": _infer(module, rows)}
-
-
 def _infer_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> Tensor:
     return module(rows["x"])
 
 
 def _forward_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"logits": module(rows["x"])}
+
+
+# --- A model --------------------------------------------------------------------------------
+
+
+def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+    from trainables.passes import predictor
+
+    if not trained.parents:
+        read = submodels.reader(trained)
+        return lambda part: read(part)[0]
+    # by name, as the fusion's training lays them side by side: the rater's last
+    beneath = [submodels.reader(trained.parents[name]) for name in sorted(trained.parents)]
+    predict = predictor(
+        build=functools.partial(
+            _fusion, trained.info["inputs"], len(trained.classes), dict(trained.params)
+        ),
+        weights=trained.weights,
+        infer=_infer_fusion,
+    )
+    return lambda part: predict({"x": np.hstack([read(part)[1] for read in beneath])})
+
+
+def _remarks(setting: Mapping[str, Any]) -> tuple[str, ...]:
+    if "rater" in MODELS[setting["model"]]:
+        return ()
+    return (
+        f"model={setting['model']} has learnt no rating of its rater: it tells what the others "
+        "hear, and was scored on that rater's ratings",
+    )
 
 
 METHOD = Method(
@@ -557,4 +406,5 @@ METHOD = Method(
     per_rater=True,
     paper="Chou, Lee: Learning to recognize per-rater's emotion perception using co-rater training "
     "strategy with soft and hard labels (Interspeech 2020)",
+    export=Exporter(_predictor, keeps=("others_h", "others_s", "rater"), remarks=_remarks),
 )

@@ -116,6 +116,7 @@ class Job:
     patience: int
     plateau_patience: int
     plateau_factor: float
+    cuts: tuple[int, ...]
     decay: float
     decay_every: int
     adam_eps: float
@@ -286,9 +287,11 @@ class _Run:
             self.curves.setdefault(name, []).append(value)
         if score is not None:
             self.plateau.step(score)
+        factor = job.plateau_factor ** job.cuts.count(self.epoch)
         if self.epoch % job.decay_every == 0:
-            for group in self.optimiser.param_groups:
-                group["lr"] *= job.decay
+            factor *= job.decay
+        for group in self.optimiser.param_groups:
+            group["lr"] *= factor
         if score is None:
             if self.epoch == job.epochs:
                 self.best_epoch, self.best = self.epoch, copy.deepcopy(self.module.state_dict())

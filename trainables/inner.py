@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.stage import StageInputs
+from trainables.stage import Part, StageInputs
 
-__all__ = ["by_group", "stratified", "training"]
+__all__ = ["by_group", "divided", "stratified", "training"]
 
 
 def training(inputs: StageInputs, number: int) -> StageInputs:
@@ -42,4 +42,29 @@ def stratified(ids: NDArray[np.str_], strata: NDArray[np.int64], folds: int) -> 
     order = sorted(range(len(ids)), key=lambda row: (int(strata[row]), rank[row]))
     made = np.empty(len(ids), dtype=np.int64)
     made[order] = np.arange(len(ids)) % folds
+    return made
+
+
+def divided(train: Part, folds: int, by: str) -> NDArray[np.int64]:
+    """The inner fold [n] of each training utterance; of the utterances alone, whatever the seed.
+
+    Args:
+        train: labelled
+        folds: there are fewer where there are fewer speakers
+        by: "utterance" deals each class out, "speaker" the speakers
+
+    Raises:
+        ValueError: by speaker, and there is one
+    """
+    if by == "utterance":
+        assert train.y is not None
+        return stratified(train.ids, train.y, folds)
+    if len(np.unique(train.speaker)) < 2:
+        raise ValueError(
+            "inner_by=speaker needs two training speakers or more, but the training part has "
+            f"{len(np.unique(train.speaker))}; take inner_by=utterance"
+        )
+    made = np.zeros(len(train), dtype=np.int64)
+    for fold, group in enumerate(by_group(train.speaker, folds, seed=0)):
+        made[np.isin(train.speaker, group)] = fold
     return made

@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +59,7 @@ def fit(
     patience: int = 5,
     plateau_patience: int = 2,
     plateau_factor: float = 1.0,
+    cuts: Sequence[int] = (),
     decay: float = 1.0,
     decay_every: int = 1,
     adam_eps: float = 1e-8,
@@ -110,6 +111,8 @@ def fit(
         patience: epochs without a new best score until the end, >= 1
         plateau_patience, plateau_factor: ReduceLROnPlateau on `monitor`; factor 1 leaves the step
             size as it is
+        cuts: the step size is multiplied by `plateau_factor` after each of these epochs too,
+            whatever the score
         decay, decay_every: the step size is multiplied by `decay`, in (0, 1], after every
             `decay_every` epochs, whatever the score
         adam_eps: Adam's term in the denominator (Keras: 1e-7)
@@ -199,6 +202,7 @@ def fit(
         patience=patience,
         plateau_patience=plateau_patience,
         plateau_factor=plateau_factor,
+        cuts=tuple(cuts),
         decay=decay,
         decay_every=decay_every,
         adam_eps=adam_eps,

@@ -20,6 +20,7 @@ __all__ = [
     "NonFinite",
     "Precision",
     "cast",
+    "loaded",
     "predictor",
     "probabilities_of",
     "quiet_corner",
@@ -34,10 +35,27 @@ class NonFinite(ArithmeticError):
     """A loss or a prediction is NaN or infinite; the message names the epoch and the terms."""
 
 
+def loaded(build: Callable[[], nn.Module], weights: Mapping[str, Any]) -> nn.Module:
+    """A trained network, frozen and in eval mode, on the CPU.
+
+    Args:
+        build: makes the module, whose weights are replaced
+        weights: its whole state by name, tensors (as `Fitted.weights` holds them) or arrays
+    """
+    with quiet_corner(1, torch.device("cpu")):
+        module = build()
+    module.load_state_dict(
+        {
+            n: w if isinstance(w, Tensor) else torch.as_tensor(np.array(w))
+            for n, w in weights.items()
+        }
+    )
+    return module.eval().requires_grad_(False)
+
+
 def read(
+    module: nn.Module,
     *,
-    build: Callable[[], nn.Module],
-    weights: Mapping[str, Tensor],
     infer: Callable[[Any, Rows], Tensor],
     columns: Arrays,
     collate: Collate,
@@ -45,20 +63,17 @@ def read(
     threads: int = 1,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> NDArray[np.float32]:
-    """What a trained module gives for rows [n, ...]: frozen, in eval mode and without gradients.
+    """What a `loaded` network gives for rows [n, ...], without gradients.
 
     Args:
-        build: makes the module
-        weights: its state, as `Fitted.weights` holds it
+        module: is moved to the device
         infer: (module, rows) -> [n, ...], any outputs
         columns, collate, eval_batch, threads, device: as for `fit`
     """
     length(columns, "columns")
     place = torch.device(device)
     with quiet_corner(threads, place), torch.inference_mode():
-        module = build().to(place)
-        module.load_state_dict(weights)
-        module.eval().requires_grad_(False)
+        module = module.to(place)
         table = Ragged(columns, place, collate, 0, eval_batch)
         return table.in_order(table.logits(functools.partial(infer, module))).cpu().numpy()
 
@@ -125,9 +140,7 @@ def predictor(
         ValueError: no rows, or columns of unlike lengths
     """
     cpu = torch.device("cpu")
-    with quiet_corner(1, cpu):
-        module = build()
-    module.load_state_dict({n: torch.as_tensor(np.array(w)) for n, w in weights.items()})
+    module = loaded(build, weights)
 
     def predict(columns: Arrays) -> NDArray[np.float32]:
         length(columns, "what is predicted")

@@ -260,12 +260,13 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     strategy = STRATEGIES[own["strategy"]]
     # Label correction also learns from the clips that have votes and no label.
     more = ("undecided",) if "sets" in strategy.needs else ()
-    last = Node("student", student, params=own, parts=("train", "validation", "test", *more, *side))
+    parts = ("train", "validation", "test", *more, *side)
+    last = Node("student", student, params={**own, "cuts": None}, parts=parts)
     if "predictions" not in strategy.needs:
         return (last,)
     first = _mask_setting(setting)
     folds = int(setting["mask_folds"]) if setting["mask"] == "out_of_fold" else None
-    mask = {"mask": setting["mask"], "mask_folds": folds}
+    mask = {"mask": setting["mask"], "mask_folds": folds, "cuts": None}
     first_side = ("unlabelled",) if _uses_unlabelled(first) else ()
     teacher = Node(
         "pretrained",
@@ -291,7 +292,7 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 # --- Stages ---------------------------------------------------------------------------------
 
 
-@takes(*FIT)
+@takes(*FIT, "cuts")
 def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Train towards the strategy's targets and predict validation and test.
 
@@ -338,7 +339,7 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     return Artifact(arrays=arrays, info=info)
 
 
-@takes(*_PRETRAINED, "mask", "mask_folds")
+@takes(*_PRETRAINED, "mask", "mask_folds", "cuts")
 def pretrained(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Train the model without LR and predict the training part, in eval mode.
 
@@ -535,6 +536,7 @@ def _fit(
         patience=own["patience"],
         plateau_patience=own["plateau_patience"] or 0,
         plateau_factor=own["plateau_factor"],
+        cuts=own["cuts"] or (),
         # Most trainings end within seconds and never save.
         checkpoint_every=1,
         checkpoint_seconds=30.0,
@@ -681,7 +683,8 @@ def _export_notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     return (
         f"plateau_factor={setting['plateau_factor']} cuts the step size by validation scores, of "
-        "which a refit has none: its step size stays; how=ensemble keeps the cuts",
+        "which a refit has none: it is cut after as many epochs as in the median of the folds; "
+        "how=ensemble keeps their own cuts",
     )
 
 

@@ -30,6 +30,9 @@ Where the paper says nothing, this is how it is here: training stops on the vali
 mean probabilities; the forest uses the same folds as the networks ("another 10-fold", published,
 would need labels of the held-out utterances inside a stage).
 
+A model is the network of the last iteration and the forest. In paper mode its refit learns from
+what the networks of the study's folds said of the clips that each of them held out.
+
 Torch and scikit-learn are imported inside the stages.
 """
 
@@ -43,12 +46,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import audio, inner, segments, speech, targets
-from trainables.stage import Artifact, Method, Node, Param, Part, Sequences, StageInputs, takes
+from trainables import audio, forest, inner, segment_networks, segments, speech, targets
+from trainables.stage import (
+    Artifact,
+    Exporter,
+    Method,
+    Node,
+    Param,
+    Part,
+    Sequences,
+    StageInputs,
+    Trained,
+    kept_weights,
+    takes,
+)
 from trainables.targets import STRATEGIES
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from collections.abc import Callable
 
     from trainables.epochs import Fitted
 
@@ -186,7 +201,7 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     own = canonical(setting)
     fit = {name: own[name] for name in FIT}
     last, nested = own["iterations"], own["mode"] == "nested"
-    forest = own["utterance"] == "forest"
+    grows = own["utterance"] == "forest"
     rule = {name: own[name] for name in LABELS}
     first = _hard() if last else rule
     division = {name: own[name] for name in DIVISION}
@@ -202,20 +217,20 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
             own_params = {**labels, **fit, **dict.fromkeys(division)}
             parts = ("train", "validation", "test")
             nodes.append(Node(f"iteration_{t}", network, own_params, parts=parts, **source))
-        if nested and (t < last or forest):
+        if nested and (t < last or grows):
             own_params = {**labels, **fit, **division}
             parts = ("train", "validation")
             nodes.append(Node(f"inner_{t}", network, own_params, parts=parts, **source))
     of = f"iteration_{last}"
-    across = {"outside": of} if forest and not nested else {}
-    parents = {"network": of} | ({"outside": f"inner_{last}"} if forest and nested else {})
+    across = {"outside": of} if grows and not nested else {}
+    parents = {"network": of} | ({"outside": f"inner_{last}"} if grows and nested else {})
     nodes.append(
         Node(
             "utterance",
             utterance,
             {"trees": own["trees"]},
             parents,
-            parts=("train",) if forest else (),
+            parts=("train",) if grows else (),
             across=across,
         )
     )
@@ -245,8 +260,9 @@ def network(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         without inner folds, arrays `validation` and `test` [S, K], segments' probabilities
         utterance by utterance, `validation_counts` and `test_counts` [n], segments of each; info
         `ids` of the test part, `curves`, `best_epoch`, `epochs`, `segments` trained on and
-        `target_entropy` in nats. With them, arrays `train` [S, K] and `train_counts` [n]; info
-        `runs`, the facts of each training
+        `target_entropy` in nats; with `inputs.keep_weights` also the network's weights and info
+        `bands`, the values of a frame. With inner folds, arrays `train` [S, K] and `train_counts`
+        [n]; info `runs`, the facts of each training
 
     Raises:
         ValueError: frames, votes or predictions that the setting needs are not there
@@ -257,20 +273,24 @@ def network(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         return _inner_networks(inputs, learnt, own)
     parts = {"validation": inputs.validation, "test": inputs.test}
     fitted, cut = _fit(inputs, inputs.train.take(learnt.rows), learnt.target, parts, own)
-    arrays: dict[str, NDArray[Any]] = dict(fitted.probabilities)
+    arrays: dict[str, NDArray[Any]] = {}
     for name in parts:
+        nothing = np.zeros((0, len(inputs.classes)), np.float32)
+        arrays[name] = fitted.probabilities.get(name, nothing)
         arrays[f"{name}_counts"] = cut.counts[name]
     info = speech.facts(fitted, own) | {
         "ids": inputs.test.ids.tolist(),
         "segments": len(cut.starts["train"]),
         "target_entropy": learnt.entropy,
     }
-    return Artifact(arrays, info)
+    if fitted.weights is not None:
+        info["bands"] = cut.frames.shape[1]
+    return Artifact(arrays | kept_weights(fitted.weights), info)
 
 
 def _inner_networks(inputs: StageInputs, learnt: _Learnt, own: Mapping[str, Any]) -> Artifact:
     """As many trainings as there are inner folds, each of which predicts its own fold."""
-    which = _inner(inputs.train, own["inner_folds"], own["inner_by"])
+    which = inner.divided(inputs.train, own["inner_folds"], own["inner_by"])
     counts = segments.count(_frames(inputs.train), length=own["segment"], hop=own["hop"])
     place = np.repeat(which, counts)
     made = np.zeros((len(place), len(inputs.classes)), np.float32)
@@ -296,7 +316,8 @@ def utterance(inputs: StageInputs, *, trees: int | None) -> Artifact:
         trees: of the forest; None takes the mean over segments
 
     Returns:
-        arrays `validation` and `test` [n, K]; info of the network's training
+        arrays `validation` and `test` [n, K]; info of the network's training; with
+        `inputs.keep_weights` also the forest, as `forest.arrays_of` has it
     """
     made = inputs.parents["network"]
     info = {name: made.info[name] for name in ("curves", "best_epoch", "epochs", "segments")}
@@ -308,12 +329,15 @@ def utterance(inputs: StageInputs, *, trees: int | None) -> Artifact:
     from sklearn.ensemble import RandomForestClassifier
 
     assert inputs.train.y is not None
-    forest = RandomForestClassifier(n_estimators=trees, random_state=inputs.seed, n_jobs=1)
-    forest.fit(segments.statistics(*_outside(inputs, "outside")), inputs.train.y)
-    arrays = {}
+    fitted = RandomForestClassifier(n_estimators=trees, random_state=inputs.seed, n_jobs=1)
+    fitted.fit(segments.statistics(*_outside(inputs, "outside")), inputs.train.y)
+    arrays: dict[str, NDArray[Any]] = {}
     for name, each in said.items():
         arrays[name] = np.zeros((len(each[1]), len(inputs.classes)), np.float32)
-        arrays[name][:, forest.classes_] = forest.predict_proba(segments.statistics(*each))
+        if len(each[1]):
+            arrays[name][:, fitted.classes_] = fitted.predict_proba(segments.statistics(*each))
+    if inputs.keep_weights:
+        arrays |= kept_weights(forest.arrays_of(fitted, len(inputs.classes)))
     return Artifact(arrays, info)
 
 
@@ -400,22 +424,6 @@ def _learnt(inputs: StageInputs, own: Mapping[str, Any]) -> _Learnt:
     return _Learnt(rows, of, target.numpy())
 
 
-def _inner(train: Part, folds: int, by: str) -> NDArray[np.int64]:
-    """The inner fold [n] of each training utterance; of the utterances alone, whatever the seed."""
-    if by == "utterance":
-        assert train.y is not None
-        return inner.stratified(train.ids, train.y, folds)
-    if len(np.unique(train.speaker)) < 2:
-        raise ValueError(
-            "inner_by=speaker needs two training speakers or more, but the training part has "
-            f"{len(np.unique(train.speaker))}; take inner_by=utterance"
-        )
-    made = np.zeros(len(train), dtype=np.int64)
-    for fold, group in enumerate(inner.by_group(train.speaker, folds, seed=0)):
-        made[np.isin(train.speaker, group)] = fold
-    return made
-
-
 # --- One training ---------------------------------------------------------------------------
 
 
@@ -440,7 +448,7 @@ def _fit(
     from trainables.losses import target_loss
 
     validation = inputs.validation
-    if validation.y is None or not len(validation):
+    if not inputs.refit and (validation.y is None or not len(validation)):
         raise ValueError("a training needs labelled clips in its validation part")
     if inputs.workers > 1 and own["bn_momentum"] is not None:
         raise ValueError(
@@ -455,9 +463,9 @@ def _fit(
     )
     k, bands = len(inputs.classes), cut.frames.shape[1]
     fitted = fit(
-        build=functools.partial(_network, classes=k, bands=bands, own=dict(own)),
-        forward=_forward,
-        infer=_infer,
+        build=functools.partial(segment_networks.build, classes=k, bands=bands, own=dict(own)),
+        forward=segment_networks.forward,
+        infer=segment_networks.infer,
         loss=functools.partial(target_loss, weights=None),
         score=functools.partial(
             audio.clip_scores,
@@ -466,7 +474,7 @@ def _fit(
             k=k,
         ),
         train={"start": cut.starts["train"], "target": target},
-        validation={"start": cut.starts["validation"]},
+        validation={} if inputs.refit else {"start": cut.starts["validation"]},
         predict={name: {"start": cut.starts[name]} for name in predict},
         batch=own["batch"],
         lr=own["lr"],
@@ -484,56 +492,43 @@ def _fit(
     return fitted, cut
 
 
-def _network(*, classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
-    import torch
-
-    made = _backbone(classes, bands, own)
-    # twice as fast on a CPU, for the depthwise convolutions
-    moved: nn.Module = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return moved
+# --- A model ---------------------------------------------------------------------------------
 
 
-def _backbone(classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
-    norm = {"momentum": own["bn_momentum"], "eps": own["bn_eps"]}
-    if own["backbone"] == "mobilenet_v2":
-        from trainables.networks.mobilenet_v2 import MobileNetV2
+def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+    """The network of the last iteration on all segments, and the forest, or the mean, on these."""
+    said_of = segment_networks.reader(trained.parents["network"])
 
-        return MobileNetV2(classes, width=own["width"], dropout=own["dropout"], **norm)
-    if own["backbone"] == "efficientnet_b0":
-        from trainables.networks.efficientnet_b0 import EfficientNetB0
+    def predict(part: Part) -> NDArray[np.float32]:
+        said, counts = said_of(_frames(part))
+        if trained.params["trees"] is None:
+            return audio.over_clips(said, segments.owners(counts))
+        return forest.probabilities(trained.weights, segments.statistics(said, counts))
 
-        return EfficientNetB0(classes, width=own["width"], dropout=own["dropout"], **norm)
-    if own["backbone"] == "densenet22":
-        from trainables.networks.densenet22 import DenseNet
+    return predict
 
-        return DenseNet(classes, growth=own["growth"], **norm)
-    from trainables.networks.vgg19 import STRIDE, VGG19
 
-    if own["segment"] < STRIDE or bands < STRIDE:
-        raise ValueError(
-            f"vgg19 halves a segment five times and needs segments of {STRIDE} frames and bands, "
-            f"but gets {own['segment']} frames of {bands}; take params.segment={STRIDE} or more"
-        )
-    if not own["vgg_norm"]:
-        norm = {}
-    return VGG19(
-        classes,
-        width=own["width"],
-        hidden=own["vgg_hidden"],
-        last=(bands // STRIDE, own["segment"] // STRIDE),
-        dropout=own["dropout"],
-        norm=own["vgg_norm"],
-        **norm,
+def _leaks(setting: Mapping[str, Any]) -> bool:
+    """Whether other folds' networks, which have learnt the held-out labels, take part."""
+    return any(node.across for node in _graph(setting))
+
+
+def _remarks(setting: Mapping[str, Any]) -> tuple[str, ...]:
+    if not _leaks(setting):
+        return ()
+    return (
+        "mode=paper: the study's scores are of networks that held-out labels have reached through "
+        "other folds' networks; on new speakers expect less",
     )
 
 
-def _infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
-    made: Tensor = module(rows["segment"])
-    return made
-
-
-def _forward(module: nn.Module, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {"logits": module(rows["segment"])}
+def _export_notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
+    if not _leaks(setting):
+        return ()
+    return (
+        "mode=paper: a refit holds nothing out, so what it learns from is what the networks of the "
+        "study's folds said of the clips that each of them held out; how=ensemble keeps the folds",
+    )
 
 
 METHOD = Method(
@@ -546,4 +541,11 @@ METHOD = Method(
     inputs=("frames",),
     paper="Mao, Ching, Lee: Enhancing segment-based speech emotion recognition by deep "
     "self-learning (2021)",
+    export=Exporter(
+        _predictor,
+        keeps=("network",),
+        several=lambda setting: "votes" in STRATEGIES[setting["strategy"]].needs,
+        notes=_export_notes,
+        remarks=_remarks,
+    ),
 )

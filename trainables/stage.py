@@ -192,7 +192,8 @@ class StageInputs:
     in ascending order; None where nobody asks. It tells and is told nothing: what a stage returns
     must not depend on it"""
     keep_weights: bool = False
-    """an export asks the last stage for its network too, as arrays named WEIGHTS + name"""
+    """an export asks the last stage, and those that `Exporter.keeps` names, for their networks too,
+    as arrays named WEIGHTS + name"""
     refit: bool = False
     """an export trains on every labelled clip: the validation part is empty, and a training runs
     for exactly `epochs` epochs. In a study both are False"""
@@ -318,7 +319,7 @@ def takes(
 
 @dataclass(frozen=True)
 class Trained:
-    """The network of a last stage that was run with `keep_weights`."""
+    """The network of a stage that was run with `keep_weights`."""
 
     params: Mapping[str, Any]
     """the stage's own, as its node gave them"""
@@ -327,11 +328,14 @@ class Trained:
     info: Mapping[str, Any]
     """the artifact's"""
     classes: tuple[str, ...]
+    parents: Mapping[str, Trained] = field(default_factory=dict)
+    """by role: the networks of the stages that `Exporter.keeps` names; of the last stage alone"""
 
 
 def kept_weights(weights: Mapping[str, Any] | None) -> dict[str, NDArray[Any]]:
-    """A network's state (tensors on the CPU) as arrays of an artifact; none where it is None."""
-    return {f"{WEIGHTS}{name}": value.numpy() for name, value in (weights or {}).items()}
+    """A network's state (tensors on the CPU, or arrays) as arrays of an artifact; none where it is
+    None."""
+    return {f"{WEIGHTS}{name}": np.asarray(value) for name, value in (weights or {}).items()}
 
 
 def weights_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -349,17 +353,24 @@ class Exporter:
 
     Its stages must serve `StageInputs.keep_weights` and `StageInputs.refit`. A refit replaces the
     parameter `epochs` of each stage by the median of `info["best_epoch"]` (or of those in
-    `info["runs"]`) over the folds.
+    `info["runs"]`) over the folds, and `cuts`, where a stage has that parameter, by the epochs
+    after which the folds' step sizes fell (`info["curves"]["lr"]`).
     """
 
     predictor: Callable[[Trained], Callable[[Part], NDArray[np.float32]]]
     """Builds the network, without any file or network connection, and gives back what maps a part
     (normalised as in training, without labels) to class probabilities [n, K]."""
+    keeps: tuple[str, ...] = ()
+    """roles of the last stage's parents whose networks travel with its own, as a prediction runs
+    through them too: those of them that the graph of a setting has. The last stage need have no
+    weights of its own then"""
     several: Callable[[Mapping[str, Any]], bool] = lambda setting: False
     """whether the targets of a full setting may hold several classes: the model then names all
     classes above their thresholds"""
     notes: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda setting: ()
     """what a refit of a full setting cannot repeat, as sentences"""
+    remarks: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda setting: ()
+    """what whoever uses the model must be told of its full setting, however it was made"""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from raysearch.features.extract import local_chunks
 from raysearch.lookup import options, study_folder
 from raysearch.models import fitting, packing
 from raysearch.models.fitting import Say
+from raysearch.models.model import perception
 from raysearch.models.packing import How
 from raysearch.models.source import Source, source_of
 from raysearch.report.write import params as written
@@ -51,6 +52,7 @@ def export_words(words: Sequence[str], say: Say) -> str:
             "name": None,
             "alias": "champion",
             "to": None,
+            "rater": None,
         },
     )
     if given["how"] not in HOWS:
@@ -62,6 +64,7 @@ def export_words(words: Sequence[str], say: Say) -> str:
         name=given["name"] and str(given["name"]),
         alias=str(given["alias"]),
         to=Path(str(given["to"])) if given["to"] else None,
+        rater=None if given["rater"] is None else str(given["rater"]),
         say=say,
     )
     return "\n".join(made.lines)
@@ -75,6 +78,7 @@ def export(
     name: str | None = None,
     alias: str = "champion",
     to: Path | None = None,
+    rater: str | None = None,
     say: Say = lambda text: None,
 ) -> Exported:
     """Make a model of a study, and register it in MLflow, or write it into a folder.
@@ -83,13 +87,14 @@ def export(
         folder: the study's.
         how: "refit" on all speakers, or the "ensemble" of the folds' networks.
         setting: "selected", or the number of a complete trial.
-        name: of the registered model; None is the study's.
+        name: of the registered model; None is the study's, and the rater's behind it.
         alias: that the new version gets.
         to: a folder that does not exist yet: the model is written there and registered nowhere.
+        rater: whose perception, of the study's target raters; None where there is one or none.
         say: told what is being done.
 
     Raises:
-        BadInput: the study, the setting or the method cannot be exported.
+        BadInput: the study, the setting, the rater or the method cannot be exported.
     """
     if to is not None and (name is not None or to.exists()):
         raise BadInput(
@@ -102,7 +107,7 @@ def export(
 
         registering.check_names(name or folder.name, alias)
     say("reading the study")
-    source = source_of(folder, setting)
+    source = source_of(folder, setting, rater)
     if to is None:  # before minutes of training
         run = registering.run_of(source.study, source.instance)
     say("reading features")
@@ -128,8 +133,15 @@ def export(
             where = str(to)
         else:
             say("registering")
-            where = registering.register(package, name or folder.name, alias, source.study, run)
+            called = name or _name(folder.name, source.rater)
+            where = registering.register(package, called, alias, source.study, run)
     return Exported(where, facts, tuple(_lines(where, facts, source)))
+
+
+def _name(study: str, rater: str) -> str:
+    """What a model is called whose name nobody says: two raters' models are no versions of one."""
+    plain = "".join(c if c.isalnum() or c in "_-" else "-" for c in rater)
+    return f"{study}-{plain}" if rater else study
 
 
 # -- what is told ----------------------------------------------------------------------------------
@@ -138,22 +150,26 @@ _GRAVE = ("synthetic", "simulated", "untrained")
 
 def _lines(where: str, facts: Mapping[str, Any], source: Source) -> Iterator[str]:
     count = len(facts["members"])
+    rater = facts["rater"]
     how = (
-        f"trained on all {facts['clips']} labelled clips"
+        f"trained on all {facts['clips']} {'rated' if rater else 'labelled'} clips"
         if facts["how"] == "refit"
         else f"the mean of {count} folds' networks"
     )
     yield f"{where}: {facts['method']}, trial {facts['trial']} of {facts['study']}, {how}"
+    if told := perception(facts):
+        rated = f"; {rater['name']} rated {rater['clips']} clips" if rater else ""
+        yield f"it judges {told}{rated}"
     yield f"setting: {written(facts['setting'])}"
     for member in facts["members"] if facts["how"] == "refit" else ():
         told = ", ".join(f"{name} {n}" for name, n in member["epochs"].items())
         yield f"epochs (the median best of the folds): {told or 'none'}"
-    honest = facts["estimates"]["honest"]
-    ends = honest["ua_interval"]
+    ends = facts["expected"]["interval"]
     between = f" (95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else ""
+    by = f" over the folds of {rater['name']}" if rater else ""
     yield (
-        f"expect {100 * honest['ua']:.1f} % UA{between} on new speakers: the study's honest "
-        "estimate, of trainings on fewer speakers"
+        f"expect {100 * facts['expected']['ua']:.1f} % UA{between} on new speakers: the study's "
+        f"honest estimate{by}, of trainings on fewer speakers"
     )
     if facts["normalise"] == "speaker":
         yield f"it needs {facts['speaker_clips']} clips of a speaker or more at a time"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,25 @@ from trainables.stage import Part, Sequences, Trained, weights_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FACTS", "FORMAT", "STATISTICS", "Heard", "Model", "Sound", "digest_of"]
+__all__ = [
+    "FACTS",
+    "FORMAT",
+    "PARENTS",
+    "STATISTICS",
+    "Heard",
+    "Model",
+    "Sound",
+    "constants_of",
+    "digest_of",
+    "perception",
+]
 
 FORMAT = 1
 FACTS = "model.json"
 STATISTICS = "statistics/"
 """what the names of a member's arrays begin with that normalise its input"""
+PARENTS = "parents/"
+"""and with that, with a role and a slash behind it, are of a network that its last one reads"""
 _AT_ONCE = 64
 """clips that are in memory together, where a speaker's do not have to be"""
 _CODES = {"empty": "holds no sound", "short": "is too short", "truncated": "is cut off"}
@@ -100,6 +113,11 @@ class Model:
         """Class -> the probability from which it is named; None where one class is named."""
         found = self.facts["thresholds"]
         return None if found is None else {name: float(value) for name, value in found.items()}
+
+    @property
+    def constants(self) -> dict[str, str]:
+        """What is the same of all its answers: see `constants_of`."""
+        return constants_of(self.facts)
 
     @property
     def other_code(self) -> bool:
@@ -240,21 +258,45 @@ class Model:
             ) from error
         if self._method.export is None:
             raise BadInput(f"the method {self.facts['method']} of this model cannot predict here")
-        trained = Trained(
-            artifact.info["params"],
-            weights_of(artifact.arrays),
-            artifact.info["stage"],
-            self.classes,
-        )
-        kept = {
-            name.removeprefix(STATISTICS): array
-            for name, array in artifact.arrays.items()
-            if name.startswith(STATISTICS)
+        parents = {
+            role: self._trained(told, _within(f"{PARENTS}{role}/", artifact.arrays))
+            for role, told in artifact.info.get("parents", {}).items()
         }
+        trained = replace(self._trained(artifact.info, artifact.arrays), parents=parents)
         try:
-            return self._method.export.predictor(trained), kept
+            predict = self._method.export.predictor(trained)
         except ImportError as error:
             raise _lacking(self.folder, error) from error
+        return predict, _within(STATISTICS, artifact.arrays)
+
+    def _trained(self, told: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Trained:
+        return Trained(told["params"], weights_of(arrays), told["stage"], self.classes)
+
+
+def _within(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays whose names begin so, by what follows."""
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def constants_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What is the same of all answers of a model: `rater`, whose perception it is of, and `task`,
+    the attribute that its classes are levels of. Models of labels and categories have neither."""
+    made = {}
+    if facts.get("rater"):
+        made["rater"] = str(facts["rater"]["name"])
+    if facts.get("task"):
+        made["task"] = str(facts["task"]["name"])
+    return made
+
+
+def perception(facts: Mapping[str, Any]) -> str:
+    """Whose perception a model is of, and of what, in words; "" where it is of a corpus's labels
+    in categories."""
+    told = constants_of(facts)
+    of = f"{told['task']} in the levels {', '.join(facts['classes'])}" if "task" in told else ""
+    if "rater" in told:
+        return f"as the rater {told['rater']} hears {of or 'emotions'}"
+    return of
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -342,7 +384,8 @@ class _Served:
 
     Columns in: `audio` (the bytes of an audio file; base64 over HTTP) or `path` (of a file on the
     machine that predicts), and if you like `speaker` and `transcript`. Without `speaker`, all rows
-    of a request are one speaker's. Columns out: the classes, and `label`.
+    of a request are one speaker's. Columns out: the classes, `label`, and what is the same of all
+    answers (`constants_of`).
     """
 
     def __init__(self, model: Model) -> None:
@@ -358,7 +401,7 @@ class _Served:
         made = pd.DataFrame(
             heard.probabilities.astype(np.float64), columns=list(self._model.classes)
         )
-        return made.assign(label=self._model.names(heard.probabilities))
+        return made.assign(label=self._model.names(heard.probabilities), **self._model.constants)
 
 
 def _sound(place: int, row: Mapping[Any, Any]) -> Sound:

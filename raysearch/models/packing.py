@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 
 import raysearch
 from raysearch.config import Study
+from raysearch.corpora import Task
 from raysearch.errors import BadInput, RaysearchError
 from raysearch.features import known
 from raysearch.features.base import Unusable
 from raysearch.features.models import models_of, relocated
-from raysearch.models.fitting import EVERYONE, Member
-from raysearch.models.model import FACTS, FORMAT, STATISTICS, digest_of
+from raysearch.models.fitting import Member, Network
+from raysearch.models.model import FACTS, FORMAT, PARENTS, STATISTICS, digest_of
 from raysearch.models.source import Source
 from raysearch.report import to_plain
+from raysearch.selection import interval
 from raysearch.stages import Dataset, source_digest
 from raysearch.store import Provenance, encode
 from trainables.stage import WEIGHTS, Artifact
@@ -48,16 +50,15 @@ def write(
     study, setting = source.study, source.setting
     entries = []
     for number, member in enumerate(members):
-        arrays = {n: a for n, a in member.artifact.arrays.items() if n.startswith(WEIGHTS)}
-        arrays |= {f"{STATISTICS}{name}": value for name, value in member.statistics.items()}
-        info = {"params": dict(member.params), "stage": dict(member.artifact.info)}
-        who = Provenance(study.id, EVERYONE if how == "refit" else member.fold)
         file = f"member-{number}.safetensors"
-        (place / file).write_bytes(encode(Artifact(arrays, info), who))
+        who = Provenance(study.id, member.fold)
+        (place / file).write_bytes(encode(_networks(member), who))
+        key = member.last.call.key
         entries.append(
-            {"file": file, "fold": member.fold, "key": member.key, "epochs": dict(member.epochs)}
+            {"file": file, "fold": member.fold, "key": key, "epochs": dict(member.epochs)}
         )
     notes = [*source.material.notes, *(note for member in members for note in member.notes)]
+    notes += source.exporter.remarks(setting)
     if source.unfinished:
         notes.append(source.unfinished)
     if how == "refit":
@@ -79,15 +80,18 @@ def write(
         "how": how,
         "members": entries,
         "classes": list(source.material.corpus.classes),
+        "task": dict(study.task) if Task(**dict(study.task)).graded else None,
+        "rater": _rater(source, data),
         "features": [_feature(place, number, name) for number, name in enumerate(study.features)],
         "normalise": study.normalise,
         "speaker_clips": _clips_needed(study),
         "speaker_scores": _speaker_scores(source),
         "thresholds": _thresholds(source, data.votes) if source.exporter.several(setting) else None,
         "corpus": list(study.corpus.name),
-        "clips": int(source.material.corpus.labelled.sum()),
+        "clips": _clips(source, data),
         "simulated": sorted(source.material.corpus.simulated),
         "estimates": plain["estimates"],
+        "expected": _expected(source),
         "setting_scores": mean,
         "notes": list(dict.fromkeys([*source.report.warnings, *notes])),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -96,6 +100,49 @@ def write(
     whole = {**facts, "digest": digest_of(facts)}
     (place / FACTS).write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
     return facts
+
+
+def _networks(member: Member) -> Artifact:
+    """A member's weights, and those of the stages that its last one reads."""
+
+    def weights(of: Network) -> dict[str, NDArray[Any]]:
+        return {n: a for n, a in of.artifact.arrays.items() if n.startswith(WEIGHTS)}
+
+    def told(of: Network) -> dict[str, Any]:
+        return {"params": dict(of.call.params), "stage": dict(of.artifact.info)}
+
+    arrays = weights(member.last)
+    arrays |= {f"{STATISTICS}{name}": value for name, value in member.statistics.items()}
+    for role, parent in member.parents.items():
+        arrays |= {f"{PARENTS}{role}/{name}": value for name, value in weights(parent).items()}
+    parents = {role: told(parent) for role, parent in member.parents.items()}
+    return Artifact(arrays, told(member.last) | {"parents": parents})
+
+
+def _rater(source: Source, data: Dataset) -> dict[str, Any] | None:
+    """Whose perception it is, and how many clips that rater rated; None where labels are learnt."""
+    if not source.rater:
+        return None
+    assert data.ratings is not None
+    mine = data.ratings[:, data.raters.index(source.rater)]
+    return {"name": source.rater, "clips": int((mine >= 0).sum())}
+
+
+def _clips(source: Source, data: Dataset) -> int:
+    """The clips that a refit may learn from: labelled, or rated by anyone."""
+    if data.ratings is None:
+        return int(source.material.corpus.labelled.sum())
+    return int((data.ratings >= 0).any(axis=1).sum())
+
+
+def _expected(source: Source) -> dict[str, Any]:
+    """The honest estimate of UA, over the rater's folds where there is a rater."""
+    assert source.report.estimates is not None
+    found = source.report.estimates.honest["ua"]
+    mean, low, high = found.mean, found.low, found.high
+    if source.rater:
+        mean, low, high, _ = interval(np.array([found.values[row.index] for row in source.rows]))
+    return {"ua": mean, "interval": None if low is None else [low, high]}
 
 
 def _feature(place: Path, number: int, name: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Predicted:
     """What a model says of files."""
 
     table: pd.DataFrame
-    """file, speaker, label and one column a class"""
+    """file, speaker, the model's constants (`rater`, `task`), label and one column a class"""
     failures: tuple[tuple[str, str], ...]
     """(file, one sentence that names it)"""
     classes: tuple[str, ...]
@@ -196,8 +196,9 @@ def predict(
         made = heard.probabilities[good]
         for i, row, label in zip(good, made, model.names(made), strict=True):
             told = dict(zip(model.classes, map(float, row), strict=True))
-            rows.append({"file": str(read[i]), "speaker": of[read[i]], "label": label} | told)
-    columns = ["file", "speaker", "label", *model.classes]
+            whose = {"file": str(read[i]), "speaker": of[read[i]], **model.constants}
+            rows.append(whose | {"label": label} | told)
+    columns = ["file", "speaker", *model.constants, "label", *model.classes]
     order = {str(file): place for place, file in enumerate(files)}
     rows.sort(key=lambda row: order[row["file"]])
     return Predicted(pd.DataFrame(rows, columns=columns), tuple(failures), model.classes)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysearch.addresses import TRACKING_VARIABLE, named, shown, without_passwords
 from raysearch.errors import BadInput, RaysearchError, near
+from raysearch.models.model import constants_of, perception
 from raysearch.tracking.storage import connect, default_uri, locked, settle
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def save(package: Package, to: Path, home: Path) -> None:
         ColSpec(DataType.string, name, required=False) for name in ("path", "speaker", "transcript")
     ]
     answers: list[Any] = [ColSpec(DataType.double, name) for name in package.facts["classes"]]
+    answers += [ColSpec(DataType.string, name) for name in ("label", *constants_of(package.facts))]
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".raysearch-", dir=to.parent) as aside:
         # aside, then moved: a folder that is there is whole
@@ -78,9 +80,7 @@ def save(package: Package, to: Path, home: Path) -> None:
             loader_module=LOADER,
             data_path=str(package.data),
             code_paths=[str(path) for path in package.code],
-            signature=ModelSignature(
-                Schema(columns), Schema([*answers, ColSpec(DataType.string, "label")])
-            ),
+            signature=ModelSignature(Schema(columns), Schema(answers)),
             pip_requirements=list(package.requirements),
             metadata=_metadata(package.facts),
         )
@@ -91,8 +91,9 @@ def save(package: Package, to: Path, home: Path) -> None:
 def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What MLmodel tells of how the model was made."""
     names = (
-        "method", "study", "trial", "how", "setting", "classes", "corpus", "features", "normalise",
-        "speaker_clips", "thresholds", "estimates", "simulated", "notes",
+        "method", "study", "trial", "how", "setting", "classes", "task", "rater", "corpus",
+        "features", "normalise", "speaker_clips", "thresholds", "estimates", "expected",
+        "simulated", "notes",
     )  # fmt: skip
     return {"raysearch": {name: facts[name] for name in names}}
 
@@ -175,7 +176,8 @@ def register(package: Package, name: str, alias: str, study: Study, run: tuple[s
         "raysearch.study": str(facts["study"]),
         "raysearch.trial": str(facts["trial"]),
         "raysearch.how": str(facts["how"]),
-        "raysearch.honest_ua": f"{facts['estimates']['honest']['ua']:.4f}",
+        "raysearch.honest_ua": f"{facts['expected']['ua']:.4f}",
+        **{f"raysearch.{name}": value for name, value in constants_of(facts).items()},
     }
     if facts["simulated"]:
         tags["raysearch.simulated"] = ", ".join(facts["simulated"])
@@ -222,10 +224,11 @@ def register(package: Package, name: str, alias: str, study: Study, run: tuple[s
 
 
 def _described(facts: Mapping[str, Any]) -> str:
-    honest = facts["estimates"]["honest"]["ua"]
     made = {"refit": "refit on all speakers", "ensemble": "ensemble of the folds' networks"}
-    told = f"{facts['method']} on {', '.join(facts['corpus'])}, {made[facts['how']]}; "
-    told += f"honest estimate {honest:.1%} UA"
+    told = f"{facts['method']} on {', '.join(facts['corpus'])}, {made[facts['how']]}"
+    whose = perception(facts)
+    told += f", {whose}" if whose else ""
+    told += f"; honest estimate {facts['expected']['ua']:.1%} UA"
     simulated = f" Simulated: {', '.join(facts['simulated'])}." if facts["simulated"] else ""
     return f"{told}.{simulated}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.config import Study, load_study
-from raysearch.errors import BadInput
+from raysearch.errors import BadInput, near
 from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
 from raysearch.material import Material, gather
 from raysearch.places import store_of
@@ -32,10 +32,12 @@ class Source:
     report: Report
     trial: TrialRow
     rows: tuple[FoldRow, ...]
-    """of the trial, by fold index"""
+    """of the trial, by fold index; where there is a rater, of that rater's folds"""
     instance: str
     unfinished: str
     """why the selection may still change, or ''"""
+    rater: str = ""
+    """whose perception the model is of, where the study has target raters"""
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -53,7 +55,17 @@ class Source:
         return [pairs[i : i + each] for i in range(0, len(pairs), each)]
 
 
-def source_of(folder: Path, setting: str | int) -> Source:
+def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Source:
+    """What is exported of the study in a folder.
+
+    Args:
+        folder: the study's.
+        setting: "selected", or the number of a complete trial.
+        rater: one of the study's target raters; None is the only one.
+
+    Raises:
+        BadInput: there is no such setting or rater, or the method or the data cannot serve.
+    """
     report = build(folder)
     ledger = Ledger(folder / "ledger.sqlite")
     try:
@@ -88,9 +100,43 @@ def source_of(folder: Path, setting: str | int) -> Source:
             f"{ended} of {wanted} trials had ended when this was exported: the selected setting "
             "may still change"
         )
+    whose = _rater(report.study, material, rater)
     return Source(
-        study, material, method, method.export, report, trials[number], rows, instance, unfinished
+        study,
+        material,
+        method,
+        method.export,
+        report,
+        trials[number],
+        tuple(row for row in rows if material.folds[row.index].rater == whose),
+        instance,
+        unfinished,
+        whose,
     )
+
+
+def _rater(study: str, material: Material, asked: str | None) -> str:
+    """The target rater that is asked for; "" where the study learns labels."""
+    targets = list(dict.fromkeys(fold.rater for fold in material.folds if fold.rater))
+    if not targets:
+        if asked is None:
+            return ""
+        raise BadInput(
+            f"rater={asked} says whose perception is exported, but study {study} learns the labels "
+            "of its corpus; leave it out"
+        )
+    listed = ", ".join(targets)
+    if asked is None and len(targets) > 1:
+        raise BadInput(
+            f"study {study} has {len(targets)} target raters, and a model is of one's perception; "
+            f"name one of {listed}, as in rater={targets[0]}"
+        )
+    if asked is not None and asked not in targets:
+        raise BadInput(
+            f"rater={asked} is no target rater of study {study}{near(asked, targets)}; its target "
+            f"{'raters are' if len(targets) > 1 else 'rater is'} {listed}"
+        )
+    return asked or targets[0]
 
 
 def _number(report: Report, trials: Mapping[int, TrialRow], setting: str | int) -> int:

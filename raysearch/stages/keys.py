@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -157,7 +157,14 @@ def context(
 
 
 def calls(
-    method: Method, setting: Mapping[str, Any], fold: int, where: Context, repeat: int = 0
+    method: Method,
+    setting: Mapping[str, Any],
+    fold: int,
+    where: Context,
+    repeat: int = 0,
+    *,
+    across: Sequence[int] | None = None,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Call]:
     """The stages that a full setting asks for on one fold, parents first, the scored one last.
 
@@ -165,20 +172,24 @@ def calls(
 
     Args:
         repeat: which of the fold's trainings, each of which has seeds of its own.
+        across: the folds whose stages such a node reads; None is all of them.
+        own: by node, parameters that have other values on this fold than the setting says.
     """
     nodes = {node.name: node for node in method.graph(setting)}
     made: dict[tuple[str, int], Call] = {}
-    folds = range(len(where.folds))
+    folds = range(len(where.folds)) if across is None else across
 
     def call(name: str, at: int) -> Call:
         if (name, at) not in made:
             node = nodes[name]
+            if own is not None and at == fold:
+                node = replace(node, params={**node.params, **own.get(name, {})})
             parents = {role: call(other, at).key for role, other in sorted(node.parents.items())}
-            across = {
+            others = {
                 role: tuple(call(other, each).key for each in folds)
                 for role, other in sorted(node.across.items())
             }
-            made[name, at] = _call(node, at, parents, across, where, repeat)
+            made[name, at] = _call(node, at, parents, others, where, repeat)
         return made[name, at]
 
     for name in nodes:

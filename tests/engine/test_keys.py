@@ -516,6 +516,31 @@ def test_a_stage_across_folds_is_handed_one_artifact_a_fold_in_their_order() -> 
     np.testing.assert_array_equal(last["own"], last["means"][3])
 
 
+def test_one_fold_more_reads_the_others_and_changes_none_of_them() -> None:
+    """As a refit asks for it: with a parameter of its own, and unread by anyone."""
+    data = dataset()
+    where = stages.context(data, AUDIO, ["is10-1"], 0)
+    asked = stages.calls(ACROSS, {"p": 0}, 4, where, across=range(4), own={"first": {"p": 7}})
+    studied = {call.fold: call.key for call in _called(data, 0)[:-1]}
+    last = asked[-1]
+    assert last.across == {"all": tuple(studied[fold] for fold in range(4))}
+    assert {call.fold: dict(call.params) for call in asked[:-1]} == {
+        4: {"p": 7},
+        **{fold: {"p": 0} for fold in range(4)},
+    }
+    mine = next(call.key for call in asked if (call.name, call.fold) == ("first", 4))
+    assert last.parents == {"mine": mine}
+    assert mine != studied[4]
+
+
+def test_what_an_export_asks_for_has_keys_of_its_own() -> None:
+    call = _called(dataset(), 0)[0]
+    uses = [stages.Use(keep, refit) for keep in (False, True) for refit in (False, True)]
+    keys = [use.key(call) for use in uses]
+    assert keys[0] == call.key
+    assert len(set(keys)) == 4
+
+
 def test_a_study_says_when_stages_read_other_folds() -> None:
     from raysearch.material import _across as told
     from raysearch.space import Space

@@ -67,8 +67,8 @@ def run(home: Path, *words: str, trials: int | None = None) -> Path:
             for call in calls(material.method, setting, fold, where):
                 found = store.get(call.key)
                 if found is None:
-                    parents = {role: made[key] for role, key in call.parents.items()}
-                    artifact = execute(call, data, parents, Runtime())
+                    parents, across = call.sorted_out([made[key] for key in call.needs])
+                    artifact = execute(call, data, parents, Runtime(), across=across)
                     store.put(call.key, artifact, Provenance(study.id, call.name))
                 else:
                     artifact = found[0]
@@ -81,14 +81,16 @@ def run(home: Path, *words: str, trials: int | None = None) -> Path:
                 "test": artifact.arrays["test"].argmax(axis=1),
             }
             scores = {}
+            scored = {part: y >= 0 for part, y in truth.items()}  # what the target rater rated
             for part in ("val", "test"):
-                said = guess[part][: len(truth[part])]
-                scores[f"{part}_ua"] = unweighted_accuracy(truth[part], said, k)
-                scores[f"{part}_wa"] = weighted_accuracy(truth[part], said, k)
+                y = truth[part][scored[part]]
+                said = guess[part][: len(truth[part])][scored[part]]
+                scores[f"{part}_ua"] = unweighted_accuracy(y, said, k)
+                scores[f"{part}_wa"] = weighted_accuracy(y, said, k)
             for i, clips in enumerate(material.speaker_clips, start=1):
                 said = guess["test"][i * n : (i + 1) * n]
                 scores[f"test_ua_{clips}_clips"] = unweighted_accuracy(truth["test"], said, k)
-            counts = confusion(truth["test"], guess["test"][:n], k)
+            counts = confusion(truth["test"][scored["test"]], guess["test"][:n][scored["test"]], k)
             row = FoldRow(
                 following.number, where.folds[fold], fold, scores, counts, 0.1, tuple(uses)
             )
@@ -152,11 +154,120 @@ def frames(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(home, "space=frames.yaml", f"corpus.root={tones}", "normalise=speaker")
 
 
+SEGMENTS = """\
+method: self_learning
+corpus: {name: manifest}
+features: [logmel64]
+params:
+  mode: nested
+  strategy: wdsl
+  wdsl_alpha: 0.2
+  inner_folds: 2
+  utterance: {choice: [forest, mean]}
+  trees: 20
+  backbone: vgg19
+  vgg_norm: true
+  vgg_hidden: 16
+  dropout: 0
+  width: 0.0625
+  hop: 12
+  bn_momentum: 0.5
+  batch: 16
+  lr: 0.003
+  epochs: 4
+  patience: 4
+sampler: grid
+trials: 2
+tracking: false
+quiet: true
+"""
+
+
+@pytest.fixture(scope="session")
+def few(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tones of three speakers."""
+    folder = tmp_path_factory.mktemp("few")
+    lines = (tones / "manifest.csv").read_text().splitlines()
+    kept = [lines[0], *(line for line in lines[1:] if line[:2] in ("s0", "s1", "s2"))]
+    (folder / "manifest.csv").write_text("\n".join(kept) + "\n")
+    for line in kept[1:]:
+        shutil.copy(tones / line.partition(",")[0], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def segments(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of deep self-learning within the training parts, with a forest and with a mean."""
+    home = tmp_path_factory.mktemp("segments")
+    (home / "segments.yaml").write_text(SEGMENTS)
+    return run(home, "space=segments.yaml", f"corpus.root={few}")
+
+
+@pytest.fixture(scope="session")
+def leaking(segments: Path, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of deep self-learning as published: labels come from other folds' networks."""
+    home = tmp_path_factory.mktemp("leaking")
+    (home / "segments.yaml").write_text(SEGMENTS)
+    shutil.copytree(segments.parent.parent / "store" / "features", home / "store" / "features")
+    words = ("params.mode=paper", "params.utterance=forest", "trials=1")
+    return run(home, "space=segments.yaml", f"corpus.root={few}", *words)
+
+
+@pytest.fixture(scope="session")
+def rated(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, of which three in four raters each say how pleasant they are."""
+    folder = tmp_path_factory.mktemp("rated")
+    lines = ["file,speaker,rater,valence"]
+    for number, file in enumerate(sorted(few.glob("*.wav"))):
+        shutil.copy(file, folder)
+        for place, rater in enumerate(("E1", "E2", "E3", "E4")):
+            if place == number % 4:
+                continue
+            value = (1, 3, 5)[number % 3] if (number + 5 * place) % 7 else 3
+            lines.append(f"{file.name},{file.name[:2]},{rater},{value}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+RATERS = """\
+method: corater
+corpus: {name: manifest}
+features: [emobase-frames]
+task: {name: valence}
+raters: {targets: [E1, E2]}
+params:
+  model: {choice: [rater, others_h, fusion_hs]}
+  percent: 80
+  width: 0.125
+  lr: 0.03
+  batch: 8
+  epochs: 8
+  fusion_lr: 0.03
+  fusion_epochs: 9
+sampler: grid
+trials: 3
+tracking: false
+quiet: true
+"""
+
+
+@pytest.fixture(scope="session")
+def perceived(rated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of two raters' perception."""
+    home = tmp_path_factory.mktemp("perceived")
+    (home / "raters.yaml").write_text(RATERS)
+    return run(home, "space=raters.yaml", f"corpus.root={rated}")
+
+
 def written(
-    folder: Path, place: Path, how: str = "refit", setting: str | int = "selected"
+    folder: Path,
+    place: Path,
+    how: str = "refit",
+    setting: str | int = "selected",
+    rater: str | None = None,
 ) -> Model:
     """A model's own folder, made as `export` makes it, without MLflow's around it."""
-    source = source_of(folder, setting)
+    source = source_of(folder, setting, rater)
     data = source.material.dataset(run_chunks=local_chunks)
     make = {"refit": fitting.refit, "ensemble": fitting.ensemble}[how]
     members = make(source, data, lambda text: None)
@@ -182,8 +293,14 @@ Write = Callable[..., Model]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    def one(folder: Path, how: str = "refit", setting: str | int = "selected") -> Model:
-        return written(folder, tmp_path / "data", how, setting)
+    def one(
+        folder: Path,
+        how: str = "refit",
+        setting: str | int = "selected",
+        rater: str | None = None,
+    ) -> Model:
+        place = tmp_path / f"data-{len(list(tmp_path.glob('data-*')))}"
+        return written(folder, place, how, setting, rater)
 
     return one
 

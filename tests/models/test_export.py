@@ -23,7 +23,7 @@ from raysearch.models.registering import check_names
 from raysearch.models.source import source_of
 from raysearch.places import store_of
 from raysearch.registry import method as find_method
-from raysearch.store import Store
+from raysearch.store import Store, decode
 
 Write = Callable[..., Model]
 
@@ -167,7 +167,55 @@ def test_a_method_without_an_exporter(study: Path, monkeypatch: pytest.MonkeyPat
         source_of(study, "selected")
 
 
-def test_step_sizes_that_a_refit_cannot_cut_are_told() -> None:
+def test_a_refit_cuts_its_step_size_after_the_folds_median(make: Any, write: Write) -> None:
+    words = ("params.plateau_factor=0.5", "params.plateau_patience=0", "params.strategy=hard")
+    folder = make(*words, "params.lr=0.01", "params.epochs=12", "trials=1")
+    source = source_of(folder, "selected")
+    falls, best = [], []
+    for row in source.rows:
+        stored = source.store.get(row.stages[-1].key)
+        assert stored is not None
+        info = stored[0].info
+        steps = np.array(info["curves"]["lr"])[: info["best_epoch"]]
+        falls.append((np.flatnonzero(np.diff(steps) < 0) + 1).tolist())
+        best.append(info["best_epoch"])
+    firsts = sorted(each[0] for each in falls if each)
+    assert len(firsts) >= 3, "three of the five folds cut theirs before their best epoch"
+    model = write(folder)
+    (member,) = model.facts["members"]
+    assert member["epochs"] == {"student": sorted(best)[2]}
+    told = decode((model.folder / member["file"]).read_bytes())[0].info
+    cuts = told["params"]["cuts"]
+    assert cuts[0] == round(np.median(firsts))
+    assert 2 * sum(len(each) >= len(cuts) for each in falls) >= 5
+    assert 2 * sum(len(each) > len(cuts) for each in falls) < 5
+    steps = np.array(told["stage"]["curves"]["lr"])
+    want = [0.01 * 0.5 ** sum(cut < epoch for cut in cuts) for epoch in range(1, len(steps) + 1)]
+    np.testing.assert_allclose(steps, want)
+    assert steps[-1] < steps[0]
+
+
+@pytest.mark.parametrize(
+    ("trainings", "cuts"),
+    [
+        ([], []),
+        ([([1, 1, 1], 3)], []),
+        ([([1, 0.1, 0.1], 3)], [1]),
+        ([([1, 1, 0.1], 2)], []),  # after its best epoch
+        ([([1, 0.1, 0.01], 3), ([1, 1, 1, 0.1], 4)], [2, 2]),
+        ([([1, 0.1], 2), ([1, 1], 2), ([1, 1], 2)], []),  # one in three
+    ],
+)
+def test_cuts_that_half_of_the_trainings_have(
+    trainings: list[tuple[list[float], int]], cuts: list[int]
+) -> None:
+    runs = [{"curves": {"lr": lr}, "best_epoch": best} for lr, best in trainings]
+    found = fitting._as_the_folds({"epochs": 9, "cuts": None}, runs)
+    assert found.get("cuts", []) == cuts
+    assert "cuts" not in fitting._as_the_folds({"epochs": 9}, runs)
+
+
+def test_step_sizes_that_a_refit_cannot_cut_alike_are_told() -> None:
     method = find_method("rdlr")
     assert method.export is not None
     assert method.export.notes(method.resolve({})) == ()

@@ -12,10 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables import corater
-from trainables.corater import METHOD, MODELS, pooled, share_of, vote_counts
-from trainables.passes import read
+from trainables import submodels
+from trainables.corater import METHOD, MODELS, share_of, vote_counts
+from trainables.passes import loaded, read
 from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
+from trainables.submodels import pooled
 
 K, R, TARGET = 3, 5, 1
 SMALL = {"width": 1 / 16, "epochs": 3, "fusion_epochs": 3, "batch": 8, "lr": 1e-2, "every": 2}
@@ -252,22 +253,21 @@ def test_submodels_are_read_frozen_in_eval_mode() -> None:
 
     def build() -> torch.nn.Module:
         torch.manual_seed(0)
-        return corater._network(4, K, {"dropout": 0.5, "width": 1 / 16, "units": "each"})
+        return submodels.network(4, K, {"dropout": 0.5, "width": 1 / 16, "units": "each"})
 
     def infer(module: Any, rows: Any) -> torch.Tensor:
         asked.append(module.training or any(p.requires_grad for p in module.parameters()))
-        return corater._infer_both(module, rows)
+        return submodels.infer(module, rows)
 
     weights = build().state_dict()
     with torch.no_grad():
         weights["last.weight"] += 1.0
     kept = copy.deepcopy(weights)
     found = read(
-        build=build,
-        weights=weights,
+        loaded(build, weights),
         infer=infer,
         columns={"frames": one.frames["emobase-frames"]},
-        collate=lambda rows: corater._collate(rows, every=2),
+        collate=lambda rows: submodels.collate(rows, every=2),
         eval_batch=4,
     )
     assert asked == [False] * 3
@@ -275,9 +275,9 @@ def test_submodels_are_read_frozen_in_eval_mode() -> None:
     module.load_state_dict(kept)
     module.eval()
     for row in range(9):
-        alone = corater._collate({"frames": [one.frames["emobase-frames"][row]]}, every=2)
+        alone = submodels.collate({"frames": [one.frames["emobase-frames"][row]]}, every=2)
         with torch.no_grad():
-            wanted = corater._infer_both(module, alone)[0].numpy()  # type: ignore[arg-type]
+            wanted = submodels.infer(module, alone)[0].numpy()  # type: ignore[arg-type]
         np.testing.assert_allclose(found[row], wanted, rtol=1e-4, atol=1e-5)
     for name, value in kept.items():
         torch.testing.assert_close(weights[name], value)

@@ -142,6 +142,13 @@ def test_plateau_cuts_the_step_size() -> None:
     assert made.curves["lr"] == pytest.approx([5e-3] * 4 + [5e-4] * 2)
 
 
+def test_named_epochs_cut_the_step_size_without_validation() -> None:
+    made = train(validation={}, plateau_factor=0.1, cuts=(2, 4, 4), epochs=6)
+    assert made.curves["lr"] == pytest.approx([5e-3] * 2 + [5e-4] * 2 + [5e-6] * 2)
+    both = train(validation={}, plateau_factor=0.1, cuts=[1], decay=0.5, decay_every=2, epochs=4)
+    assert both.curves["lr"] == pytest.approx([5e-3, 5e-4, 2.5e-4, 2.5e-4])
+
+
 def test_refresh_replaces_columns_from_the_next_epoch() -> None:
     seen: list[tuple[int, ...]] = []
 

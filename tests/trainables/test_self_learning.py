@@ -17,7 +17,7 @@ from raysearch import stages
 from raysearch.folds import divide
 from trainables import segments, self_learning, speech
 from trainables.self_learning import METHOD
-from trainables.stage import Artifact, Part, Sequences, StageInputs
+from trainables.stage import Artifact, Part, Sequences, StageInputs, Trained, weights_of
 
 K, SPEAKERS, CLIPS, BANDS, FOLDS = 3, 4, 36, 32, 4
 CLASSES = ("a", "b", "c")
@@ -490,6 +490,52 @@ def test_votes_make_targets_too() -> None:
     made = run({"strategy": "soft", "epochs": 1, "utterance": "mean"}, data)
     assert set(made) == {"iteration_0", "utterance"}
     assert 0 < made["iteration_0"].info["target_entropy"] < np.log(K)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "mode", "iterations", "utterance"),
+    [
+        ("hard", "nested", 0, "forest"),
+        ("dhl", "nested", 2, "mean"),
+        ("gsl", "nested", 2, "forest"),
+        ("bdsl", "paper", 2, "forest"),
+    ],
+)
+def test_a_model_says_what_the_stages_said(
+    strategy: str, mode: str, iterations: int, utterance: str
+) -> None:
+    own = {"strategy": strategy, "mode": mode, "iterations": iterations, "utterance": utterance}
+    # a network that learns in so few steps: a constant would be no test
+    own |= {"backbone": "vgg19", "vgg_norm": True, "vgg_hidden": 16, "segment": 32, "lr": 3e-3}
+    own |= {"dropout": 0, "epochs": 3, "patience": 3}
+    data, made = dataset(), dict[str, Artifact]()
+    keeps = stages.Use(keep_weights=True)
+    run(own, made=made)
+    asked = calls(data, 0, own)
+    by_key = {call.key: call for call in asked}
+    last = asked[-1]
+    assert METHOD.export is not None
+    (role,) = METHOD.export.keeps
+    network = by_key[last.parents[role]]
+    assert (network.name, network.fold) == (f"iteration_{iterations}", 0)
+
+    def again(call: stages.Call) -> Artifact:
+        parents, across = call.sorted_out([made[key] for key in call.needs])
+        return stages.execute(call, data, parents, stages.Runtime(), across=across, use=keeps)
+
+    kept = again(network)
+    np.testing.assert_array_equal(kept.arrays["test"], made[network.key].arrays["test"])
+    made[network.key] = kept
+    whole = again(last)
+    beneath = Trained(network.params, weights_of(kept.arrays), kept.info, CLASSES)
+    trained = Trained(
+        last.params, weights_of(whole.arrays), whole.info, CLASSES, parents={role: beneath}
+    )
+    assert bool(trained.weights) == (utterance == "forest")
+    test = stages.inputs_of(network, data, {}, stages.Runtime(), "cpu").test
+    predicted = METHOD.export.predictor(trained)(test)
+    np.testing.assert_allclose(predicted, made[last.key].arrays["test"], atol=1e-5)
+    assert np.ptp(predicted, axis=0).max() > 0.02
 
 
 class Killed(Exception):
