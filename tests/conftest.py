@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real speech in {folder}, which is not here")
     return folder
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No garbage is collected meanwhile. CPython 3.11's parser gives a SystemError where a
+    finaliser that a collection runs in the middle of it parses too, as one does whose error is
+    told with a traceback."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

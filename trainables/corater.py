@@ -264,7 +264,7 @@ def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         ValueError: the target has a single training clip
         NonFinite: the training diverged
     """
-    from trainables.loop import fit
+    from trainables.loop import Training, fit
     from trainables.losses import target_loss
 
     k = len(inputs.classes)
@@ -280,22 +280,24 @@ def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     )
     target = np.eye(k, dtype=np.float32)[label]
     fitted = fit(
-        build=functools.partial(_fusion, train.shape[1], k, dict(own)),
-        forward=_forward_fusion,
-        infer=_infer_fusion,
-        loss=functools.partial(target_loss, weights=submodels.class_weights(target, own)),
-        score=functools.partial(validation_scores, y=np.array(mine["validation_label"]), k=k),
-        train={"x": train, "target": target},
-        validation={} if inputs.refit else {"x": seen[held]},
-        predict={"validation": {"x": seen}, "test": {"x": unseen}},
-        batch=own["batch"],
-        lr=own["lr"],
-        epochs=own["epochs"],
-        patience=own["patience"],
-        **{**inputs.training, "workers": 1},
-        checkpoint_every=1,
-        checkpoint_seconds=submodels.CHECKPOINT_SECONDS,
-        optimiser=own["optimiser"],
+        Training(
+            build=functools.partial(_fusion, train.shape[1], k, dict(own)),
+            forward=_forward_fusion,
+            infer=_infer_fusion,
+            loss=functools.partial(target_loss, weights=submodels.class_weights(target, own)),
+            score=functools.partial(validation_scores, y=np.array(mine["validation_label"]), k=k),
+            train={"x": train, "target": target},
+            validation={} if inputs.refit else {"x": seen[held]},
+            predict={"validation": {"x": seen}, "test": {"x": unseen}},
+            batch=own["batch"],
+            lr=own["lr"],
+            epochs=own["epochs"],
+            patience=own["patience"],
+            **{**inputs.training, "workers": 1},
+            checkpoint_every=1,
+            checkpoint_seconds=submodels.CHECKPOINT_SECONDS,
+            optimiser=own["optimiser"],
+        )
     )
     info = fitted.facts | {"clips": len(chosen), "validation_clips": len(held)}
     if fitted.weights is not None:

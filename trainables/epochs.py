@@ -11,10 +11,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,39 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables import workers
-from trainables.passes import NonFinite, Precision, cast, probabilities_of, quiet_corner, with_layer
-from trainables.rows import Arrays, Collate, Dense, Ragged, Rows, Taken, tensors
+from trainables.passes import NonFinite, cast, probabilities_of, quiet_corner, with_layer
+from trainables.rows import Arrays, Dense, Ragged, Rows, Taken, tensors
+from trainables.training import Training
 
-__all__ = ["Fitted", "Forward", "Job", "Loss", "Optimiser", "Refresh", "train_epochs"]
+__all__ = ["Fitted", "train_epochs"]
 
 log = logging.getLogger(__name__)
 
-Optimiser = Literal["adam", "adamax"]
 STATE = "checkpoint.pt"
-
-
-class Forward(Protocol):
-    """One pass in training: rows of a batch -> named outputs, each [rows, ...]."""
-
-    def __call__(self, module: Any, rows: Rows) -> dict[str, Tensor]: ...
-
-
-class Loss(Protocol):
-    """Outputs of the global (and the side) batch -> named terms, whose sum is minimised."""
-
-    def __call__(
-        self, module: Any, outputs: Rows, rows: Rows, side_outputs: Rows, side_rows: Rows
-    ) -> dict[str, Tensor]: ...
-
-
-@dataclass(frozen=True)
-class Refresh:
-    """What a hook after an epoch gives back."""
-
-    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """training columns that replace those of the same name from the next epoch on"""
-    curves: Mapping[str, float] = field(default_factory=dict)
-    """further values to record for this epoch"""
 
 
 @dataclass(frozen=True)
@@ -91,53 +65,7 @@ class Fitted:
         }
 
 
-@dataclass(frozen=True)
-class Job:
-    """The arguments of `fit`, as they travel to a worker."""
-
-    build: Callable[[], nn.Module]
-    forward: Forward
-    infer: Callable[[Any, Rows], Tensor]
-    loss: Loss
-    score: Callable[[NDArray[np.float32]], Mapping[str, float]]
-    monitor: str
-    train: Arrays
-    validation: Arrays
-    predict: Mapping[str, Arrays]
-    embed: Mapping[str, str]
-    side: Arrays
-    side_batch: int
-    refresh: Callable[[NDArray[np.float32]], Refresh] | None
-    batch: int
-    lr: float
-    lr_scale: Mapping[str, float]
-    weight_decay: float
-    epochs: int
-    patience: int
-    plateau_patience: int
-    plateau_factor: float
-    cuts: tuple[int, ...]
-    decay: float
-    decay_every: int
-    adam_eps: float
-    seed: int
-    threads: int
-    device: Literal["cpu", "cuda"]
-    scratch: Path | None
-    checkpoint_every: int
-    checkpoint_seconds: float
-    keep_weights: bool
-    on_epoch: Callable[[int, float], None] | None
-    collate: Collate | None
-    bucket: int
-    eval_batch: int
-    precision: Precision
-    accumulate: int
-    clip_norm: float
-    optimiser: Optimiser
-
-
-def _device(job: Job) -> torch.device:
+def _device(job: Training) -> torch.device:
     if job.device == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -146,13 +74,13 @@ def _device(job: Job) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _table(job: Job, columns: Arrays, device: torch.device) -> Dense | Ragged:
+def _table(job: Training, columns: Arrays, device: torch.device) -> Dense | Ragged:
     if job.collate is None:
         return Dense(columns, device)
-    return Ragged(columns, device, job.collate, job.bucket, job.eval_batch)
+    return Ragged(columns, device, job.collate, job.bucket, job.eval_batch or 2 * job.step)
 
 
-def _optimiser(job: Job, module: nn.Module) -> torch.optim.Optimizer:
+def _optimiser(job: Training, module: nn.Module) -> torch.optim.Optimizer:
     groups: dict[str, dict[str, Any]] = {"": {"params": [], "lr": job.lr}}
     for name, parameter in module.named_parameters():
         mine = (n for n in job.lr_scale if name == n or (n.endswith(".") and name.startswith(n)))
@@ -186,7 +114,7 @@ class _Side:
         return taken
 
 
-def train_epochs(job: Job) -> Fitted:
+def train_epochs(job: Training) -> Fitted:
     """The train_loop_per_worker."""
     device = _device(job)
     if device.type == "cuda":
@@ -199,7 +127,7 @@ def train_epochs(job: Job) -> Fitted:
 class _Run:
     """One training on one worker: the state between epochs, and how it is saved."""
 
-    def __init__(self, job: Job, device: torch.device) -> None:
+    def __init__(self, job: Training, device: torch.device) -> None:
         self.job, self.device = job, device
         torch.manual_seed(job.seed)
         self.module = job.build().to(device)
@@ -219,7 +147,7 @@ class _Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=job.precision == "fp16")
         self.rows = _table(job, job.train, device)
         self.side: _Side | None = None
-        if job.side:
+        if job.side_batch > 0:
             self.side_rows = Dense(job.side, device)
             self.side = _Side(self.side_rows.total, job.side_batch, self.generator)
         self.validation = _table(job, job.validation, device) if job.validation else None
@@ -287,7 +215,7 @@ class _Run:
             self.curves.setdefault(name, []).append(value)
         if score is not None:
             self.plateau.step(score)
-        factor = job.plateau_factor ** job.cuts.count(self.epoch)
+        factor = job.plateau_factor ** list(job.cuts).count(self.epoch)
         if self.epoch % job.decay_every == 0:
             factor *= job.decay
         for group in self.optimiser.param_groups:
@@ -312,7 +240,7 @@ class _Run:
         plan = [
             # a batch in `accumulate` parts, as far as it has rows for them
             index.tensor_split(min(self.job.accumulate, len(index)))
-            for index in self.rows.batches(self.generator, self.job.batch)
+            for index in self.rows.batches(self.generator, self.job.step)
         ]
         sums: dict[str, float] = {}
         taken = self.rows.each(itertools.chain.from_iterable(plan))

@@ -68,7 +68,7 @@ def read(
     Args:
         module: is moved to the device
         infer: (module, rows) -> [n, ...], any outputs
-        columns, collate, eval_batch, threads, device: as for `fit`
+        columns, collate, eval_batch, threads, device: as for `Training`
     """
     length(columns, "columns")
     place = torch.device(device)
@@ -132,7 +132,7 @@ def predictor(
     Args:
         build: makes the module, whose weights are replaced
         weights: its whole state, by name
-        infer, collate, bucket, precision: as in `fit`
+        infer, collate, bucket, precision: as in `Training`
         batch: with `collate`, rows a pass
 
     Raises (the function that it gives):

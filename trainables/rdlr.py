@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from trainables.epochs import Fitted, Refresh
+    from trainables.epochs import Fitted
     from trainables.networks import MLP
+    from trainables.training import Refresh
 
 __all__ = ["METHOD", "canonical", "pretrained", "student"]
 
@@ -447,7 +448,7 @@ def _fit(
     """Train one network with the loss of eq. 11 and predict the parts asked for."""
     import torch
 
-    from trainables.loop import fit
+    from trainables.loop import Training, fit
     from trainables.losses import class_weights
 
     if train.y is None or not len(train):
@@ -496,51 +497,53 @@ def _fit(
     several = own["lambda_w"] > 0 and len(np.unique(train.corpus)) > 1
     proxies = own["metric"] == "proxy_anchor"
     return fit(
-        build=functools.partial(
-            _network,
-            inputs=train.x.shape[1],
-            classes=k,
-            dropout=own["dropout"],
-            width=own["width"],
-            decoder_layers=own["decoder_layers"] or 0,
-            proxies=proxies,
-        ),
-        forward=functools.partial(
-            _forward, decode=own["lambda_ae"] > 0, reduction=own["ae_reduction"]
-        ),
-        infer=_infer,
-        loss=functools.partial(_loss, own=dict(own), weights=weights),
-        score=functools.partial(
-            _score, y=np.array(validation.y), corpus=np.array(validation.corpus), k=k
-        ),
-        train=columns,
-        validation={} if inputs.refit else {"x": validation.x},
-        predict={name: {"x": part.x} for name, part in predict.items()},
-        embed={"test": "head"} if "test" in predict else None,
-        side={"x": inputs.unlabelled.x} if unlabelled else None,
-        side_batch=own["pel_batch"] if unlabelled else 0,
-        refresh=functools.partial(
-            _corpus_weights,
-            y=np.array(train.y),
-            corpus=np.array(train.corpus),
-            k=k,
-            exponent=own["lambda_w"],
+        Training(
+            build=functools.partial(
+                _network,
+                inputs=train.x.shape[1],
+                classes=k,
+                dropout=own["dropout"],
+                width=own["width"],
+                decoder_layers=own["decoder_layers"] or 0,
+                proxies=proxies,
+            ),
+            forward=functools.partial(
+                _forward, decode=own["lambda_ae"] > 0, reduction=own["ae_reduction"]
+            ),
+            infer=_infer,
+            loss=functools.partial(_loss, own=dict(own), weights=weights),
+            score=functools.partial(
+                _score, y=np.array(validation.y), corpus=np.array(validation.corpus), k=k
+            ),
+            train=columns,
+            validation={} if inputs.refit else {"x": validation.x},
+            predict={name: {"x": part.x} for name, part in predict.items()},
+            embed={"test": "head"} if "test" in predict else {},
+            side={"x": inputs.unlabelled.x} if unlabelled else {},
+            side_batch=own["pel_batch"] if unlabelled else 0,
+            refresh=functools.partial(
+                _corpus_weights,
+                y=np.array(train.y),
+                corpus=np.array(train.corpus),
+                k=k,
+                exponent=own["lambda_w"],
+            )
+            if several
+            else None,
+            batch=own["batch"],
+            lr=own["lr"],
+            lr_scale={"proxies": own["proxy_lr_scale"]} if proxies else {},
+            weight_decay=own["weight_decay"],
+            epochs=own["epochs"],
+            patience=own["patience"],
+            plateau_patience=own["plateau_patience"] or 0,
+            plateau_factor=own["plateau_factor"],
+            cuts=own["cuts"] or (),
+            # Most trainings end within seconds and never save.
+            checkpoint_every=1,
+            checkpoint_seconds=30.0,
+            **inputs.training,
         )
-        if several
-        else None,
-        batch=own["batch"],
-        lr=own["lr"],
-        lr_scale={"proxies": own["proxy_lr_scale"]} if proxies else None,
-        weight_decay=own["weight_decay"],
-        epochs=own["epochs"],
-        patience=own["patience"],
-        plateau_patience=own["plateau_patience"] or 0,
-        plateau_factor=own["plateau_factor"],
-        cuts=own["cuts"] or (),
-        # Most trainings end within seconds and never save.
-        checkpoint_every=1,
-        checkpoint_seconds=30.0,
-        **inputs.training,
     )
 
 
@@ -644,8 +647,8 @@ def _corpus_weights(
     """Eq. 6 after an epoch, from the training UA: validation scores would leak into the fit."""
     import torch
 
-    from trainables.epochs import Refresh
     from trainables.losses import corpus_weights
+    from trainables.training import Refresh
 
     labelled = y >= 0
     guess = probabilities.argmax(axis=1)

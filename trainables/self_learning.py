@@ -444,7 +444,7 @@ def _fit(
     own: Mapping[str, Any],
 ) -> tuple[Fitted, segments.Segments]:
     """Train one network towards the targets [S, K] of the training part's segments."""
-    from trainables.loop import fit
+    from trainables.loop import Training, fit
     from trainables.losses import target_loss
 
     validation = inputs.validation
@@ -463,31 +463,33 @@ def _fit(
     )
     k, bands = len(inputs.classes), cut.frames.shape[1]
     fitted = fit(
-        build=functools.partial(segment_networks.build, classes=k, bands=bands, own=dict(own)),
-        forward=segment_networks.forward,
-        infer=segment_networks.infer,
-        loss=functools.partial(target_loss, weights=None),
-        score=functools.partial(
-            audio.clip_scores,
-            y=np.array(validation.y),
-            pieces=segments.owners(cut.counts["validation"]),
-            k=k,
-        ),
-        train={"start": cut.starts["train"], "target": target},
-        validation={} if inputs.refit else {"start": cut.starts["validation"]},
-        predict={name: {"start": cut.starts[name]} for name in predict},
-        batch=own["batch"],
-        lr=own["lr"],
-        decay=own["decay"],
-        decay_every=own["decay_every"],
-        adam_eps=own["adam_eps"],
-        epochs=own["epochs"],
-        patience=own["patience"],
-        checkpoint_every=1,
-        checkpoint_seconds=speech.CHECKPOINT_SECONDS,
-        **inputs.training,
-        collate=functools.partial(segments.collate, frames=cut.frames, length=own["segment"]),
-        bucket=0,
+        Training(
+            build=functools.partial(segment_networks.build, classes=k, bands=bands, own=dict(own)),
+            forward=segment_networks.forward,
+            infer=segment_networks.infer,
+            loss=functools.partial(target_loss, weights=None),
+            score=functools.partial(
+                audio.clip_scores,
+                y=np.array(validation.y),
+                pieces=segments.owners(cut.counts["validation"]),
+                k=k,
+            ),
+            train={"start": cut.starts["train"], "target": target},
+            validation={} if inputs.refit else {"start": cut.starts["validation"]},
+            predict={name: {"start": cut.starts[name]} for name in predict},
+            batch=own["batch"],
+            lr=own["lr"],
+            decay=own["decay"],
+            decay_every=own["decay_every"],
+            adam_eps=own["adam_eps"],
+            epochs=own["epochs"],
+            patience=own["patience"],
+            checkpoint_every=1,
+            checkpoint_seconds=speech.CHECKPOINT_SECONDS,
+            **inputs.training,
+            collate=functools.partial(segments.collate, frames=cut.frames, length=own["segment"]),
+            bucket=0,
+        )
     )
     return fitted, cut
 

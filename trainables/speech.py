@@ -283,7 +283,7 @@ def fit_clips(
         predict: parts whose clips are to be predicted
         own: values of `declared`'s parameters
         cut: a part -> the pieces that the network reads
-        build, collate, bucket: of `loop.fit`; the module maps a batch to logits, by a `head`
+        build, collate, bucket: of `loop.Training`; the module maps a batch to logits, by a `head`
 
     Returns:
         what the loop gave, the clips' probabilities [n, K] of the parts asked for (with them,
@@ -296,7 +296,7 @@ def fit_clips(
     """
     import torch
 
-    from trainables.loop import fit
+    from trainables.loop import Training, fit
     from trainables.losses import inverse_frequency, target_loss
 
     validation = inputs.validation
@@ -311,35 +311,37 @@ def fit_clips(
         weights = inverse_frequency(torch.as_tensor(rows.sum(axis=0))).numpy()
     k = len(inputs.classes)
     fitted = fit(
-        build=build,
-        forward=_forward,
-        infer=_infer,
-        loss=functools.partial(target_loss, weights=weights),
-        score=functools.partial(
-            audio.clip_scores,
-            y=np.array(validation.y),
-            pieces=_map_of(held),
-            how=own["clip_score"],
-            k=k,
-        ),
-        train={**pieces.streams, "target": rows},
-        validation={} if inputs.refit else dict(held.streams),
-        predict={name: dict(part.streams) for name, part in others.items()},
-        embed={"test": "head"} if "test" in others else None,
-        batch=own["batch"],
-        lr=own["lr"],
-        lr_scale={} if own["ssl_lr_scale"] in (None, 1.0) else {"ssl.": own["ssl_lr_scale"]},
-        weight_decay=own["weight_decay"],
-        epochs=own["epochs"],
-        patience=own["patience"],
-        checkpoint_every=1,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
-        **inputs.training,
-        collate=collate,
-        bucket=bucket,
-        precision=own["precision"],
-        accumulate=own["accumulate"],
-        clip_norm=own["clip_norm"],
+        Training(
+            build=build,
+            forward=_forward,
+            infer=_infer,
+            loss=functools.partial(target_loss, weights=weights),
+            score=functools.partial(
+                audio.clip_scores,
+                y=np.array(validation.y),
+                pieces=_map_of(held),
+                how=own["clip_score"],
+                k=k,
+            ),
+            train={**pieces.streams, "target": rows},
+            validation={} if inputs.refit else dict(held.streams),
+            predict={name: dict(part.streams) for name, part in others.items()},
+            embed={"test": "head"} if "test" in others else {},
+            batch=own["batch"],
+            lr=own["lr"],
+            lr_scale={} if own["ssl_lr_scale"] in (None, 1.0) else {"ssl.": own["ssl_lr_scale"]},
+            weight_decay=own["weight_decay"],
+            epochs=own["epochs"],
+            patience=own["patience"],
+            checkpoint_every=1,
+            checkpoint_seconds=CHECKPOINT_SECONDS,
+            **inputs.training,
+            collate=collate,
+            bucket=bucket,
+            precision=own["precision"],
+            accumulate=own["accumulate"],
+            clip_norm=own["clip_norm"],
+        )
     )
     clips = {name: np.zeros((len(part), k), np.float32) for name, part in predict.items()}
     clips |= {

@@ -203,7 +203,7 @@ class StageInputs:
 
     @property
     def training(self) -> dict[str, Any]:
-        """The arguments of `loop.fit` that a stage passes on as it was given them."""
+        """What of a `loop.Training` a stage passes on as it was given it."""
         names = ("seed", "threads", "workers", "device", "scratch", "on_epoch", "keep_weights")
         return {name: getattr(self, name) for name in names}
 

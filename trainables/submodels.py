@@ -83,7 +83,7 @@ def train(
         ValueError: frames or validation rows are not there
         NonFinite: the training diverged
     """
-    from trainables.loop import fit
+    from trainables.loop import Training, fit
     from trainables.losses import target_loss
 
     if not len(held) and not inputs.refit:
@@ -92,24 +92,26 @@ def train(
     frames = _frames(inputs.train).take(rows)
     size = int(frames.values.shape[1])
     fitted = fit(
-        build=functools.partial(network, size, k, dict(own)),
-        forward=_forward,
-        infer=_logits,
-        loss=functools.partial(target_loss, weights=class_weights(target, own)),
-        score=functools.partial(validation_scores, y=y, k=k),
-        train={"frames": frames, "target": target},
-        validation={} if inputs.refit else {"frames": _frames(inputs.validation).take(held)},
-        predict={},
-        batch=own["batch"],
-        lr=own["lr"],
-        epochs=own["epochs"],
-        patience=own["patience"],
-        **{**inputs.training, "keep_weights": True},
-        checkpoint_every=1,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
-        collate=functools.partial(collate, every=own["every"]),
-        bucket=own["bucket"],
-        optimiser=own["optimiser"],
+        Training(
+            build=functools.partial(network, size, k, dict(own)),
+            forward=_forward,
+            infer=_logits,
+            loss=functools.partial(target_loss, weights=class_weights(target, own)),
+            score=functools.partial(validation_scores, y=y, k=k),
+            train={"frames": frames, "target": target},
+            validation={} if inputs.refit else {"frames": _frames(inputs.validation).take(held)},
+            predict={},
+            batch=own["batch"],
+            lr=own["lr"],
+            epochs=own["epochs"],
+            patience=own["patience"],
+            **{**inputs.training, "keep_weights": True},
+            checkpoint_every=1,
+            checkpoint_seconds=CHECKPOINT_SECONDS,
+            collate=functools.partial(collate, every=own["every"]),
+            bucket=own["bucket"],
+            optimiser=own["optimiser"],
+        )
     )
     assert fitted.weights is not None
     read = _frozen(own, size, k, fitted.weights, inputs.threads, inputs.device)

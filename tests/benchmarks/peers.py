@@ -39,7 +39,7 @@ def plain_loop() -> None:
     """Let a stage call the training loop itself; the peers bring their own Ray Train, or none."""
     from trainables import epochs, loop
 
-    loop._launch = lambda job, *_, **__: epochs.train_epochs(job)  # type: ignore[assignment]
+    loop.fit = epochs.train_epochs
 
 
 def fold_score(dataset: Any, context: Any, setting: dict[str, Any], fold: int) -> float:

@@ -12,7 +12,6 @@ next batches. Busy is the share of the steps' time that was not spent waiting fo
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import common
 
@@ -34,11 +33,11 @@ def main() -> None:
     seen: list[Fitted] = []
     fit = loop.fit
 
-    def watched(**given: Any) -> Fitted:
-        seen.append(fit(**given))
+    def watched(training: loop.Training) -> Fitted:
+        seen.append(fit(training))
         return seen[-1]
 
-    loop.fit = watched  # type: ignore[assignment]
+    loop.fit = watched
     figures = common.Figures("pipeline")
     with common.workplace(args.keep) as folder:
         words = [

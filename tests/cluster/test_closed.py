@@ -100,6 +100,7 @@ def calls(path: Path) -> list[tuple[str, ast.Call]]:
     ]
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_nothing_is_unpickled_and_yaml_is_loaded_safely() -> None:
     """What the home holds is data: safetensors, npy without pickle, JSON, SQLite, YAML."""
     unpickling = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from trainables.embedding import KEPT, embedding, principal
-from trainables.loop import fit
+from trainables.loop import Training, fit
 from trainables.stage import Sequences
 
 
@@ -67,22 +67,24 @@ def trained(columns: Any, **more: Any) -> Any:
     y = np.arange(12) % 3
     collate = more.get("collate")
     return fit(
-        build=Net,
-        forward=lambda module, rows: {"logits": module(rows["x"])},
-        infer=lambda module, rows: module(rows["x"]),
-        loss=lambda module, outputs, rows, *_: {
-            "ce": nn.functional.cross_entropy(outputs["logits"], rows["y"])
-        },
-        score=lambda p: {"validation_ua": float((p.argmax(axis=1) == y).mean())},
-        train={"x": columns, "y": y},
-        validation={"x": columns},
-        predict={"test": {"x": columns}, "validation": {"x": columns}},
-        embed={"test": "head"},
-        epochs=2,
-        batch=6,
-        keep_weights=True,
-        eval_batch=5 if collate else 0,
-        **more,
+        Training(
+            build=Net,
+            forward=lambda module, rows: {"logits": module(rows["x"])},
+            infer=lambda module, rows: module(rows["x"]),
+            loss=lambda module, outputs, rows, *_: {
+                "ce": nn.functional.cross_entropy(outputs["logits"], rows["y"])
+            },
+            score=lambda p: {"validation_ua": float((p.argmax(axis=1) == y).mean())},
+            train={"x": columns, "y": y},
+            validation={"x": columns},
+            predict={"test": {"x": columns}, "validation": {"x": columns}},
+            embed={"test": "head"},
+            epochs=2,
+            batch=6,
+            keep_weights=True,
+            eval_batch=5 if collate else 0,
+            **more,
+        )
     )
 
 

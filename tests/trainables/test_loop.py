@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from trainables import epochs, losses, metrics, rows
-from trainables.epochs import Fitted, Refresh
-from trainables.loop import fit
+from trainables.epochs import Fitted
+from trainables.loop import Training, fit
 from trainables.networks import MLP
 from trainables.passes import NonFinite, predictor
 from trainables.rows import batches
+from trainables.training import Refresh
 
 K, D, N = 3, 10, 61
 
@@ -80,7 +81,7 @@ def train(**changes: Any) -> Fitted:
         "patience": 12,
         "seed": 7,
     }
-    return fit(**(settings | changes))
+    return fit(Training(**(settings | changes)))
 
 
 def assert_same(a: Fitted, b: Fitted) -> None:
@@ -342,20 +343,22 @@ def test_adamax_is_torchs_own() -> None:
     def run(optimiser: Any) -> dict[str, torch.Tensor]:
         rising = iter((0.1, 0.2))
         fitted = fit(
-            build=lambda: torch.nn.Linear(3, 2),
-            forward=lambda module, rows: {"logits": module(rows["x"])},
-            infer=lambda module, rows: module(rows["x"]),
-            loss=loss,
-            score=lambda p: {"validation_ua": next(rising)},  # the last epoch is the best one
-            train={"x": x, "y": y},
-            validation={"x": x},
-            predict={},
-            batch=12,
-            lr=0.1,
-            epochs=2,
-            seed=3,
-            keep_weights=True,
-            optimiser=optimiser,
+            Training(
+                build=lambda: torch.nn.Linear(3, 2),
+                forward=lambda module, rows: {"logits": module(rows["x"])},
+                infer=lambda module, rows: module(rows["x"]),
+                loss=loss,
+                score=lambda p: {"validation_ua": next(rising)},  # the last epoch is the best one
+                train={"x": x, "y": y},
+                validation={"x": x},
+                predict={},
+                batch=12,
+                lr=0.1,
+                epochs=2,
+                seed=3,
+                keep_weights=True,
+                optimiser=optimiser,
+            )
         )
         assert fitted.weights is not None
         return fitted.weights

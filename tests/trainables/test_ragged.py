@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trainables import audio, epochs, losses, metrics
 from trainables.epochs import Fitted
-from trainables.loop import fit
+from trainables.loop import Training, fit
 from trainables.rows import by_length
 from trainables.stage import Sequences
 
@@ -93,7 +93,7 @@ def train(**changes: Any) -> Fitted:
         "collate": functools.partial(audio.collate, floor=0.01),
         "keep_weights": True,
     }
-    return fit(**(settings | changes))
+    return fit(Training(**(settings | changes)))
 
 
 def assert_same(a: Fitted, b: Fitted) -> None:

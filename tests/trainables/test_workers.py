@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from trainables import audio, losses
-from trainables.epochs import Fitted, Refresh
-from trainables.loop import fit
+from trainables.epochs import Fitted
+from trainables.loop import Training, fit
 from trainables.networks import MLP
 from trainables.networks.spatial_temporal import SpatialTemporal
 from trainables.networks.ssl import SSL, load
 from trainables.passes import NonFinite
 from trainables.stage import Sequences
+from trainables.training import Refresh
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -109,7 +110,7 @@ def train(workers: int, **changes: Any) -> Fitted:
         "seed": 7,
         "workers": workers,
     }
-    return fit(**(settings | changes))
+    return fit(Training(**(settings | changes)))
 
 
 def test_two_workers_give_the_losses_of_one(cluster: None) -> None:
@@ -183,7 +184,7 @@ def tune(workers: int, layerdrop: float = 0.0, **changes: Any) -> Fitted:
         "seed": 7,
         "workers": workers,
     }
-    return fit(**(settings | changes))
+    return fit(Training(**(settings | changes)))
 
 
 def test_two_workers_fine_tune_as_one_does(cluster: None, tmp_path: Path) -> None:
