@@ -11,7 +11,9 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -559,7 +561,7 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
         inside = _Inside(work.stopping, work.context.folds, past)
     where = tempfile.mkdtemp(prefix="raysearch-tune-", dir=_fast_folder())
     try:
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(_FoldStepper, work=work),
                 # a fraction of a CPU would keep a whole core from 1-CPU stages; nothing at all
@@ -585,11 +587,48 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
                 ),
                 log_to_file=False,
             ),
-        ).fit()
+        )
+        with _actors_may_start():
+            tuner.fit()
     finally:
         shutil.rmtree(where, ignore_errors=True)
     if driver.fatal is not None:
         raise driver.fatal
+
+
+_START = 60.0
+"""seconds after which an actor that is asked for should be up"""
+
+
+@contextmanager
+def _actors_may_start() -> Iterator[None]:
+    """Keep Tune from handing the actor of a trial that has ended to one that waits for its own.
+
+    Tune drops the actor that is starting then. Where trials end sooner than an actor starts, one is
+    always starting and never comes up, at 2 s of CPU a trial: by the chance of who was up first, a
+    search of small stages took five times as long as another. A trial that has waited for long
+    takes any actor, as Tune has it.
+    """
+    from ray.tune.execution.tune_controller import TuneController
+
+    reuse = getattr(TuneController, "_maybe_reuse_cached_actor", None)
+    if reuse is None:  # a Ray that does it otherwise
+        yield
+        return
+    since: dict[str, float] = {}
+
+    def patient(controller: Any, trial: Any) -> bool:
+        waiting = trial in controller._trial_to_actor and trial not in controller._resetting_trials
+        now = time.monotonic()
+        if waiting and now - since.setdefault(trial.trial_id, now) < _START:
+            return False
+        return bool(reuse(controller, trial))
+
+    TuneController._maybe_reuse_cached_actor = patient  # type: ignore
+    try:
+        yield
+    finally:
+        TuneController._maybe_reuse_cached_actor = reuse  # type: ignore
 
 
 def _fast_folder() -> str | None:
