@@ -24,6 +24,7 @@ PLAIN = (
 )
 
 
+@pytest.mark.long
 def test_table_2_on_the_demo_stands_beside_the_published_figures(shell: Any) -> None:
     done = shell.run("tune", "space=rdlr/table_2", *QUICK, timeout=800)
     assert done.code == 0, done.err
