@@ -94,6 +94,8 @@ class Mirror:
 def tracker_of(
     material: Material, folder: Path, ledger: Ledger, command: str, lost: str | None = None
 ) -> Tracker | None:
+    """What writes the study into MLflow, and into Optuna's storage where one is named; None where
+    `tracking.enabled` is false. `lost`: the driver that was killed before this one."""
     study = material.study
     if not study.tracking.enabled:
         return None

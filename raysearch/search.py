@@ -618,17 +618,18 @@ def _actors_may_start() -> Iterator[None]:
     since: dict[str, float] = {}
 
     def patient(controller: Any, trial: Any) -> bool:
-        waiting = trial in controller._trial_to_actor and trial not in controller._resetting_trials
+        waits = trial in getattr(controller, "_trial_to_actor", ())
+        resets = trial in getattr(controller, "_resetting_trials", ())
         now = time.monotonic()
-        if waiting and now - since.setdefault(trial.trial_id, now) < _START:
+        if waits and not resets and now - since.setdefault(trial.trial_id, now) < _START:
             return False
         return bool(reuse(controller, trial))
 
-    TuneController._maybe_reuse_cached_actor = patient  # type: ignore
+    TuneController._maybe_reuse_cached_actor = patient  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        TuneController._maybe_reuse_cached_actor = reuse  # type: ignore
+        TuneController._maybe_reuse_cached_actor = reuse  # type: ignore[method-assign]
 
 
 def _fast_folder() -> str | None:

@@ -95,6 +95,7 @@ class Use:
 
 
 AS_STUDIED = Use()
+"""what a study asks: the artifact, under the call's own key"""
 
 
 def context(

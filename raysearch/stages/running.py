@@ -44,7 +44,6 @@ class Runtime:
     """GB (10^9 bytes) that a stage may add to what its process holds"""
 
 
-# -- running one stage, in a worker ------------------------------------------------------------
 def inputs_of(
     call: Call,
     dataset: Dataset,
