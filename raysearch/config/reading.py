@@ -247,13 +247,15 @@ def _take_open(tree: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def _check_keys(tree: Mapping[str, Any], prefix: str, problems: list[str]) -> None:
-    """Unknown keys at any depth, with the nearest known one."""
+    """Unknown keys at any depth, with the nearest known one; a parameter's name is one of them."""
     model: type[BaseModel] = NESTED[prefix[:-1]] if prefix else Study
+    params = tree.get("params")
+    places = [*FIELDS, *(f"params.{name}" for name in (params if isinstance(params, dict) else ()))]
     for name, value in tree.items():
         key = f"{prefix}{name}"
         if name not in model.model_fields:
-            where = [k for k in FIELDS if k.rsplit(".", 1)[-1] == name]
-            hint = f" (did you mean {where[0]!r}?)" if where else near(key, FIELDS)
+            where = [k for k in places if k.rsplit(".", 1)[-1] == name]
+            hint = f" (did you mean {where[0]!r}?)" if where else near(key, places)
             known = ", ".join(prefix + field for field in model.model_fields)
             problems.append(f"there is no key {key!r}{hint}; keys here are {known}")
         elif not prefix and name in NESTED and isinstance(value, Mapping):

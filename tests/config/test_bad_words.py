@@ -99,6 +99,7 @@ def problems(cwd: Path) -> Callable[..., list[str]]:
         ("method=rdlrr", ["'rdlrr'", "did you mean 'rdlr'", "module:ATTRIBUTE"]),
         ("space=mne", ["'mne'", "did you mean 'mine'", "known spaces: ", "mine, "]),
         ("space=none.yaml", ["space=none.yaml", "no such file"]),
+        ("alpha=0.1", ["no key 'alpha'", "did you mean 'params.alpha'"]),
         ("params.gama=3", ["'gama'", "it has lr, kind, alpha, layers"]),
         ("params.layer=3", ["'layer'", "did you mean 'layers'"]),
         ("params.lr=5", ["params.lr must be at most 1", "got 5", "step size"]),
