@@ -9,23 +9,22 @@
 `import raysearch` itself loads neither Ray nor MLflow nor torch.
 """
 
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 __all__ = ["Result", "__version__", "load", "tune"]
 
-try:
-    __version__ = metadata.version("raysearch")
-except metadata.PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0+uninstalled"
-
 if TYPE_CHECKING:
+    __version__: str
     from raysearch.api import Result, load, tune
 else:
 
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module 'raysearch' has no attribute {name!r}")
+        if name == "__version__":
+            from raysearch.study.software import version
+
+            return version()
         from raysearch import api
 
         return getattr(api, name)

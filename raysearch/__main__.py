@@ -2,7 +2,7 @@
 
 import sys
 
-from raysearch.cli import main
+from raysearch.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from raysearch.errors import BadInput, StudyFailed, near
-from raysearch.lookup import study_folder
 from raysearch.report import Report, build, to_markdown, to_text
-from raysearch.report.reading import Kept, read
+from raysearch.study.folder import study_folder
+from raysearch.study.record import Kept, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from raysearch.report.plots import Plot
 
-__all__ = ["Picture", "Result", "load", "tune"]
 
 _ESTIMATES = ("honest", "nested", "selected", "oracle")
 
@@ -44,9 +43,9 @@ def tune(space: str | Path, **words: Any) -> Result:
         StudyFailed: no trial is complete.
         KeyboardInterrupt: Ctrl-C; what was finished is kept, and the same call goes on.
     """
-    from raysearch.config import load_study
-    from raysearch.progress import Progress
-    from raysearch.study import tune as run
+    from raysearch.study import load_study
+    from raysearch.tuning.progress import Progress
+    from raysearch.tuning.run import tune as run
 
     study = load_study(_as_words({"space": str(space), **words}), cwd=Path.cwd())
     with Progress(quiet=study.quiet) as progress:

@@ -13,16 +13,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-__all__ = [
-    "BadInput",
-    "ClusterFailed",
-    "RaysearchError",
-    "StoreFailed",
-    "StudyFailed",
-    "StudyHeld",
-    "near",
-]
-
 
 class RaysearchError(Exception):
     """Base of every error that raysearch raises on purpose."""

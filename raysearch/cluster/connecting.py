@@ -19,11 +19,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raysearch.cluster.shipping import stage_code
-from raysearch.config.clusterfile import ClusterFile, read_cluster
 from raysearch.errors import ClusterFailed
-from raysearch.logs import LogFile
-
-__all__ = ["connected", "environment", "jobs_client"]
+from raysearch.study.clusterfile import ClusterFile, read_cluster
+from raysearch.study.logs import LogFile
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",

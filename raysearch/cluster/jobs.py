@@ -16,11 +16,9 @@ from typing import Any
 
 from raysearch.cluster.connecting import environment, jobs_client
 from raysearch.cluster.shipping import modules_of, stage_code, stage_corpus
-from raysearch.config import Study, dump, load_study
-from raysearch.config.clusterfile import ClusterFile, read_cluster
 from raysearch.errors import BadInput, ClusterFailed, near
-
-__all__ = ["follow", "listed", "stop", "submit"]
+from raysearch.study import Study, dump, load_study
+from raysearch.study.clusterfile import ClusterFile, read_cluster
 
 _STOP_SECONDS = 120
 """how long a job that was told to stop may take to close its study"""

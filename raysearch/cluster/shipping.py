@@ -13,14 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-import raysearch
 import trainables
-from raysearch.config import Study
 from raysearch.errors import BadInput
-from raysearch.registry import method as find_method
+from raysearch.stages.methods import method as find_method
+from raysearch.study import Study
 
-__all__ = ["modules_of", "stage_code", "stage_corpus"]
-
+_RAYSEARCH = Path(__file__).resolve().parents[1]
 _CODE = {".py", ".yaml", ".yml"}
 _MOST_CODE = 20 * 2**20
 _MOST_FILES = 3000
@@ -32,7 +30,7 @@ _LEFT_OUT = {"__pycache__", "node_modules", "site-packages"}
 
 def modules_of(study: Study) -> list[str]:
     """The modules that the stages and extractors of a study come from."""
-    from raysearch import features
+    from raysearch.data import features
 
     known = features.known()
     names = [find_method(study.method).graph.__module__]
@@ -52,9 +50,9 @@ def stage_code(folder: Path, modules: Iterable[str], *, without: Sequence[Path] 
     Raises:
         BadInput: where the folder of a module holds more than code.
     """
-    for package in (raysearch, trainables):
-        _copy(Path(next(iter(package.__path__))), folder / package.__name__)
-    _copy(Path(next(iter(raysearch.__path__))).parent / "spaces", folder / "spaces")
+    for package in (_RAYSEARCH, Path(next(iter(trainables.__path__)))):
+        _copy(package, folder / package.name)
+    _copy(_RAYSEARCH.parent / "spaces", folder / "spaces")
     tops = dict.fromkeys(name.partition(".")[0] for name in modules)
     for top in tops:
         if top in _OURS or top == "__main__":

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raysearch.cluster.shipping import modules_of, stage_code
+from raysearch.data.features.extract import local_chunks
 from raysearch.errors import BadInput
-from raysearch.features.extract import local_chunks
-from raysearch.lookup import options, study_folder
-from raysearch.models import fitting, packing
-from raysearch.models.fitting import Say
+from raysearch.models import archive as packing
+from raysearch.models import refit as fitting
+from raysearch.models.archive import How
 from raysearch.models.model import perception
-from raysearch.models.packing import How
+from raysearch.models.refit import Say
 from raysearch.models.source import Source, source_of
-from raysearch.report.write import params as written
-
-__all__ = ["Exported", "export", "export_words"]
+from raysearch.study.wording import params as written
 
 HOWS = ("refit", "ensemble")
 
@@ -38,36 +36,6 @@ class Exported:
     """model.json"""
     lines: tuple[str, ...]
     """what a person must know"""
-
-
-def export_words(words: Sequence[str], say: Say) -> str:
-    """The command: export a study's model, and say what it is."""
-    given = options(
-        words,
-        {
-            "study": None,
-            "home": "runs",
-            "how": "refit",
-            "setting": "selected",
-            "name": None,
-            "alias": "champion",
-            "to": None,
-            "rater": None,
-        },
-    )
-    if given["how"] not in HOWS:
-        raise BadInput(f"how={given['how']} is unknown; it is one of {', '.join(HOWS)}")
-    made = export(
-        study_folder(Path(str(given["home"])), given["study"] and str(given["study"])),
-        how=given["how"],
-        setting=given["setting"],
-        name=given["name"] and str(given["name"]),
-        alias=str(given["alias"]),
-        to=Path(str(given["to"])) if given["to"] else None,
-        rater=None if given["rater"] is None else str(given["rater"]),
-        say=say,
-    )
-    return "\n".join(made.lines)
 
 
 def export(

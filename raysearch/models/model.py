@@ -17,30 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.corpora.audio import inspect_bytes
+from raysearch.data.corpora.sound import inspect_bytes
+from raysearch.data.features import Chunk, ExtractorInfo, extract_chunk, known
+from raysearch.data.features.pretrained import relocated
 from raysearch.errors import BadInput
-from raysearch.features import Chunk, ExtractorInfo, extract_chunk, known
-from raysearch.features.models import relocated
-from raysearch.registry import method as find_method
 from raysearch.stages import Dataset, Moments, normalised, source_digest, statistics
-from raysearch.store import Damaged, decode
+from raysearch.stages.methods import method as find_method
+from raysearch.stages.store import Damaged, decode
 from trainables.stage import Part, Sequences, Trained, weights_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "FACTS",
-    "FORMAT",
-    "PARENTS",
-    "STATISTICS",
-    "Heard",
-    "Model",
-    "Sound",
-    "constants_of",
-    "digest_of",
-    "perception",
-]
 
 FORMAT = 1
 FACTS = "model.json"

@@ -6,7 +6,6 @@ run this: `PYTHONPATH=MODEL/code python -m raysearch predict model=MODEL FILE.wa
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tempfile
@@ -16,25 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysearch.corpora.files import audio_files
-from raysearch.errors import BadInput, near
-from raysearch.lookup import options
+from raysearch.data.corpora.files import audio_files
+from raysearch.errors import BadInput
 from raysearch.models.model import FACTS, Model, Sound
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Predicted", "open_model", "predict", "predict_words"]
-
-FORMATS = ("text", "csv", "json")
 _AT_ONCE = 64
-_DEFAULTS = {
-    "model": None,
-    "home": "runs",
-    "tracking": None,
-    "format": "text",
-    "speaker": "folder",
-}
 
 
 @dataclass(frozen=True)
@@ -46,72 +34,6 @@ class Predicted:
     failures: tuple[tuple[str, str], ...]
     """(file, one sentence that names it)"""
     classes: tuple[str, ...]
-
-
-def predict_words(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The command: its output, and a sentence for everything that could not be predicted.
-
-    Raises:
-        BadInput: a word or the model cannot be used, or no file could be predicted.
-    """
-    pairs = [word for word in words if _is_pair(word)]
-    given = options(pairs, _DEFAULTS)
-    paths = [word for word in words if word not in pairs]
-    kind = given["format"]
-    problems = []
-    if given["model"] is None:
-        problems.append("predict needs model=: a folder, or a name as export printed it")
-    if kind not in FORMATS:
-        problems.append(
-            f"format={kind} is unknown{near(str(kind), FORMATS)}; it is one of {', '.join(FORMATS)}"
-        )
-    if not paths:
-        problems.append("predict needs audio files or folders, as in clips/ one.wav")
-    speaker = _speaker(str(given["speaker"]), problems)
-    if problems:
-        raise BadInput(problems)
-    with ExitStack() as stack:
-        model = open_model(
-            str(given["model"]),
-            stack,
-            home=Path(str(given["home"])),
-            tracking=given["tracking"] and str(given["tracking"]),
-        )
-        if model.other_code:
-            print(
-                f"raysearch: this model was made by other code (raysearch "
-                f"{model.facts['raysearch']}) than that which predicts here; its own lies in the "
-                "folder code of the model",
-                file=sys.stderr,
-            )
-        found = predict(model, paths, speaker)
-    sentences = tuple(sentence for _, sentence in found.failures)
-    if not len(found.table):
-        raise BadInput(sentences)
-    return _written(found, str(kind)), sentences
-
-
-def _is_pair(word: str) -> bool:
-    """Whether a word is key=value: of a key of this command, or like one and no path that is."""
-    key, equals, _ = word.partition("=")
-    return bool(equals) and (key in _DEFAULTS or (key.isidentifier() and not Path(word).exists()))
-
-
-def _speaker(said: str, problems: list[str]) -> re.Pattern[str] | str:
-    if said in ("folder", "one"):
-        return said
-    try:
-        pattern = re.compile(said)
-    except re.error as error:
-        problems.append(f"speaker={said} is no regular expression: {error}")
-        return said
-    if pattern.groups != 1:
-        problems.append(
-            f"speaker={said} must be folder (clips of one folder are one speaker's), one (all "
-            "clips are), or a regular expression with one group that finds the speaker in a "
-            "file's name, as in '^(..)'"
-        )
-    return pattern
 
 
 def open_model(
@@ -239,22 +161,3 @@ def _groups(of: dict[Path, str], by_speaker: bool) -> list[list[Path]]:
     for file, who in of.items():
         groups.setdefault(who, []).append(file)
     return list(groups.values())
-
-
-def _written(found: Predicted, kind: str) -> str:
-    table = found.table if found.table["speaker"].any() else found.table.drop(columns="speaker")
-    if kind == "csv":
-        return table.to_csv(index=False)
-    if kind == "json":
-        facts = [name for name in table.columns if name not in found.classes]
-        clips = [
-            {name: row[name] for name in facts}
-            | {"probabilities": {name: row[name] for name in found.classes}}
-            for row in table.to_dict("records")
-        ]
-        failed = [{"file": file, "reason": reason} for file, reason in found.failures]
-        return json.dumps({"clips": clips, "failed": failed}, indent=1, ensure_ascii=False) + "\n"
-    shown = table.astype({name: object for name in found.classes})
-    for name in found.classes:
-        shown[name] = [f"{100 * value:.1f} %" for value in table[name]]
-    return shown.to_string(index=False) + "\n"

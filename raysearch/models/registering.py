@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysearch.addresses import TRACKING_VARIABLE, named, shown, without_passwords
 from raysearch.errors import BadInput, RaysearchError, near
 from raysearch.models.model import constants_of, perception
+from raysearch.study.addresses import TRACKING_VARIABLE, named, shown, without_passwords
 from raysearch.tracking.storage import connect, default_uri, locked, settle
 
 if TYPE_CHECKING:
-    from raysearch.config import Study
+    from raysearch.study import Study
 
-__all__ = ["Package", "check_names", "fetch", "register", "run_of", "save"]
 
 LOADER = "raysearch.models.model"
 _RESERVED = "latest"

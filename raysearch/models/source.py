@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysearch.config import Study, load_study
 from raysearch.errors import BadInput, near
-from raysearch.ledger import COMPLETE, FoldRow, Ledger, TrialRow
-from raysearch.material import Material, gather
-from raysearch.places import store_of
-from raysearch.registry import method as find_method
-from raysearch.registry import methods
 from raysearch.report import Report, build
-from raysearch.store import Store
+from raysearch.stages.methods import method as find_method
+from raysearch.stages.methods import methods
+from raysearch.stages.store import Store
+from raysearch.study import Study, load_study
+from raysearch.study.folder import store_of
+from raysearch.study.ledger import COMPLETE, FoldRow, Ledger, TrialRow
+from raysearch.tuning.prepare import Material, gather
 from trainables.stage import Exporter, Method
-
-__all__ = ["Source", "source_of"]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Reports: a study's folder in; text, Markdown, LaTeX, JSON, HTML, figures and tables out."""
 
-from raysearch.report.as_json import plain as to_plain
-from raysearch.report.as_json import render as to_json
 from raysearch.report.build import build
-from raysearch.report.layers import SELECTED, Layers, Truth
-from raysearch.report.markdown import render as to_markdown
-from raysearch.report.model import Column, Report, Section, Table
-from raysearch.report.selected import confusion
-from raysearch.report.text import render as to_text
-from raysearch.report.text import show
+from raysearch.report.document import Column, Report, Section, Table
+from raysearch.report.formats.json import plain as to_plain
+from raysearch.report.formats.json import render as to_json
+from raysearch.report.formats.markdown import render as to_markdown
+from raysearch.report.formats.text import render as to_text
+from raysearch.report.formats.text import show
+from raysearch.report.sections.selected_setting import confusion
+from raysearch.report.sections.tsne import SELECTED, Layers, Truth
 
 __all__ = [
     "SELECTED",

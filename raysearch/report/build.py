@@ -8,26 +8,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raysearch.report import (
-    comparing,
-    curves,
-    estimates,
-    front,
-    importance,
-    layers,
-    opening,
-    published,
-    raters,
-    selected,
-    work,
-)
-from raysearch.report.layers import Layers
-from raysearch.report.model import Report
-from raysearch.report.reading import read
+from raysearch.report.document import Report
 from raysearch.report.scoring import race as race_of
 from raysearch.report.scoring import score
-
-__all__ = ["build"]
+from raysearch.report.sections import by_rater as raters
+from raysearch.report.sections import comparisons as comparing
+from raysearch.report.sections import curves, estimates, importance
+from raysearch.report.sections import introduction as opening
+from raysearch.report.sections import pareto as front
+from raysearch.report.sections import published_tables as published
+from raysearch.report.sections import selected_setting as selected
+from raysearch.report.sections import trials as work
+from raysearch.report.sections import tsne as layers
+from raysearch.report.sections.tsne import Layers
+from raysearch.study.record import read
 
 
 def build(folder: Path, whole: bool = False, layers_of: Layers | None = None) -> Report:

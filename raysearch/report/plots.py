@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Curves", "Grid", "Grids", "Intervals", "Line", "Mark", "Panel", "Plot", "Scatter"]
-
 
 @dataclass(frozen=True)
 class Mark:

@@ -15,9 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.ledger import COMPLETE, PRUNED, TrialRow
-from raysearch.report.model import Race
-from raysearch.report.reading import Kept
+from raysearch.report.document import Race
 from raysearch.selection import (
     Estimates,
     Judge,
@@ -28,8 +26,8 @@ from raysearch.selection import (
     estimates_over_draws,
     worst_mean,
 )
-
-__all__ = ["DRAWS", "METRICS", "Scores", "race", "score"]
+from raysearch.study.ledger import COMPLETE, PRUNED, TrialRow
+from raysearch.study.record import Kept
 
 METRICS = ("ua", "wa")
 DRAWS = 100
@@ -113,7 +111,7 @@ def score(kept: Kept) -> Scores | None:
     draws: tuple[tuple[Matrix, Mapping[str, Matrix]], ...] = ((V, test),)
     judge = complete
     if len(full) < len(trials):
-        from raysearch.racing import impute  # scipy.stats takes a second
+        from raysearch.search.racing import impute  # scipy.stats takes a second
 
         completed = impute(V, test, draws=DRAWS, seed=int(kept.study.get("seed", 0)))
         draws = completed.draws
@@ -218,7 +216,7 @@ def _expecting(score: Score, v: Matrix) -> Judge:
 
     Clips that were not scored cannot be pooled, so the mean stands in for `pooled_ua`.
     """
-    from raysearch.racing import expected, impute
+    from raysearch.search.racing import expected, impute
 
     @cache
     def worst(over: tuple[int, ...]) -> Matrix:

@@ -13,16 +13,6 @@ from numpy.typing import ArrayLike
 
 from raysearch.selection.intervals import TIE, Groups, Matrix
 
-__all__ = [
-    "Judge",
-    "by_mean",
-    "first_best",
-    "honest_choice",
-    "judged",
-    "judges_of",
-    "pareto",
-]
-
 Judge = Callable[[Sequence[int]], ArrayLike]
 """folds -> the validation score [C] that every setting has over these folds together"""
 

@@ -13,8 +13,6 @@ from raysearch.selection.estimating import Estimates
 from raysearch.selection.intervals import LEVEL, TIE, Matrix, interval, pooled_variance
 from raysearch.selection.signed_rank import signed_rank
 
-__all__ = ["Difference", "compare", "compare_over_draws", "gain", "holm", "nothing", "sentence"]
-
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 

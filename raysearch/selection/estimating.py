@@ -9,14 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from raysearch.selection.choices import (
-    Judge,
-    by_mean,
-    first_best,
-    honest_choice,
-    judged,
-    judges_of,
-)
+from raysearch.selection.choices import Judge, by_mean, first_best, honest_choice, judged, judges_of
 from raysearch.selection.intervals import (
     LEVEL,
     Groups,
@@ -25,8 +18,6 @@ from raysearch.selection.intervals import (
     over_groups,
     pooled_variance,
 )
-
-__all__ = ["Estimate", "Estimates", "estimates", "estimates_over_draws"]
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-__all__ = [
-    "LEVEL",
-    "TIE",
-    "FoldGroups",
-    "Groups",
-    "Matrix",
-    "interval",
-    "over_groups",
-    "pooled_variance",
-]
-
 LEVEL = 0.95
 TIE = 1e-12
 
@@ -29,7 +18,7 @@ Matrix = NDArray[np.float64]
 
 
 class Groups(Protocol):
-    """What the choice must know of a fold; `raysearch.folds.Fold` fits."""
+    """What the choice must know of a fold; `raysearch.stages.folds.Fold` fits."""
 
     @property
     def name(self) -> str: ...

@@ -11,11 +11,9 @@ from numpy.typing import ArrayLike
 
 from raysearch.selection.intervals import Matrix
 
-__all__ = ["Score", "of_all", "worst_mean"]
-
 
 class Scored(Protocol):
-    """A finished fold, as far as an objective reads it (`raysearch.ledger.FoldRow`)."""
+    """A finished fold, as far as an objective reads it (`raysearch.study.ledger.FoldRow`)."""
 
     @property
     def scores(self) -> Mapping[str, float]: ...

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from raysearch.selection.intervals import Matrix
 
-__all__ = ["signed_rank"]
-
 
 def signed_rank(d: Matrix) -> tuple[float, float]:
     """One-sided p values: that differences [n] are so low, and that they are so high, by chance.

@@ -5,7 +5,7 @@ identity. `keys` makes the keys, `sources` the part of them that is code, `runni
 its inputs, `normalising` makes these of `data`.
 """
 
-from raysearch.stages.data import Answers, Dataset, Moments
+from raysearch.stages.dataset import Answers, Dataset, Moments
 from raysearch.stages.keys import Call, Context, Use, calls, context
 from raysearch.stages.normalising import normalised, statistics
 from raysearch.stages.running import Runtime, execute, inputs_of

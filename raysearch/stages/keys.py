@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from raysearch.folds import Fold
-from raysearch.stages.data import LABELLED, Dataset, rows_of, seen_ratings
+from raysearch.stages.dataset import LABELLED, Dataset, rows_of, seen_ratings
+from raysearch.stages.folds import Fold
 from raysearch.stages.sources import source_digest
 from trainables.stage import (
     PARTS,
@@ -25,8 +25,6 @@ from trainables.stage import (
     Method,
     Node,
 )
-
-__all__ = ["AS_STUDIED", "Call", "Context", "Use", "calls", "context"]
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.folds import Fold
-from raysearch.stages.data import Dataset, Moments, divisor
+from raysearch.stages.dataset import Dataset, Moments, divisor
+from raysearch.stages.folds import Fold
 from trainables.stage import (
     Part,
     Sequences,
 )
-
-__all__ = [
-    "Normaliser",
-    "from_few_clips",
-    "normalised",
-    "normalised_frames",
-    "normaliser",
-    "sources_of",
-    "statistics",
-]
 
 Normaliser = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from raysearch.folds import Fold
-from raysearch.stages.data import LABELLED, Dataset, rows_of, seen_ratings
+from raysearch.stages.dataset import LABELLED, Dataset, rows_of, seen_ratings
+from raysearch.stages.folds import Fold
 from raysearch.stages.keys import AS_STUDIED, Call, Use
 from raysearch.stages.normalising import (
     Normaliser,
@@ -26,8 +26,6 @@ from trainables.stage import (
     Part,
     StageInputs,
 )
-
-__all__ = ["Runtime", "execute", "inputs_of"]
 
 
 @dataclass(frozen=True)

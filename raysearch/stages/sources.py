@@ -10,8 +10,6 @@ import json
 import sys
 from pathlib import Path
 
-__all__ = ["source_digest"]
-
 
 @functools.cache
 def source_digest(module: str) -> str:

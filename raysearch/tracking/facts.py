@@ -8,20 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysearch.ledger import FoldRow
-
-__all__ = [
-    "ESTIMATES",
-    "SCORES",
-    "BestFold",
-    "Closing",
-    "StudyFacts",
-    "as_text",
-    "cell",
-    "percent",
-    "summary",
-    "with_interval",
-]
+from raysearch.study.ledger import FoldRow
 
 SCORES = ("val_ua", "val_wa", "test_ua", "test_wa")
 ESTIMATES = ("honest", "nested", "selected", "oracle", "optimism")

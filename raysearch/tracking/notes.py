@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raysearch.ledger import COMPLETE, FAILED, PRUNED, FoldRow, TrialRow
+from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, FoldRow, TrialRow
 from raysearch.tracking.facts import (
     ESTIMATES,
     SCORES,
@@ -15,8 +15,6 @@ from raysearch.tracking.facts import (
     summary,
     with_interval,
 )
-
-__all__ = ["headline", "study_note", "trial_note"]
 
 _MEANING = {
     "honest": "chosen without the speakers it is scored on: the headline",

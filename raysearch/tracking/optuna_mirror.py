@@ -1,9 +1,9 @@
 """The search in Optuna's own storage, for optuna-dashboard: a sink of the writer.
 
-Nothing is ever read back from it: the sampler's Optuna study is `raysearch.sampling`'s, rebuilt in
-memory from the ledger. Optuna numbers trials in the order in which they are made, and they are made
-here in the ledger's order, so a trial has the same number in both. A trial that has ended cannot be
-changed in Optuna; one that was interrupted waits there until it goes on.
+Nothing is ever read back from it: the Optuna study of `raysearch.search.sampler` is another one,
+rebuilt in memory from the ledger. Optuna numbers trials in the order in which they are made, and
+they are made here in the ledger's order, so a trial has the same number in both. A trial that has
+ended cannot be changed in Optuna; one that was interrupted waits there until it goes on.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from raysearch.addresses import shown
-from raysearch.ledger import COMPLETE, PRUNED, RUNNING, FoldRow, TrialRow
-from raysearch.sampling import STATES
-from raysearch.space import Choice, Const, Domain, Float, Int
+from raysearch.search.sampler import STATES
+from raysearch.study.addresses import shown
+from raysearch.study.ledger import COMPLETE, PRUNED, RUNNING, FoldRow, TrialRow
+from raysearch.study.space import Choice, Const, Domain, Float, Int
 from raysearch.tracking.notes import headline
 from raysearch.tracking.writer import Work
-
-__all__ = ["OptunaMirror"]
 
 _LONGEST = 2000
 """characters of an attribute: what MySQL's columns hold for certain"""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysearch.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
+from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
 from raysearch.tracking.facts import (
     SCORES,
     BestFold,
@@ -33,8 +33,6 @@ from raysearch.tracking.tables import (
     table_json,
     trial_table,
 )
-
-__all__ = ["Point", "Run", "fold_run", "study_run", "trial_run"]
 
 _STATUS = {COMPLETE: "FINISHED", FAILED: "FAILED", PRUNED: "KILLED", RUNNING: "RUNNING"}
 

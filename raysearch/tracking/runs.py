@@ -16,15 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raysearch.addresses import shown
-from raysearch.ledger import COMPLETE
+from raysearch.study.addresses import shown
+from raysearch.study.ledger import COMPLETE
 from raysearch.tracking.facts import Closing, StudyFacts
 from raysearch.tracking.projection import Run, fold_run, study_run, trial_run
 from raysearch.tracking.storage import artifacts, connect, default_uri, locked, permanent
 from raysearch.tracking.views import trials_view, view_state
 from raysearch.tracking.writer import Sink, Work, Writer, brief
-
-__all__ = ["Tracker"]
 
 _VIEW, _TRIALS = "raysearch", "raysearch-trials"
 _WRITTEN = "raysearch.written"

@@ -14,12 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from raysearch.addresses import shown
 from raysearch.errors import BadInput
+from raysearch.study.addresses import shown
 from raysearch.tracking.storage import connect
 from raysearch.tracking.writer import brief
-
-__all__ = ["ask", "driver_problem"]
 
 _PATIENCE = 5.0
 """seconds for the first packet from a server that may be away"""

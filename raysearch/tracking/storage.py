@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from raysearch.logs import LogFile
-
-__all__ = ["artifacts", "connect", "default_uri", "locked", "permanent", "settle"]
+from raysearch.study.logs import LogFile
 
 
 def default_uri(home: Path) -> str:

@@ -8,10 +8,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from raysearch.ledger import FoldRow, TrialRow
+from raysearch.study.ledger import FoldRow, TrialRow
 from raysearch.tracking.facts import SCORES, Closing, StudyFacts, cell
-
-__all__ = ["fold_table", "matrix_files", "summed", "table_csv", "table_json", "trial_table"]
 
 
 def fold_table(rows: Sequence[FoldRow]) -> list[dict[str, Any]]:

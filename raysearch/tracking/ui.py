@@ -16,8 +16,6 @@ from pathlib import Path
 from raysearch.errors import BadInput, RaysearchError
 from raysearch.tracking.storage import default_uri
 
-__all__ = ["serve_command", "serve_environment", "ui"]
-
 
 def serve_command(home: Path, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
     """The command that serves MLflow's own UI for the SQLite database of a home."""

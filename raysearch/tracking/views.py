@@ -8,8 +8,6 @@ from typing import Any
 
 from raysearch.tracking.facts import StudyFacts
 
-__all__ = ["trials_view", "view_state"]
-
 
 def view_state(study: StudyFacts) -> str:
     """The experiment page as a newcomer should find it: columns and order.

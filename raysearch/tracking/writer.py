@@ -18,11 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from raysearch.addresses import without_passwords
-from raysearch.ledger import FoldRow, Ledger, TrialRow
+from raysearch.study.addresses import without_passwords
+from raysearch.study.ledger import FoldRow, Ledger, TrialRow
 from raysearch.tracking.facts import Closing
-
-__all__ = ["Sink", "Work", "Writer", "brief"]
 
 _Rows = tuple[Sequence[TrialRow], Mapping[int, Sequence[FoldRow]]]
 

@@ -139,8 +139,8 @@ def _write_clips(root: Path) -> None:
 
 def material_of(words: Sequence[str], folder: Path) -> Any:
     """The study that these words of `tune` make, gathered."""
-    from raysearch.config import load_study
-    from raysearch.material import gather
+    from raysearch.study import load_study
+    from raysearch.tuning.prepare import gather
 
     return gather(load_study(list(words), cwd=folder))
 
@@ -151,8 +151,8 @@ def features(words: Sequence[str], folder: Path) -> Any:
     The made-up corpus gets arrays of IS10's size in which classes overlap and speakers differ;
     EmoDB's are extracted.
     """
-    from raysearch.features import known, local_chunks
-    from raysearch.features.blocks import Shelf
+    from raysearch.data.features import known, local_chunks
+    from raysearch.data.features.blocks import Shelf
 
     material = material_of(words, folder)
     if material.study.corpus.name == ("emodb",) or "corpus=emodb" in words:

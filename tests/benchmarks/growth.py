@@ -18,9 +18,9 @@ import common
 
 def suggestion(trials: int) -> float:
     """Milliseconds of one suggestion of TPE after so many complete trials (median of 5)."""
-    from raysearch.ledger import COMPLETE, TrialRow
-    from raysearch.sampling import Sampler
-    from raysearch.space import Space
+    from raysearch.search.sampler import Sampler
+    from raysearch.study.ledger import COMPLETE, TrialRow
+    from raysearch.study.space import Space
 
     space, problems = Space.parse(
         {

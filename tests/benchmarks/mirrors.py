@@ -19,7 +19,7 @@ from pathlib import Path
 
 import common
 
-from raysearch.space import Space
+from raysearch.study.space import Space
 from raysearch.tracking.optuna_mirror import OptunaMirror
 from raysearch.tracking.storage import connect
 from raysearch.tracking.writer import Writer

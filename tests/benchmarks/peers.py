@@ -44,8 +44,8 @@ def plain_loop() -> None:
 
 def fold_score(dataset: Any, context: Any, setting: dict[str, Any], fold: int) -> float:
     """Train one fold of one setting, all its stages, and score its validation part."""
-    from raysearch.registry import method
     from raysearch.stages import Runtime, calls, execute
+    from raysearch.stages.methods import method
     from trainables.metrics import unweighted_accuracy
 
     plain_loop()
@@ -158,7 +158,7 @@ PEERS = {"ray": ray_peer, "optuna": optuna_peer}
 def run_peer(name: str, folder: Path, words: list[str], settings: list[dict[str, Any]]) -> None:
     """One peer in this process; prints its seconds and its scores."""
     material = common.features(words, folder)
-    from raysearch.features import local_chunks
+    from raysearch.data.features import local_chunks
 
     dataset, context = material.dataset(run_chunks=local_chunks), material.context()
     began = time.monotonic()

@@ -24,9 +24,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.emodb is None:
         parser.error("--emodb DIR is needed: the pipeline is measured on real clips")
-    from raysearch.features import local_chunks
-    from raysearch.registry import method
+    from raysearch.data.features import local_chunks
     from raysearch.stages import Runtime, calls, execute
+    from raysearch.stages.methods import method
     from trainables import loop
     from trainables.epochs import Fitted
 

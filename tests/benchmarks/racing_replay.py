@@ -157,7 +157,7 @@ def race(
 
 def own(name: str, **options: float) -> Replay:
     """One of raysearch's rules."""
-    from raysearch.racing import rule
+    from raysearch.search.racing import rule
 
     made = rule(name, **options)
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from racing_replay import COLUMNS
 
-from raysearch.ledger import COMPLETE, Ledger
+from raysearch.study.ledger import COMPLETE, Ledger
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.cli import main
+from raysearch.cli.main import main
 
 
 def run(shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any, *words: str) -> str:

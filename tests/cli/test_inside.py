@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from raysearch.ledger import COMPLETE, PRUNED, Ledger
-from raysearch.store import Store
+from raysearch.stages.store import Store
+from raysearch.study.ledger import COMPLETE, PRUNED, Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

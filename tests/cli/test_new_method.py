@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.cli import main
+from raysearch.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from raysearch.ledger import Ledger
-from raysearch.store import Store
+from raysearch.stages.store import Store
+from raysearch.study.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 ROOT = Path(__file__).resolve().parents[2]

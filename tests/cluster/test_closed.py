@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.cli import main
+from raysearch.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -167,7 +167,7 @@ def test_names_never_become_paths(
 
 def test_a_job_of_another_name_is_no_path(tmp_path: Path) -> None:
     """Names of studies are slugs of what they are made of, whatever a method is called."""
-    from raysearch.config import load_study
+    from raysearch.study import load_study
 
     (tmp_path / "odd.yaml").write_text("method: 'trainables.rdlr:METHOD'\n")
     study = load_study(["space=odd.yaml"], cwd=tmp_path)
@@ -177,7 +177,7 @@ def test_a_job_of_another_name_is_no_path(tmp_path: Path) -> None:
 
 
 def test_the_ui_is_on_loopback_unless_told_otherwise() -> None:
-    from raysearch import commands
+    from raysearch.cli import studies as commands
 
     source = Path(commands.__file__).read_text()
     assert '"host": "127.0.0.1"' in source

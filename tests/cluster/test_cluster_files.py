@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from raysearch.cluster.shipping import stage_code, stage_corpus
-from raysearch.config import load_study
-from raysearch.config.clusterfile import ClusterFile, read_cluster
 from raysearch.errors import BadInput
+from raysearch.study import load_study
+from raysearch.study.clusterfile import ClusterFile, read_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,7 +113,7 @@ def test_only_code_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_was_staged_runs_where_nothing_is_installed(tmp_path: Path) -> None:
     stage_code(tmp_path / "out", ["trainables.rdlr"])
     script = (
-        "import raysearch, trainables, pathlib; from raysearch.config import load_study;"
+        "import raysearch, trainables, pathlib; from raysearch.study import load_study;"
         "print(raysearch.__file__, load_study(['space=rdlr'], cwd=pathlib.Path.cwd()).id)"
     )
     done = subprocess.run(
@@ -226,7 +226,7 @@ def test_bad_words(
     words: tuple[str, ...],
     told: str,
 ) -> None:
-    from raysearch.cli import main
+    from raysearch.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     assert main([command, *words]) == 2
@@ -236,7 +236,7 @@ def test_bad_words(
 def test_a_corpus_that_is_neither_here_nor_there_is_told_before_anything_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from raysearch.cli import main
+    from raysearch.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     words = ["space=rdlr", "corpus=emodb", "corpus.root=nowhere", "cluster=auto", "home=/x"]

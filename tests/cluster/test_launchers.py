@@ -171,7 +171,7 @@ def test_the_ray_cluster_of_kuberay() -> None:
 
 
 def test_the_ray_job_of_kuberay() -> None:
-    from raysearch.config import load_study
+    from raysearch.study import load_study
 
     found = documents("kuberay-job.yaml")
     job = found["RayJob"]

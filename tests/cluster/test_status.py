@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.cli import main
-from raysearch.ledger import COMPLETE, FAILED, Ledger
+from raysearch.cli.main import main
+from raysearch.study.ledger import COMPLETE, FAILED, Ledger
 
 
 @pytest.fixture

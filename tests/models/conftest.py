@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from raysearch import places
-from raysearch import study as studies
-from raysearch.config import load_study
-from raysearch.features.extract import local_chunks
-from raysearch.ledger import FoldRow, StageUse
-from raysearch.material import gather
-from raysearch.models import fitting, packing
+from raysearch.data.features.extract import local_chunks
+from raysearch.models import archive as packing
+from raysearch.models import refit as fitting
 from raysearch.models.model import Model, Sound
 from raysearch.models.source import source_of
 from raysearch.stages import Runtime, calls, execute
-from raysearch.store import Provenance, Store
+from raysearch.stages.store import Provenance, Store
+from raysearch.study import folder as folders
+from raysearch.study import load_study
+from raysearch.study.ledger import FoldRow, StageUse
+from raysearch.tuning import run as studies
+from raysearch.tuning.prepare import gather
 from trainables.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from trainables.stage import Artifact
 
@@ -50,12 +51,12 @@ def run(home: Path, *words: str, trials: int | None = None) -> Path:
     """Run a study, or its first `trials`, one stage after the other. Returns its folder."""
     study = load_study([*words, f"home={home}"], cwd=home)
     material = gather(study)
-    folder = places.folder_of(home, study.id)
+    folder = folders.folder_of(home, study.id)
     folder.mkdir(parents=True, exist_ok=True)
     ledger = studies._open(folder, material)
     driver = studies.driver_of(material, ledger)
     data = material.dataset(run_chunks=local_chunks)
-    where, answers, store = material.context(), material.answers(), Store(places.store_of(study))
+    where, answers, store = material.context(), material.answers(), Store(folders.store_of(study))
     k = len(data.classes)
     ran = 0
     while (trials is None or ran < trials) and (following := driver.next()) is not None:

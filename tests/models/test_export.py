@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysearch.config import load_study
+from raysearch.data.features.extract import local_chunks
 from raysearch.errors import BadInput
-from raysearch.features.extract import local_chunks
-from raysearch.ledger import Ledger
-from raysearch.material import gather
 from raysearch.models import export as exporting
-from raysearch.models import fitting, source
+from raysearch.models import refit as fitting
+from raysearch.models import source
+from raysearch.models.archive import best_threshold
 from raysearch.models.model import Model, Sound
-from raysearch.models.packing import best_threshold
 from raysearch.models.registering import check_names
 from raysearch.models.source import source_of
-from raysearch.places import store_of
-from raysearch.registry import method as find_method
-from raysearch.store import Store, decode
+from raysearch.stages.methods import method as find_method
+from raysearch.stages.store import Store, decode
+from raysearch.study import load_study
+from raysearch.study.folder import store_of
+from raysearch.study.ledger import Ledger
+from raysearch.tuning.prepare import gather
 
 Write = Callable[..., Model]
 

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import soundfile
 
+from raysearch.data.features import known
 from raysearch.errors import BadInput
-from raysearch.features import known
 from raysearch.models.model import FACTS, Model, Sound, _load_pyfunc, digest_of
 
 

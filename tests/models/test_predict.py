@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysearch.cli import main
+from raysearch.cli.main import main
 from raysearch.models.model import Model, Sound
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysearch.cli import main
+from raysearch.cli.main import main
 from raysearch.errors import BadInput
 from raysearch.models.export import _lines, _name
 from raysearch.models.model import Model, Sound, _load_pyfunc, constants_of, perception

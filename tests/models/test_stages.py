@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from raysearch.cluster.shipping import modules_of, stage_code
-from raysearch.ledger import Ledger
-from raysearch.models import fitting, packing
+from raysearch.models import archive as packing
+from raysearch.models import refit as fitting
 from raysearch.models.model import Model, Sound
 from raysearch.models.source import Source, source_of
-from raysearch.registry import method as find_method
 from raysearch.stages import Call, inputs_of
-from raysearch.store import decode
+from raysearch.stages.methods import method as find_method
+from raysearch.stages.store import decode
+from raysearch.study.ledger import Ledger
 from trainables.stage import WEIGHTS, Artifact
 
 Write = Callable[..., Model]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from raysearch.ledger import FoldRow, Ledger, StageUse
+from raysearch.study.ledger import FoldRow, Ledger, StageUse
 
 Write = Callable[..., Path]
 

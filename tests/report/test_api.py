@@ -14,9 +14,9 @@ import pytest
 
 import raysearch
 from raysearch import api
-from raysearch.config import load_study
 from raysearch.errors import BadInput, StudyFailed
 from raysearch.report import build
+from raysearch.study import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -143,7 +143,7 @@ def test_pictures_that_there_are_not(result: api.Result) -> None:
 def test_how_a_run_without_result_ends(
     outcome: dict[str, Any], error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raysearch.study.tune", lambda *args: SimpleNamespace(**outcome))
+    monkeypatch.setattr("raysearch.tuning.run.tune", lambda *args: SimpleNamespace(**outcome))
     with pytest.raises(error):
         raysearch.tune("rdlr", quiet=True)
 
@@ -151,7 +151,7 @@ def test_how_a_run_without_result_ends(
 def test_it_may_be_called_in_a_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Words are read and results made where no signal handler can be installed."""
     ended = SimpleNamespace(interrupted=False, failure="", folder=tmp_path)
-    monkeypatch.setattr("raysearch.study.tune", lambda *args: ended)
+    monkeypatch.setattr("raysearch.tuning.run.tune", lambda *args: ended)
     found: list[api.Result] = []
     thread = threading.Thread(target=lambda: found.append(raysearch.tune("rdlr", quiet=True)))
     thread.start()

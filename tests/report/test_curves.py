@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from raysearch.ledger import Ledger
-from raysearch.report import as_json, build, to_text
+from raysearch.report import build, to_text
 from raysearch.report.figures import svg
+from raysearch.report.formats import json as as_json
 from raysearch.report.plots import Curves
+from raysearch.study.ledger import Ledger
 
 
 def test_a_curve_has_a_point_a_value_and_series(write: Callable[..., Path]) -> None:

@@ -12,18 +12,8 @@ import pytest
 
 from raysearch.report import Layers, Truth, build
 from raysearch.report.figures import png, svg
-from raysearch.report.plots import (
-    Curves,
-    Grid,
-    Grids,
-    Intervals,
-    Line,
-    Mark,
-    Panel,
-    Plot,
-    Scatter,
-)
-from raysearch.store import Provenance, Store
+from raysearch.report.plots import Curves, Grid, Grids, Intervals, Line, Mark, Panel, Plot, Scatter
+from raysearch.stages.store import Provenance, Store
 from trainables.stage import Artifact
 
 Write = Callable[..., Path]

@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from raysearch.report import Column, Report, Section, Table, build, files, html, latex, text
-from raysearch.report.latex import tex
+from raysearch.report import Column, Report, Section, Table, build
+from raysearch.report.formats import directory as files
+from raysearch.report.formats import html, latex, text
+from raysearch.report.formats.latex import tex
 
 Write = Callable[..., Path]
 NASTY = r"a_b & 50 % #1 ^ ~ \x {y} $z$ γ λ − ± “q” <i> é 李 ¼ 'p' `r`"

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysearch.config import load_study, spaces
-from raysearch.ledger import Ledger
-from raysearch.published import joined
-from raysearch.report import Report, build, files, html, latex, markdown, text, to_plain
+from raysearch.report import Report, build, to_plain
+from raysearch.report.formats import directory as files
+from raysearch.report.formats import html, latex, markdown, text
 from raysearch.selection import compare, interval
-from raysearch.space import NAME
+from raysearch.study import load_study, spaces
+from raysearch.study.ledger import Ledger
+from raysearch.study.published import joined
+from raysearch.study.space import NAME
 
 Write = Callable[..., Path]
 UA, WA = 2, 3

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.racing import rule
 from raysearch.report import build, to_json, to_plain, to_text
+from raysearch.search.racing import rule
 from raysearch.selection import FoldGroups, Score, estimates
 
 Write = Callable[..., Path]
@@ -200,7 +200,7 @@ def test_pooled_clips_choose_what_is_handed_over_and_means_choose_the_rest(write
 
 def test_pooled_clips_choose_as_the_objective_itself_does(write: Write) -> None:
     """The tables' way of pooling against `Score.of`, fold by fold, absent classes included."""
-    from raysearch.report.reading import read
+    from raysearch.study.record import read
 
     rng = np.random.default_rng(9)
     full, table = made_up(rng, 5, 6), counts(rng, 5, 6)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.report import build, text
+from raysearch.report import build
+from raysearch.report.formats import text
 
 GROUPS, RATERS = 4, ("E1", "E2")
 PARAMS = ({"model": "rater"}, {"model": "fusion_s"})

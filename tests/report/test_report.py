@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from raysearch.errors import BadInput
-from raysearch.ledger import FoldRow, Ledger, StageUse
 from raysearch.report import build, to_json, to_markdown, to_plain, to_text
 from raysearch.selection import FoldGroups, estimates
+from raysearch.study.ledger import FoldRow, Ledger, StageUse
 
 Make = Callable[..., Path]
 K = 4

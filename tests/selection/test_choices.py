@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from raysearch.ledger import FoldRow
 from raysearch.selection import (
     FoldGroups,
     Score,
@@ -27,6 +26,7 @@ from raysearch.selection import (
     pareto,
     worst_mean,
 )
+from raysearch.study.ledger import FoldRow
 
 coarse = st.integers(0, 20).map(lambda n: n / 20)
 

@@ -279,8 +279,8 @@ def test_uncertain_cells_widen_the_interval() -> None:
 
 
 def test_a_pooled_objective_chooses_by_the_clips_of_all_folds_together() -> None:
-    from raysearch.ledger import FoldRow
     from raysearch.selection import Score
+    from raysearch.study.ledger import FoldRow
 
     def fold(confusion: list[list[int]]) -> FoldRow:
         return FoldRow(0, "f", 0, {"val_ua": 0.0}, [], 0.0, (), confusion)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from raysearch.config import Study, dump, load_study, spaces
-from raysearch.registry import method
-from raysearch.space import NAME
+from raysearch.stages.methods import method
+from raysearch.study import Study, dump, load_study, spaces
+from raysearch.study.space import NAME
 
 FOLDER = Path(__file__).resolve().parents[2] / "spaces"
 FILES = sorted(FOLDER.rglob("*.yaml"))

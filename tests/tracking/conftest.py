@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.ledger import COMPLETE, FAILED, FoldRow, Ledger, StageUse
 from raysearch.report.figures import png
 from raysearch.report.plots import Intervals, Mark
+from raysearch.study.ledger import COMPLETE, FAILED, FoldRow, Ledger, StageUse
 from raysearch.tracking.facts import BestFold, Closing, StudyFacts
 from raysearch.tracking.runs import Tracker
 from raysearch.tracking.writer import Sink

@@ -10,8 +10,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from raysearch.ledger import PRUNED
-from raysearch.space import Space
+from raysearch.study.ledger import PRUNED
+from raysearch.study.space import Space
 from raysearch.tracking.optuna_mirror import OptunaMirror
 from raysearch.tracking.writer import Work
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from raysearch.addresses import uri_problem
 from raysearch.errors import BadInput
-from raysearch.ledger import FAILED
+from raysearch.study.addresses import uri_problem
+from raysearch.study.ledger import FAILED
 from raysearch.tracking.runs import Tracker
 from raysearch.tracking.storage import default_uri
 from raysearch.tracking.ui import ui

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from raysearch.store import Provenance, decode, encode
+from raysearch.stages.store import Provenance, decode, encode
 from trainables import forest
 from trainables.stage import Artifact
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from raysearch import stages
-from raysearch.folds import divide
+from raysearch.stages.folds import divide
 from trainables import segments, self_learning, speech
 from trainables.self_learning import METHOD
 from trainables.stage import Artifact, Part, Sequences, StageInputs, Trained, weights_of
@@ -259,8 +259,8 @@ def test_in_paper_mode_held_out_labels_reach_training_through_other_folds() -> N
 
 
 def test_a_study_that_may_run_a_leaking_setting_says_so() -> None:
-    from raysearch.material import _across
-    from raysearch.space import Space
+    from raysearch.study.space import Space
+    from raysearch.tuning.prepare import _across
 
     def told(**params: Any) -> str:
         return _across(METHOD, Space.parse(params)[0].typed(METHOD), [])

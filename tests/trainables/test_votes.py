@@ -75,7 +75,7 @@ def test_each_rule(rules: dict[str, Any], sets: list[int], dominant: list[int]) 
 
 
 def test_the_real_votes_of_cremad(shared_data: Path) -> None:
-    from raysearch.corpora.cremad import voice_votes
+    from raysearch.data.corpora.cremad import voice_votes
 
     votes = voice_votes(shared_data / "cremad" / "tabulatedVotes.csv")
     # published: unanimous 383, majority 4629, plurality at or below one half 1786, tie 644

@@ -14,7 +14,10 @@ __all__ = ["draw", "png", "svg"]
 
 def draw(plot: Plot) -> Figure:
     """The figure, in the house's style. Call it under `style.styled`."""
-    from raysearch.report.figures import curves, grid, intervals, scatter
+    from raysearch.report.figures import grid_chart as grid
+    from raysearch.report.figures import interval_chart as intervals
+    from raysearch.report.figures import line_chart as curves
+    from raysearch.report.figures import scatter_chart as scatter
 
     match plot:
         case Intervals():

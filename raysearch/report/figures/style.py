@@ -11,8 +11,6 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "GREY", "INK", "MARKERS", "WIDTH", "figure", "short", "titled", "written"]
-
 WIDTH = 3.5
 """inches: a column of a two-column paper"""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")

@@ -1,0 +1,141 @@
+"""The commands `export` and `predict`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from raysearch.cli.words import options
+from raysearch.errors import BadInput, near
+from raysearch.models.export import HOWS, export
+from raysearch.models.predict import Predicted, open_model, predict
+from raysearch.models.refit import Say
+from raysearch.study.folder import study_folder
+
+FORMATS = ("text", "csv", "json")
+_DEFAULTS = {
+    "model": None,
+    "home": "runs",
+    "tracking": None,
+    "format": "text",
+    "speaker": "folder",
+}
+
+
+def export_words(words: Sequence[str], say: Say) -> str:
+    """The command: export a study's model, and say what it is."""
+    given = options(
+        words,
+        {
+            "study": None,
+            "home": "runs",
+            "how": "refit",
+            "setting": "selected",
+            "name": None,
+            "alias": "champion",
+            "to": None,
+            "rater": None,
+        },
+    )
+    if given["how"] not in HOWS:
+        raise BadInput(f"how={given['how']} is unknown; it is one of {', '.join(HOWS)}")
+    made = export(
+        study_folder(Path(str(given["home"])), given["study"] and str(given["study"])),
+        how=given["how"],
+        setting=given["setting"],
+        name=given["name"] and str(given["name"]),
+        alias=str(given["alias"]),
+        to=Path(str(given["to"])) if given["to"] else None,
+        rater=None if given["rater"] is None else str(given["rater"]),
+        say=say,
+    )
+    return "\n".join(made.lines)
+
+
+def predict_words(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The command: its output, and a sentence for everything that could not be predicted.
+
+    Raises:
+        BadInput: a word or the model cannot be used, or no file could be predicted.
+    """
+    pairs = [word for word in words if _is_pair(word)]
+    given = options(pairs, _DEFAULTS)
+    paths = [word for word in words if word not in pairs]
+    kind = given["format"]
+    problems = []
+    if given["model"] is None:
+        problems.append("predict needs model=: a folder, or a name as export printed it")
+    if kind not in FORMATS:
+        problems.append(
+            f"format={kind} is unknown{near(str(kind), FORMATS)}; it is one of {', '.join(FORMATS)}"
+        )
+    if not paths:
+        problems.append("predict needs audio files or folders, as in clips/ one.wav")
+    speaker = _speaker(str(given["speaker"]), problems)
+    if problems:
+        raise BadInput(problems)
+    with ExitStack() as stack:
+        model = open_model(
+            str(given["model"]),
+            stack,
+            home=Path(str(given["home"])),
+            tracking=given["tracking"] and str(given["tracking"]),
+        )
+        if model.other_code:
+            print(
+                f"raysearch: this model was made by other code (raysearch "
+                f"{model.facts['raysearch']}) than that which predicts here; its own lies in the "
+                "folder code of the model",
+                file=sys.stderr,
+            )
+        found = predict(model, paths, speaker)
+    sentences = tuple(sentence for _, sentence in found.failures)
+    if not len(found.table):
+        raise BadInput(sentences)
+    return _written(found, str(kind)), sentences
+
+
+def _is_pair(word: str) -> bool:
+    """Whether a word is key=value: of a key of this command, or like one and no path that is."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and (key in _DEFAULTS or (key.isidentifier() and not Path(word).exists()))
+
+
+def _speaker(said: str, problems: list[str]) -> re.Pattern[str] | str:
+    if said in ("folder", "one"):
+        return said
+    try:
+        pattern = re.compile(said)
+    except re.error as error:
+        problems.append(f"speaker={said} is no regular expression: {error}")
+        return said
+    if pattern.groups != 1:
+        problems.append(
+            f"speaker={said} must be folder (clips of one folder are one speaker's), one (all "
+            "clips are), or a regular expression with one group that finds the speaker in a "
+            "file's name, as in '^(..)'"
+        )
+    return pattern
+
+
+def _written(found: Predicted, kind: str) -> str:
+    table = found.table if found.table["speaker"].any() else found.table.drop(columns="speaker")
+    if kind == "csv":
+        return table.to_csv(index=False)
+    if kind == "json":
+        facts = [name for name in table.columns if name not in found.classes]
+        clips = [
+            {name: row[name] for name in facts}
+            | {"probabilities": {name: row[name] for name in found.classes}}
+            for row in table.to_dict("records")
+        ]
+        failed = [{"file": file, "reason": reason} for file, reason in found.failures]
+        return json.dumps({"clips": clips, "failed": failed}, indent=1, ensure_ascii=False) + "\n"
+    shown = table.astype({name: object for name in found.classes})
+    for name in found.classes:
+        shown[name] = [f"{100 * value:.1f} %" for value in table[name]]
+    return shown.to_string(index=False) + "\n"

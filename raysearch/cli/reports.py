@@ -1,0 +1,153 @@
+"""The commands `report` and `compare`: which study, in which format, and where to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from raysearch.cli.words import options
+from raysearch.errors import BadInput, near
+from raysearch.report import Report
+from raysearch.report.formats import directory as files
+from raysearch.study.folder import study_folder
+
+if TYPE_CHECKING:
+    from raysearch.report import Layers
+
+
+_SUFFIXES = {"text": "txt", "md": "md", "latex": "tex", "json": "json", "html": "html"}
+FORMATS = tuple(_SUFFIXES)
+_KEYS = {"home": "runs", "format": None, "out": None, "figures": None}
+
+
+def report(words: Sequence[str]) -> str:
+    """The report of a study of a home, the latest one where none is named."""
+    from raysearch.report import build
+
+    values = options(words, {"study": None, **_KEYS, "tsne": None})
+    kind, out = _target(values)
+    folder = study_folder(Path(str(values["home"])), values["study"])
+    tsne = values["tsne"]
+    made = build(folder, True, None if tsne is None else _layers(folder, values["home"], tsne))
+    return _give(made, kind, out, values["figures"])
+
+
+def compare(words: Sequence[str]) -> str:
+    """Two studies of a home against each other, paired over the folds that they share."""
+    from raysearch.report import compare as paired
+
+    named = [w.partition("=")[2] for w in words if w.startswith("study=")]
+    values = options([w for w in words if not w.startswith("study=")], _KEYS)
+    kind, out = _target(values)
+    studies = [yaml.safe_load(name) for name in named]
+    if len(studies) == 1 and isinstance(studies[0], list):
+        studies = studies[0]
+    if len(studies) != 2 or not all(isinstance(x, str | int) for x in studies):
+        got = ", ".join(f"study={name}" for name in named) or "none"
+        raise BadInput(
+            f"compare needs two studies, as study=A study=B or study=[A,B], but got {got}; "
+            "python -m raysearch studies lists them"
+        )
+    home = Path(str(values["home"]))
+    first, second = (study_folder(home, str(name)) for name in studies)
+    if first == second:
+        raise BadInput(f"compare needs two studies, but both names mean {first.name}")
+    return _give(paired.build(first, second), kind, out, values["figures"])
+
+
+def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
+    """The format and the place, before anything is read: a bad word costs no time."""
+    out = None if values["out"] is None else Path(str(values["out"]))
+    kind = values["format"]
+    if kind is None:
+        # a file's name says what it is
+        kinds = {suffix: name for name, suffix in _SUFFIXES.items()}
+        kind = "text" if out is None else kinds.get(out.suffix.removeprefix("."), "text")
+    if kind not in FORMATS:
+        raise BadInput(
+            f"format={kind} is unknown{near(str(kind), FORMATS)}; the formats are "
+            f"{', '.join(FORMATS)}"
+        )
+    for name in ("out", "figures"):
+        given = values[name]
+        if given is not None and not isinstance(given, str | int):
+            raise BadInput(f"{name} must be the name of a file or a folder, but got {given!r}")
+    if values["figures"] is not None and Path(str(values["figures"])).is_file():
+        raise BadInput(
+            f"figures={values['figures']} is a file; name a folder for the figures and tables"
+        )
+    return str(kind), out
+
+
+def _give(made: Report, kind: str, out: Path | None, figures: Any) -> str:
+    """Write what was asked for; what is to be printed: the report itself, or where it is now."""
+    render = _renderer(kind)
+    lines = []
+    try:
+        if figures is not None:
+            folder = Path(str(figures))
+            lines.append(f"{len(files.write(made, folder))} figures and tables in {folder}")
+        if out is None:
+            for line in lines:  # the report is what is printed
+                print(line, file=sys.stderr)
+            return render(made)
+        if out.is_dir() or not out.suffix:
+            path = out / f"report.{_SUFFIXES[kind]}"
+            if figures is None:
+                lines.append(f"{len(files.write(made, out))} figures and tables in {out}")
+        else:
+            path = out
+        files.put(path, render(made).encode())
+    except OSError as error:
+        raise BadInput(f"{error.filename or out or figures} cannot be written: {error}") from error
+    return "\n".join([f"report: {path}", *lines]) + "\n"
+
+
+def _renderer(kind: str) -> Callable[[Report], str]:
+    from raysearch.report.formats import html, latex, markdown, text
+    from raysearch.report.formats import json as as_json
+
+    renderers: dict[str, Callable[[Report], str]] = {
+        "text": text.render,
+        "md": markdown.render,
+        "latex": latex.render,
+        "json": as_json.render,
+        "html": html.render,
+    }
+    return renderers[kind]
+
+
+def _layers(folder: Path, home: Any, asked: Any) -> Layers:
+    """What pictures of last layers need: the trials, and labels from the corpus itself."""
+    from raysearch.report import SELECTED
+    from raysearch.study import load_study
+    from raysearch.study.ledger import Ledger
+    from raysearch.tuning.prepare import gather, layers_of
+
+    trials = asked if isinstance(asked, list) else [asked]
+    if not trials or not all(x == SELECTED or _counts(x) for x in trials):
+        raise BadInput(
+            f"tsne must be {SELECTED}, a trial's number, or a list of these, but got {asked!r}"
+        )
+    ledger = Ledger(folder / "ledger.sqlite")
+    begun, known = ledger.fact("fingerprint"), {trial.number for trial in ledger.trials()}
+    ledger.close()
+    unknown = [x for x in trials if x != SELECTED and x not in known]
+    if unknown:
+        raise BadInput(f"tsne={unknown[0]} is no trial of {folder.name}, which has {len(known)}")
+    study = load_study([f"space={folder / 'study.yaml'}", f"home={home}"], cwd=Path.cwd())
+    material = gather(study)
+    if begun != material.fingerprint:
+        raise BadInput(
+            f"tsne needs the labels of {folder.name}, but the corpus at "
+            f"{dict(study.corpus.root) or 'its root'} has changed since; bring the old one back"
+        )
+    return layers_of(material, trials)
+
+
+def _counts(x: Any) -> bool:
+    return isinstance(x, int) and not isinstance(x, bool) and x >= 0

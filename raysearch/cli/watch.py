@@ -1,0 +1,175 @@
+"""Following a study that runs in another terminal: it reads the ledger and the lease, no more.
+
+What is seen is told to `Progress`, the same table and lines that the driver itself shows.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from raysearch.report.scoring import score
+from raysearch.study.ledger import RUNNING, Ledger
+from raysearch.study.record import read
+from raysearch.study.status import DONE, FAILURE, RUNS, Standing, stand
+from raysearch.study.wording import duration, percent
+from raysearch.tuning.progress import Progress
+
+CODES = {DONE: 0, FAILURE: 1}
+"""exit code by how the study ended; any other end, killed or interrupted, is 3"""
+
+_LOOK = 1.0
+"""seconds between two looks"""
+_ESTIMATE = 10.0
+"""seconds between two estimates: after a race they take up to a second"""
+
+
+def watch(folder: Path, *, every: float = 10.0) -> int:
+    """Follow the study in `folder` until nobody runs it any more; on a terminal as a live table.
+
+    Args:
+        folder: a study's.
+        every: seconds between two plain lines, where no terminal looks on.
+
+    Returns: an exit code: 0 the study is done, 1 it failed, 3 it was interrupted or killed, 130
+        the watching was.
+    """
+    try:
+        now = _followed(folder, every)
+    except KeyboardInterrupt:
+        print("raysearch: no longer watching; the study itself goes on", file=sys.stderr)
+        return 130
+    print(now)
+    honest = _honest(now, folder)
+    if honest:
+        print(f"honest estimate {honest}")
+        where = shlex.quote(str(folder.parent.parent))
+        print(f"its tables: python -m raysearch report study={folder.name} home={where}")
+    return CODES.get(now.state, 3)
+
+
+def _followed(folder: Path, every: float) -> Standing:
+    """How the study stands once nobody runs it any more."""
+    now = stand(folder)
+    if now.state != RUNS:
+        return now
+    console = Console(file=sys.stdout, highlight=False)
+    seen = _Seen(folder)
+    with Progress(console=console, every=every, foot=seen.foot, left=seen.left) as progress:
+        seen.begin(now, progress)
+        while now.state == RUNS:
+            time.sleep(_LOOK)
+            now = stand(folder)
+            seen.look(now, progress)
+    return now
+
+
+class _Seen:
+    """What has been told already."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._now: Standing | None = None
+        self._folds: dict[int, set[str]] = {}
+        """of running trials: those that have been told, which come in no order"""
+        self._ended: set[int] = set()
+        self._honest = ""
+        self._estimated = float("-inf")
+        self._estimated_of = 0
+
+    def begin(self, now: Standing, progress: Progress) -> None:
+        """Tell what was there before the first look."""
+        ledger = Ledger(self._folder / "ledger.sqlite")
+        rows = ledger.folds()
+        ledger.close()
+        per_trial = len(read(self._folder).folds)
+        progress.start(
+            max(now.wanted, len(now.trials)),
+            per_trial,
+            rows,
+            now.trials,
+            objective=_metric(now),
+        )
+        self._ended = {trial.number for trial in now.ended}
+        for trial in now.trials:
+            if trial.state == RUNNING:
+                progress.trial_started(trial.number, trial.params)
+                self._folds[trial.number] = {r.fold for r in rows if r.trial == trial.number}
+        self._now = now
+        progress.note(f"held by {now.holder}")
+        self._estimate(progress)
+
+    def look(self, now: Standing, progress: Progress) -> None:
+        """Tell what has happened since the last look."""
+        self._now = now
+        ledger = Ledger(self._folder / "ledger.sqlite")
+        try:
+            for trial in now.trials:
+                if trial.number in self._ended:
+                    continue
+                if trial.number not in self._folds:
+                    progress.trial_started(trial.number, trial.params)
+                told = self._folds.setdefault(trial.number, set())
+                rows = ledger.folds(trial.number)
+                for row in rows:
+                    if row.fold not in told:
+                        ran = sum(use.made_here for use in row.stages)
+                        progress.fold_done(row, ran, len(row.stages) - ran)
+                told |= {row.fold for row in rows}
+                if trial.state != RUNNING:
+                    progress.trial_done(trial, rows)
+                    self._ended.add(trial.number)
+                    del self._folds[trial.number]
+        finally:
+            ledger.close()
+        self._estimate(progress)
+
+    def foot(self) -> list[str]:
+        """The lines below the live table: the estimate so far, and who holds the study."""
+        lines = [f"honest so far {self._honest}"] if self._honest else []
+        if self._now is not None and self._now.holder is not None:
+            holder = self._now.holder
+            lines.append(f"held by {holder}, heartbeat {duration(holder.age)} ago")
+        return lines
+
+    def left(self) -> float | None:
+        """Seconds to go by the pace of whole trials, before any fold was seen to end."""
+        return None if self._now is None else self._now.seconds_left
+
+    def _estimate(self, progress: Progress) -> None:
+        soon = time.monotonic() - self._estimated < _ESTIMATE
+        if soon or len(self._ended) == self._estimated_of:
+            return
+        self._estimated, self._estimated_of = time.monotonic(), len(self._ended)
+        assert self._now is not None
+        before, self._honest = self._honest, _honest(self._now, self._folder)
+        if self._honest and self._honest != before and not progress.live:
+            progress.note(f"honest so far {self._honest}")
+
+
+def _metric(now: Standing) -> Literal["ua", "wa"]:
+    """What the study's (first) objective is made of, as `Study.metric`."""
+    objective = now.facts.get("objective", "ua")
+    return "wa" if objective == "wa" or list(objective)[:1] == ["wa"] else "ua"
+
+
+def _honest(now: Standing, folder: Path) -> str:
+    """The honest estimate over what has ended, in words; '' before there is one."""
+    metric = _metric(now)
+    try:
+        found = score(read(folder))
+    except (ValueError, sqlite3.Error):
+        return ""  # a trial that ended between two reads; the next look has it whole
+    if found is None:
+        return ""
+    one = found.found.honest[metric]
+    interval = ""
+    if one.low is not None and one.high is not None:
+        interval = f" ({percent(one.low)} to {percent(one.high)})"
+    return f"{metric.upper()} {percent(one.mean)} %{interval}"

@@ -1,0 +1,1 @@
+"""What is learnt from: `corpora`, tables of utterances, and `features` of these."""

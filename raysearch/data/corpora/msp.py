@@ -1,0 +1,91 @@
+"""The text format in which the two MSP corpora give their labels and single ratings.
+
+    MSP-PODCAST_0001_0008.wav; N; A:2.200000; V:4.000000; D:2.600000;
+    WORKER0000001; Neutral; Neutral,Confused; A:1.000000; V:4.000000; D:1.000000;
+
+A block is one clip: its name, the letter of the raters' consensus and mean attributes, then a line
+a rating, with the rater, the primary emotion, perhaps all emotions heard, and attributes (1 to 5 in
+MSP-IMPROV, 1 to 7 in MSP-Podcast). Other lines (remarks, blank ones) belong to no rating.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from raysearch.data.corpora.names import common_name
+
+LETTERS = {
+    "N": "neutral",
+    "H": "happy",
+    "S": "sad",
+    "A": "angry",
+    "C": "contempt",
+    "U": "surprised",
+    "D": "disgust",
+    "F": "fearful",
+    "O": "other",
+    "X": "",
+}
+"""of the consensus; X is no agreement"""
+
+_CLIP = re.compile(r"(?:MSP|UTD)-[A-Z]+[-_][^;]*\.(?:wav|avi)", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*([A-Z])\s*:\s*([-+0-9.eE]*)\s*")
+
+
+@dataclass(frozen=True)
+class Rating:
+    """One rater's word on one clip; attributes are NaN where not given."""
+
+    rater: str
+    label: str
+    valence: float
+    activation: float
+    dominance: float
+
+
+@dataclass
+class Block:
+    """One clip's lines. `letter` is its consensus, "" where the line has none."""
+
+    clip: str
+    letter: str
+    ratings: list[Rating] = field(default_factory=list)
+
+
+def blocks(lines: Iterable[str]) -> list[Block]:
+    """The clips of a labels file, in its order."""
+    found: list[Block] = []
+    for line in lines:
+        cells = [cell.strip() for cell in line.split(";")]
+        if _CLIP.fullmatch(cells[0]):
+            letter = cells[1] if len(cells) > 1 else ""
+            found.append(Block(cells[0].rpartition(".")[0], letter))
+        elif found and (one := rating(line)) is not None:
+            found[-1].ratings.append(one)
+    return found
+
+
+def rating(line: str) -> Rating | None:
+    """A line of one rating, or None where it is none: rater; emotion; ...; A:x; V:x; D:x;"""
+    cells = [cell.strip() for cell in line.split(";") if cell.strip()]
+    values: dict[str, float] = {}
+    words: list[str] = []
+    for cell in cells[1:]:
+        match = _NUMBER.fullmatch(cell)
+        if match is None:
+            words.append(cell)
+            continue
+        try:
+            values[match[1]] = float(match[2])
+        except ValueError:
+            values[match[1]] = np.nan
+    if not words or not values or " " in cells[0]:
+        return None
+    said = words[0].split(",")[0].strip()  # 'Other-Concerned' and the like are other
+    label = "other" if said.lower().startswith("other") else common_name(said)
+    attributes = (values.get(name, np.nan) for name in "VAD")
+    return Rating(cells[0], label, *attributes)

@@ -1,0 +1,138 @@
+"""The class names that corpora share, their synonyms, and the choice and merging of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from raysearch.errors import near
+
+COMMON = (
+    "neutral",
+    "calm",
+    "happy",
+    "excited",
+    "sad",
+    "angry",
+    "frustrated",
+    "fearful",
+    "disgust",
+    "surprised",
+    "bored",
+    "contempt",
+    "other",
+)
+
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "neutral": ("neu", "neutrality", "neutral state", "none"),
+    "calm": ("calmness", "relaxed"),
+    "happy": ("hap", "happiness", "joy", "joyful"),
+    "excited": ("exc", "excitement"),
+    "sad": ("sadness",),
+    "angry": ("ang", "anger"),
+    "frustrated": ("fru", "frustration"),
+    "fearful": ("fea", "fear", "anxiety", "anxious", "afraid"),
+    "disgust": ("dis", "disgusted"),
+    "surprised": ("sur", "surprise"),
+    "bored": ("bor", "boredom"),
+    "contempt": ("con", "contemptuous"),
+    "other": ("oth",),
+}
+_CANONICAL = {s: name for name, synonyms in _SYNONYMS.items() for s in (name, *synonyms)}
+
+
+def common_name(label: str) -> str:
+    """The common class name of a label: 'Anger' -> 'angry'. A name nobody shares is kept."""
+    text = label.strip()
+    return _CANONICAL.get(text.lower(), text)
+
+
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """The distinct labels, common names first and in their usual order, then the others sorted."""
+    found = {label for label in labels if label}
+    return (*(n for n in COMMON if n in found), *sorted(found.difference(COMMON)))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The classes of a study, and which corpus label belongs to which of them."""
+
+    classes: tuple[str, ...]
+    member: Mapping[str, str]  # a corpus's label -> the study's class; labels left out are absent
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def choose(
+    wanted: Sequence[str] | None,
+    declared: Mapping[str, Sequence[str]],
+    present: Mapping[str, set[str]],
+) -> Choice:
+    """Choose the study's classes.
+
+    `wanted`: names, each perhaps several joined by '+' ('happy+excited' is one class, 'happy');
+    None takes what the corpora share. `declared`: each corpus's classes in its order;
+    `present`: the labels that really occur in each. Problems are returned, not raised.
+    """
+    if wanted is None:
+        return _shared(declared, present)
+    known = in_order(label for labels in present.values() for label in labels)
+    member: dict[str, str] = {}
+    classes: list[str] = []
+    problems: list[str] = []
+    for word in wanted:
+        parts = [common_name(part) for part in str(word).split("+")]
+        for part in parts:
+            if part not in known:
+                listed = ", ".join(known) or "none"
+                problems.append(
+                    f"corpus.classes names {part!r}, which no chosen corpus has"
+                    f"{near(part, known)}: the classes there are: {listed}."
+                )
+            elif part in member:
+                problems.append(f"corpus.classes names {part!r} twice: name each class once.")
+            else:
+                member[part] = parts[0]
+        classes.append(parts[0])
+    if not problems and len(classes) < 2:
+        problems.append(
+            f"corpus.classes has {len(classes)} class: a classifier needs at least 2; "
+            f"there are: {', '.join(known)}."
+        )
+    notes: list[str] = []
+    for corpus, labels in present.items():
+        reached = {member.get(label) for label in labels}
+        lacking = [c for c in classes if c not in reached]
+        if labels and lacking and not problems:
+            notes.append(f"{corpus} has no clips of {', '.join(lacking)}.")
+    return Choice(tuple(classes), member, tuple(notes), tuple(problems))
+
+
+def _shared(declared: Mapping[str, Sequence[str]], present: Mapping[str, set[str]]) -> Choice:
+    """The classes of every corpus: all of them where they agree, else those that all have."""
+    labelled = {name: labels for name, labels in present.items() if labels}
+    notes: list[str] = []
+    for name, labels in labelled.items():
+        lacking = [c for c in declared[name] if c not in labels]
+        if lacking:
+            notes.append(f"{name} has no clips of {', '.join(lacking)} here.")
+    union = set().union(*labelled.values()) if labelled else set()
+    common = set(union).intersection(*labelled.values()) if labelled else set()
+    order: list[str] = []
+    for name in labelled:
+        order.extend(c for c in (*declared[name], *in_order(labelled[name])) if c not in order)
+    classes = tuple(c for c in order if c in common)
+    if common != union:
+        left = ", ".join(c for c in order if c in union - common)
+        notes.append(
+            f"The corpora differ in their classes: only those that all have are used "
+            f"({', '.join(classes)}); left out: {left}. corpus.classes=[..] chooses others."
+        )
+    problems = []
+    if len(classes) < 2:
+        have = "; ".join(f"{n}: {', '.join(in_order(s)) or 'none'}" for n, s in present.items())
+        problems.append(
+            f"The chosen corpora share {len(classes)} classes ({have}): a classifier needs at "
+            "least 2; choose them with corpus.classes=[..], or other corpora."
+        )
+    return Choice(classes, {c: c for c in classes}, tuple(notes), tuple(problems))

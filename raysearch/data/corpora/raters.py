@@ -1,0 +1,92 @@
+"""Who rated what: single ratings as one class index for each clip and rater."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysearch.data.corpora.corpus import Corpus
+from raysearch.errors import BadInput, near
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """The ratings of a corpus, row for row with its table."""
+
+    raters: tuple[str, ...]
+    """R names, sorted"""
+    codes: np.ndarray
+    """int64 [N, R]: the class that the rater gave, -1 where there is none"""
+    own: np.ndarray
+    """bool [N, R]: the rater is the speaker"""
+    unclear: int = 0
+    """ratings left out because the rater named several classes of the study alike"""
+
+    def counts(self) -> dict[str, int]:
+        """How many clips each rater rated, self-ratings left out; most first, then by name."""
+        given = ((self.codes >= 0) & ~self.own).sum(axis=0).tolist()
+        found = dict(zip(self.raters, given, strict=True))
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def by_rater(corpus: Corpus) -> Ratings | None:
+    """Each rater's class for each clip; None where no rater is known.
+
+    Who named several classes gave the one that weighs most; where none does, the rating is left
+    out.
+    """
+    if corpus.ratings is None:
+        return None
+    frame = corpus.ratings[(corpus.ratings["label"] != "") & (corpus.ratings["weight"] > 0)]
+    raters = tuple(sorted(set(frame["rater"])))
+    if not raters:
+        return None
+    row = {clip: i for i, clip in enumerate(corpus.table["id"])}
+    weights = np.zeros((len(row), len(raters), len(corpus.classes)))
+    where = (
+        [row[clip] for clip in frame["id"]],
+        [raters.index(name) for name in frame["rater"]],
+        [corpus.classes.index(name) for name in frame["label"]],
+    )
+    np.add.at(weights, where, frame["weight"].to_numpy(dtype=np.float64))
+    own = np.zeros(weights.shape[:2], dtype=bool)
+    own[where[0], where[1]] = frame["own"].to_numpy(dtype=bool)
+    top = weights.max(axis=2)
+    given = top > 0
+    sole = (weights >= top[..., None] - 1e-6).sum(axis=2) == 1
+    codes = np.where(given & sole, weights.argmax(axis=2), -1).astype(np.int64)
+    return Ratings(raters, codes, own & (codes >= 0), int((given & ~sole).sum()))
+
+
+def candidates(ratings: Ratings, wanted: Sequence[str] | None, least: int) -> list[str]:
+    """The raters who may be targets: those wanted, or those with enough ratings, most first.
+
+    Raises:
+        BadInput: a rater that is wanted is not there or is named twice, or nobody has rated enough.
+    """
+    counts = ratings.counts()
+    listed = ", ".join(f"{name} ({n})" for name, n in list(counts.items())[:12])
+    listed += ", …" if len(counts) > 12 else ""
+    if wanted is None:
+        enough = [name for name, n in counts.items() if n >= least]
+        if not enough:
+            raise BadInput(
+                f"no rater has rated raters.least={least} clips; the raters and their clips are "
+                f"{listed}: lower raters.least, or name raters=[...]"
+            )
+        return enough
+    problems = [
+        f"raters names {name!r}, who has rated nothing here{near(name, counts)}; the raters and "
+        f"their clips are {listed}"
+        for name in wanted
+        if name not in counts
+    ]
+    problems += [
+        f"raters names {name!r} twice; name each rater once"
+        for name in sorted({name for name in wanted if list(wanted).count(name) > 1})
+    ]
+    if problems:
+        raise BadInput(problems)
+    return list(wanted)

@@ -1,0 +1,167 @@
+"""What each audio file is: its digest, its length and whether it is whole. Cached by file state.
+
+The index lies under the home. A file is looked at again only when its size or its time of change
+differs, so that a second study on a corpus reads no audio.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+MIN_SECONDS = 0.1
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file: SHA-256 of its bytes (hex, "" if it cannot be read), seconds, and what is wrong.
+
+    `verdict` is "ok", "missing", "unreadable", "truncated", "empty" or "short"; `detail` explains.
+    """
+
+    digest: str
+    seconds: float
+    verdict: str
+    detail: str = ""
+
+
+def inspect(path: Path) -> Clip:
+    """Read and decode one file wholly."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return Clip("", 0.0, "missing", "there is no such file")
+    except OSError as error:
+        return Clip("", 0.0, "unreadable", str(error.strerror or error))
+    return inspect_bytes(data)
+
+
+def inspect_bytes(data: bytes) -> Clip:
+    """Decode the bytes of a file wholly."""
+    digest = hashlib.sha256(data).hexdigest()
+    if not data:
+        return Clip(digest, 0.0, "empty", "the file has no bytes")
+    if cut := _wav_cut(data):
+        return Clip(digest, 0.0, "truncated", cut)
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as sound:
+            said, rate = sound.frames, sound.samplerate
+            samples = sound.read(dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+        kind = "truncated" if _flac_header(data) else "unreadable"
+        return Clip(digest, 0.0, kind, f"decoding fails: {_plain(error)}")
+    if len(samples) < said:
+        return Clip(digest, 0.0, "truncated", f"{len(samples)} of {said} frames can be decoded")
+    seconds = len(samples) / rate
+    if not len(samples):
+        return Clip(digest, 0.0, "empty", "it has no frames")
+    if not np.isfinite(samples).all():
+        return Clip(digest, seconds, "unreadable", "it holds samples that are not finite")
+    if seconds < MIN_SECONDS:
+        return Clip(digest, seconds, "short", f"{seconds:.3f} s, the least is {MIN_SECONDS} s")
+    if not samples.any():
+        return Clip(digest, seconds, "empty", "every sample is zero")
+    return Clip(digest, seconds, "ok")
+
+
+def inspect_all(
+    paths: Sequence[str],
+    *,
+    index: Path,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Clip]:
+    """Look at every file, in threads, through the index; `progress(done, of)` counts new files."""
+    cache = _read_index(index)
+    states = [_state(path) for path in paths]
+    clips: list[Clip | None] = [
+        cache[path][1] if path in cache and state is not None and cache[path][0] == state else None
+        for path, state in zip(paths, states, strict=True)
+    ]
+    todo = [i for i, clip in enumerate(clips) if clip is None]
+    if todo:
+        lock = threading.Lock()
+        done = 0
+
+        def look(i: int) -> Clip:
+            nonlocal done
+            clip = inspect(Path(paths[i]))
+            with lock:
+                done += 1
+                if progress is not None:
+                    progress(done, len(todo))
+            return clip
+
+        with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
+            for i, clip in zip(todo, pool.map(look, todo), strict=True):
+                clips[i] = clip
+                state = states[i]
+                if state is not None:
+                    cache[paths[i]] = (state, clip)
+        _write_index(index, cache)
+    return [clip for clip in clips if clip is not None]
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _read_index(index: Path) -> dict[str, tuple[tuple[int, int], Clip]]:
+    try:
+        stored = json.loads(index.read_text(encoding="utf-8"))
+        if stored["version"] != _VERSION:
+            return {}
+        return {
+            path: ((size, changed), Clip(*rest))
+            for path, (size, changed, *rest) in stored["files"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return {}  # only a cache: a damaged one is made anew
+
+
+def _write_index(index: Path, cache: dict[str, tuple[tuple[int, int], Clip]]) -> None:
+    files = {path: [*state, *astuple(clip)] for path, (state, clip) in cache.items()}
+    index.parent.mkdir(parents=True, exist_ok=True)
+    aside = index.with_name(f"{index.name}.{os.getpid()}.{threading.get_ident()}")
+    aside.write_text(json.dumps({"version": _VERSION, "files": files}), encoding="utf-8")
+    os.replace(aside, index)
+
+
+def _plain(error: Exception) -> str:
+    return str(error).split(": ")[-1].rstrip(".") or type(error).__name__
+
+
+def _flac_header(data: bytes) -> bool:
+    return data[:4] == b"fLaC"
+
+
+def _wav_cut(data: bytes) -> str:
+    """'' or what is missing. libsndfile reads a truncated WAV without a word, so look ourselves."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return ""
+    at = 12
+    while at + 8 <= len(data):
+        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8
+        if name == b"data":
+            # A writer into a pipe cannot know the length and leaves 0xFFFFFFFF there.
+            if size != 0xFFFFFFFF and at + size > len(data):
+                return f"its header promises {size} bytes of sound, {len(data) - at} are there"
+            return ""
+        at += size + size % 2
+    return "it ends before its sound begins"

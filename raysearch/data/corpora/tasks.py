@@ -1,0 +1,73 @@
+"""What raters are asked for: categories, or one attribute in three levels.
+
+Under `task=valence` (activation, dominance) a rating below `task.low` is low, above `task.high`
+high, and middle otherwise (Chou and Lee 2020, section 2.1: below 3, 3, above 3 on a scale of 1 to
+5). Low and high are of the numbers that the corpus keeps. Which end of a scale is calm, corpora
+(and that paper and IEMOCAP) say differently; recalls do not depend on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from raysearch.data.corpora.corpus import Raw
+from raysearch.data.corpora.votes import count_votes
+from raysearch.errors import BadInput
+
+LEVELS = ("low", "middle", "high")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the classes of a study are."""
+
+    name: Literal["categories", "valence", "activation", "dominance"] = "categories"
+    low: float = 3.0
+    """ratings below are low"""
+    high: float = 3.0
+    """ratings above are high"""
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise BadInput(
+                f"task.low={self.low:g} and task.high={self.high:g} leave nothing in the middle: "
+                "`low <= high` must hold."
+            )
+
+    @property
+    def graded(self) -> bool:
+        """Whether it is an attribute in levels."""
+        return self.name != "categories"
+
+
+def as_task(name: str, raw: Raw, task: Task) -> Raw:
+    """The corpus with levels of the task's attribute as classes, where that is one.
+
+    Its ratings and votes are of the levels then, and its clips have no label yet.
+
+    Raises:
+        BadInput: no rater of the corpus gave that attribute.
+    """
+    if not task.graded:
+        return raw
+    given = None if raw.ratings is None else raw.ratings.get(task.name)
+    if raw.ratings is None or given is None or given.isna().all():
+        raise BadInput(
+            f"task={task.name} needs raters' {task.name}, and {name} has none: choose a corpus "
+            f"that has (iemocap, a manifest whose ratings have a column {task.name}), "
+            "votes=simulate for a corpus without raters, or task=categories."
+        )
+    values = given.to_numpy(dtype=np.float64)
+    level = np.select([values < task.low, values > task.high], [LEVELS[0], LEVELS[2]], LEVELS[1])
+    ratings = raw.ratings.assign(label=level, weight=1.0)[~np.isnan(values)].reset_index(drop=True)
+    own = ratings["own"].to_numpy(dtype=bool) if "own" in ratings else np.zeros(len(ratings), bool)
+    return replace(
+        raw,
+        table=raw.table.assign(label=""),
+        classes=LEVELS,
+        votes=count_votes(ratings[~own], raw.table),
+        ratings=ratings,
+    )

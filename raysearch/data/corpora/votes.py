@@ -1,0 +1,172 @@
+"""Votes of raters: what they agree on, and how clips divide by their agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from raysearch.data.corpora.names import in_order
+from raysearch.errors import BadInput
+from trainables.votes import Dominant, Outside, Partition, partition
+
+TIES = ("leave", "keep")
+
+_SIMULATION = ("raters", "pool", "accuracy", "spread", "ambiguous", "confusions", "bias", "seed")
+
+
+@dataclass(frozen=True)
+class Votes:
+    """What a study does with votes: where they come from, and by which rules clips divide.
+
+    The fields from `raters` to `seed` belong to source="simulate" (see `corpora.simulate`).
+    """
+
+    source: Literal["corpus", "simulate"] = "corpus"
+    labels: Literal["corpus", "votes"] = "corpus"
+    """the labels are the corpus's, or the class that leads the votes (elsewhere none)"""
+    dominant: Dominant = "plurality"
+    outside: Outside = "count"
+    """votes for classes that the study does not have"""
+    others: Literal["leave", "keep"] = "leave"
+    """clips labelled with such a class: left out, or kept as clips without a label where a rater
+    named a class of the study"""
+    self_ratings: Literal["leave", "count"] = "leave"
+    """speakers' ratings of their own clips"""
+    least: float = 1
+    raters: int = 4
+    pool: int = 12
+    accuracy: float = 0.75
+    spread: float = 0.1
+    ambiguous: float = 0.4
+    confusions: Literal["near", "even"] | Mapping[str, Mapping[str, float]] = "near"
+    bias: float = 0.0
+    """of each rater, towards some classes and values; 0 for raters without any"""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.source == "corpus":
+            standard = {f.name: f.default for f in fields(self)}
+            idle = [name for name in _SIMULATION if getattr(self, name) != standard[name]]
+            if idle:
+                raise BadInput(
+                    [
+                        f"votes.{name}={getattr(self, name)} is a setting of simulated raters: "
+                        "set votes=simulate as well, or leave it out."
+                        for name in idle
+                    ]
+                )
+        if self.raters > self.pool:
+            raise BadInput(
+                f"votes.raters={self.raters} hear each clip, of votes.pool={self.pool} in all: "
+                "give a pool of at least as many."
+            )
+
+    def divide(
+        self, votes: np.ndarray, outside: np.ndarray | None, label: np.ndarray | None
+    ) -> Partition:
+        """S_A, S_B and S_C of [N, K] votes; see `trainables.votes.partition`."""
+        return partition(
+            votes,
+            outside=outside,
+            label=label,
+            dominant=self.dominant,
+            others=self.outside,
+            least=self.least,
+        )
+
+    def said(self, sets: Partition) -> str:
+        """The sets' sizes, and the rules they follow, as part of a sentence."""
+        a, b, c, none = sets.counts.values()
+        return (
+            f"S_A {a}, S_B {b}, S_C {c}, in none {none} (votes.dominant={self.dominant}, "
+            f"votes.outside={self.outside}, votes.self_ratings={self.self_ratings}, "
+            f"votes.least={self.least:g})"
+        )
+
+
+@dataclass(frozen=True)
+class VotePartition:
+    """How many clips fall into each kind of agreement; the five add up to the number of clips."""
+
+    unanimous: int  # every vote for one class
+    majority: int  # more than one half for one class, but not all
+    plurality: int  # one class leads with one half or less
+    tie: int  # several classes lead
+    none: int  # no vote at all
+
+
+def count_votes(ratings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The weights of the ratings by clip and class: the table's index, one column a class.
+
+    `ratings` has id, label and weight; ids that `table` has not, and empty labels, do not count.
+    """
+    ratings = ratings[(ratings["label"] != "") & ratings["id"].isin(table["id"])]
+    names = list(in_order(ratings["label"]))
+    row = {clip: i for i, clip in enumerate(table["id"])}
+    column = {label: i for i, label in enumerate(names)}
+    counts = np.zeros((len(table), len(names)))
+    where = ([row[c] for c in ratings["id"]], [column[n] for n in ratings["label"]])
+    np.add.at(counts, where, ratings["weight"].to_numpy(dtype=np.float64))
+    return pd.DataFrame(counts, columns=names, index=table.index)
+
+
+def labels_by_votes(
+    name: str, table: pd.DataFrame, votes: pd.DataFrame, ties: str
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """A corpus's table, labelled by the class that leads the votes, and votes, and what to say.
+
+    Where none leads, the clip is left out (ties="leave") or kept without a label ("keep").
+    """
+    leads = plurality(votes.to_numpy(dtype=np.float64))
+    table = table.assign(label=[votes.columns[i] if i >= 0 else "" for i in leads])
+    tied = int((leads < 0).sum())
+    if not tied:
+        return table, votes, []
+    if ties == "keep":
+        return table, votes, [f"{name}: {tied} clips without one leading vote have no label."]
+    kept = table[leads >= 0]
+    note = f"{name}: {tied} clips without one leading vote are left out."
+    return kept, votes.loc[kept.index], [note]
+
+
+def _checked(votes: np.ndarray) -> np.ndarray:
+    counts = np.asarray(votes)
+    if counts.dtype.kind not in "iuf":
+        raise ValueError(f"votes must be numbers, but got dtype={counts.dtype}")
+    if counts.ndim != 2:
+        raise ValueError(f"votes must have the shape [N, K], but got {counts.shape}")
+    if counts.size and (not np.isfinite(counts).all() or (counts < 0).any()):
+        raise ValueError("votes must be finite and 0 or more")
+    return counts.astype(np.float64)
+
+
+def vote_partition(votes: np.ndarray) -> VotePartition:
+    """Divide clips by how far their raters agree.
+
+    `votes`: [N, K] counts, finite and 0 or more. Raises ValueError otherwise.
+    """
+    counts = _checked(votes)
+    if counts.shape[1] == 0:
+        return VotePartition(0, 0, 0, 0, len(counts))
+    total, top = counts.sum(axis=1), counts.max(axis=1)
+    some = total > 0
+    leaders = (counts == top[:, None]).sum(axis=1)
+    unanimous = some & (top == total)
+    majority = some & ~unanimous & (2 * top > total)
+    tie = some & (leaders > 1)
+    rest = some & ~unanimous & ~majority & ~tie
+    return VotePartition(*(int(m.sum()) for m in (unanimous, majority, rest, tie, ~some)))
+
+
+def plurality(votes: np.ndarray) -> np.ndarray:
+    """int64 [N]: the class with the most votes; -1 where several lead or there are no votes."""
+    counts = _checked(votes)
+    if counts.shape[1] == 0:
+        return np.full(len(counts), -1, dtype=np.int64)
+    top = counts.max(axis=1)
+    unique = ((counts == top[:, None]).sum(axis=1) == 1) & (top > 0)
+    return np.where(unique, counts.argmax(axis=1), -1).astype(np.int64)

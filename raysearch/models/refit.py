@@ -1,0 +1,294 @@
+"""The networks of a model: one refit on every speaker, or those of a study's folds.
+
+A refit trains the setting's stages once more on all labelled clips, without validation, each for
+the median best epoch of its folds, and with its step size cut where theirs were. An ensemble is the
+mean of the folds' own networks, which are trained again under their keys and seeds, as artifacts of
+a study keep no weights. Either way the stages' artifacts are kept in the store, so that the same
+export is made once.
+
+A model of a target rater is of that rater's folds, and its refit learns from all clips of the
+speakers who were rated. What a stage reads across folds, a refit reads of the study's folds, which
+are in the store: it is one fold more, whose own stages nobody reads.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.errors import BadInput, RaysearchError
+from raysearch.models.source import Source
+from raysearch.stages import Call, Dataset, Use, calls, execute, statistics
+from raysearch.stages.folds import Fold
+from raysearch.stages.store import Damaged, Provenance
+from raysearch.tuning.prepare import runtime_of
+from trainables.stage import WEIGHTS, Artifact
+
+Say = Callable[[str], None]
+EVERYONE = "every speaker"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A stage that was asked for its weights."""
+
+    call: Call
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a model, perhaps of several stages."""
+
+    fold: str
+    last: Network
+    parents: Mapping[str, Network]
+    """by role, those that the last stage reads"""
+    statistics: Mapping[str, NDArray[np.float64]]
+    """under normalise=fold, those of its training part"""
+    epochs: Mapping[str, int]
+    """by stage that counts epochs, how many it was trained for (or the best one)"""
+    notes: tuple[str, ...] = ()
+
+
+def refit(source: Source, data: Dataset, say: Say) -> list[Member]:
+    fold = _everyone(source, data)
+    alone = replace(data, folds=(fold,), speaker_clips=())
+    studied, mine = source.material.context(), source.material.context(alone)
+    where = replace(
+        studied, folds=(*studied.folds, *mine.folds), prints=(*studied.prints, *mine.prints)
+    )
+    runs = _runs(source)
+    own = {
+        node.name: _as_the_folds(node.params, runs.get(node.name, ()))
+        for node in source.method.graph(source.setting)
+    }
+    asked = _needed(
+        calls(source.method, source.setting, fold.index, where, across=range(fold.index), own=own)
+    )
+    epochs = {
+        call.name: own[call.name]["epochs"]
+        for call in asked
+        if call.fold == fold.index and own[call.name]
+    }
+    told = ", ".join(f"{name} for {n} epochs" for name, n in epochs.items()) or "no epochs"
+    clips = f"all {len(fold.train)} {'rated' if fold.rater else 'labelled'} clips"
+    say(f"training on {clips}: {told}")
+    lost = [c for c in asked if c.fold != fold.index and not source.store.has(c.key)]
+    if lost:
+        say(f"before it, {len(lost)} stages of the study's folds that are not in the store")
+    whole = replace(data, folds=(*data.folds, fold))
+    return [_member(source, whole, fold, *_networks(source, whole, asked, fold.index), epochs)]
+
+
+def _everyone(source: Source, data: Dataset) -> Fold:
+    """One fold more, which trains on every clip that a fold of the study may train on."""
+    nothing = np.empty(0, dtype=np.int64)
+    fold = Fold(
+        name=EVERYONE,
+        index=len(data.folds),
+        train=np.flatnonzero(data.y >= 0),
+        validation=nothing,
+        test=nothing,
+        unlabelled=nothing,
+        select=nothing,
+        test_groups=frozenset(),
+        val_groups=frozenset(),
+    )
+    if source.rater:
+        like = next(each for each in data.folds if each.rater == source.rater)
+        rows = np.concatenate([like.train, like.validation, like.select, like.test])
+        return replace(
+            fold,
+            name=f"{EVERYONE}/{source.rater}",
+            train=rows[np.argsort(data.ids[rows], kind="stable")],
+            unlabelled=like.unlabelled,
+            undecided=like.undecided,
+            rater=source.rater,
+        )
+    votes = data.votes
+    voted = np.zeros(len(data.y), dtype=bool) if votes is None else votes.sum(axis=1) > 0
+    return replace(
+        fold,
+        unlabelled=np.flatnonzero((data.y < 0) & ~voted),
+        undecided=np.flatnonzero((data.y < 0) & voted),
+    )
+
+
+def ensemble(source: Source, data: Dataset, say: Say) -> list[Member]:
+    where = source.material.context()
+    members: list[Member] = []
+    for row in source.rows:
+        fold = data.folds[row.index]
+        for repeat, kept in enumerate(source.stages(row)):
+            asked = calls(source.method, source.setting, row.index, where, repeat)
+            if [call.key for call in asked] != [key for _, key in kept]:
+                raise BadInput(
+                    f"the code of {source.study.method}, or a feature set, has changed since study "
+                    f"{source.report.study} ran, so its folds' networks cannot be had again; run "
+                    "its tune command once more, or take how=refit"
+                )
+            say(f"the network of {row.fold} ({len(members) + 1})")
+            last, parents = _networks(source, data, asked)
+            epochs = {
+                each.call.name: int(each.artifact.info["best_epoch"])
+                for each in (*parents.values(), last)
+                if "epochs" in each.call.params and "best_epoch" in each.artifact.info
+            }
+            member = _member(source, data, fold, last, parents, epochs)
+            members.append(replace(member, notes=_same(source, last, row.fold)))
+    return members
+
+
+def _member(
+    source: Source,
+    data: Dataset,
+    fold: Fold,
+    last: Network,
+    parents: Mapping[str, Network],
+    epochs: Mapping[str, int],
+) -> Member:
+    own = statistics(data, fold.train) if data.normalise == "fold" else {}
+    return Member(fold.name, last, parents, own, dict(epochs))
+
+
+def _needed(asked: Sequence[Call]) -> list[Call]:
+    """Those that the last one hangs on, and itself, in the order given."""
+    by_key = {call.key: call for call in asked}
+    waiting, found = [asked[-1].key], set[str]()
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found.add(key)
+            waiting += by_key[key].needs
+    return [call for call in asked if call.key in found]
+
+
+def _networks(
+    source: Source, data: Dataset, asked: Sequence[Call], refitted: int | None = None
+) -> tuple[Network, dict[str, Network]]:
+    """The last stage and those whose weights travel with it, from the store or made here.
+
+    `refitted`: index of the fold that is a refit; the others' stages are as the study has them.
+    """
+    store, study = source.store, source.study
+    by_key = {call.key: call for call in asked}
+    last = asked[-1]
+    keeps = {role: last.parents[role] for role in source.exporter.keeps if role in last.parents}
+    made: dict[str, Artifact] = {}
+
+    def one(key: str) -> Artifact:
+        if key not in made:
+            made[key] = stored(by_key[key])
+        return made[key]
+
+    def stored(call: Call) -> Artifact:
+        weights = call.key in (last.key, *keeps.values())
+        use = Use(keep_weights=weights, refit=call.fold == refitted)
+        key = use.key(call)
+        try:
+            found = store.get(key)
+        except Damaged:
+            found = None
+        if found is not None:
+            return found[0]
+        parents, across = call.sorted_out([one(need) for need in call.needs])
+        runtime = replace(runtime_of(study), workers=1)
+        device: Literal["cpu", "cuda"] = "cuda" if study.gpus > 0 else "cpu"
+        scratch = Path(study.home).absolute() / "scratch" / key
+        started = time.monotonic()
+        try:
+            artifact = execute(
+                call, data, parents, runtime, device, scratch, across=across, use=use
+            )
+        except (ValueError, ArithmeticError) as error:
+            raise RaysearchError(f"the stage {call.name} failed: {error}") from error
+        seconds = round(time.monotonic() - started, 4)
+        who = Provenance(study.id, call.name, seconds, device, os.uname().nodename, time.time())
+        store.put(key, artifact, who)
+        shutil.rmtree(scratch, ignore_errors=True)
+        return artifact
+
+    whole = Network(last, one(last.key))
+    parents = {role: Network(by_key[key], one(key)) for role, key in keeps.items()}
+    for each in parents.values() or (whole,):
+        if not any(name.startswith(WEIGHTS) for name in each.artifact.arrays):
+            raise RaysearchError(f"the stage {each.call.name} of {study.method} gave no weights")
+    return whole, parents
+
+
+def _same(source: Source, last: Network, fold: str) -> tuple[str, ...]:
+    """Whether a fold's network, trained again, says what it said in the study."""
+    try:
+        stored = source.store.get(last.call.key)
+    except Damaged:
+        stored = None
+    if stored is None:
+        return ()
+    gap = float(np.abs(stored[0].arrays["test"] - last.artifact.arrays["test"]).max(initial=0.0))
+    if gap <= 1e-3:
+        return ()
+    return (
+        f"the network of {fold}, trained again here, differs from the study's by up to {gap:.3f} "
+        "in a probability: another machine, or other versions, trained that",
+    )
+
+
+def _runs(source: Source) -> dict[str, list[Mapping[str, Any]]]:
+    """By stage, the facts of the setting's trainings on all folds."""
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in source.rows:
+        for stages in source.stages(row):
+            for name, key in stages:
+                each = found.setdefault(name, {})
+                if key in each:  # folds that read one another's stages each name all of them
+                    continue
+                try:
+                    stored = source.store.get(key)
+                except Damaged:
+                    stored = None
+                if stored is None:
+                    raise BadInput(
+                        f"the artifact of {name} on {row.fold} is not in the store "
+                        f"{source.store.uri} any more, and with it its best epoch; run the study's "
+                        "tune command once more"
+                    )
+                each[key] = _trainings(stored[0].info)
+    return {name: [run for each in runs.values() for run in each] for name, runs in found.items()}
+
+
+def _trainings(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The facts of a stage's trainings."""
+    return [info] if "best_epoch" in info else list(info.get("runs", []))
+
+
+def _as_the_folds(params: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a refit takes of the folds' trainings in place of validation, as far as a stage has
+    parameters for it: the median best epoch, and the cuts of the step size."""
+    if not runs or "epochs" not in params:
+        return {}
+    own: dict[str, Any] = {"epochs": _median([run["best_epoch"] for run in runs])}
+    return own | ({"cuts": _cuts(runs)} if "cuts" in params else {})
+
+
+def _cuts(runs: Sequence[Mapping[str, Any]]) -> list[int]:
+    """After how many epochs the step size fell before the best one: the median of the first falls,
+    of the second, and so on, as long as half of the trainings have one."""
+    falls = []
+    for run in runs:
+        lr = run["curves"]["lr"]
+        falls.append([n for n in range(1, int(run["best_epoch"])) if lr[n] < lr[n - 1]])
+    each = [[mine[n] for mine in falls if len(mine) > n] for n in range(max(map(len, falls)))]
+    return [_median(nth) for nth in each if 2 * len(nth) >= len(runs)]
+
+
+def _median(values: Sequence[int]) -> int:
+    return max(1, round(float(np.median(values))))

@@ -1,0 +1,222 @@
+"""Two studies against each other, paired over the folds that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from raysearch.errors import BadInput
+from raysearch.report.cells import bounds
+from raysearch.report.document import Column, Comparison, Pair, Report, Section, Table
+from raysearch.report.scoring import METRICS, Scores, score
+from raysearch.report.sections import introduction as opening
+from raysearch.report.sections.comparisons import picture
+from raysearch.selection import Difference, Matrix, compare_over_draws, interval, sentence
+from raysearch.study.record import Kept, read
+from raysearch.study.wording import clean, listed, many
+
+_LETTERS = ("A", "B")
+"""what tables call the studies, whose names are long"""
+
+
+def build(first: Path, second: Path) -> Report:
+    """What the studies kept in two folders say about each other, as a report.
+
+    Each study is stood for by its honest choice: for each fold, the setting that the validation
+    scores of the folds without that fold's test groups choose. A difference is between two such
+    procedures, each with as many settings as its study tried.
+
+    Raises:
+        BadInput: one of them is no study or has no complete trial, or they differ in corpora or
+            classes, or share no fold.
+    """
+    studies = [read(first), read(second)]
+    a, b = studies
+    scored = [_scored(one) for one in studies]
+    shared = _shared(a, b)
+    places = [[[fold.name for fold in one.folds].index(name) for name in shared] for one in studies]
+    honest = [
+        {m: _honest(s, m)[:, at] for m in METRICS} for s, at in zip(scored, places, strict=True)
+    ]
+    names = _names(a, b)
+    pairs = {m: _difference(honest[0][m], honest[1][m]) for m in METRICS}
+    metric = scored[0].metric
+    each = len(shared)
+    compared = Comparison(
+        "studies",
+        None,
+        metric,
+        tuple(
+            Pair(*names, pairs[m], pairs[m].p_t, sentence(pairs[m], *names, unit=a.units))
+            for m in (metric,)
+        ),
+    )
+    of = f"{each} of {len(a.folds)} and {len(b.folds)}"
+    headline = [
+        f"{letter} is {name}: {' '.join(opening.headline(one))}"
+        for letter, name, one in zip(_LETTERS, names, studies, strict=True)
+    ]
+    warnings = _told([opening.warnings(one, s) for one, s in zip(studies, scored, strict=True)])
+    return Report(
+        study=f"{a.name} against {b.name}",
+        headline=tuple(headline),
+        warnings=(*warnings, *_cautions(a, b, scored, shared)),
+        sections=(
+            Section(
+                "estimates",
+                f"{names[0]} against {names[1]}",
+                (compared.pairs[0].sentence,),
+                _table(honest, pairs),
+                (
+                    f"Each study is stood for by its honest choices. Differences are paired over "
+                    f"the folds that both have: {of}. One pair of studies is one test, so p is not "
+                    "corrected.",
+                ),
+                plots=(picture(compared, a),),
+            ),
+            _by_fold(a, shared, honest, metric),
+        ),
+        facts={},
+        states={},
+        folds=tuple(shared),
+        stages_run=0,
+        stages_reused=0,
+        seconds=0.0,
+        comparisons=(compared,),
+    )
+
+
+def _told(each: Sequence[Sequence[str]]) -> list[str]:
+    """The cautions of both studies; one that both have is said once."""
+    both = [line for line in each[0] if line in each[1]]
+    return both + [
+        f"{letter}: {line}"
+        for letter, lines in zip(_LETTERS, each, strict=True)
+        for line in lines
+        if line not in both
+    ]
+
+
+def _scored(kept: Kept) -> Scores:
+    scores = score(kept)
+    if scores is None:
+        raise BadInput(
+            f"study={kept.name} has no complete trial, so there is nothing to compare; run its "
+            "tune command until one is"
+        )
+    return scores
+
+
+def _shared(a: Kept, b: Kept) -> list[str]:
+    """Names of the folds that both hold out, in the first study's order."""
+    problems = []
+    for what, mine, its in (
+        ("corpora", _corpora(a), _corpora(b)),
+        ("classes", sorted(a.classes), sorted(b.classes)),
+    ):
+        if mine != its:
+            problems.append(
+                f"{a.name} and {b.name} differ in their {what} ({listed(mine)} and {listed(its)}): "
+                f"their scores cannot be compared; name two studies of the same {what}"
+            )
+    if problems:
+        raise BadInput(problems)
+    other = {fold.name: fold.test_groups for fold in b.folds}
+    shared = [fold.name for fold in a.folds if other.get(fold.name) == fold.test_groups]
+    if not shared:
+        raise BadInput(
+            f"{a.name} and {b.name} share no fold ({a.division}: "
+            f"{_few([f.name for f in a.folds])}; {b.division}: "
+            f"{_few([f.name for f in b.folds])}); name two studies of one protocol"
+        )
+    return shared
+
+
+def _corpora(kept: Kept) -> list[str]:
+    said = kept.part("corpus").get("name", [])
+    return sorted([said] if isinstance(said, str) else [str(x) for x in said])
+
+
+def _few(names: Sequence[str]) -> str:
+    return listed(names[:4]) + (", …" if len(names) > 4 else "")
+
+
+def _names(a: Kept, b: Kept) -> tuple[str, str]:
+    return (a.name, b.name) if a.name != b.name else (f"{a.name} (first)", f"{b.name} (second)")
+
+
+def _honest(scores: Scores, metric: str) -> Matrix:
+    """[draws, K] test scores of the honest choices; one row where nothing was drawn."""
+    rows, columns = list(scores.found.honest_choices), np.arange(len(scores.found.judges))
+    return np.array([t[metric][rows, columns] for _, t in scores.draws])
+
+
+def _difference(a: Matrix, b: Matrix) -> Difference:
+    """Paired over folds [draws, K]; a study without a hole has one draw, which stands for all."""
+    n = max(len(a), len(b))
+    whole = (np.broadcast_to(x, (n, x.shape[1])) for x in (a, b))
+    return compare_over_draws(zip(*whole, strict=True))
+
+
+def _table(honest: Sequence[Mapping[str, Matrix]], pairs: Mapping[str, Difference]) -> Table:
+    rows = []
+    for m in METRICS:
+        d = pairs[m]
+        means = [interval(one[m].mean(axis=0))[0] for one in honest]
+        rows.append(
+            {"score": m.upper(), "a": means[0], "b": means[1], "difference": d.mean}
+            | {"interval": bounds(d.low, d.high), "p": d.p_t}
+        )
+    columns = (
+        Column("score", "test score", "name"),
+        Column("a", "A", "percent"),
+        Column("b", "B", "percent"),
+        Column("difference", "A − B", "points"),
+        Column("interval", "95 %\ninterval", "range"),
+        Column("p", "p", "p"),
+    )
+    return Table(pd.DataFrame(rows, dtype=object), columns)
+
+
+def _by_fold(
+    kept: Kept,
+    shared: Sequence[str],
+    honest: Sequence[Mapping[str, Matrix]],
+    metric: str,
+) -> Section:
+    a, b = (one[metric].mean(axis=0) for one in honest)
+    frame = pd.DataFrame({"fold": list(shared), "a": a, "b": b, "difference": a - b})
+    columns = (
+        Column("fold", f"held-out\n{kept.unit}", "name"),
+        Column("a", "A", "percent"),
+        Column("b", "B", "percent"),
+        Column("difference", "A − B", "points"),
+    )
+    title = f"Honest test {metric.upper()} by fold"
+    return Section("folds", title, (), Table(frame, columns))
+
+
+def _cautions(a: Kept, b: Kept, scored: Sequence[Scores], shared: Sequence[str]) -> list[str]:
+    """What a reader must know of the pairing."""
+    said = []
+    if scored[0].metric != scored[1].metric:
+        said.append(
+            f"{a.name} chose its settings by {scored[0].metric.upper()}, {b.name} by "
+            f"{scored[1].metric.upper()}."
+        )
+    clips = [{fold.name: fold.clips for fold in one.folds} for one in (a, b)]
+    apart = [name for name in shared if clips[0][name] != clips[1][name]]
+    if apart:
+        said.append(
+            f"{many(len(apart), 'fold')} test other clips in one study than in the other "
+            f"({_few(apart)}), so they are paired by {a.unit} alone."
+        )
+    left = len(a.folds) + len(b.folds) - 2 * len(shared)
+    if left:
+        said.append(f"{many(left, 'fold')} that only one of the studies has are left out.")
+    if set(a.simulated) != set(b.simulated):
+        said.append("What is simulated differs between the studies.")
+    return [clean(line) for line in said]

@@ -1,0 +1,76 @@
+"""A report's figures and tables as files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raysearch.report.document import Report, Table
+from raysearch.report.figures import png, svg
+
+
+def figures(report: Report) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Every figure as PNG and as SVG: file name, and what draws it."""
+    for section in report.sections:
+        for plot in section.plots:
+            yield f"{plot.name}.png", lambda plot=plot: png(plot)  # type: ignore[misc]
+            yield f"{plot.name}.svg", lambda plot=plot: svg(plot)  # type: ignore[misc]
+
+
+def tables(report: Report) -> Iterator[tuple[str, str]]:
+    """Every table as CSV: file name and text. Values are raw: scores are fractions."""
+    for section in report.sections:
+        if section.table is not None:
+            yield f"{section.name}.csv", _csv(_flat(section.table))
+        for name, frame in section.data.items():
+            yield f"{name}.csv", _csv(frame)
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write all figures and tables into `folder`, which is made where it is absent.
+
+    Returns:
+        The files, in their order.
+    """
+    made = [put(folder / name, text.encode()) for name, text in tables(report)]
+    return made + [put(folder / name, draw()) for name, draw in figures(report)]
+
+
+def put(path: Path, data: bytes) -> Path:
+    """Write a file aside and move it to its place; its folder is made where it is absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    try:
+        aside.write_bytes(data)
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _flat(table: Table) -> pd.DataFrame:
+    """One plain value a cell: an interval is two columns, a setting a column a parameter."""
+    rows: list[dict[str, Any]] = []
+    for record in table.frame.to_dict("records"):
+        row: dict[str, Any] = {}
+        for column in table.columns:
+            x = record[column.name]
+            if column.kind in ("interval", "range"):
+                low, high = x if isinstance(x, tuple) else (None, None)
+                row |= {f"{column.name}_low": low, f"{column.name}_high": high}
+            elif column.kind == "params":
+                row |= {f"params.{name}": value for name, value in x.items()}
+            else:
+                row[str(column.name)] = x
+        rows.append(row)
+    return pd.DataFrame(rows, dtype=object)  # a trial that is missing makes no 3 a 3.0
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text

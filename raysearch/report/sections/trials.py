@@ -1,0 +1,115 @@
+"""How the trials ended, what a race saved, and what was computed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import pandas as pd
+
+from raysearch.report.document import Column, Race, Section, Table
+from raysearch.study.ledger import FAILED
+from raysearch.study.record import Kept
+from raysearch.study.wording import clean, duration, many, percent
+
+
+def trials_section(kept: Kept) -> Section:
+    """How many trials ended how, and why those that failed did."""
+    trials, states = kept.trials, kept.states
+    said = [f"{n} {state}" for state, n in states.items() if n]
+    line = f"{many(len(trials), 'trial')}: {', '.join(said)}."
+    reasons: dict[str, list[int]] = defaultdict(list)
+    for trial in trials:
+        if trial.state == FAILED:
+            reasons[_short(clean(trial.reason)) or "no reason was recorded"].append(trial.number)
+    if not reasons:
+        return Section("trials", "Trials", (line,))
+    frame = pd.DataFrame(
+        [
+            {"reason": reason, "trials": ", ".join(map(str, numbers)), "count": len(numbers)}
+            for reason, numbers in sorted(reasons.items(), key=lambda x: (-len(x[1]), x[1]))
+        ]
+    )
+    columns = (
+        Column("count", "failed", "count"),
+        Column("reason", "reason"),
+        Column("trials", "trials"),
+    )
+    return Section("trials", "Trials", (line,), Table(frame, columns))
+
+
+def race_section(race: Race, complete: int) -> Section:
+    """What stopping trials early saved, and what the estimates know of these trials.
+
+    Args:
+        race: the counts.
+        complete: how many trials are complete.
+    """
+    lines = [
+        f"{many(race.stopped, 'trial')} {_was(race.stopped)} stopped early: {race.ran} fold-runs "
+        f"instead of the {race.full} of a full search of the same trials, "
+        f"{percent(1 - race.ran / race.full)} % saved."
+    ]
+    if race.inside:
+        lines.append(
+            f"{race.inside} of them {_was(race.inside)} stopped inside a fold; what that fold had "
+            "run is not counted."
+        )
+    if race.draws:
+        lines.append(
+            f"Stopped trials take part in the estimates with the folds that they ran. The other "
+            f"{percent(race.imputed)} % of the cells are imputed, {race.draws} times, from a joint "
+            "model of validation and test scores."
+        )
+    if race.unknown and complete:
+        lines.append(
+            f"{race.unknown} of them {'has' if race.unknown == 1 else 'have'} no finished fold and "
+            "cannot take part: nothing is known of their scores."
+        )
+    return Section("race", "Stopped early", tuple(lines))
+
+
+def _was(n: int) -> str:
+    return "was" if n == 1 else "were"
+
+
+def stages_section(kept: Kept, run: int, asked: int) -> Section:
+    """What was computed and what was there already."""
+    rows = kept.rows
+    spent = duration(sum(row.seconds for row in rows))
+    if not asked:
+        return Section("stages", "Work", (f"{spent} of computing; no stage was asked for.",))
+    made: dict[str, set[str]] = defaultdict(set)
+    times: Counter[str] = Counter()
+    for row in rows:
+        for use in row.stages:
+            times[use.name] += 1
+            made[use.name].update([use.key] if use.made_here else [])
+    frame = pd.DataFrame(
+        [
+            {
+                "stage": name,
+                "asked": times[name],
+                "run": len(made[name]),
+                "reused": times[name] - len(made[name]),
+                "share": 1 - len(made[name]) / times[name],
+            }
+            for name in times
+        ]
+    )
+    columns = (
+        Column("stage", "stage", "name"),
+        Column("asked", "asked for", "count"),
+        Column("run", "computed", "count"),
+        Column("reused", "reused", "count"),
+        Column("share", "reused %", "percent"),
+    )
+    line = (
+        f"{many(len(rows), 'finished fold')} asked for {many(asked, 'stage')}: {run} were "
+        f"computed, {asked - run} ({percent((asked - run) / asked)} %) were there already. "
+        f"Computing took {spent}, summed over cores."
+    )
+    return Section("stages", "Work", (line,), Table(frame, columns))
+
+
+def _short(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,122 @@
+"""The last hidden layer of chosen settings under t-SNE, a panel a fold (as in figs. 7, 8 of 002).
+
+Each fold has a model of its own, so each panel is a map of its own: only the company that points
+keep means anything, not where a panel puts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.report.document import Section
+from raysearch.report.plots import Panel, Scatter
+from raysearch.stages.store import Damaged, Store
+from raysearch.study.record import Kept
+from raysearch.study.wording import clean, many
+
+SELECTED = "selected"
+"""stands for the selected trial"""
+PANELS = 12
+"""folds that a picture shows"""
+FEWEST = 5
+"""clips that make a map"""
+MOST = 1500
+"""clips of a panel; of more, so many are drawn"""
+SMALL = 2000
+"""clips of all panels up to which the maps take seconds"""
+KEY = "embedding_test"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The labels of a fold's test clips [n], and their place among the rows that were scored."""
+
+    y: NDArray[np.int64]
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What the pictures are made of, beside the study's folder."""
+
+    trials: tuple[int | str, ...]
+    """numbers, or SELECTED"""
+    truth: Mapping[str, Truth]
+    """by fold"""
+    store: Store
+
+    @property
+    def small(self) -> bool:
+        """Whether the maps of one setting take no more than seconds."""
+        return sum(len(one.y) for one in list(self.truth.values())[:PANELS]) <= SMALL
+
+
+def section(kept: Kept, best: int, layers: Layers) -> Section | None:
+    """A picture a trial; None where no artifact holds a layer. `best`: the selected trial."""
+    truth, store = layers.truth, layers.store
+    plots: list[Scatter] = []
+    lacking: list[int] = []
+    for number in dict.fromkeys(best if x == SELECTED else int(x) for x in layers.trials):
+        panels = []
+        for row in kept.of(number)[:PANELS]:
+            points = _layer(store, row.stages[-1].key)
+            known = truth.get(row.fold)
+            if points is None or known is None:
+                continue
+            mine = points[known.first : known.first + len(known.y)]
+            if len(mine) == len(known.y) >= FEWEST:
+                panels.append(_panel(f"{row.fold}", mine, known.y))
+        if panels:
+            title = f"Trial {number}: last hidden layer of held-out clips (t-SNE)"
+            plots.append(Scatter(f"tsne_{number}", title, kept.classes, tuple(panels)))
+        else:
+            lacking.append(number)
+    if not plots:
+        return None
+    before = [
+        f"The network's last hidden layer for the clips of each held-out {kept.unit}, by true "
+        f"class. Each {kept.unit} has a model of its own and so a map of its own; distances "
+        "between far groups mean little."
+    ]
+    shown = len(plots[0].panels)
+    if shown < len(kept.folds):
+        before.append(f"{many(shown, 'fold')} of {len(kept.folds)}.")
+    if lacking:
+        before.append(f"No layer is stored of: {', '.join(f'trial {n}' for n in lacking)}.")
+    return Section(
+        "tsne",
+        "Last hidden layer",
+        tuple(clean(line) for line in before),
+        plots=tuple(plots),
+    )
+
+
+def _layer(store: Store, key: str) -> NDArray[np.float64] | None:
+    try:
+        found = store.get(key)
+    except Damaged:
+        return None
+    values = None if found is None else found[0].arrays.get(KEY)
+    return None if values is None else values.astype(np.float64)
+
+
+def _panel(title: str, layer: NDArray[np.float64], y: NDArray[np.int64]) -> Panel:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if len(layer) > MOST:
+        chosen = np.sort(np.random.default_rng(0).choice(len(layer), MOST, replace=False))
+        layer, y = layer[chosen], y[chosen]
+    if np.ptp(layer) == 0:
+        return Panel(title, np.zeros((len(layer), 2)), y)
+    if layer.shape[1] < 2:
+        layer = np.pad(layer, ((0, 0), (0, 2 - layer.shape[1])))
+    near = min(30.0, (len(layer) - 1) / 3)
+    # its threads wait for each other by spinning: beside other work, one is 50 times as fast
+    with threadpool_limits(1):
+        made = TSNE(2, perplexity=near, init="pca", random_state=0).fit_transform(layer)
+    return Panel(title, np.asarray(made, dtype=np.float64), y)

@@ -1,0 +1,296 @@
+"""Which setting to try next. The only file that asks Optuna.
+
+Optuna's study lives in memory and is rebuilt from the ledger at every start. A sampler is made
+anew for every ask and seeded from (study seed, trial number), so what it proposes depends on the
+history alone: a restarted driver asks what an uninterrupted one would have asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow
+from raysearch.study.space import Choice, Domain, Float, Int, Scalar, Space, canonical
+
+KINDS = ("tpe", "random", "grid", "listed")
+
+STARTUP = 10
+"""finished trials before TPE stops drawing at random"""
+RETRIES = 5
+"""proposals that may repeat a tried setting before an untried one is picked instead"""
+_PICK_FROM = 100_000
+"""finite spaces up to this size are listed to pick an untried setting from"""
+STATES = {
+    COMPLETE: TrialState.COMPLETE,
+    PRUNED: TrialState.PRUNED,
+    FAILED: TrialState.FAIL,
+    RUNNING: TrialState.RUNNING,
+}
+_STEP = 1
+"""Where a pruned trial's value is reported. TPE ranks pruned trials by step before value, and a
+pruned trial's value is a prediction for the whole row, so that all of them stand at one step."""
+
+
+class Sampler:
+    """Proposes untried settings, and learns from the values it is told. It maximises.
+
+    Args:
+        space: what to search, as `Study.search_space(method).available(facts)` gives it.
+        kind: `tpe` (multivariate, aware of running trials), `random`, `grid` (every point once,
+            in the space's order), or `listed` (the enqueued settings alone).
+        seed: the study's seed.
+        enqueue: settings to try first, in order. Parameters that the space does not have are left
+            out, and so are settings that do not fit; `Space.enqueued` says which.
+        objectives: names of what is maximised; of several, TPE looks for the Pareto front.
+
+    Raises:
+        ValueError: unknown kind, or a grid over infinitely many points.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        kind: Literal["tpe", "random", "grid", "listed"],
+        seed: int,
+        enqueue: Sequence[Mapping[str, Any]] = (),
+        objectives: Sequence[str] = ("value",),
+    ) -> None:
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, but got {kind!r}")
+        self._space = space
+        self._kind = kind
+        self._seed = seed
+        self._objectives = tuple(objectives)
+        self._first = [setting for _, setting in space.enqueued(enqueue)[0]]
+        self._size = space.size()
+        if kind == "grid" and self._size is None:
+            raise ValueError("a grid needs a finite space")
+        self._order = space.searched()
+        self._constants = space.constants()
+        self._distributions = {n: distribution(space.domains[n]) for n in self._order}
+        self.rebuild(())
+
+    # -- history -------------------------------------------------------------------------------
+    def rebuild(self, trials: Sequence[TrialRow]) -> None:
+        """Forget everything and take over the ledger's trials."""
+        self._tried: set[str] = set()
+        self._inside = 0  # tried settings that are points of this space
+        self._ids: dict[int, int | None] = {}
+        self._points: Iterator[dict[str, Scalar]] | None = None
+        self._storage = InMemoryStorage()
+        with silent():
+            directions = [StudyDirection.MAXIMIZE] * len(self._objectives)
+            self._study = self._storage.create_new_study(directions, "study")
+            # Samplers note things on the trial they are asked for. That trial lies in a study of
+            # its own, so that no trace of an ask is left in the history.
+            asked = self._storage.create_new_study(directions, "asked")
+            self._asked = self._storage.create_new_trial(asked)
+        for row in sorted(trials, key=lambda row: row.number):
+            self._start(row.number, row.params)
+            if row.state != RUNNING:
+                self.tell(row.number, row.state, row.value, values=row.extra.get("values"))
+
+    def tell(
+        self,
+        number: int,
+        state: str,
+        value: float | None,
+        values: Mapping[str, float] | None = None,
+    ) -> None:
+        """Say how a trial ended.
+
+        Args:
+            number: as asked.
+            state: complete, pruned or failed.
+            value: the objective of a complete trial; what is predicted for a pruned one.
+            values: every objective by name, where there are several.
+
+        Raises:
+            KeyError: no trial of that number was asked.
+            ValueError: a complete trial without a finite value, or an unknown state.
+        """
+        if state not in (COMPLETE, PRUNED, FAILED):
+            raise ValueError(f"state must be complete, pruned or failed, but got {state!r}")
+        if state == COMPLETE and (value is None or not math.isfinite(value)):
+            raise ValueError(f"a complete trial needs a finite value, but got {value!r}")
+        trial = self._ids[number]
+        if trial is None:
+            return  # a setting that this space does not hold: tried, and nothing to learn from
+        if state == PRUNED and value is not None and math.isfinite(value):
+            self._storage.set_trial_intermediate_value(trial, _STEP, value)
+        told = None
+        if state == COMPLETE and value is not None:
+            told = [value] if values is None else [values[name] for name in self._objectives]
+        self._storage.set_trial_state_values(trial, STATES[state], told)
+
+    def _start(self, number: int, setting: Mapping[str, Any]) -> None:
+        """Keep a setting as tried and running."""
+        key = canonical(setting)
+        fits = self._space.contains(setting) is None
+        if fits and key not in self._tried:
+            self._inside += 1
+        self._tried.add(key)
+        if not fits:
+            self._ids[number] = None
+            return
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params={n: inner_value(self._space.domains[n], value) for n, value in setting.items()},
+            distributions={name: self._distributions[name] for name in setting},
+        )
+        self._ids[number] = self._storage.create_new_trial(self._study, trial)
+
+    # -- asking --------------------------------------------------------------------------------
+    def ask(self, number: int) -> tuple[dict[str, Scalar], str] | None:
+        """The next untried setting and its origin ('enqueued' or the sampler's kind).
+
+        Asking counts it as tried and running. Ask with ascending numbers.
+
+        Returns:
+            None when nothing is left to try.
+        """
+        for setting in self._first:
+            if canonical(setting) not in self._tried:
+                self._start(number, setting)
+                return dict(setting), "enqueued"
+        if self._kind == "listed" or (self._size is not None and self._inside >= self._size):
+            return None
+        found = self._next_point() if self._kind == "grid" else self._propose(number)
+        if found is None:
+            return None
+        self._start(number, found)
+        return found, self._kind
+
+    def _next_point(self) -> dict[str, Scalar] | None:
+        """The next untried point. What was tried stays tried, so one pass over them is enough."""
+        if self._points is None:
+            self._points = self._space.points()
+        return next((p for p in self._points if canonical(p) not in self._tried), None)
+
+    def _propose(self, number: int) -> dict[str, Scalar] | None:
+        for attempt in range(RETRIES):
+            setting = self._sample(self._sampler(number, attempt))
+            if canonical(setting) not in self._tried:
+                return setting
+        if self._size is not None and self._size <= _PICK_FROM:
+            untried = [p for p in self._space.points() if canonical(p) not in self._tried]
+            return untried[_seed(self._seed, number, "pick") % len(untried)] if untried else None
+        for attempt in itertools.count(RETRIES):  # ends: most of so large a space is untried
+            setting = self._sample(RandomSampler(seed=_seed(self._seed, number, attempt)))
+            if canonical(setting) not in self._tried:
+                return setting
+        raise AssertionError("unreachable")
+
+    def _sampler(self, number: int, attempt: int) -> BaseSampler:
+        seed = _seed(self._seed, number, attempt)
+        if self._kind == "random":
+            return RandomSampler(seed=seed)
+        with silent():
+            return TPESampler(
+                n_startup_trials=STARTUP,
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+                seed=seed,
+            )
+
+    def _sample(self, sampler: BaseSampler) -> dict[str, Scalar]:
+        """One proposal, parameters in the order of their conditions, those that exist alone."""
+        with silent():
+            study = optuna.load_study(study_name="study", storage=self._storage, sampler=sampler)
+            asked = self._asked_trial()
+            space = sampler.infer_relative_search_space(study, asked)
+            together = sampler.sample_relative(study, asked, space)
+            values: dict[str, Any] = dict(self._constants)
+            setting: dict[str, Scalar] = {}
+            for name in self._order:
+                if not self._space.exists(name, values):
+                    continue
+                inner = together.get(name)
+                if inner is None:
+                    distribution = self._distributions[name]
+                    inner = (
+                        distribution.to_external_repr(0)
+                        if distribution.single() and isinstance(distribution, _Indexed)
+                        else sampler.sample_independent(study, asked, name, distribution)
+                    )
+                value = _outer(self._space.domains[name], inner)
+                setting[name] = values[name] = value
+        return setting
+
+    def _asked_trial(self) -> FrozenTrial:
+        """The trial to sample for: running, without parameters, in no history."""
+        trial = self._storage.get_trial(self._asked)
+        trial.number = -1  # TPE leaves the asked trial out of the history by its number
+        return trial
+
+
+_Indexed = IntDistribution | CategoricalDistribution
+
+
+def distribution(domain: Domain) -> BaseDistribution:
+    """How Optuna sees a domain: lists and steps by index, so that values keep type and digits."""
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(tuple(range(domain.size)))
+    if isinstance(domain, Int) and domain.log:
+        return IntDistribution(domain.low, domain.high, log=True)
+    if isinstance(domain, Float) and domain.step is None:
+        return FloatDistribution(domain.low, domain.high, log=domain.log)
+    assert domain.size is not None
+    return IntDistribution(0, domain.size - 1)
+
+
+def _by_index(domain: Domain) -> bool:
+    return domain.size is not None and not (isinstance(domain, Int) and domain.log)
+
+
+def inner_value(domain: Domain, value: Any) -> Any:
+    """A value as Optuna is told it."""
+    return domain.index(value) if _by_index(domain) else domain.normal(value)
+
+
+def _outer(domain: Domain, inner: Any) -> Scalar:
+    if _by_index(domain):
+        return domain.at(int(inner))
+    if isinstance(domain, Float):
+        # the logarithm of an end may come back a digit outside it
+        return domain.normal(min(max(float(inner), domain.low), domain.high))
+    return domain.normal(inner)
+
+
+def _seed(study: int, number: int, attempt: int | str) -> int:
+    """A seed of 32 bits for one ask of one trial."""
+    digest = hashlib.sha256(f"{study}/{number}/{attempt}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Optuna without its log lines and its warnings about experimental arguments, here alone."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

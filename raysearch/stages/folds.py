@@ -1,0 +1,343 @@
+"""Protocols: how utterances are divided into train, validation and test.
+
+- `loso`   leave one speaker out
+- `loseso` leave one session out
+- `loco`   leave one corpus out; validation is a share of the speakers of every other corpus
+- `kfold`  stratified by class over utterances; speakers are on both sides, and the report says so
+
+Validation is the next groups of the circle, or a share of the other speakers. It stops the
+training, which flatters its own score; `select` holds out further groups that score a setting and
+stop nothing.
+
+What a fold holds out is a *group* (a speaker, a session, a corpus, a part), and the honest
+estimate asks each fold which groups it tested and which it validated on.
+
+Where a method learns one rater's perception, every clip of the speakers who were rated is divided,
+whatever its label, and `by_rater` makes a fold of each division for each target rater. Who is in
+which part depends on no rating; which of the clips are scored, on the target's alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.errors import BadInput
+
+Rows = NDArray[np.int64]
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division of the utterances; rows index the corpus table."""
+
+    name: str
+    """what it holds out"""
+    index: int
+    train: Rows
+    validation: Rows
+    """stops the training; scores the setting where `select` is empty"""
+    test: Rows
+    unlabelled: Rows
+    select: Rows
+    """scores the setting without having stopped its training; may be empty"""
+    test_groups: frozenset[str]
+    """the units (speakers; utterances' parts for kfold) whose test scores this fold gives"""
+    val_groups: frozenset[str]
+    """the units whose labels this fold's validation and selection read"""
+    undecided: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """clips with votes and no label, by none of the speakers that are validated, selected or
+    tested"""
+    rater: str = ""
+    """whose perception is learnt and scored; "" where it is the corpus's label"""
+
+    @property
+    def unseen(self) -> Rows:
+        """The rows that stages predict without their labels: selection first, then test."""
+        return np.concatenate([self.select, self.test])
+
+    @property
+    def scoring(self) -> Rows:
+        """The rows whose scores choose a setting."""
+        return self.select if len(self.select) else self.validation
+
+
+def divide(
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    protocol: Literal["loso", "loseso", "loco", "kfold"] = "loso",
+    folds: int = 10,
+    validation: Literal["next", "share"] = "next",
+    speakers: int = 1,
+    share: float = 0.2,
+    select: int = 0,
+    seed: int = 0,
+    voted: NDArray[np.bool_] | None = None,
+    rated: NDArray[np.bool_] | None = None,
+) -> tuple[Fold, ...]:
+    """The folds of a protocol, in an order that depends on the table alone.
+
+    Args:
+        table: the corpus table; rows with an empty label are the unlabelled part of every fold,
+            or, where raters voted on them, the undecided part of folds that train on the speaker.
+        classes: class names in order.
+        protocol: see the module.
+        folds: number of folds of `kfold`.
+        validation: `next` holds out the next groups of the circle as validation; `share` a seeded
+            share of the remaining speakers, of each corpus. `loco` always takes a share.
+        speakers: how many groups `next` takes.
+        share: share of speakers (at least one of each corpus), in (0, 0.5].
+        select: how many further groups (speakers of each corpus under `share`) score a setting
+            without stopping its training.
+        seed: the study's seed; only shares and `kfold` depend on it.
+        voted: [N] which rows have votes; None where none has.
+        rated: [N] which rows raters' single ratings are divided by, whatever their label: these
+            and no others, in the order of their ids. The parts of `kfold` are not stratified then.
+            None where labels are learnt.
+
+    Raises:
+        BadInput: where the corpus cannot be divided so.
+    """
+    inside = (table["label"] != "").to_numpy() if rated is None else rated
+    labelled = np.flatnonzero(inside)
+    without = ~inside
+    if rated is not None:
+        labelled = labelled[np.argsort(table["id"].to_numpy(dtype=str)[labelled], kind="stable")]
+        voted = None  # every rated clip is in a part
+    voted = np.zeros(len(table), dtype=bool) if voted is None else voted
+    unlabelled = np.flatnonzero(without & ~voted)
+    undecided = np.flatnonzero(without & voted)
+    rows = table.iloc[labelled]
+    who = rows["speaker"].to_numpy(dtype=str)
+    if protocol != "kfold":
+        groups = _groups(rows, protocol)
+    else:
+        groups = _parts(rows, folds, seed) if rated is None else _even_parts(rows, folds, seed)
+    names = sorted(set(groups.tolist()))
+    circle = protocol != "loco" and validation == "next"
+    _check_enough(names, protocol, 2 + speakers + select if circle else 2)
+    made = []
+    for index, name in enumerate(names):
+        test = groups == name
+        if circle:
+            others = [names[(index + step) % len(names)] for step in range(1, len(names))]
+            val = np.isin(groups, others[:speakers])
+            chosen = np.isin(groups, others[speakers : speakers + select])
+            unit = groups
+        else:
+            strata = rows["label" if protocol == "kfold" and rated is None else "corpus"]
+            val, chosen = _share(
+                rows, strata.to_numpy(dtype=str), who, ~test, share, select, seed, protocol
+            )
+            unit = rows["id"].to_numpy(dtype=str) if protocol == "kfold" else who
+        made.append(
+            Fold(
+                name=name,
+                index=index,
+                train=labelled[~test & ~val & ~chosen],
+                validation=labelled[val],
+                test=labelled[test],
+                unlabelled=unlabelled,
+                select=labelled[chosen],
+                test_groups=frozenset(unit[test].tolist()),
+                val_groups=frozenset(unit[val | chosen].tolist()),
+                undecided=undecided[
+                    _trainable(
+                        table.iloc[undecided],
+                        protocol,
+                        {name, *(groups[val | chosen].tolist() if circle else ())},
+                        who[test | val | chosen],
+                    )
+                ],
+            )
+        )
+    # a rater's classes are checked where the rater is known
+    _check(made, table, classes if rated is None else ())
+    return tuple(made)
+
+
+def by_rater(
+    folds: Sequence[Fold], codes: NDArray[np.int64], raters: Sequence[str], classes: int
+) -> tuple[tuple[Fold, ...], dict[str, list[str]]]:
+    """Each fold once for each target rater, and by rater the folds that cannot serve it.
+
+    A fold serves a rater who rated clips of its test and its validation part (of its selection
+    too), and clips of every class in its training part.
+
+    Args:
+        folds: of `divide`.
+        codes: [N, R] each target's class of each clip, -1 where there is none.
+        raters: R names.
+        classes: how many there are.
+    """
+    made: list[Fold] = []
+    left: dict[str, list[str]] = {}
+    for place, rater in enumerate(raters):
+        mine = codes[:, place]
+        for fold in folds:
+            scored = [fold.test, fold.validation, *([fold.select] if len(fold.select) else [])]
+            trained = set(mine[fold.train].tolist()) >= set(range(classes))
+            if trained and all((mine[rows] >= 0).any() for rows in scored):
+                name = f"{fold.name}/{rater}"
+                made.append(replace(fold, name=name, index=len(made), rater=rater))
+            else:
+                left.setdefault(rater, []).append(fold.name)
+    return tuple(made), left
+
+
+def _trainable(
+    undecided: pd.DataFrame, protocol: str, groups: set[str], speakers: NDArray[np.str_]
+) -> NDArray[np.bool_]:
+    """Which clips without a label are of none of these held-out groups and speakers."""
+    if protocol == "kfold" or undecided.empty:  # kfold divides clips: none of these is held out
+        return np.ones(len(undecided), dtype=bool)
+    free = ~np.isin(undecided["speaker"].to_numpy(dtype=str), speakers)
+    return free & ~np.isin(_groups(undecided, protocol), sorted(groups))
+
+
+def _check_enough(names: Sequence[str], protocol: str, least: int) -> None:
+    if len(names) >= least:
+        return
+    unit = {"loso": "speaker", "loseso": "session", "loco": "corpus", "kfold": "part"}[protocol]
+    units = {"corpus": "corpora"}.get(unit, unit + "s")
+    there = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    raise BadInput(
+        f"protocol={protocol} needs at least {least} {units} (train, validation, selection and "
+        f"test are kept apart), but the corpus has {len(names)}: {there}; add {units}, or choose "
+        "another protocol (protocol=kfold divides by utterance)"
+    )
+
+
+def _groups(rows: pd.DataFrame, protocol: str) -> NDArray[np.str_]:
+    if protocol == "loco":
+        return rows["corpus"].to_numpy(dtype=str)
+    if protocol == "loso":
+        return rows["speaker"].to_numpy(dtype=str)
+    missing = rows["session"] == ""
+    if missing.any():
+        raise BadInput(
+            f"protocol=loseso needs a session for every utterance, but {int(missing.sum())} have "
+            f"none (first: {rows['id'][missing].iloc[0]}); use protocol=loso, or give sessions"
+        )
+    return (rows["corpus"] + "/" + rows["session"]).to_numpy(dtype=str)
+
+
+def _parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
+    """Stratified parts, named part-00 and so on; identical clips stay in one part."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = rows["label"].to_numpy(dtype=str)
+    names, counts = np.unique(labels, return_counts=True)
+    if counts.min() < folds:
+        name = str(names[counts.argmin()])
+        raise BadInput(
+            f"protocol=kfold with protocol.folds={folds} needs at least {folds} clips of every "
+            f"class, but {name!r} has {counts.min()}; lower protocol.folds or leave the class out"
+        )
+    part = np.empty(len(labels), dtype="<U8")
+    divider = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    groups = _clip(rows)
+    for index, (_, test) in enumerate(divider.split(labels, labels, groups)):
+        part[test] = f"part-{index:02d}"
+    return part
+
+
+def _even_parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
+    """Parts of like size that no label decides; identical clips stay in one part."""
+    clips = _clip(rows)
+    names = np.unique(clips)
+    order = names[np.argsort(_rank(names, seed), kind="stable")]
+    if len(order) < folds:
+        raise BadInput(
+            f"protocol=kfold with protocol.folds={folds} needs as many clips, but there are "
+            f"{len(order)}; lower protocol.folds"
+        )
+    place = {name: i % folds for i, name in enumerate(order.tolist())}
+    return np.array([f"part-{place[name]:02d}" for name in clips.tolist()])
+
+
+def _clip(rows: pd.DataFrame) -> NDArray[np.str_]:
+    """What makes two rows the same clip."""
+    return rows["audio" if "audio" in rows else "id"].to_numpy(dtype=str)
+
+
+def _share(
+    rows: pd.DataFrame,
+    strata: NDArray[np.str_],
+    speakers: NDArray[np.str_],
+    allowed: NDArray[np.bool_],
+    share: float,
+    select: int,
+    seed: int,
+    protocol: str,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Validation and selection: seeded speakers of each corpus (utterances for kfold)."""
+    units = _clip(rows) if protocol == "kfold" else speakers
+    val, chosen = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+    several = len(set(strata[allowed])) > 1
+    for stratum in sorted(set(strata[allowed])):
+        inside = allowed & (strata == stratum)
+        names = np.array(sorted(set(units[inside].tolist())))
+        size = max(1, round(share * len(names)))
+        further = round(share * len(names)) * bool(select) if protocol == "kfold" else select
+        if len(names) < 1 + size + further:
+            if several and protocol != "kfold":
+                continue  # a corpus of too few speakers trains only
+            raise BadInput(
+                f"{stratum!r} leaves {len(names)} speakers for training and validation, but "
+                f"{1 + size + further} are needed; add speakers, or lower validation.select"
+            )
+        names = names[np.argsort(_rank(names, seed), kind="stable")]
+        val |= inside & np.isin(units, names[:size])
+        chosen |= inside & np.isin(units, names[size : size + further])
+    return val, chosen
+
+
+def _rank(names: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
+    """A pseudo-random rank of each name that does not depend on the others."""
+    return np.array(
+        [
+            int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8], "big")
+            for name in names
+        ],
+        dtype=np.uint64,
+    )
+
+
+def _check(folds: Sequence[Fold], table: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Every fold can train every class, and has something to validate and test on."""
+    labels = table["label"].to_numpy(dtype=str)
+    clips = _clip(table)
+    problems = []
+    for fold in folds:
+        absent = [name for name in classes if name not in set(labels[fold.train])]
+        if absent:
+            problems.append(
+                f"fold {fold.name!r} has no training clip of {', '.join(map(repr, absent))}: all "
+                "of them are by its test and validation speakers; leave the class out with "
+                "corpus.classes=[...], or add clips"
+            )
+        if not len(fold.validation):
+            problems.append(
+                f"fold {fold.name!r} has no validation clip: only one speaker is left beside the "
+                "test; add speakers"
+            )
+        sides = [set(clips[rows]) for rows in (fold.train, fold.validation, fold.unseen)]
+        both = (sides[0] & sides[1]) | (sides[0] & sides[2]) | (sides[1] & sides[2])
+        if both:
+            first = table["id"].to_numpy(dtype=str)[np.isin(clips, sorted(both))]
+            problems.append(
+                f"fold {fold.name!r} has {len(both)} identical clips on two sides (first: "
+                f"{', '.join(first[:2])}); leave one of them out"
+            )
+    if problems:
+        raise BadInput(problems)

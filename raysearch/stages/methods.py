@@ -1,0 +1,163 @@
+"""Methods by name: the packaged ones, third parties' entry points, and `module:ATTRIBUTE`.
+
+And `plugins`, what third parties add to corpora and features by entry points.
+
+A third party's method is one file and one line: a `Method` object, and an entry point
+
+    [project.entry-points."raysearch.methods"]
+    my_method = "my_package.my_method:METHOD"
+
+Without a package of one's own, `method=my_module:METHOD` names the object itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trainables
+from raysearch.errors import BadInput, near
+from trainables.stage import Method
+
+GROUP = "raysearch.methods"
+"""the entry-point group that third parties' methods come in by"""
+
+_ATTRIBUTE = "METHOD"
+
+Kind = TypeVar("Kind")
+
+
+def plugins(group: str, kind: type[Kind]) -> dict[str, Kind]:
+    """What third parties register in an entry-point group, by name.
+
+    Raises:
+        BadInput: an entry point cannot be imported, or gives something else than a `kind`.
+    """
+    found: dict[str, Kind] = {}
+    for name, point in _entry_points(group).items():
+        where = _place(point)
+        try:
+            plugin = point.load()
+        except Exception as error:  # a third party's module may fail in any way
+            raise BadInput(_failed(f"{group} {name!r}", where, error)) from error
+        if not isinstance(plugin, kind):
+            raise BadInput(
+                f"{group} {name!r}: {where} must be of type {kind.__name__}, but is a "
+                f"{type(plugin).__name__}; mend that package, or remove it"
+            )
+        found[name] = plugin
+    return found
+
+
+def methods() -> tuple[str, ...]:
+    """The names that `method` knows, sorted; dotted names of one's own come on top."""
+    return tuple(sorted({*_packaged(), *_entry_points(GROUP)}))
+
+
+def method(name: str) -> Method:
+    """The method called `name`.
+
+    Args:
+        name: a packaged method ("rdlr"), an entry point of the group `raysearch.methods`, a
+            `module:ATTRIBUTE`, or a module that holds a `METHOD`.
+
+    Raises:
+        BadInput: nothing goes by that name, it cannot be imported, or it is not a `Method`.
+    """
+    if name in _packaged():
+        return _loaded(name, f"trainables.{name}", _ATTRIBUTE)
+    points = _entry_points(GROUP)
+    if name in points:
+        return _from_entry_point(name, points[name])
+    module, colon, attribute = name.partition(":")
+    if colon and module and attribute:
+        return _loaded(name, module, attribute)
+    if "." in name and not name.startswith(".") and not name.endswith("."):
+        return _loaded(name, name, _ATTRIBUTE)
+    known = methods()
+    raise BadInput(
+        f"there is no method {name!r}{near(name, known)}; known methods are "
+        f"{', '.join(known) or 'none'}, and your own is named as method=module:ATTRIBUTE"
+    )
+
+
+@lru_cache(maxsize=1)
+def _packaged() -> frozenset[str]:
+    """Modules of `trainables` that assign METHOD. They are read, not imported: some need torch."""
+    names = set()
+    for info in pkgutil.iter_modules(trainables.__path__):
+        spec = importlib.util.find_spec(f"trainables.{info.name}")
+        if not info.ispkg and spec is not None and spec.origin and _assigns(Path(spec.origin)):
+            names.add(info.name)
+    return frozenset(names)
+
+
+def _assigns(path: Path) -> bool:
+    if path.suffix != ".py":
+        return False
+    text = path.read_text(encoding="utf-8")
+    if _ATTRIBUTE not in text:
+        return False
+    for node in ast.parse(text).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        if any(isinstance(target, ast.Name) and target.id == _ATTRIBUTE for target in targets):
+            return True
+    return False
+
+
+def _entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=group)}
+
+
+def _place(point: importlib.metadata.EntryPoint) -> str:
+    package = point.dist.name if point.dist is not None else "an unnamed package"
+    return f"the entry point {point.value!r} of {package}"
+
+
+def _from_entry_point(name: str, point: importlib.metadata.EntryPoint) -> Method:
+    where = _place(point)
+    try:
+        found = point.load()
+    except Exception as error:  # a third party's module may fail in any way
+        raise BadInput(_failed(f"method {name!r}", where, error)) from error
+    return _checked(name, where, getattr(found, _ATTRIBUTE, found))
+
+
+def _loaded(name: str, module: str, attribute: str) -> Method:
+    where = f"module {module!r}"
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # a user's module may fail in any way
+        raise BadInput(_failed(f"method {name!r}", where, error)) from error
+    if not hasattr(found, attribute):
+        known = sorted(key for key, value in vars(found).items() if isinstance(value, Method))
+        raise BadInput(
+            f"method {name!r}: {where} has no {attribute!r}{near(attribute, known)}; "
+            f"the methods in it are {', '.join(known) or 'none'}"
+        )
+    return _checked(name, f"{attribute} in {where}", getattr(found, attribute))
+
+
+def _failed(what: str, where: str, error: Exception) -> str:
+    return (
+        f"{what}: {where} could not be imported "
+        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}); "
+        "check the name, and that its package is installed here"
+    )
+
+
+def _checked(name: str, where: str, found: Any) -> Method:
+    if not isinstance(found, Method):
+        raise BadInput(
+            f"method {name!r}: {where} must be a trainables.stage.Method, "
+            f"but is a {type(found).__name__}"
+        )
+    return found

@@ -1,0 +1,36 @@
+"""From a space file and the words of a command line to one validated, frozen `Study`.
+
+    study = load_study(["space=rdlr", "corpus=emodb", "corpus.root=/data/emodb", "trials=30"],
+                       cwd=Path.cwd())
+
+A new key is a field in `schema`; `reading` and `checks` tell all that is wrong in one `BadInput`.
+"""
+
+from raysearch.study.reading import load_study, spaces
+from raysearch.study.schema import (
+    CorpusConfig,
+    ProtocolConfig,
+    RatersConfig,
+    StoppingConfig,
+    Study,
+    TaskConfig,
+    TrackingConfig,
+    ValidationConfig,
+    keys,
+)
+from raysearch.study.writing import dump
+
+__all__ = [
+    "CorpusConfig",
+    "ProtocolConfig",
+    "RatersConfig",
+    "StoppingConfig",
+    "Study",
+    "TaskConfig",
+    "TrackingConfig",
+    "ValidationConfig",
+    "dump",
+    "keys",
+    "load_study",
+    "spaces",
+]

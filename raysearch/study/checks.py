@@ -1,0 +1,216 @@
+"""What a schema cannot say: names that must exist, keys that exclude each other, the space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raysearch.errors import BadInput, near
+from raysearch.stages import methods as registry
+from raysearch.study.addresses import (
+    OPTUNA_VARIABLE,
+    SERVER,
+    TRACKING_VARIABLE,
+    has_password,
+    shown,
+)
+from raysearch.study.schema import Study
+from raysearch.study.space import NAME, Space, canonical, unknown_parameter
+from trainables.stage import Method
+
+
+def check_together(study: Study, problems: list[str]) -> None:
+    """Keys that are right each and wrong together."""
+    if len(study.objective) > 1 and study.racing != "off":
+        problems.append(
+            f"racing={study.racing} stops settings by one score, but objective lists "
+            f"{', '.join(study.objective)}; write racing=off, or one objective"
+        )
+    rule = study.stopping.rule
+    if len(study.objective) > 1 and rule != "off":
+        problems.append(
+            f"stopping={rule} stops settings by one score, but objective lists "
+            f"{', '.join(study.objective)}; write stopping=off, or one objective"
+        )
+    if study.deterministic and rule != "off":
+        problems.append(
+            f"stopping={rule} compares trainings in flight, so that what it stops depends on which "
+            "is faster, but deterministic=true wants the same trials always; write stopping=off, "
+            "or deterministic=false"
+        )
+    _check_tracking(study, problems)
+
+
+def _check_tracking(study: Study, problems: list[str]) -> None:
+    """What is written into study.yaml, logs and MLflow may hold no password."""
+    for key, uri, variable, reads in (
+        ("tracking.uri", study.tracking.uri, TRACKING_VARIABLE, "MLFLOW_TRACKING_PASSWORD"),
+        ("tracking.optuna", study.tracking.optuna, OPTUNA_VARIABLE, "PGPASSWORD"),
+    ):
+        if uri is not None and has_password(uri):
+            web = uri.startswith("http")
+            way = f"set {reads}" if web else "put it into ~/.pgpass or PGPASSWORD (PostgreSQL)"
+            problems.append(
+                f"{key}={shown(uri)} holds a password, and a study is written down; take it out "
+                f"and {way}, or write {key}={SERVER} and the whole address into {variable}"
+            )
+    if study.tracking.optuna is not None and not study.tracking.enabled:
+        problems.append(
+            f"tracking.optuna={shown(study.tracking.optuna)} wants the search in Optuna's own "
+            "storage, but tracking=false writes nowhere; leave one of them out"
+        )
+
+
+def check_names(tree: Mapping[str, Any], problems: list[str]) -> None:
+    """Corpora, feature sets and classes."""
+    from raysearch.data import corpora, features  # they know the third parties' as well
+
+    corpus = tree.get("corpus")
+    corpus = corpus if isinstance(corpus, Mapping) else {}
+    known = corpora.known()
+    for key in ("name", "unlabelled"):
+        for name in name_list(corpus.get(key, ())):
+            if name not in known:
+                problems.append(
+                    f"corpus.{key}: there is no corpus {name!r}{near(name, known)}; known corpora: "
+                    f"{listed(known)}; anyone's speech is corpus=manifest corpus.root=FOLDER"
+                )
+    problems += _corpus_problems(corpus, known)
+    for key, names in (
+        ("corpus.name", name_list(corpus.get("name", ()))),
+        ("corpus.classes", name_list(corpus.get("classes"))),
+        ("features", name_list(tree.get("features"))),
+    ):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            problems.append(f"{key} lists {', '.join(twice)} twice; list each once")
+    extractors = features.known()
+    for name in name_list(tree.get("features")):
+        if name not in extractors:
+            problems.append(
+                f"features: there is no feature set {name!r}{near(name, extractors)}; "
+                f"known feature sets: {listed(extractors)}"
+            )
+
+
+def _corpus_problems(corpus: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """Folders that are missing, and options that no corpus of the study takes."""
+    names = [*name_list(corpus.get("name", "demo")), *name_list(corpus.get("unlabelled", ()))]
+    used = {name: known[name] for name in names if name in known}
+    root = corpus.get("root")
+    root = root if isinstance(root, Mapping) else {}
+    found = []
+    for name, info in used.items():
+        if info.root == "needed" and name not in root:
+            key = "corpus.root" if len(names) == 1 else f"corpus.root.{name}"
+            source = f" (get it from {info.source})" if info.source else ""
+            found.append(f"corpus {name!r} needs its folder; give {key}=DIR{source}")
+    options = corpus.get("options")
+    taken = sorted({option for info in used.values() for option in info.options})
+    if isinstance(options, Mapping) and len(used) == len(names):
+        for option in options:
+            if option not in taken:
+                found.append(
+                    f"corpus.options.{option} is no option of {', '.join(used)}"
+                    f"{near(option, taken)}; options here are {', '.join(taken) or 'none'}"
+                )
+    return found
+
+
+def name_list(value: Any) -> list[str]:
+    """The names in a value that may be one, a list of them, or something else."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list | tuple):
+        return [item for item in value if isinstance(item, str)]
+    return []
+
+
+def find_method(tree: Mapping[str, Any], problems: list[str]) -> Method | None:
+    name = tree.get("method")
+    if not isinstance(name, str) or not name:
+        return None  # told by _validate
+    try:
+        return registry.method(name)
+    except BadInput as error:
+        problems += error.problems
+        return None
+
+
+# -- the space and what it enqueues ------------------------------------------------------------
+def check_space(tree: dict[str, Any], method: Method, lenient: bool, problems: list[str]) -> None:
+    """Check params, sampler and enqueue; completes the enqueued settings in `tree`."""
+    params = tree.get("params") or {}
+    if not isinstance(params, Mapping):
+        return  # told by _validate
+    space, found = Space.parse(params)
+    found += space.problems(method)
+    if found:
+        problems += found
+        return
+    space = space.typed(method)
+    if tree.get("sampler") == "grid" and space.size() is None:
+        endless = [n for n in space.searched() if space.domains[n].size is None]
+        problems.append(
+            f"sampler=grid needs a finite space, but {', '.join(endless)} take any number; give "
+            "them a step, or list their values with grid:"
+        )
+    entries = tree.get("enqueue") or []
+    if not isinstance(entries, list):
+        return  # told by _validate
+    kept: list[dict[str, Any]] = []
+    notes: list[str] = list(tree.get("notes") or [])
+    for place, entry in enumerate(entries, start=1):
+        if not isinstance(entry, Mapping):
+            continue  # told by _validate
+        title = f"enqueue, entry {place}" + (f" ({entry[NAME]!r})" if NAME in entry else "")
+        unknown = [name for name in entry if name != NAME and name not in space.domains]
+        foreign = [name for name in unknown if name not in method.params]
+        if foreign:
+            problems += [f"{title}: {unknown_parameter(method, name)}" for name in foreign]
+            continue
+        if unknown:
+            problems.append(
+                f"{title} is not in the space: it sets {', '.join(unknown)}, which the space does "
+                "not have; add it to params"
+            )
+            continue
+        adapted = _adapt(space, entry) if lenient else dict(entry)
+        whole = space.complete(adapted)
+        setting = {name: value for name, value in whole.items() if name != NAME}
+        problem = space.contains(setting)
+        if problem is None and NAME in entry and _altered(entry, adapted):
+            problem = "the words change what its name stands for"
+        if problem is None:
+            name = {NAME: str(entry[NAME])} if NAME in entry else {}
+            clean = {**name, **space.active(setting)}
+            if clean not in kept:
+                kept.append(clean)
+        elif lenient:
+            notes.append(f"{title} of the space is left out: {problem}")
+        else:
+            problems.append(f"{title} is not in the space: {problem}")
+    names = [entry[NAME] for entry in kept if NAME in entry]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.append(f"enqueue names two settings {name!r}; give each its own name")
+    if tree.get("sampler") == "listed" and not kept and not problems:
+        problems.append("sampler=listed runs the enqueued settings alone, but enqueue lists none")
+    tree["enqueue"] = kept
+    if notes:
+        tree["notes"] = list(dict.fromkeys(notes))
+
+
+def _adapt(space: Space, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of the file under the words' pins: they win, and what then does not exist goes."""
+    constants = space.constants()
+    pinned = {name: constants.get(name, value) for name, value in entry.items()}
+    alive = space.existing({name: value for name, value in pinned.items() if name != NAME})
+    return {**({NAME: entry[NAME]} if NAME in entry else {}), **alive}
+
+
+def _altered(entry: Mapping[str, Any], adapted: Mapping[str, Any]) -> bool:
+    return canonical(entry) != canonical({name: adapted.get(name) for name in entry})
+
+
+def listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,170 @@
+"""A cluster file: which Ray cluster, how to be let in, and what it needs. `cluster=FILE` reads it.
+
+    address: 10.0.0.5:6379              # of the head; this machine must be one of its nodes
+    dashboard: http://127.0.0.1:8265    # for submit, status and stop
+    token_file: ~/.ray/auth_token       # relative to this file
+    home: /shared/raysearch             # where submitted studies keep their results, over there
+    store: s3://bucket/raysearch        # where artifacts are kept
+    corpora: {emodb: /shared/emodb}     # folders of speech over there; others travel with submit
+    pip: [my-package==1.2]              # installed for the study's processes
+    env: {OMP_NUM_THREADS: "1"}         # set for the study's processes
+
+Every key may be left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from raysearch.errors import BadInput, near
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """What `cluster=` names: a file read, or with all defaults the running cluster (auto)."""
+
+    path: Path | None = None
+    address: str | None = None
+    """host:port of the head's GCS; None where Ray finds it"""
+    dashboard: str | None = None
+    """http(s)://host:port of the Jobs API; None where Ray's usual one is meant"""
+    token_file: Path | None = None
+    home: str | None = None
+    store: str | None = None
+    corpora: Mapping[str, str] = field(default_factory=dict)
+    pip: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_cluster(name: str) -> ClusterFile:
+    """The cluster that `cluster=NAME` means: 'auto', or the path of a cluster file.
+
+    Raises:
+        BadInput: with everything that is wrong with the file.
+    """
+    if name == "auto":
+        return ClusterFile()
+    path = Path(name)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"cluster={name}: there is no such file; give local, auto, or the path of a cluster "
+            "file (cluster/README.md shows one)"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())
+        raise BadInput(f"the cluster file {path} cannot be read: {line}") from None
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise BadInput(
+            f"the cluster file {path} must be a mapping of keys, as in home: /shared/runs"
+        )
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in _CHECKS:
+            known = ", ".join(_CHECKS)
+            problems.append(
+                f"{path}: there is no key {key!r}{near(str(key), _CHECKS)}; the keys are {known}"
+            )
+        elif value is not None:
+            check, rule = _CHECKS[key]
+            if check(value):
+                values[key] = value
+            else:
+                problems.append(f"{path}: {key} must be {rule}, but got {value!r}")
+    token = values.get("token_file")
+    if token is not None:
+        values["token_file"] = path.parent / Path(token).expanduser()
+        problem = _token_problem(values["token_file"])
+        if problem:
+            problems.append(f"{path}: {problem}")
+    if problems:
+        raise BadInput(problems)
+    if "pip" in values:
+        values["pip"] = tuple(values["pip"])
+    return ClusterFile(path=path, **values)
+
+
+def _token_problem(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        return (
+            f"token_file {path} cannot be read ({getattr(error, 'strerror', None) or error}); it "
+            "is the file that the cluster's nodes have (ray get-auth-token --generate makes one)"
+        )
+    return "" if token else f"token_file {path} is empty"
+
+
+# -- what each key must be ---------------------------------------------------------------------
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_address(value: Any) -> bool:
+    found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    return found is not None and 0 < int(found[2]) < 65536
+
+
+def _is_url(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_absolute(value: Any) -> bool:
+    return isinstance(value, str) and PurePosixPath(value).is_absolute()
+
+
+def _is_store(value: Any) -> bool:
+    return isinstance(value, str) and ("://" in value or _is_absolute(value))
+
+
+def _is_roots(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and _is_absolute(root) for name, root in value.items()
+    )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_text(item) for item in value)
+
+
+def _is_variables(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and _VARIABLE.fullmatch(name) and isinstance(item, str)
+        for name, item in value.items()
+    )
+
+
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "address": (
+        _is_address,
+        "HOST:PORT of the head, of whose cluster this machine is a node (from any other machine, "
+        "submit by dashboard:; Ray Client's ray:// cannot hold a study)",
+    ),
+    "dashboard": (_is_url, "the URL of the head's dashboard, as in http://127.0.0.1:8265"),
+    "token_file": (_is_text, "the path of a file"),
+    "home": (_is_absolute, "an absolute folder on the cluster"),
+    "store": (_is_store, "a URI or an absolute folder"),
+    "corpora": (_is_roots, "a mapping from corpora to absolute folders on the cluster"),
+    "pip": (_is_texts, "a list of requirements"),
+    "env": (_is_variables, "a mapping from variables to texts (quote numbers)"),
+}

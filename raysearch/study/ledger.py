@@ -1,0 +1,216 @@
+"""The driver's ledger: trials, folds and their states. It is the only truth of a study.
+
+One SQLite file a study, one writer (the driver that holds the lease), written in transactions,
+so that a kill at any moment leaves a state from which the same command goes on. Optuna's study
+and MLflow's runs are rebuilt from it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
+
+
+@dataclass(frozen=True)
+class StageUse:
+    """One stage that a fold asked for."""
+
+    name: str
+    key: str
+    made_here: bool
+    """whether this study computed it (in this session or an earlier one)"""
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One finished fold of one trial."""
+
+    trial: int
+    fold: str
+    index: int
+    scores: Mapping[str, float]
+    """val_ua, val_wa, test_ua, test_wa, each a fraction in [0, 1]; means over the fold's seeds"""
+    confusion: list[list[int]]
+    """test counts [K][K], rows true, columns predicted; sums over the fold's seeds"""
+    seconds: float
+    """of computing done for this fold (0 where everything was stored)"""
+    stages: tuple[StageUse, ...]
+    """parents first; the last one is the scored stage, its key opens the artifact"""
+    val_confusion: list[list[int]] = field(default_factory=list)
+    """as `confusion`, of the part that scores a setting (validation, or selection)"""
+    repeats: Sequence[Mapping[str, float]] = field(default_factory=list)
+    """the scores of each seed, where a fold is trained with several"""
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial: a setting over all folds."""
+
+    number: int
+    params: Mapping[str, Any]
+    """the searched parameters that exist in this setting"""
+    state: str
+    reason: str = ""
+    """why it failed or was pruned"""
+    origin: str = "sampler"
+    """'enqueued', or the sampler's name"""
+    value: float | None = None
+    """what Optuna was told: the (first) objective, or what is predicted for a pruned trial"""
+    started: float = 0.0
+    ended: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """`values`: every objective by name, where there are several; `trace`: the last lines of a
+    failed trial's traceback; `stopped`: facts of a stop inside a fold"""
+
+
+_SCHEMA = """
+create table if not exists trials (
+    number integer primary key, params text not null, state text not null,
+    reason text not null default '', origin text not null, value real,
+    started real not null, ended real, extra text not null default '{}');
+create table if not exists folds (
+    trial integer not null, fold text not null, idx integer not null, scores text not null,
+    confusion text not null, seconds real not null, stages text not null,
+    val_confusion text not null default '[]', repeats text not null default '[]',
+    primary key (trial, fold));
+create table if not exists facts (name text primary key, value text not null);
+"""
+
+
+class Ledger:
+    """Reads and writes one study's ledger.
+
+    Args:
+        path: the SQLite file; created with its folder where it is absent and `write` is true.
+        write: open for writing. Readers may open it while a driver writes.
+    """
+
+    def __init__(self, path: Path, write: bool = False) -> None:
+        self.path = path
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("pragma journal_mode=wal")
+            self._db.execute("pragma synchronous=normal")
+            self._db.executescript(_SCHEMA)
+            if "repeats" not in self._columns():  # begun by 0.1
+                self._db.execute("alter table folds add column repeats text not null default '[]'")
+        else:
+            self._db = sqlite3.connect(
+                f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+
+    def close(self) -> None:
+        self._db.close()
+
+    # -- writing -------------------------------------------------------------------------------
+    def add_trial(self, number: int, params: Mapping[str, Any], origin: str) -> None:
+        """Record a new trial as running."""
+        self._db.execute(
+            "insert into trials (number, params, state, origin, started) values (?,?,?,?,?)",
+            (number, _dump(params), RUNNING, origin, time.time()),
+        )
+
+    def record_folds(self, rows: Iterable[FoldRow]) -> None:
+        """Record finished folds, all or none. A fold already recorded stays as it is."""
+        values = [
+            (
+                row.trial,
+                row.fold,
+                row.index,
+                _dump(row.scores),
+                _dump(row.confusion),
+                row.seconds,
+                _dump([[s.name, s.key, s.made_here] for s in row.stages]),
+                _dump(row.val_confusion),
+                _dump([dict(one) for one in row.repeats]),
+            )
+            for row in rows
+        ]
+        self._db.execute("begin")
+        try:
+            marks = ",".join("?" * 9)
+            self._db.executemany(f"insert or ignore into folds values ({marks})", values)
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
+    def finish_trial(
+        self,
+        number: int,
+        state: str,
+        value: float | None = None,
+        reason: str = "",
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Set a trial's final state. A complete trial needs a finite value."""
+        if state == COMPLETE and (value is None or not math.isfinite(value)):
+            raise ValueError(f"a complete trial needs a finite value, but got {value!r}")
+        self._db.execute(
+            "update trials set state=?, value=?, reason=?, ended=?, extra=? where number=?",
+            (state, value, reason, time.time(), _dump(extra or {}), number),
+        )
+
+    def set_fact(self, name: str, value: Any) -> None:
+        """Keep one fact about the study that JSON can hold."""
+        self._db.execute("insert or replace into facts values (?, ?)", (name, _dump(value)))
+
+    # -- reading -------------------------------------------------------------------------------
+    def fact(self, name: str, default: Any = None) -> Any:
+        row = self._db.execute("select value from facts where name=?", (name,)).fetchone()
+        return default if row is None else json.loads(row[0])
+
+    def trials(self) -> list[TrialRow]:
+        """Every trial, by number."""
+        return [
+            TrialRow(n, json.loads(p), state, reason, origin, value, started, ended, json.loads(x))
+            for n, p, state, reason, origin, value, started, ended, x in self._db.execute(
+                "select number, params, state, reason, origin, value, started, ended, extra "
+                "from trials order by number"
+            )
+        ]
+
+    def folds(self, trial: int | None = None) -> list[FoldRow]:
+        """Every finished fold, of one trial or of all, by trial and fold index."""
+        where, args = ("", ()) if trial is None else ("where trial=?", (trial,))
+        # a ledger of 0.1 that nobody has written since has no such column
+        repeats = "repeats" if "repeats" in self._columns() else "'[]'"
+        found = self._db.execute(
+            "select trial, fold, idx, scores, confusion, seconds, stages, val_confusion, "
+            f"{repeats} from folds {where} order by trial, idx",
+            args,
+        )
+        return [
+            FoldRow(
+                t,
+                fold,
+                i,
+                json.loads(scores),
+                json.loads(confusion),
+                seconds,
+                tuple(StageUse(*use) for use in json.loads(stages)),
+                json.loads(val_confusion),
+                json.loads(repeats),
+            )
+            for t, fold, i, scores, confusion, seconds, stages, val_confusion, repeats in found
+        ]
+
+    def count_folds(self) -> int:
+        """How many folds are finished, of all trials."""
+        return int(self._db.execute("select count(*) from folds").fetchone()[0])
+
+    def _columns(self) -> set[str]:
+        return {row[1] for row in self._db.execute("pragma table_info(folds)")}
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))

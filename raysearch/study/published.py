@@ -1,0 +1,149 @@
+"""A paper's table that a space repeats: how it is written, what can be wrong, what a study keeps.
+
+A space's `published` gives the figures that the paper prints, as fractions, each by its metric:
+
+    source: "a paper, Table 2: mean of five seeds"
+    rows:                              # or tasks: such rows for each task
+      CE: {wa: 0.452, ua: 0.431}
+      RD: {ua: 0.455}
+
+A study keeps the table of its task in its ledger, joined to the settings that the rows stand for:
+
+    {"source": ..., "metrics": ["ua", "wa"],
+     "rows": [{"name": "CE", "params": {"loss": "ce"}, "values": {"wa": 0.452, "ua": 0.431}}, ...]}
+
+Once a table had one metric, `metric`, and a row one number (in the ledger: `value`). What studies
+of that time kept is read as a table of today; spaces are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from raysearch.errors import near
+
+METRICS = ("ua", "wa")
+"""what a figure may be, in the order in which a report shows them"""
+_KEYS = ("source", "rows", "tasks")
+_FORM = "as in CE: {wa: 0.452, ua: 0.431}"
+
+
+def problems(published: Mapping[str, Any], tasks: Collection[str]) -> list[str]:
+    """What is wrong with a space's `published`; `tasks` are those that there are."""
+    if not published:
+        return []
+    found = [
+        f"there is no key 'published.{name}'{near(name, _KEYS)}; keys here are source and rows (or "
+        f"tasks), and each row names its metrics, {_FORM}"
+        for name in published
+        if name not in _KEYS
+    ]
+    if found:
+        return found  # what is missing may be what has the wrong name
+    source = published.get("source")
+    if not isinstance(source, str) or not source:
+        found.append(
+            f"published.source must say which table it is, but got {source!r}; "
+            "write for example published.source='a paper, Table 2'"
+        )
+    if ("rows" in published) == ("tasks" in published):
+        found.append("published must have rows, or tasks with the rows of each, and not both")
+    if "rows" in published:
+        found += _rows("published.rows", published["rows"])
+    if "tasks" in published:
+        each = published["tasks"]
+        if not isinstance(each, Mapping) or not each:
+            return [*found, f"published.tasks must be the rows of each task, but got {each!r}"]
+        for task, rows in each.items():
+            if task not in tasks:
+                found.append(
+                    f"published.tasks: there is no task {task!r}{near(task, tasks)}; "
+                    f"tasks are {', '.join(tasks)}"
+                )
+            found += _rows(f"published.tasks.{task}", rows)
+    return found
+
+
+def _rows(key: str, rows: Any) -> list[str]:
+    """The first problem of some rows, with how many more rows have one."""
+    if not isinstance(rows, Mapping) or not rows:
+        return [f"{key} must be a mapping from rows to their figures, {_FORM}, but got {rows!r}"]
+    told = [(name, said) for name, row in rows.items() for said in _row(row)]
+    if not told:
+        return []
+    more = len({name for name, _ in told}) - 1
+    tail = "" if not more else f" (and so with {more} more row{'' if more == 1 else 's'})"
+    return [f"{key}: the row {told[0][0]!r} {told[0][1]}{tail}"]
+
+
+def _row(row: Any) -> Iterator[str]:
+    if not isinstance(row, Mapping) or not row:
+        yield f"must give figures by metric, {_FORM}, but got {row!r}"
+        return
+    for metric, value in row.items():
+        if metric not in METRICS:
+            yield f"names a metric {metric!r}{near(metric, METRICS)}; give {' or '.join(METRICS)}"
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            yield f"must give {metric} as a fraction from 0 to 1, but got {value!r}"
+
+
+def joined(
+    published: Mapping[str, Any],
+    task: str,
+    enqueued: Iterable[tuple[str, Mapping[str, Any]]],
+) -> dict[str, Any] | None:
+    """What a study keeps of `published`: the table of its task; None where there is no table.
+
+    Of a task that the paper has no table for, rows have no figures. `enqueued`: (name, setting).
+    """
+    if not published:
+        return None
+    tables = published.get("tasks", {task: published.get("rows", {})})
+    values = tables.get(task, {})
+    printed = {metric for rows in tables.values() for row in rows.values() for metric in row}
+    return {
+        "source": published["source"],
+        "metrics": [metric for metric in METRICS if metric in printed],
+        "rows": [
+            {"name": name, "params": dict(setting), "values": dict(values.get(name, {}))}
+            for name, setting in enqueued
+            if name
+        ],
+    }
+
+
+def renewed(published: Any) -> Any:
+    """`published` of a study's own file as of today, where an earlier version wrote it."""
+    metric = published.get("metric") if isinstance(published, Mapping) else None
+    if not isinstance(metric, str):
+        return published
+
+    def each(rows: Any) -> Any:
+        return {n: {metric: x} for n, x in rows.items()} if isinstance(rows, Mapping) else rows
+
+    new = {key: value for key, value in published.items() if key != "metric"}
+    if "rows" in new:
+        new["rows"] = each(new["rows"])
+    if isinstance(new.get("tasks"), Mapping):
+        new["tasks"] = {task: each(rows) for task, rows in new["tasks"].items()}
+    return new
+
+
+def renewed_fact(kept: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A ledger's table as of today, where an earlier version wrote it."""
+    if not kept or "metrics" in kept:
+        return kept
+    metric = str(kept.get("metric", METRICS[0]))
+    return {
+        "source": kept.get("source", "the paper"),
+        "metrics": [metric],
+        "rows": [
+            {
+                "name": row["name"],
+                "params": row["params"],
+                "values": {} if row.get("value") is None else {metric: row["value"]},
+            }
+            for row in kept.get("rows", ())
+        ],
+    }

@@ -1,0 +1,25 @@
+"""Which software a study ran with."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+
+
+def version() -> str:
+    """The version of raysearch; of a source tree that is not installed "0+uninstalled"."""
+    try:
+        return metadata.version("raysearch")
+    except metadata.PackageNotFoundError:
+        return "0+uninstalled"
+
+
+def versions() -> dict[str, str]:
+    names = ("ray", "optuna", "mlflow", "torch", "transformers", "opensmile", "scikit-learn")
+    found = {"raysearch": version(), "python": sys.version.split()[0]}
+    for name in (*names, "pandas", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found

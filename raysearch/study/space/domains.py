@@ -1,0 +1,173 @@
+"""Domains: the values that one parameter may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from raysearch.study.frozen import FrozenDict
+from raysearch.study.space.values import Scalar, is_number, same, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """The values that one parameter may take.
+
+    Finite domains know their values by index, `at(0) .. at(size - 1)`.
+    """
+
+    when: Mapping[str, tuple[Scalar, ...]] = field(default_factory=FrozenDict)
+    """parameter -> values; the domain exists only where each of them has one of these values"""
+    needs: str | Mapping[str, str] | None = None
+    """what the data must have: one of `NEEDS`; of a choice of texts, also by value"""
+
+    @property
+    def size(self) -> int | None:
+        """Number of values; None where there are infinitely many."""
+        raise NotImplementedError
+
+    def at(self, index: int) -> Scalar:
+        """The value at `index` of a finite domain."""
+        raise NotImplementedError
+
+    def index(self, value: Any) -> int | None:
+        """Where `value` stands in a finite domain; None where it is not in it."""
+        raise NotImplementedError
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` belongs to the domain."""
+        return self.index(value) is not None
+
+    def normal(self, value: Any) -> Scalar:
+        """`value` in the domain's own type, without noise in the last digits."""
+        index = self.index(value)
+        if index is None:
+            raise ValueError(f"{value!r} is not in {self}")
+        return self.at(index)
+
+    def examples(self) -> tuple[Scalar, ...]:
+        """Values that stand for all: every value of a list, the ends of a range."""
+        raise NotImplementedError
+
+    def values(self) -> Iterator[Scalar]:
+        """Every value of a finite domain, in order."""
+        if self.size is None:
+            raise ValueError(f"{self} has infinitely many values")
+        return (self.at(index) for index in range(self.size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed(Domain):
+    items: tuple[Scalar, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.items)
+
+    def at(self, index: int) -> Scalar:
+        return self.items[index]
+
+    def index(self, value: Any) -> int | None:
+        return next((i for i, item in enumerate(self.items) if same(item, value)), None)
+
+    def examples(self) -> tuple[Scalar, ...]:
+        return self.items
+
+    def __str__(self) -> str:
+        return ", ".join(shown(item) for item in self.items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Listed):
+    """Unordered values: the sampler learns about each on its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Listed):
+    """Numbers in ascending order: the sampler takes neighbours to be alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Const(Listed):
+    """One value, not searched. Always without `when`: a conditional constant is a `Choice`."""
+
+    @property
+    def value(self) -> Scalar:
+        return self.items[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int(Domain):
+    """Whole numbers low, low + step, ..., high."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+    @property
+    def size(self) -> int:
+        return (self.high - self.low) // self.step + 1
+
+    def at(self, index: int) -> int:
+        return self.low + index * self.step
+
+    def index(self, value: Any) -> int | None:
+        if not is_number(value) or value != int(value) or not self.low <= value <= self.high:
+            return None
+        index, rest = divmod(int(value) - self.low, self.step)
+        return None if rest else index
+
+    def examples(self) -> tuple[int, int]:
+        return self.low, self.high
+
+    def __str__(self) -> str:
+        by = f" by {self.step}" if self.step != 1 else ""
+        return f"{self.low} to {self.high}{by}{', log' if self.log else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Float(Domain):
+    """Numbers from low to high, both included; with `step` only low, low + step, ..., high."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def size(self) -> int | None:
+        return None if self.step is None else round((self.high - self.low) / self.step) + 1
+
+    def at(self, index: int) -> float:
+        if self.step is None:
+            raise ValueError(f"{self} has infinitely many values")
+        return float(Decimal(repr(self.low)) + index * Decimal(repr(self.step)))
+
+    def index(self, value: Any) -> int | None:
+        if self.step is None or not is_number(value):
+            return None
+        index = round((value - self.low) / self.step)
+        near_enough = abs(self.at(index) - value) <= 1e-9 * max(1.0, abs(self.high), abs(self.low))
+        return index if near_enough and 0 <= index < (self.size or 0) else None
+
+    def holds(self, value: Any) -> bool:
+        if self.step is not None:
+            return self.index(value) is not None
+        return is_number(value) and self.low <= value <= self.high
+
+    def normal(self, value: Any) -> Scalar:
+        if self.step is not None:
+            return super().normal(value)
+        if not self.holds(value):
+            raise ValueError(f"{value!r} is not in {self}")
+        return float(value)
+
+    def examples(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def __str__(self) -> str:
+        by = f" by {self.step:g}" if self.step is not None else ""
+        return f"{self.low:g} to {self.high:g}{by}{', log' if self.log else ''}"

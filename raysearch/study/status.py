@@ -1,0 +1,158 @@
+"""How far a study is and who runs it, read from its ledger and its lease. Nothing is written."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger, TrialRow
+from raysearch.study.wording import duration
+
+RUNS, DONE, FAILURE, STOPPED = "running", "done", "failed", "stopped"
+
+_BEATS = 20.0
+"""seconds without a heartbeat after which a driver counts as gone"""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The driver that wrote the lease's note, alive or not."""
+
+    host: str
+    pid: int
+    age: float
+    """seconds since its last heartbeat"""
+
+    @property
+    def alive(self) -> bool:
+        if self.age >= _BEATS:
+            return False
+        if self.host != socket.gethostname():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False  # killed since its last heartbeat
+        except OSError:
+            pass  # somebody else's
+        return True
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One study at one moment."""
+
+    name: str
+    facts: Mapping[str, Any]
+    """its study.yaml"""
+    wanted: int
+    """trials that it shall have"""
+    trials: Sequence[TrialRow]
+    folds: int
+    """finished, of all trials"""
+    holder: Holder | None
+    ending: Mapping[str, Any]
+    """how its last driver said that it ended: how, reason, at; empty until one does"""
+
+    @property
+    def ended(self) -> list[TrialRow]:
+        return [trial for trial in self.trials if trial.state != RUNNING]
+
+    @property
+    def state(self) -> str:
+        """RUNS, DONE, FAILURE or STOPPED (by its user, or killed: nobody runs it)."""
+        if self.holder is not None and self.holder.alive:
+            return RUNS
+        if self.ending.get("how") == FAILURE:
+            return FAILURE
+        return DONE if len(self.ended) >= self.wanted else STOPPED
+
+    @property
+    def best(self) -> tuple[float, int] | None:
+        """The best mean validation score of a complete trial, and the trial's number."""
+        values = [
+            (t.value, -t.number) for t in self.trials if t.state == COMPLETE and t.value is not None
+        ]
+        if not values:
+            return None
+        value, number = max(values)
+        return value, -number
+
+    @property
+    def seconds_left(self) -> float | None:
+        """From the pace of the last trials to end; None where fewer than two have."""
+        missing = self.wanted - len(self.ended)
+        ends = sorted(trial.ended for trial in self.trials if trial.ended)[-20:]
+        if self.state != RUNS or missing <= 0 or len(ends) < 2:
+            return None
+        gaps = sorted(later - earlier for earlier, later in itertools.pairwise(ends))
+        # trials that run side by side end in bursts, so the mean; a pause between two sessions is
+        # none
+        usual = [gap for gap in gaps if gap <= 20 * max(gaps[len(gaps) // 2], 1.0)]
+        return missing * sum(usual) / len(usual)
+
+    @property
+    def how(self) -> str:
+        """Who runs it, or why nobody does and what to do."""
+        if self.state == RUNS:
+            return f"running in {self.holder}"
+        if self.state == FAILURE:
+            return f"failed: {self.ending.get('reason') or 'no reason was recorded'}"
+        if self.state == DONE:
+            return "done"
+        again = "the same tune command goes on"
+        if self.holder is not None:
+            ago = duration(self.holder.age)
+            return f"not running; nobody holds it, the last heartbeat was {ago} ago; {again}"
+        said = self.ending.get("reason", "")
+        return f"not running{f'; {said}' if said else ''}; {again}"
+
+    def __str__(self) -> str:
+        words = [f"{len(self.ended)} of {max(self.wanted, len(self.trials))} trials"]
+        for state in (PRUNED, FAILED):
+            count = sum(trial.state == state for trial in self.trials)
+            words += [f"{count} {state}"] if count else []
+        words.append(f"{self.folds} folds")
+        if self.best is not None:
+            words.append("best validation {:.1%} (trial {})".format(*self.best))
+        left = self.seconds_left
+        if left is not None:
+            words.append(f"about {duration(left)} left")
+        return f"{self.name}: {self.how}: {', '.join(words)}"
+
+
+def stand(folder: Path) -> Standing:
+    """How the study in `folder` stands now."""
+    # The lease first: a driver that ends says how in the ledger, and then lets go.
+    holder = _holder(folder)
+    ledger = Ledger(folder / "ledger.sqlite")
+    try:
+        trials, folds = ledger.trials(), ledger.count_folds()
+        ending = ledger.fact("ended") or {}
+    finally:
+        ledger.close()
+    facts = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
+    wanted = int(facts["trials"])
+    if facts.get("sampler") == "listed":
+        wanted = min(wanted, len(facts.get("enqueue") or ()))
+    return Standing(folder.name, facts, wanted, trials, folds, holder, ending)
+
+
+def _holder(folder: Path) -> Holder | None:
+    try:
+        note = json.loads((folder / "lease.json").read_text(encoding="utf-8"))
+        return Holder(str(note["host"]), int(note["pid"]), max(0.0, time.time() - note["beat"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,61 @@
+"""How values are written, the same wherever a person reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def points(x: float) -> str:
+    """A difference of fractions in points, one decimal, with its sign."""
+    # + 0.0: a difference that rounds to nothing has no minus
+    return f"{round(100 * x, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def percent(x: float) -> str:
+    """A fraction in %, one decimal, without the sign."""
+    return f"{100 * x:.1f}"
+
+
+def params(setting: Mapping[str, Any]) -> str:
+    """A setting on one line, by name: "batch=64 gamma=0.5"; "(no searched parameter)" if empty."""
+    if not setting:
+        return "(no searched parameter)"
+    return clean(" ".join(f"{name}={value(setting[name])}" for name in sorted(setting)))
+
+
+def value(x: Any) -> str:
+    """One parameter's value: floats with four significant digits, booleans as YAML has them."""
+    if isinstance(x, bool):
+        return str(x).lower()
+    return f"{x:.4g}" if isinstance(x, float) else str(x)
+
+
+def duration(seconds: float) -> str:
+    """A duration in at most two units: "0.4 s", "42 s", "3 min 5 s", "2 h 10 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def clean(text: str) -> str:
+    """`text` on one line and without control characters: reasons come from anybody's exceptions."""
+    return " ".join(_CONTROL.sub("", text.replace("\n", " ").replace("\t", " ")).split())
+
+
+def listed(names: str | Iterable[Any]) -> str:
+    """ "a", or "a, b"."""
+    return names if isinstance(names, str) else ", ".join(str(x) for x in names)
+
+
+def many(n: int, what: str) -> str:
+    """ "1 fold", "2 folds"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -1,0 +1,180 @@
+"""What a study would run, without running it: settings, folds, stages, and what is stored."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import yaml
+
+from raysearch.stages import calls
+from raysearch.stages.store import Store
+from raysearch.study import Study
+from raysearch.study.folder import folder_of, store_of
+from raysearch.study.ledger import RUNNING, Ledger, TrialRow
+from raysearch.study.wording import duration
+from raysearch.tuning.prepare import Material, gather
+
+_LOOKED_AT = 200
+"""settings whose stages are counted one by one; more are estimated from these"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study would run. Stage counts are by stage name."""
+
+    study: str
+    headline: str
+    notes: tuple[str, ...]
+    trials: int
+    """wanted in all"""
+    done: int
+    """of those, ended already"""
+    new: int
+    """settings that would be run; fewer than wanted where the space has no more"""
+    folds: tuple[str, ...]
+    seeds: int
+    stages: Counter[str]
+    """distinct stages asked for"""
+    stored: Counter[str]
+    """of those, stored already"""
+    sampled: bool
+    """whether the counts are scaled up from the first settings"""
+    seconds: float | None
+    """core seconds of computing; None where nothing of the kind has run in this home"""
+    cores: int
+
+    def text(self) -> str:
+        """The plan as lines for a person."""
+        rest = self.stages.total() - self.stored.total()
+        about = "about " if self.sampled else ""
+        lines = [
+            f"study {self.study}",
+            f"  {self.headline}",
+            *(f"  note: {note}" for note in self.notes),
+            f"  settings  {self.trials} wanted, {self.done} done, {self.new} to run",
+            f"  folds     {len(self.folds)} a setting ({_few(self.folds)})"
+            + (f", each with {self.seeds} seeds" if self.seeds > 1 else ""),
+            f"  stages    {about}{self.stages.total()} distinct, {self.stored.total()} stored, "
+            f"{about}{rest} to compute",
+        ]
+        lines += [
+            f"            {name}: {count} ({self.stored[name]} stored)"
+            for name, count in self.stages.items()
+        ]
+        if not rest:
+            lines.append("  time      nothing to compute")
+        elif self.seconds is None:
+            lines.append("  time      unknown: no stage of this kind has run in this home yet")
+        else:
+            wall = duration(self.seconds / self.cores)
+            lines.append(f"  time      about {wall} on {self.cores} cores")
+        return "\n".join(lines)
+
+
+def plan(study: Study) -> Plan:
+    """Count what `tune` would run; nothing is written but what a corpus itself keeps."""
+    material = gather(study)
+    rows = _ledger_rows(study)
+    ended = [row for row in rows if row.state != RUNNING]
+    settings = list(_settings(material, rows))
+    looked_at = settings[:_LOOKED_AT]
+    scale = len(settings) / max(1, len(looked_at))
+    context, constants = material.context(), material.space.constants()
+    store = Store(store_of(study))
+    names: dict[str, str] = {}
+    for setting in looked_at:
+        full = material.method.resolve({**constants, **setting})
+        for fold, repeat in product(range(len(material.folds)), range(study.seeds)):
+            asked = calls(material.method, full, fold, context, repeat)
+            names |= {call.key: call.name for call in asked}
+    there = {key for key in names if store.has(key)}
+    stages = Counter(names.values())
+    stored = Counter(names[key] for key in there)
+    missing = stages - stored
+    times = _seconds_by_stage(store, names, there)
+    fallback = _seconds_a_fold(study)
+    seconds: float | None = None
+    if all(name in times for name in missing):
+        seconds = scale * sum(count * times[name] for name, count in missing.items())
+    elif fallback is not None:
+        seconds = fallback * len(settings) * len(material.folds)
+    if scale > 1:
+        stages = Counter({name: round(count * scale) for name, count in stages.items()})
+    return Plan(
+        study=study.id,
+        headline=(
+            f"{study.method} on {'+'.join(study.corpus.name)}: "
+            f"{int((material.corpus.table['label'] != '').sum())} utterances, "
+            f"{len(material.corpus.classes)} classes ({', '.join(material.corpus.classes)}), "
+            f"protocol {study.protocol.name}"
+        ),
+        notes=material.notes,
+        trials=study.trials,
+        done=len(ended),
+        new=len(settings),
+        folds=tuple(fold.name for fold in material.folds),
+        seeds=study.seeds,
+        stages=stages,
+        stored=stored,
+        sampled=scale > 1,
+        seconds=seconds,
+        cores=os.cpu_count() or 1,
+    )
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:4]) + (f", … {names[-1]}" if len(names) > 4 else "")
+
+
+def _ledger_rows(study: Study) -> list[TrialRow]:
+    path = folder_of(study.home, study.id) / "ledger.sqlite"
+    if not path.exists():
+        return []
+    ledger = Ledger(path)
+    rows = ledger.trials()
+    ledger.close()
+    return rows
+
+
+def _settings(material: Material, rows: list[TrialRow]) -> Iterator[Mapping[str, object]]:
+    """The settings to be run: those left running, then what the sampler would ask.
+
+    A sampler that learns asks other settings once it has scores; their stages are as many.
+    """
+    study = material.study
+    sampler = material.sampler()
+    sampler.rebuild(rows)
+    yield from (dict(row.params) for row in rows if row.state == RUNNING)
+    for number in range(len(rows), study.trials):
+        asked = sampler.ask(number)
+        if asked is None:
+            return
+        yield asked[0]
+
+
+def _seconds_by_stage(store: Store, names: dict[str, str], there: set[str]) -> dict[str, float]:
+    """Mean seconds of stored stages, by stage name; the first hundred of each are enough."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for key in sorted(there):
+        if len(found[names[key]]) < 100:
+            made = store.provenance(key)
+            if made is not None:
+                found[names[key]].append(made.seconds)
+    return {name: sum(times) / len(times) for name, times in found.items() if times}
+
+
+def _seconds_a_fold(study: Study) -> float | None:
+    """Mean core seconds of a computed fold over this home's studies of the same method."""
+    seconds: list[float] = []
+    for path in sorted(Path(study.home).glob("studies/*/ledger.sqlite")):
+        facts = yaml.safe_load((path.parent / "study.yaml").read_text())
+        if facts.get("method") == study.method:
+            ledger = Ledger(path)
+            seconds += [row.seconds for row in ledger.folds() if row.seconds > 0]
+            ledger.close()
+    return sum(seconds) / len(seconds) if seconds else None

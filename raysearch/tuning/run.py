@@ -1,0 +1,395 @@
+"""One study from start to end: the only composer.
+
+`tune` gathers the material, holds the study's lease, lets the driver and Ray Tune run what the
+ledger lacks, and closes with the estimates. Everything heavy (Ray, MLflow, torch) is imported
+only where there is something to run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sqlite3
+import time
+import traceback
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysearch.errors import BadInput, StudyFailed
+from raysearch.report import Report, build
+from raysearch.search.driver import Driver, Listener
+from raysearch.search.racing import rule as find_rule
+from raysearch.selection import Score
+from raysearch.stages.store import Damaged, Store
+from raysearch.study import Study, dump, published
+from raysearch.study.addresses import shown
+from raysearch.study.folder import folder_of, store_of
+from raysearch.study.lease import Lease
+from raysearch.study.ledger import FoldRow, Ledger, TrialRow
+from raysearch.study.software import versions
+from raysearch.study.wording import clean, duration
+from raysearch.tuning.mirror import Mirror, addresses, check_places, close, tracker_of
+from raysearch.tuning.prepare import Material, gather, runtime_of
+from raysearch.tuning.progress import Progress
+from trainables.stage import CURVE
+
+if TYPE_CHECKING:
+    from raysearch.search.tune import Curve, Stopping
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `tune` ended."""
+
+    study: Study
+    report: Report
+    folder: Path
+    ran: int
+    """stages computed in this session"""
+    reused: int
+    seconds: float
+    interrupted: bool
+    failure: str
+    """why there is no result, or ''"""
+
+    @property
+    def command(self) -> str:
+        """The command that goes on with this study."""
+        return _again(self.folder, self.study)
+
+    @property
+    def closing(self) -> str:
+        """The last lines: what this session did, and how to see and extend the results."""
+        home = shlex.quote(str(self.study.home))
+        return (
+            f"this session: {self.ran} stages computed, {self.reused} found stored, "
+            f"{duration(self.seconds)}\n"
+            f"results: python -m raysearch ui home={home}\n"
+            f"more trials: {self.command} trials={2 * self.study.trials}"
+        )
+
+
+def _again(folder: Path, study: Study) -> str:
+    words = [f"space={folder / 'study.yaml'}", f"home={study.home}"]
+    return shlex.join(["python", "-m", "raysearch", "tune", *words])
+
+
+def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
+    """Run what the study lacks and report.
+
+    Args:
+        study: what to run.
+        progress: told how it gets on.
+        command: the one that a person gave; "" names the study's own file.
+
+    Raises:
+        BadInput: before anything of the study is written.
+        StudyHeld: where another driver holds the study.
+        StudyFailed: where the store or the ledger cannot be written.
+    """
+    started = time.monotonic()
+    places = check_places(study)
+    material = gather(study, progress.stage)
+    for note in [*places, *material.notes]:
+        progress.note(note)
+    folder = folder_of(study.home, study.id)
+    count = _Count()
+    interrupted = False
+    with ExitStack() as stack:
+        stack.enter_context(_disk_told(folder))
+        lease = stack.enter_context(Lease(folder))
+        ledger = _open(folder, material)
+        stack.callback(ledger.close)
+        ledger.set_fact("ended", None)
+        if lease.lost is not None:
+            progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
+        command = command or _again(folder, study)
+        tracker = tracker_of(material, folder, ledger, command, lease.lost)
+        told: list[Listener] = [count, progress]
+        mirror = None if tracker is None else Mirror(tracker)
+        if mirror is not None:
+            told.append(mirror)
+        stack.enter_context(_end_told(ledger, mirror))
+        driver = driver_of(material, ledger, told)
+        try:
+            if driver.outstanding:
+                progress.start(
+                    _wanted(material),
+                    len(material.folds),
+                    ledger.folds(),
+                    ledger.trials(),
+                    objective=study.metric,
+                )
+                _run(material, driver, folder, progress, mirror)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            progress.finish()
+        report = build(folder)
+        failure = "" if interrupted else _failure(ledger.trials(), report)
+        if tracker is not None and mirror is not None:
+            where = [shown(tracker.uri), *(shown(uri) for uri in addresses(study)[1:] if uri)]
+            mark = [*where, sum(report.states.values()), report.states]
+            if interrupted or ledger.fact("tracked") != mark:
+                mirror.start()
+                progress.stage("writing to MLflow")
+                close(tracker, ledger, material, folder, interrupted, failure)
+                lost = tracker.close(timeout=10.0 if interrupted else 120.0)
+                for sentence in lost:
+                    progress.note(sentence)
+                if tracker.page:
+                    ledger.set_fact("page", tracker.page)
+                if not lost and not interrupted:
+                    ledger.set_fact("tracked", mark)
+        if interrupted:
+            _set_end(ledger, "interrupted", "it was interrupted by its user")
+        else:
+            _set_end(ledger, "failed" if failure else "done", failure)
+    return Outcome(
+        study=study,
+        report=report,
+        folder=folder,
+        ran=count.ran,
+        reused=count.reused,
+        seconds=time.monotonic() - started,
+        interrupted=interrupted,
+        failure=failure,
+    )
+
+
+def _set_end(ledger: Ledger, how: str, reason: str) -> None:
+    """Leave word of how this session ended, for `status` and `watch`."""
+    ledger.set_fact("ended", {"how": how, "reason": reason, "at": time.time()})
+
+
+@contextmanager
+def _end_told(ledger: Ledger, mirror: Mirror | None) -> Iterator[None]:
+    """A session that cannot go on says why where people look: in the ledger and in MLflow."""
+    try:
+        yield
+    except Exception as error:
+        reason = clean(str(getattr(error, "cause", error))) or type(error).__name__
+        if mirror is not None:
+            mirror.died(reason, traceback.format_exc(limit=-40))
+        with suppress(OSError, sqlite3.Error):  # the disk that is full may be why
+            _set_end(ledger, "failed", reason)
+        raise
+
+
+@contextmanager
+def _disk_told(folder: Path) -> Iterator[None]:
+    """A disk that fails, or is full, ends the study with one sentence, wherever it is noticed."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        cause = str(getattr(error, "cause", error)).splitlines()  # Ray wraps what its tasks raise
+        what = cause[0] if cause else type(error).__name__
+        raise StudyFailed(f"{folder} cannot be written: {what}; make room and run again") from error
+
+
+# -- the study's folder ------------------------------------------------------------------------
+def _open(folder: Path, material: Material) -> Ledger:
+    """The study's files and its ledger; a study begun on other speech is refused."""
+    study = material.study
+    path = folder / "ledger.sqlite"
+    if path.exists():
+        begun = Ledger(path)
+        was = begun.fact("fingerprint")
+        begun.close()
+        if was is not None and was != material.fingerprint:
+            raise BadInput(
+                f"study {study.id} was begun on other data: the corpus at "
+                f"{dict(study.corpus.root) or 'its root'} has changed since (clips, labels or "
+                "votes); bring the old one back, or use another home="
+            )
+    _write(folder / "study.yaml", dump(study))
+    _write(folder / "folds.json", json.dumps(material.split_table(), indent=1))
+    ledger = Ledger(path, write=True)
+    ledger.set_fact("study", study.id)
+    ledger.set_fact("fingerprint", material.fingerprint)
+    ledger.set_fact("classes", list(material.corpus.classes))
+    ledger.set_fact("notes", list(material.notes))
+    ledger.set_fact("simulated", sorted(material.corpus.simulated))
+    ledger.set_fact("versions", versions())
+    ledger.set_fact(
+        "published", published.joined(study.published, study.task.name, material.enqueued)
+    )
+    constants = material.space.constants()
+    ledger.set_fact(
+        "space",
+        {
+            name: constants[name] if name in constants else {"domain": str(domain)}
+            for name, domain in material.space.domains.items()
+        },
+    )
+    if ledger.fact("instance") is None:
+        ledger.set_fact("instance", uuid.uuid4().hex)
+    return ledger
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def driver_of(material: Material, ledger: Ledger, listeners: Sequence[Listener] = ()) -> Driver:
+    """The driver of a study, its sampler rebuilt from the ledger."""
+    study = material.study
+    return Driver(
+        ledger=ledger,
+        sampler=material.sampler(),
+        order=_race_order(material),
+        scores=[Score(name) for name in study.objective],
+        trials=_wanted(material),
+        rule=None if study.racing == "off" else find_rule(study.racing),
+        batch=study.batch if study.deterministic else None,
+        listeners=listeners,
+    )
+
+
+def _wanted(material: Material) -> int:
+    """How many trials the study shall have: a list has no more than its settings."""
+    study = material.study
+    return min(study.trials, len(material.enqueued)) if study.sampler == "listed" else study.trials
+
+
+def _race_order(material: Material) -> list[int]:
+    """The order of folds, the same for all trials of a study."""
+    import numpy as np
+
+    return [
+        int(i) for i in np.random.default_rng(material.study.seed).permutation(len(material.folds))
+    ]
+
+
+# -- running -----------------------------------------------------------------------------------
+def _run(
+    material: Material,
+    driver: Driver,
+    folder: Path,
+    progress: Progress,
+    mirror: Mirror | None,
+) -> None:
+    from raysearch.cluster import connecting as cluster
+    from raysearch.cluster.shipping import modules_of
+
+    study = material.study
+    home = Path(study.home).absolute()
+    progress.stage("starting Ray" if study.cluster == "local" else "joining the cluster")
+    with cluster.connected(study.cluster, home / "logs" / "ray.log", modules_of(study)):
+        import ray
+
+        from raysearch.data.features import ray_chunks
+        from raysearch.search.tune import Stopping, Work, search
+        from raysearch.stages.broker import connect, repairs
+
+        dataset = material.dataset(
+            run_chunks=ray_chunks,
+            progress=lambda done, of: progress.stage(f"features {done}/{of}"),
+        )
+        if mirror is not None:
+            mirror.start()
+        cores = ray.cluster_resources().get("CPU", 1.0)
+        at_once = max(1, round(cores / max(study.cpus, 0.01)))
+        # every fold of a wave may run at once; a race decides after each fold, and of a trial that
+        # is stopped inside a fold the others of its wave would be lost
+        whole = study.racing == "off" and study.stopping.rule == "off"
+        wave = min(len(material.folds), at_once) if whole else 1
+        stopping = None
+        if study.stopping.rule != "off":
+            stopping = Stopping(
+                study.stopping.rule,
+                study.stopping.grace,
+                study.stopping.eta,
+                frozenset(_race_order(material)[: study.stopping.folds]),
+            )
+        work = Work(
+            study=study.id,
+            method=study.method,
+            constants=material.space.constants(),
+            context=material.context(),
+            answers=material.answers(),
+            classes=len(material.corpus.classes),
+            speaker_clips=material.speaker_clips,
+            seeds=study.seeds,
+            runtime=runtime_of(study),
+            store=store_of(study),
+            scratch=str(home / "scratch"),
+            wave=wave,
+            data=[ray.put(dataset)],
+            stopping=stopping,
+            node=ray.get_runtime_context().get_node_id(),
+        )
+        progress.stage("searching")
+        # enough trials that every core has a next stage waiting
+        concurrent = study.concurrent or max(2, min(-(-2 * at_once // wave) + 1, 64))
+        # made here, so that it lives as long as the driver and not as long as some trial's actor
+        broker = connect(work.store, scratch=work.scratch)
+        try:
+            search(driver, work, concurrent=concurrent, past=_past(folder, study, stopping))
+        finally:
+            for note in repairs(broker):
+                progress.note(note)
+
+
+def _past(folder: Path, study: Study, stopping: Stopping | None) -> list[Curve]:
+    """The curves of trainings that are over, for the rule that stops trials inside a fold.
+
+    Those that ended are in the store, those that were stopped in the ledger: without the latter
+    a study that goes on would compare with survivors alone.
+    """
+    if stopping is None:
+        return []
+    from raysearch.search.tune import Curve
+
+    store = Store(store_of(study))
+    ledger = Ledger(folder / "ledger.sqlite")
+    curves = []
+    for trial in ledger.trials():
+        facts = trial.extra.get("stopped")
+        if facts is not None:
+            curves.append(Curve(**{**facts, "scores": tuple(facts["scores"])}))
+    for row in ledger.folds():
+        if row.index not in stopping.folds:
+            continue
+        each = len(row.stages) // study.seeds
+        for repeat in range(study.seeds):
+            try:
+                found = store.get(row.stages[(repeat + 1) * each - 1].key)
+            except Damaged:
+                found = None
+            scores = () if found is None else tuple(found[0].info.get("curves", {}).get(CURVE, ()))
+            curves.append(Curve(row.trial, row.index, repeat, scores, ended=True))
+    ledger.close()
+    return curves
+
+
+class _Count:
+    """Stages run and reused in this session."""
+
+    def __init__(self) -> None:
+        self.ran = self.reused = 0
+
+    def trial_started(self, number: int, params: Mapping[str, Any]) -> None: ...
+
+    def fold_done(self, row: FoldRow, ran: int, reused: int) -> None:
+        self.ran += ran
+        self.reused += reused
+
+    def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow]) -> None: ...
+
+
+def _failure(trials: Sequence[TrialRow], report: Report) -> str:
+    if report.estimates is not None:
+        return ""
+    reasons = [trial.reason for trial in trials if trial.reason]
+    return (
+        f"no trial of {report.study} is complete: {report.states.get('failed', 0)} of "
+        f"{len(trials)} failed; the first one: {reasons[0] if reasons else 'no reason recorded'}"
+    )

@@ -1,0 +1,209 @@
+"""Every kind of bad corpus, each with one clear message, and all of them together."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from raysearch.data import corpora
+from raysearch.errors import BadInput
+
+RATE = 16_000
+
+
+def tone(path: Path, pitch: float, seconds: float = 0.3) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(int(seconds * RATE)) / RATE
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * pitch * time), RATE)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A small EmoDB: 2 speakers, 3 classes, 2 clips of each a speaker, all different."""
+    folder = tmp_path / "emodb"
+    names = [f"{s}{t}{e}a" for s in ("03", "08") for t in ("a01", "b02") for e in "NFT"]
+    for number, name in enumerate(names):
+        tone(folder / "wav" / f"{name}.{'flac' if number % 2 else 'wav'}", 200 + 10 * number)
+    return folder
+
+
+def load(names: list[str], root: dict[str, Any], home: Path, **other: Any) -> corpora.Corpus:
+    keywords: dict[str, Any] = {
+        "classes": None,
+        "on_bad": "stop",
+        "unlabelled": (),
+        "seed": 0,
+        "options": {},
+    }
+    where = {name: str(path) for name, path in root.items()}
+    return corpora.load(names, root=where, home=home / "home", **{**keywords, **other})
+
+
+def message(names: list[str], root: dict[str, Any], home: Path, **other: Any) -> str:
+    with pytest.raises(BadInput) as caught:
+        load(names, root, home, **other)
+    assert all(problem.strip().endswith((".", ":")) for problem in caught.value.problems)
+    return "\n".join(caught.value.problems)
+
+
+def cut(path: Path, share: float = 0.5) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+def test_the_small_corpus_is_sound(root: Path, tmp_path: Path) -> None:
+    corpus = load(["emodb"], {"emodb": root}, tmp_path)
+    assert len(corpus.table) == 12
+    assert corpus.classes == ("neutral", "happy", "sad")
+    assert any("79 are published" in note for note in corpus.notes)
+    assert any("no clips of angry, fearful, disgust, bored" in note for note in corpus.notes)
+
+
+def test_names_roots_and_options_are_told_together(tmp_path: Path) -> None:
+    said = message(
+        ["emodbb", "ravdess", "cremad"],
+        {"ravdess": tmp_path / "nowhere", "emodb": tmp_path},
+        tmp_path,
+        options={"lable": "votes"},
+    )
+    assert "corpus=emodbb is unknown (did you mean 'emodb'?): the corpora are demo" in said
+    assert "nowhere does not exist: give the folder that holds Actor_01/" in said
+    assert "corpus=cremad needs its folder, corpus.root=DIR" in said
+    assert "corpus.root.emodb belongs to no chosen corpus" in said
+    assert "corpus.options.lable is unknown (did you mean 'label'?)" in said
+
+
+@pytest.mark.parametrize("name", ["emodb", "ravdess", "cremad"])
+def test_a_root_without_audio(name: str, tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    said = message([name], {name: tmp_path / "bare"}, tmp_path)
+    assert str(tmp_path / "bare") in said
+    assert "holds no" in said
+    assert "give the folder" in said
+
+
+def test_audio_of_another_corpus(root: Path, tmp_path: Path) -> None:
+    said = message(["ravdess"], {"ravdess": root / "wav"}, tmp_path)
+    assert "none is named as ravdess names its clips (03-01-05-02-01-01-12.wav)" in said
+
+
+def test_no_corpus_and_doubled_ones(root: Path, tmp_path: Path) -> None:
+    assert "No corpus is named" in message([], {}, tmp_path)
+    assert "twice" in message(["emodb", "emodb"], {"emodb": root}, tmp_path)
+    both = message(["emodb"], {"emodb": root}, tmp_path, unlabelled=("emodb",))
+    assert "in corpus and in corpus.unlabelled" in both
+
+
+def test_classes(root: Path, tmp_path: Path) -> None:
+    said = message(["emodb"], {"emodb": root}, tmp_path, classes=["netral", "happy", "calm"])
+    assert "'netral', which no chosen corpus has (did you mean 'neutral'?)" in said
+    assert "'calm'" in said
+    assert "neutral, happy, sad" in said
+
+
+def test_a_class_with_one_clip(root: Path, tmp_path: Path) -> None:
+    tone(root / "wav" / "03a01Wa.wav", 700)
+    said = message(["emodb"], {"emodb": root}, tmp_path)
+    assert "'angry' has 1 clip(s): a class needs at least 2; leave it out" in said
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+@pytest.mark.parametrize(
+    ("harm", "kind"),
+    [
+        (lambda p: cut(p, 0.5), "truncated"),
+        (lambda p: cut(p, 0.98), "truncated"),
+        (lambda p: p.write_bytes(b""), "empty"),
+        (lambda p: soundfile.write(p, np.zeros(0), RATE), "empty"),
+        (lambda p: soundfile.write(p, np.zeros(RATE), RATE), "empty"),
+        (lambda p: p.write_bytes(b"this is no sound" * 99), "unreadable"),
+        (lambda p: tone(p, 440, 0.05), "short"),
+    ],
+)
+def test_bad_clips_stop_or_are_skipped(
+    root: Path, tmp_path: Path, suffix: str, harm: Any, kind: str
+) -> None:
+    victim = sorted((root / "wav").glob(f"*.{suffix}"))[0]
+    harm(victim)
+    said = message(["emodb"], {"emodb": root}, tmp_path)
+    assert f"emodb/{victim.stem} " in said
+    assert "corpus.on_bad=skip" in said
+    report = corpora.check(["emodb"], root={"emodb": str(root)}, home=tmp_path / "home")
+    assert [(p.kind, p.utterance) for p in report.errors] == [(kind, f"emodb/{victim.stem}")]
+    corpus = load(["emodb"], {"emodb": root}, tmp_path, on_bad="skip")
+    assert len(corpus.table) == 11
+    assert f"emodb/{victim.stem}" not in set(corpus.table["id"])
+    assert any(victim.stem in note for note in corpus.notes)
+
+
+def test_twins(root: Path, tmp_path: Path) -> None:
+    wav = root / "wav"
+    shutil.copy(wav / "03a01Na.wav", wav / "03a01Nb.wav")  # one speaker, one label
+    assert len(load(["emodb"], {"emodb": root}, tmp_path).table) == 13
+    shutil.copy(wav / "03a01Ta.wav", wav / "03b01Fa.wav")  # another label
+    shutil.copy(wav / "08a01Na.wav", wav / "09a01Na.wav")  # another speaker
+    said = message(["emodb"], {"emodb": root}, tmp_path)
+    assert "different labels: emodb/03a01Ta (sad) and emodb/03b01Fa (happy)" in said
+    assert "different speakers: emodb/08a01Na and emodb/09a01Na" in said
+    assert "03a01Nb" not in said
+    corpus = load(["emodb"], {"emodb": root}, tmp_path, on_bad="skip")
+    assert len(corpus.table) == 11, "nobody knows which of them is right, so all four go"
+
+
+def test_many_problems_of_a_kind_are_told_in_short(root: Path, tmp_path: Path) -> None:
+    for path in (root / "wav").iterdir():
+        cut(path)
+    said = message(["emodb"], {"emodb": root}, tmp_path)
+    assert "emodb: 12 clips are truncated: emodb/03a01Fa" in said
+    assert "and 7 more." in said
+
+
+def test_skipping_too_much(root: Path, tmp_path: Path) -> None:
+    for path in (root / "wav").glob("*T*"):
+        cut(path)
+    said = message(["emodb"], {"emodb": root}, tmp_path, on_bad="skip")
+    assert "'sad' has 0 clip(s) after corpus.on_bad=skip" in said
+
+
+def test_files_named_otherwise_are_noticed(root: Path, tmp_path: Path) -> None:
+    tone(root / "wav" / "readme.wav", 300)
+    tone(root / "wav" / "03a01Na.flac", 300)  # beside 03a01Na.wav
+    corpus = load(["emodb"], {"emodb": root}, tmp_path)
+    assert len(corpus.table) == 12
+    assert any("readme.wav is not named like 03a01Fa.wav" in note for note in corpus.notes)
+    assert any("03a01Na is there twice" in note for note in corpus.notes)
+
+
+def test_verdicts_are_remembered_until_the_file_changes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Path] = []
+    from raysearch.data.corpora import sound as audio
+
+    real = audio.inspect
+    monkeypatch.setattr(audio, "inspect", lambda p: looked.append(p) or real(p))
+    first = load(["emodb"], {"emodb": root}, tmp_path)
+    assert len(looked) == 12
+    assert load(["emodb"], {"emodb": root}, tmp_path).fingerprint == first.fingerprint
+    assert len(looked) == 12
+    tone(root / "wav" / "03a01Na.wav", 999)
+    assert load(["emodb"], {"emodb": root}, tmp_path).fingerprint != first.fingerprint
+    assert looked[12:] == [root / "wav" / "03a01Na.wav"]
+    (tmp_path / "home" / "audio-index.json").write_text("{damaged")
+    load(["emodb"], {"emodb": root}, tmp_path)
+    assert len(looked) == 25
+
+
+def test_a_wav_from_a_pipe_is_whole(root: Path, tmp_path: Path) -> None:
+    path = root / "wav" / "03a01Na.wav"
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = b"\xff" * 4
+    path.write_bytes(bytes(data))
+    assert len(load(["emodb"], {"emodb": root}, tmp_path).table) == 12

@@ -1,0 +1,229 @@
+"""Anyone's data: what a manifest may hold, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysearch.data import corpora
+from raysearch.errors import BadInput
+
+FILES = ("a1", "a2", "b1", "b2", "b3")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "wav").mkdir()
+    rng = np.random.default_rng(0)
+    for name in FILES:
+        with wave.open(str(tmp_path / "wav" / f"{name}.wav"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(rng.integers(-999, 999, 4_000).astype("<i2").tobytes())
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "manifest.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load(root: Path, home: Path, **other: Any) -> corpora.Corpus:
+    keywords: dict[str, Any] = {"classes": None, "on_bad": "stop", "options": {}, **other}
+    return corpora.load(
+        ["manifest"], root={"manifest": str(root)}, unlabelled=(), seed=0, home=home, **keywords
+    )
+
+
+def problems(root: Path, home: Path, **other: Any) -> str:
+    with pytest.raises(BadInput) as caught:
+        load(root, home, **other)
+    return str(caught.value)
+
+
+WHOLE = """file,label,speaker,session,corpus,transcript,votes
+wav/a1.wav,Anger,anna,1,mine,"Come, here.",angry:3;sad:1
+wav/a2.wav,sad,anna,1,mine,Come here.,sad:2
+wav/b1.wav,angry,ben,2,mine,Not today.,angry:1;bored:5
+wav/b2.wav,sad,ben,2,mine,,
+"""
+
+
+def test_all_columns(folder: Path) -> None:
+    corpus = load(write(folder, WHOLE).parent, folder)
+    row = corpus.table.iloc[0].to_dict()
+    assert row["id"] == "mine/wav/a1"
+    assert row["speaker"] == "mine/anna"
+    assert row["session"] == "mine/1"
+    assert row["transcript"] == "Come, here."
+    assert row["seconds"] == 0.25
+    assert corpus.classes == ("sad", "angry")
+    assert corpus.votes is not None
+    assert corpus.votes.tolist() == [[1, 3], [2, 0], [0, 1], [0, 0]]
+    assert corpus.has_votes.tolist() == [True, True, True, False]
+    assert corpus.ratings is None
+    assert corpus.simulated == frozenset()
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_vote_columns_and_a_mark_at_the_start(
+    folder: Path, separator: str
+) -> None:
+    text = "file,label,speaker,votes_angry,votes_sad\n" + "".join(
+        f"wav/{name}.wav,{label},{name[0]},{i},1\n"
+        for i, (name, label) in enumerate(zip(FILES[:4], ["angry", "sad"] * 2, strict=True))
+    )
+    path = write(folder, "\ufeff" + text.replace(",", separator), "list.csv")
+    corpus = load(folder, folder, options={"csv": path.name})
+    assert corpus.votes is not None
+    assert corpus.votes.tolist() == [[1, 0], [1, 1], [1, 2], [1, 3]]
+    assert load(path, folder).fingerprint == corpus.fingerprint
+
+
+RATED = "file,speaker,rater,rating\n" + "".join(
+    f"wav/{name}.wav,{name[0]},r{rater},{rating}\n"
+    for name, ratings in zip(FILES, ("AAS", "SSA", "AAA", "SSS", "SA"), strict=True)
+    for rater, letter in enumerate(ratings)
+    for rating in [{"A": "angry", "S": "sad"}[letter]]
+)
+
+
+def test_one_row_a_rating(folder: Path) -> None:
+    corpus = load(write(folder, RATED).parent, folder)
+    assert corpus.table["label"].tolist() == ["angry", "sad", "angry", "sad"]
+    assert any("1 clips without one leading vote are left out" in note for note in corpus.notes)
+    assert corpus.votes is not None
+    assert corpus.votes.tolist() == [[1, 2], [2, 1], [0, 3], [3, 0]]
+    assert corpus.ratings is not None
+    assert corpus.ratings["rater"].tolist() == ["r0", "r1", "r2"] * 4
+    assert list(corpus.ratings.columns) == list(corpora.RATING_COLUMNS)
+    assert corpus.ratings["valence"].isna().all()
+    assert not corpus.ratings["own"].any()
+
+
+def test_clips_without_a_leading_vote_can_stay(folder: Path) -> None:
+    corpus = load(write(folder, RATED).parent, folder, options={"ties": "keep"})
+    assert corpus.table["label"].tolist() == ["angry", "sad", "angry", "sad", ""]
+    assert corpus.votes is not None
+    assert corpus.votes[-1].tolist() == [1, 1]
+    assert corpus.sets is not None
+    assert corpus.sets.counts == {"A": 2, "B": 2, "C": 1, "none": 0}
+    assert "did you mean 'keep'" in problems(folder, folder, options={"ties": "kep"})
+
+
+def test_attributes_and_speakers_who_rate_themselves(folder: Path) -> None:
+    rows = "wav/a1.wav,r1,sad,2,5,\nwav/a1.wav,anna,angry,1,,\nwav/a2.wav,ben,sad,,,3.5\n"
+    head = "file,rater,rating,valence,activation,dominance\n"
+    write(folder, head + rows + "wav/b1.wav,r1,,4,4,4\n", "r.csv")
+    path = write(folder, WHOLE.replace(",votes", ",x"))
+    corpus = load(path, folder, options={"ratings": "r.csv"})
+    assert corpus.ratings is not None
+    kept = corpus.ratings.fillna(-1)
+    assert kept[["rater", "label", "own"]].to_numpy().tolist() == [
+        ["r1", "sad", False],
+        ["anna", "angry", True],
+        ["ben", "sad", False],
+        ["r1", "", False],
+    ]
+    assert kept[["valence", "activation", "dominance"]].to_numpy().tolist() == [
+        [2, 5, -1],
+        [1, -1, -1],
+        [-1, -1, 3.5],
+        [4, 4, 4],
+    ]
+    assert corpus.votes is not None
+    assert corpus.votes.tolist() == [[1, 0], [1, 0], [0, 0], [0, 0]], "Anna's own is no vote"
+    counted = corpora.Votes(self_ratings="count")
+    told = load(path, folder, options={"ratings": "r.csv"}, votes=counted)
+    assert told.votes is not None
+    assert told.votes.tolist() == [[1, 1], [1, 0], [0, 0], [0, 0]]
+    write(folder, head + "wav/a1.wav,r1,,much,5,\nwav/a2.wav,r1,,,,\n", "r.csv")
+    said = problems(path, folder, options={"ratings": "r.csv"})
+    assert "has valence 'much'" in said
+    assert "row 3 (wav/a2.wav)" in said
+    assert "has no rating" in said
+
+
+def test_ratings_in_a_file_of_their_own(folder: Path) -> None:
+    write(folder, "file,rater,rating,weight\nwav/a1.wav,r1,sad,0.5\nelse.wav,r1,sad,1\n", "r.csv")
+    corpus = load(
+        write(folder, WHOLE.replace(",votes", ",x")), folder, options={"ratings": "r.csv"}
+    )
+    assert corpus.table["label"].tolist() == ["angry", "sad", "angry", "sad"]
+    assert corpus.votes is not None
+    assert corpus.votes.tolist() == [[0.5, 0], [0, 0], [0, 0], [0, 0]]
+
+
+def test_unlabelled_rows_come_last(folder: Path) -> None:
+    text = "file,label,speaker\nwav/a1.wav,,x\nwav/a2.wav,sad,a\nwav/b1.wav,angry,b\n"
+    path = write(folder, text + "wav/b2.wav,sad,b\n")
+    assert "'angry' has 1 clip" in problems(path, folder)
+    path = write(folder, text + "wav/b2.wav,sad,b\nwav/b3.wav,angry,b\n")
+    corpus = load(path, folder)
+    assert corpus.table["label"].tolist() == ["sad", "angry", "sad", "angry", ""]
+    assert corpus.codes.tolist() == [0, 1, 0, 1, -1]
+
+
+def test_a_missing_column_is_named_with_those_found(folder: Path) -> None:
+    said = problems(write(folder, "file,label,who\nwav/a1.wav,sad,ben\n"), folder)
+    assert "no column 'speaker'" in said
+    assert "the columns found are: 'file', 'label', 'who'" in said
+    said = problems(write(folder, "path,speaker\nwav/a1.wav,ben\n"), folder)
+    assert "no column 'file', 'label'" in said
+
+
+def test_rows_with_faults_are_told_together_and_can_be_skipped(folder: Path) -> None:
+    text = WHOLE + ",sad,ben,2,mine,,\nwav/a1.wav,sad,ben,2,mine,,\nwav/c.wav,sad,,2,mine,,\n"
+    text += "wav/gone.wav,sad,ben,2,mine,,\n"
+    path = write(folder, text.replace("angry:3;", "angry:many;"))
+    said = problems(path, folder)
+    for part in (
+        "Row 6 of",
+        "has no file",
+        "names the file of row 2 again",
+        "(wav/c.wav) has no speaker",
+        "mine/wav/gone is missing",
+        "has the vote 'many' for 'angry'",
+        "corpus.on_bad=skip",
+    ):
+        assert part in said
+    path = write(folder, text)
+    assert len(load(path, folder, on_bad="skip").table) == 4
+
+
+@pytest.mark.parametrize("vote", ["angry", "angry:", "angry:-1", "angry:nan", "angry:inf"])
+def test_votes_that_are_no_counts(folder: Path, vote: str) -> None:
+    path = write(folder, WHOLE.replace("angry:3;sad:1", vote))
+    assert "votes are counts" in problems(path, folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no rows"),
+        ("file,label,speaker\n", "has no rows"),
+        ("file,label,speaker\nwav/a1.wav,sad\n", "3 columns, but row 2 has 2 cells"),
+        ("file,file,speaker\nx,y,z\n", "column 'file' twice"),
+    ],
+)
+def test_files_that_are_no_tables(folder: Path, text: str, said: str) -> None:
+    assert said in problems(write(folder, text), folder)
+
+
+def test_no_manifest(folder: Path) -> None:
+    assert "There is no manifest" in problems(folder, folder)
+    (folder / "manifest.csv").write_bytes(b"file,label,speaker\n\xff\xfe,sad,b\n")
+    assert "UTF-8" in problems(folder, folder)
+
+
+def test_two_suffixes_are_two_clips(folder: Path) -> None:
+    (folder / "wav" / "a1.flac").write_bytes(b"x")
+    text = "file,label,speaker\nwav/a1.wav,sad,a\nwav/a1.flac,sad,a\n"
+    raw = corpora.known()["manifest"].read(
+        write(folder, text), options={}, seed=0, home=folder, progress=None
+    )
+    assert raw.table["id"].tolist() == ["manifest/wav/a1.wav", "manifest/wav/a1.flac"]

@@ -1,0 +1,278 @@
+"""The driver against a fake sampler: no Ray, no Optuna."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysearch.search.driver import Driver, Next
+from raysearch.search.racing import Verdict
+from raysearch.selection import Score
+from raysearch.study.ledger import (
+    COMPLETE,
+    FAILED,
+    PRUNED,
+    RUNNING,
+    FoldRow,
+    Ledger,
+    StageUse,
+    TrialRow,
+)
+
+FOLDS = 4
+
+
+class FakeSampler:
+    """Asks x = number and remembers what it was told."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.most = most
+        self.log: list[Any] = []
+
+    def rebuild(self, trials: Sequence[TrialRow]) -> None:
+        self.log.append(("rebuild", [(t.number, t.state) for t in trials]))
+
+    def ask(self, number: int) -> tuple[dict[str, Any], str] | None:
+        self.log.append(("ask", number))
+        return ({"x": number}, "fake") if number < self.most else None
+
+    def tell(
+        self,
+        number: int,
+        state: str,
+        value: float | None,
+        values: Mapping[str, float] | None = None,
+    ) -> None:
+        self.log.append(("tell", number, state))
+
+
+def fold(trial: int, index: int, value: float = 0.5) -> FoldRow:
+    scores = {"val_ua": value, "val_wa": value, "test_ua": value, "test_wa": value}
+    use = StageUse("student", f"{trial:032d}{index:032d}", True)
+    return FoldRow(trial, f"fold-{index}", index, scores, [[1, 0], [0, 1]], 0.1, (use,))
+
+
+def driver(path: Path, sampler: FakeSampler, trials: int = 3, **options: Any) -> Driver:
+    return Driver(
+        ledger=Ledger(path, write=True),
+        sampler=sampler,  # type: ignore[arg-type]
+        order=[2, 0, 3, 1],
+        scores=[Score("ua")],
+        trials=trials,
+        **options,
+    )
+
+
+def run(made: Driver, following: Next, value: float = 0.5) -> bool:
+    rows = [(fold(following.number, index, value), 1, 0) for index in following.todo]
+    return made.record(following.number, rows)
+
+
+def finish(made: Driver) -> list[int]:
+    numbers = []
+    while (following := made.next()) is not None:
+        numbers.append(following.number)
+        assert run(made, following)
+    return numbers
+
+
+def test_trials_run_all_folds_in_the_common_order(tmp_path: Path) -> None:
+    made = driver(tmp_path / "l", FakeSampler())
+    following = made.next()
+    assert following == Next(0, {"x": 0}, (2, 0, 3, 1))
+    assert not made.record(0, [(fold(0, 2), 1, 0)])
+    assert made.record(0, [(fold(0, i), 1, 0) for i in (0, 3, 1)])
+    assert finish(made) == [1, 2]
+    assert made.done
+    assert made.outstanding == 0
+    states = [t.state for t in Ledger(tmp_path / "l").trials()]
+    assert states == [COMPLETE] * 3
+
+
+def test_a_successor_goes_on_where_a_killed_driver_stopped(tmp_path: Path) -> None:
+    made = driver(tmp_path / "l", FakeSampler())
+    finish_one = made.next()
+    assert finish_one is not None
+    run(made, finish_one)
+    cut = made.next()
+    assert cut is not None
+    made.record(cut.number, [(fold(cut.number, 3), 1, 0)])
+    # the driver dies here; its successor finds trial 1 running with one fold
+    sampler = FakeSampler()
+    again = driver(tmp_path / "l", sampler)
+    assert sampler.log == [("rebuild", [(0, COMPLETE), (1, RUNNING)])]
+    assert again.outstanding == 2
+    assert again.next() == Next(1, {"x": 1}, (2, 0, 1))
+
+
+def test_a_driver_killed_between_the_last_fold_and_the_end(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l", write=True)
+    ledger.add_trial(0, {"x": 0}, "fake")
+    ledger.record_folds([fold(0, index, 0.25 * index) for index in range(FOLDS)])
+    again = driver(tmp_path / "l", FakeSampler(), trials=1)
+    assert again.done
+    trial = ledger.trials()[0]
+    assert (trial.state, trial.value) == (COMPLETE, 0.375)
+
+
+def test_a_finished_study_is_extended_not_repeated(tmp_path: Path) -> None:
+    assert finish(driver(tmp_path / "l", FakeSampler(), trials=2)) == [0, 1]
+    assert finish(driver(tmp_path / "l", FakeSampler(), trials=2)) == []
+    assert finish(driver(tmp_path / "l", FakeSampler(), trials=4)) == [2, 3]
+
+
+def test_an_exhausted_space_ends_the_search(tmp_path: Path) -> None:
+    made = driver(tmp_path / "l", FakeSampler(most=2), trials=10)
+    assert finish(made) == [0, 1]
+    assert made.done
+
+
+def test_a_failed_trial_keeps_its_reason_and_the_search_goes_on(tmp_path: Path) -> None:
+    made = driver(tmp_path / "l", FakeSampler(), trials=2)
+    first = made.next()
+    assert first is not None
+    made.fail(0, "stage 'student': NonFinite: loss is nan in epoch 3")
+    assert finish(made) == [1]
+    trials = Ledger(tmp_path / "l").trials()
+    assert [t.state for t in trials] == [FAILED, COMPLETE]
+    assert "epoch 3" in trials[0].reason
+
+
+def test_a_full_disk_is_fatal_and_nothing_is_told(tmp_path: Path) -> None:
+    sampler = FakeSampler()
+    made = driver(tmp_path / "l", sampler)
+    following = made.next()
+    assert following is not None
+
+    def full(rows: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    made._ledger.record_folds = full  # type: ignore[method-assign]
+    assert run(made, following)
+    assert isinstance(made.fatal, OSError)
+    assert made.done
+    assert made.next() is None
+    assert not [entry for entry in sampler.log if entry[0] == "tell"]
+
+
+# -- deterministic batches -----------------------------------------------------------------------
+def test_batches_are_told_in_order_whatever_the_order_of_arrival(tmp_path: Path) -> None:
+    sampler = FakeSampler()
+    made = driver(tmp_path / "l", sampler, trials=5, batch=2)
+    one, two = made.next(), made.next()
+    assert one is not None
+    assert two is not None
+    assert made.next() is None, "the batch has to be waited for"
+    assert not made.done
+    run(made, two)
+    assert ("tell", 1, COMPLETE) not in sampler.log
+    assert made.next() is None
+    run(made, one)
+    tells = [entry for entry in sampler.log if entry[0] == "tell"]
+    assert tells == [("tell", 0, COMPLETE), ("tell", 1, COMPLETE)]
+    assert finish(made) == [2, 3, 4]
+
+
+def interrupted_log(path: Path, cut: int) -> list[Any]:
+    """What samplers are asked and told when the driver dies after `cut` ended trials."""
+    log: list[Any] = []
+    ended = 0
+    while True:
+        sampler = FakeSampler()
+        made = driver(path, sampler, trials=7, batch=3)
+        while (following := made.next()) is not None and ended != cut:
+            run(made, following)
+            ended += 1
+        log += [entry for entry in sampler.log if entry[0] != "rebuild"]
+        if all(t.state == COMPLETE for t in Ledger(path).trials()) and made.done:
+            return log
+        ended = cut + 1 if ended == cut else ended
+        cut = -1
+
+
+@pytest.mark.parametrize("cut", range(1, 7))
+def test_a_killed_deterministic_study_asks_and_tells_the_same(tmp_path: Path, cut: int) -> None:
+    whole = interrupted_log(tmp_path / "whole", -1)
+    asks = [entry for entry in whole if entry[0] == "ask"]
+    cut_log = interrupted_log(tmp_path / "cut", cut)
+    assert [entry for entry in cut_log if entry[0] == "ask"] == asks
+    assert [n for kind, n, *_ in cut_log if kind == "tell"][-3:] == [
+        n for kind, n, *_ in whole if kind == "tell"
+    ][-3:]
+
+
+# -- the race ------------------------------------------------------------------------------------
+def test_a_trial_that_loses_the_race_is_pruned_with_the_predicted_mean(tmp_path: Path) -> None:
+    seen: list[np.ndarray] = []
+
+    def rule(table: np.ndarray, row: int, *, trials: int, alive: np.ndarray) -> Verdict:
+        seen.append(table.copy())
+        assert alive[row]
+        return Verdict(stop=row == 1, predicted=0.123, reason="it will not win")
+
+    sampler = FakeSampler()
+    made = driver(tmp_path / "l", sampler, trials=3, rule=rule)
+    first = made.next()
+    assert first is not None
+    for index in first.todo:
+        made.record(0, [(fold(0, index, 0.1 * index), 1, 0)])
+    second = made.next()
+    assert second is not None
+    assert made.record(1, [(fold(1, 2, 0.0), 1, 0)]), "the trial shall stop"
+    trials = Ledger(tmp_path / "l").trials()
+    assert (trials[1].state, trials[1].value, trials[1].reason) == (
+        PRUNED,
+        0.123,
+        "it will not win",
+    )
+    assert ("tell", 1, PRUNED) in sampler.log
+    np.testing.assert_allclose(seen[-1][0], [0.2, 0.0, 0.3, 0.1])
+    assert seen[-1][1][0] == 0.0
+    assert all(math.isnan(x) for x in seen[-1][1][1:])
+
+
+def test_several_objectives_are_kept_and_told(tmp_path: Path) -> None:
+    told = []
+
+    class Sampler(FakeSampler):
+        def tell(
+            self,
+            number: int,
+            state: str,
+            value: float | None,
+            values: Mapping[str, float] | None = None,
+        ) -> None:
+            told.append((number, state, value, values))
+
+    made = Driver(
+        ledger=Ledger(tmp_path / "l", write=True),
+        sampler=Sampler(),  # type: ignore[arg-type]
+        order=range(FOLDS),
+        scores=[Score("ua"), Score("worst_ua")],
+        trials=1,
+    )
+    assert made.next() is not None
+    made.record(0, [(fold(0, index, value), 1, 0) for index, value in enumerate((1, 0, 1, 1))])
+    want = {"ua": 0.75, "worst_ua": 0.0}
+    assert told == [(0, COMPLETE, 0.75, want)]
+    row = Ledger(tmp_path / "l").trials()[0]
+    assert (row.value, row.extra) == (0.75, {"values": want})
+
+
+def test_a_ledger_begun_before_there_were_seeds_is_read_and_written(tmp_path: Path) -> None:
+    begun = Ledger(tmp_path / "l", write=True)
+    begun.add_trial(0, {}, "fake")
+    begun.record_folds([fold(0, 0)])
+    begun._db.execute("alter table folds drop column repeats")
+    begun.close()
+    assert Ledger(tmp_path / "l").folds() == [fold(0, 0)]
+    again = Ledger(tmp_path / "l", write=True)
+    twice = replace(fold(0, 1), repeats=[{"val_ua": 0.4}, {"val_ua": 0.6}])
+    again.record_folds([twice])
+    assert again.folds() == [fold(0, 0), twice]

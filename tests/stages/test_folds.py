@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysearch.errors import BadInput
+from raysearch.stages.folds import Fold, divide
+
+CLASSES = ("angry", "neutral")
+
+
+def table(speakers: int = 5, clips: int = 4, corpora: int = 1, unlabelled: int = 0) -> pd.DataFrame:
+    rows = []
+    for c in range(corpora):
+        for s in range(speakers):
+            for i in range(clips):
+                rows.append(
+                    {
+                        "id": f"c{c}/s{s}-{i}",
+                        "corpus": f"c{c}",
+                        "speaker": f"c{c}/s{s}",
+                        "session": f"{s // 2}",
+                        "label": CLASSES[i % 2],
+                    }
+                )
+    for i in range(unlabelled):
+        rows.append({"id": f"u/{i}", "corpus": "u", "speaker": "u/0", "session": "", "label": ""})
+    return pd.DataFrame(rows)
+
+
+def check_partition(folds: tuple[Fold, ...], data: pd.DataFrame) -> None:
+    labelled = set(np.flatnonzero(data["label"] != ""))
+    for fold in folds:
+        parts = [set(fold.train), set(fold.validation), set(fold.test)]
+        assert set.union(*parts) == labelled
+        assert sum(map(len, parts)) == len(labelled)
+        assert all(parts)
+        assert set(fold.unlabelled) == set(np.flatnonzero(data["label"] == ""))
+    tested = np.concatenate([fold.test for fold in folds])
+    assert sorted(tested) == sorted(labelled), "every labelled utterance is tested exactly once"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    speakers=st.integers(3, 7),
+    clips=st.integers(4, 8),
+    corpora=st.integers(1, 3),
+    validation=st.sampled_from(["next", "share"]),
+    seed=st.integers(0, 5),
+)
+def test_loso_keeps_speakers_apart(
+    speakers: int, clips: int, corpora: int, validation: str, seed: int
+) -> None:
+    data = table(speakers, clips, corpora, unlabelled=3)
+    folds = divide(data, CLASSES, protocol="loso", validation=validation, seed=seed)  # type: ignore[arg-type]
+    check_partition(folds, data)
+    who = data["speaker"].to_numpy()
+    assert len(folds) == speakers * corpora
+    for fold in folds:
+        train, val, test = (set(who[rows]) for rows in (fold.train, fold.validation, fold.test))
+        assert not (train & val)
+        assert not (train & test)
+        assert not (val & test)
+        assert test == {fold.name} == fold.test_groups
+        assert val == fold.val_groups
+
+
+def test_the_next_speaker_validates() -> None:
+    folds = divide(table(4), CLASSES)
+    assert [(f.name, *f.val_groups) for f in folds] == [
+        ("c0/s0", "c0/s1"),
+        ("c0/s1", "c0/s2"),
+        ("c0/s2", "c0/s3"),
+        ("c0/s3", "c0/s0"),
+    ]
+
+
+def test_leave_one_corpus_out_validates_on_a_share_of_every_other_corpus() -> None:
+    data = table(speakers=5, corpora=3)
+    folds = divide(data, CLASSES, protocol="loco", share=0.4)
+    check_partition(folds, data)
+    corpus = data["corpus"].to_numpy()
+    who = data["speaker"].to_numpy()
+    for fold in folds:
+        assert set(corpus[fold.test]) == {fold.name}
+        assert set(corpus[fold.validation]) == {"c0", "c1", "c2"} - {fold.name}
+        assert not set(who[fold.train]) & set(who[fold.validation])
+        for other in set(corpus[fold.validation]):
+            assert len(set(who[fold.validation[corpus[fold.validation] == other]])) == 2
+        assert fold.test_groups == set(who[fold.test])
+
+
+def test_sessions() -> None:
+    data = table(6)
+    folds = divide(data, CLASSES, protocol="loseso")
+    check_partition(folds, data)
+    assert [fold.name for fold in folds] == ["c0/0", "c0/1", "c0/2"]
+
+
+def test_kfold_is_stratified_and_names_its_parts() -> None:
+    data = table(3, 20)
+    folds = divide(data, CLASSES, protocol="kfold", folds=5)
+    check_partition(folds, data)
+    labels = data["label"].to_numpy()
+    for fold in folds:
+        assert (labels[fold.test] == "angry").sum() == 6
+        assert fold.test_groups == {fold.name}
+
+
+def test_folds_do_not_depend_on_the_order_of_rows() -> None:
+    data = table(5)
+    shuffled = data.sample(frac=1.0, random_state=0).reset_index(drop=True)
+    for one, two in zip(divide(data, CLASSES), divide(shuffled, CLASSES), strict=True):
+        assert one.name == two.name
+        for part in ("train", "validation", "test"):
+            ids = data["id"].to_numpy()[getattr(one, part)]
+            other = shuffled["id"].to_numpy()[getattr(two, part)]
+            assert set(ids) == set(other)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (table(1), {}, "at least 3 speakers.*has 1"),
+        (table(2), {}, "at least 3 speakers.*has 2"),
+        (table(5), {"protocol": "loco"}, "at least 2 corpora.*has 1"),
+        (table(5, 4), {"protocol": "kfold", "folds": 50}, "at least 50 clips.*'angry' has 10"),
+        (table(5).assign(session=""), {"protocol": "loseso"}, "20 have none"),
+    ],
+)
+def test_what_cannot_be_divided_is_said(
+    data: pd.DataFrame, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        divide(data, CLASSES, **options)  # type: ignore[arg-type]
+
+
+def test_a_class_that_only_test_and_validation_speakers_have() -> None:
+    data = table(4)
+    data.loc[(data["speaker"] != "c0/s0") & (data["label"] == "angry"), "label"] = "neutral"
+    with pytest.raises(BadInput, match=r"fold 'c0/s0' has no training clip of 'angry'"):
+        divide(data, CLASSES)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    groups=st.integers(6, 8),
+    speakers=st.integers(1, 2),
+    select=st.integers(0, 2),
+    validation=st.sampled_from(["next", "share"]),
+)
+def test_selection_is_apart_from_all_else_and_counts_as_heard(
+    groups: int, speakers: int, select: int, validation: str
+) -> None:
+    data = table(groups)
+    folds = divide(
+        data,
+        CLASSES,
+        validation=validation,  # type: ignore[arg-type]
+        speakers=speakers,
+        select=select,
+    )
+    who = data["speaker"].to_numpy()
+    for fold in folds:
+        sides = [set(who[r]) for r in (fold.train, fold.validation, fold.select, fold.test)]
+        assert sum(map(len, sides)) == len(set.union(*sides)) == groups
+        assert len(sides[2]) == select
+        assert fold.val_groups == sides[1] | sides[2]
+        assert list(fold.unseen) == [*fold.select, *fold.test]
+        assert set(who[fold.scoring]) == (sides[2] if select else sides[1])
+        if validation == "next":
+            assert len(sides[1]) == speakers
+
+
+def test_identical_clips_are_never_on_two_sides() -> None:
+    data = table(4).assign(audio=[f"a{i}" for i in range(16)])
+    data.loc[5, "audio"] = data.loc[0, "audio"]  # speakers 0 and 1
+    with pytest.raises(BadInput, match="1 identical clips on two sides"):
+        divide(data, CLASSES)
+    twins = table(3, 20).assign(audio=[f"a{i // 2}" for i in range(60)])
+    twins["label"] = [CLASSES[i // 2 % 2] for i in range(60)]
+    for fold in divide(twins, CLASSES, protocol="kfold", folds=5):
+        inside = set(twins["audio"].to_numpy()[fold.test])
+        assert not inside & set(twins["audio"].to_numpy()[fold.train])
+
+
+@pytest.mark.parametrize("protocol", ["loso", "loseso", "loco", "kfold"])
+@pytest.mark.parametrize("validation", ["next", "share"])
+def test_clips_with_votes_and_no_label_are_of_training_speakers_alone(
+    protocol: Any, validation: Any
+) -> None:
+    rng = np.random.default_rng(1)
+    n = 400
+    speaker = rng.integers(0, 12, n)
+    table = pd.DataFrame(
+        {
+            "id": [f"u{i:03}" for i in range(n)],
+            "speaker": [f"s{s:02}" for s in speaker],
+            "session": [f"e{s // 2}" for s in speaker],
+            "corpus": [f"c{s // 4}" for s in speaker],
+            "label": rng.choice(["a", "b", ""], n),
+        }
+    )
+    voted = rng.random(n) < 0.7
+    without = (table["label"] == "").to_numpy()
+    folds = divide(
+        table, ("a", "b"), protocol=protocol, validation=validation, folds=4, voted=voted
+    )
+    for fold in folds:
+        assert set(fold.unlabelled) == set(np.flatnonzero(without & ~voted))
+        assert set(fold.undecided) <= set(np.flatnonzero(without & voted))
+        assert len(fold.undecided)
+        if protocol == "kfold":
+            continue
+        held = table.iloc[np.concatenate([fold.validation, fold.test])]
+        mine = table.iloc[fold.undecided]
+        assert set(mine["speaker"]).isdisjoint(held["speaker"])
+        if protocol in ("loseso", "loco"):
+            column = {"loseso": "session", "loco": "corpus"}[protocol]
+            assert set(mine[column]).isdisjoint(table.iloc[fold.test][column])
+        # nothing else is left out
+        free = ~table["speaker"].isin(held["speaker"]).to_numpy() & without & voted
+        assert set(np.flatnonzero(free)) == set(fold.undecided)

@@ -1,0 +1,82 @@
+"""What studies survive by: claims on a shared store, and limits on a stage's memory.
+
+The studies themselves are killed and starved in tests/cli/test_survival.py.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raysearch.stages.store import Store
+
+KEY, OTHER = "ab" * 32, "cd" * 32
+HOLD = """
+import sys, time
+from raysearch.store import Store
+print(Store(sys.argv[1]).claim(sys.argv[2]), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_claim_keeps_other_processes_out_and_dies_with_its_holder(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    root = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-c", HOLD, store.uri, KEY]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        assert not store.claim(KEY)
+        assert store.claim(OTHER), "a claim is on one key alone"
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    assert store.claim(KEY), "a killed process holds nothing"
+    store.release(KEY)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n", "it was released"
+        holder.kill()
+
+
+def test_a_store_elsewhere_grants_every_claim() -> None:
+    store = Store("memory://claims")
+    assert store.claim(KEY)
+    store.release(KEY)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can limit a process so")
+def test_a_stage_that_needs_too_much_memory_is_told_and_the_limit_goes_again() -> None:
+    from raysearch.stages.broker import _within
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with _within(0.5):
+        np.ones(10**8, dtype=np.uint8)  # 0.1 GB
+    for size in (10**9, 4 * 10**9):
+        with pytest.raises(MemoryError, match=r"^it needed more than memory=0\.5 GB$"):  # noqa: SIM117
+            with _within(0.5):
+                np.ones(size, dtype=np.uint8)
+    with pytest.raises(RuntimeError, match="another reason"), _within(0.5):
+        raise RuntimeError("another reason")
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    np.ones(10**9, dtype=np.uint8)
+
+
+@pytest.mark.slow
+def test_torch_that_runs_out_of_memory_is_told_alike() -> None:
+    torch = pytest.importorskip("torch")
+    from raysearch.stages.broker import _within
+
+    with pytest.raises(MemoryError, match=r"more than memory=0\.5 GB"), _within(0.5):
+        torch.ones(10**9, dtype=torch.uint8)
+    assert torch.ones(10**9, dtype=torch.uint8).numel() == 10**9
