@@ -2,7 +2,7 @@
 
 Rows are the complete trials and, after a race, those stopped with a fold behind them; what a
 stopped trial did not run is drawn from a joint model of validation and test scores
-(`racing.impute`), so that the estimates speak of all settings and not of those alone that looked
+(`impute`), so that the estimates speak of all settings and not of those alone that looked
 well early. Failed trials are left out: why they failed is not a matter of their scores.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.report.document import Race
+from raysearch.search.racing import expected
 from raysearch.selection import (
     Estimates,
     Judge,
@@ -24,6 +25,7 @@ from raysearch.selection import (
     by_mean,
     estimates,
     estimates_over_draws,
+    impute,
     worst_mean,
 )
 from raysearch.study.ledger import COMPLETE, PRUNED, TrialRow
@@ -111,8 +113,6 @@ def score(kept: Kept) -> Scores | None:
     draws: tuple[tuple[Matrix, Mapping[str, Matrix]], ...] = ((V, test),)
     judge = complete
     if len(full) < len(trials):
-        from raysearch.search.racing import impute  # scipy.stats takes a second
-
         completed = impute(V, test, draws=DRAWS, seed=int(kept.study.get("seed", 0)))
         draws = completed.draws
         judge = _expecting(first, V)
@@ -216,7 +216,6 @@ def _expecting(score: Score, v: Matrix) -> Judge:
 
     Clips that were not scored cannot be pooled, so the mean stands in for `pooled_ua`.
     """
-    from raysearch.search.racing import expected, impute
 
     @cache
     def worst(over: tuple[int, ...]) -> Matrix:

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from raysearch.search.racing import Rule
-from raysearch.search.racing import rule as find_rule
+from raysearch.search.racing import Rule, expected
 from raysearch.search.sampler import Sampler
 from raysearch.selection import Score
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, Ledger, TrialRow
@@ -179,7 +178,7 @@ class Driver:
             self._cells[:count], number, trials=self._trials, alive=self._alive[:count]
         )
         if verdict.stop:
-            self._end(number, PRUNED, verdict.predicted, verdict.reason)
+            self._end(number, PRUNED, verdict.mean, verdict.reason)
         return verdict.stop
 
     def prune(
@@ -214,7 +213,7 @@ class Driver:
                 table[number, place] = min(max(float(np.mean(ends)), 0.0), 1.0)
             value: float | None = None
             if np.isfinite(table[number]).any():
-                value = find_rule("off")(table, number, trials=self._trials).predicted
+                value = float(expected(table)[number])
             self._end(number, PRUNED, value, reason, extra={"stopped": facts})
         except Exception as error:
             self.fatal = error

@@ -16,6 +16,7 @@ from raysearch.selection.differences import (
     sentence,
 )
 from raysearch.selection.estimating import Estimate, Estimates, estimates, estimates_over_draws
+from raysearch.selection.imputing import impute
 from raysearch.selection.intervals import FoldGroups, Matrix, interval, over_groups
 from raysearch.selection.scores import Score, of_all, worst_mean
 
@@ -35,6 +36,7 @@ __all__ = [
     "gain",
     "holm",
     "honest_choice",
+    "impute",
     "interval",
     "judged",
     "nothing",

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from raysearch.errors import BadInput, StudyFailed
 from raysearch.report import Report, build
 from raysearch.search.driver import Driver, Listener
-from raysearch.search.racing import rule as find_rule
+from raysearch.search.racing import RULES
 from raysearch.selection import Score
 from raysearch.stages.store import Damaged, Store
 from raysearch.study import Study, dump, published
@@ -247,7 +247,7 @@ def driver_of(material: Material, ledger: Ledger, listeners: Sequence[Listener] 
         order=_race_order(material),
         scores=[Score(name) for name in study.objective],
         trials=_wanted(material),
-        rule=None if study.racing == "off" else find_rule(study.racing),
+        rule=RULES.get(study.racing),
         batch=study.batch if study.deterministic else None,
         listeners=listeners,
     )

@@ -155,15 +155,15 @@ def race(
     return int(done.sum()), chosen
 
 
-def own(name: str, **options: float) -> Replay:
-    """One of raysearch's rules."""
-    from raysearch.search.racing import rule
+def own(name: str, gain: float | None = None) -> Replay:
+    """One of raysearch's rules, or `off`. `gain`: of `mixed`, where not its own."""
+    from raysearch.search.racing import RULES, Mixed
 
-    made = rule(name, **options)
+    rule = Mixed(gain) if name == "mixed" and gain else RULES.get(name)
 
     def replay(full: np.ndarray, concurrent: int, seed: int) -> tuple[int, int]:
         def judge(table: np.ndarray, row: int, alive: np.ndarray) -> bool:
-            return made(table, row, trials=len(full), alive=alive).stop
+            return rule is not None and rule(table, row, trials=len(full), alive=alive).stop
 
         return race(full, concurrent, judge, lambda row: None)
 
@@ -363,9 +363,8 @@ def main(words: Sequence[str] | None = None) -> int:
             else:
                 results.append(found)
             continue
-        options = {"gain": args.gain} if name == "mixed" and args.gain else {}
         others: dict[str, Replay] = {"optuna": optuna_wilcoxon, "smac": smac_intensifier}
-        replay = others[name] if name in others else own(name, **options)
+        replay = others[name] if name in others else own(name, args.gain)
         try:
             results.append(
                 measure(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from raysearch.report import build, to_json, to_plain, to_text
-from raysearch.search.racing import rule
+from raysearch.search.racing import Mixed
 from raysearch.selection import FoldGroups, Score, estimates
 
 Write = Callable[..., Path]
@@ -29,9 +29,9 @@ def made_up(rng: np.random.Generator, c: int, k: int, spread: float = 0.02) -> n
     return 0.6 + rng.normal(0, spread, (c, 1, 1)) + both + noise
 
 
-def raced(full: np.ndarray, **options: float) -> np.ndarray:
+def raced(full: np.ndarray) -> np.ndarray:
     """The same table as a race would have left it, one trial after another."""
-    judge = rule("mixed", **options)
+    judge = Mixed()
     seen = np.full_like(full, NAN)
     alive = np.ones(len(full), dtype=bool)
     for c in range(len(full)):

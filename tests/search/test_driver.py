@@ -214,7 +214,7 @@ def test_a_trial_that_loses_the_race_is_pruned_with_the_predicted_mean(tmp_path:
     def rule(table: np.ndarray, row: int, *, trials: int, alive: np.ndarray) -> Verdict:
         seen.append(table.copy())
         assert alive[row]
-        return Verdict(stop=row == 1, predicted=0.123, reason="it will not win")
+        return Verdict(stop=row == 1, mean=0.123, reason="it will not win")
 
     sampler = FakeSampler()
     made = driver(tmp_path / "l", sampler, trials=3, rule=rule)

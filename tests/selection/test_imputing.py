@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raysearch.search import racing
-from raysearch.search.racing import impute
+from raysearch.selection import imputing
+from raysearch.selection.imputing import impute
 
 NAN = float("nan")
 
@@ -113,7 +113,7 @@ def test_validation_scores_inform_test_scores() -> None:
 def test_inverse_wishart_has_its_mean() -> None:
     rng = np.random.default_rng(0)
     scale = np.array([[2.0, 0.6], [0.6, 1.0]])
-    mean = np.mean([racing._inverse_wishart(rng, 12, scale) for _ in range(6000)], axis=0)
+    mean = np.mean([imputing._inverse_wishart(rng, 12, scale) for _ in range(6000)], axis=0)
     np.testing.assert_allclose(mean, scale / (12 - 2 - 1), rtol=0.05)
 
 
