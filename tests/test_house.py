@@ -109,7 +109,7 @@ def test_what_raysearch_imports_of_the_science_has_no_torch() -> None:
         "trainables",
         "trainables.stage",
         "trainables.metrics",
-        "trainables.votes",
+        "trainables.labels",
         "trainables.pure_torchaudio",
     }
     for path in files("raysearch"):

@@ -27,21 +27,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import submodels
+from trainables import blstm_training
+from trainables.labels import partition
 from trainables.metrics import validation_scores
 from trainables.stage import (
     Artifact,
     Exporter,
     Method,
+    NetworkState,
     Node,
     Param,
     Part,
     StageInputs,
-    Trained,
-    kept_weights,
     takes,
+    weight_arrays,
 )
-from trainables.votes import partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainables.networks.blstm import Fusion
-
-__all__ = ["METHOD", "fusion", "others", "rater", "share_of", "vote_counts"]
 
 MODELS = {
     "rater": ("rater",),
@@ -195,7 +193,7 @@ def others(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     ).numpy()
     check = partition(vote_counts(inputs.validation, k, self_ratings), least=least).dominant
     held = np.flatnonzero(check >= 0)
-    made = submodels.train(inputs, rows, target, held, check[held], own)
+    made = blstm_training.train(inputs, rows, target, held, check[held], own)
     _, learnt = made.read(inputs.train)
     arrays = made.arrays(inputs) | {"hidden_train": learnt}
     info = made.info | {
@@ -229,7 +227,7 @@ def rater(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         raise ValueError("the target rater rated no clip of the training or the validation part")
     chosen = rated[share_of(mine["train"][rated], own["percent"], inputs.seed)]
     label = mine["train"][chosen]
-    made = submodels.train(
+    made = blstm_training.train(
         inputs, chosen, np.eye(k, dtype=np.float32)[label], held, mine["validation"][held], own
     )
     _, learnt = made.read(inputs.train.take(chosen))
@@ -284,7 +282,7 @@ def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
             build=functools.partial(_fusion, train.shape[1], k, dict(own)),
             forward=_forward_fusion,
             infer=_infer_fusion,
-            loss=functools.partial(target_loss, weights=submodels.class_weights(target, own)),
+            loss=functools.partial(target_loss, weights=blstm_training.class_weights(target, own)),
             score=functools.partial(validation_scores, y=np.array(mine["validation_label"]), k=k),
             train={"x": train, "target": target},
             validation={} if inputs.refit else {"x": seen[held]},
@@ -295,14 +293,14 @@ def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
             patience=own["patience"],
             **{**inputs.training, "workers": 1},
             checkpoint_every=1,
-            checkpoint_seconds=submodels.CHECKPOINT_SECONDS,
+            checkpoint_seconds=blstm_training.CHECKPOINT_SECONDS,
             optimiser=own["optimiser"],
         )
     )
     info = fitted.facts | {"clips": len(chosen), "validation_clips": len(held)}
     if fitted.weights is not None:
         info["inputs"] = train.shape[1]
-    return Artifact(fitted.probabilities | kept_weights(fitted.weights), info)
+    return Artifact(fitted.probabilities | weight_arrays(fitted.weights), info)
 
 
 # --- Ratings --------------------------------------------------------------------------------
@@ -371,14 +369,14 @@ def _forward_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> dict[str, Ten
 # --- A model --------------------------------------------------------------------------------
 
 
-def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+def _predictor(trained: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     from trainables.passes import predictor
 
     if not trained.parents:
-        read = submodels.reader(trained)
+        read = blstm_training.reader(trained)
         return lambda part: read(part)[0]
     # by name, as the fusion's training lays them side by side: the rater's last
-    beneath = [submodels.reader(trained.parents[name]) for name in sorted(trained.parents)]
+    beneath = [blstm_training.reader(trained.parents[name]) for name in sorted(trained.parents)]
     predict = predictor(
         build=functools.partial(
             _fusion, trained.info["inputs"], len(trained.classes), dict(trained.params)

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KEPT", "embedding", "principal"]
-
 KEPT = 16
 """components that are kept of a layer: of a classifier of few classes they hold nearly all of it,
 and a clip's row is no larger than its probabilities"""

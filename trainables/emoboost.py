@@ -24,31 +24,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import audio, speech, targets
-from trainables.speech import WAVE
+from trainables import encoder_training, targets, waves
+from trainables.encoder_training import WAVE
 from trainables.stage import (
     Artifact,
     Exporter,
     Method,
+    NetworkState,
     Node,
     Param,
     Part,
     StageInputs,
-    Trained,
-    kept_weights,
     takes,
+    weight_arrays,
 )
 from trainables.targets import STRATEGIES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from trainables.networks.boost import EmoBoost
     from trainables.networks.ca_mser import CAMSER
-    from trainables.networks.emoboost import EmoBoost
+    from trainables.networks.encoders import SSL
     from trainables.networks.guides import Guides
-    from trainables.networks.ssl import SSL
-
-__all__ = ["METHOD", "canonical", "fit"]
 
 SERVED = tuple(name for name, s in STRATEGIES.items() if s.needs <= {"votes"})
 """Strategies of this method: those that need no other model and no division of the clips."""
@@ -68,7 +66,7 @@ class _AlexNetWeights(Param):
         told = super().problem(name, value)
         if told is not None or value == RANDOM:
             return told
-        if speech.is_path(value):
+        if encoder_training.is_path(value):
             if Path(value).expanduser().exists():
                 return None
             return (
@@ -116,7 +114,7 @@ PARAMS: dict[str, Param] = {
         high=4.0,
     ),
     # Encoder and training
-    **speech.declared(
+    **encoder_training.declared(
         pre_emphasis=(0.0, "paper: 0"),
         batch=(16, "paper: 64, 32 or 16, by corpus and model"),
         lr=(1e-5, "paper: 1e-5"),
@@ -184,7 +182,7 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         setting: every parameter of the method
     """
-    own = speech.encoder_settings({name: setting[name] for name in PARAMS})
+    own = encoder_training.encoder_settings({name: setting[name] for name in PARAMS})
     defaults = {name: param.default for name, param in targets.PARAMS.items()}
     made = targets.canonical(defaults | own)
     own |= {name: made[name] for name in ("strategy", *TARGETS)}
@@ -199,8 +197,8 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
         unused |= {"mfcc_norm", "lstm_dropout"}
     if "spectrogram" not in read:
         unused |= {"alexnet", "alexnet_revision", "image_norm", "spectrogram_range"}
-    elif speech.is_path(own["alexnet"]):
-        own["alexnet_digest"] = speech.digest(Path(own["alexnet"]).expanduser())
+    elif encoder_training.is_path(own["alexnet"]):
+        own["alexnet_digest"] = encoder_training.digest(Path(own["alexnet"]).expanduser())
         unused |= {"alexnet_revision"}
     elif own["alexnet"] == RANDOM:
         unused |= {"alexnet_revision"}
@@ -208,7 +206,7 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
         unused |= {"tail", "shortest", "padding"}
     elif own["tail"] == "pad":
         unused |= {"shortest"}
-    return speech.like(PARAMS, own | dict.fromkeys(unused))
+    return encoder_training.like(PARAMS, own | dict.fromkeys(unused))
 
 
 def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
@@ -220,7 +218,7 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
-    told = speech.notes(setting)
+    told = encoder_training.notes(setting)
     if "spectrogram" in guides_of(setting) and setting["alexnet"] == RANDOM:
         told += (
             "params.alexnet=random starts AlexNet from random weights, where the papers start from "
@@ -252,7 +250,7 @@ def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     read = guides_of(own)
     span = _span(part, own) if "spectrogram" in read else None
     bands = {name: int(part.frames[_found(part, name)].values.shape[1]) for name in read}
-    fitted, utterances, clips = speech.fit_clips(
+    fitted, utterances, clips = encoder_training.fit_clips(
         inputs,
         part,
         target,
@@ -262,7 +260,7 @@ def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         build=functools.partial(_network, classes=len(inputs.classes), bands=bands, own=dict(own)),
         collate=functools.partial(_collate, own=dict(own), span=span),
     )
-    info = speech.facts(fitted, own) | {
+    info = encoder_training.facts(fitted, own) | {
         "utterances": len(part),
         "clips": clips,
         "dropped": dropped,
@@ -270,8 +268,8 @@ def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     if span is not None:
         info |= {"black_white": list(span), "alexnet": own["alexnet"]}
     if fitted.weights is not None:
-        info["network"] = {"bands": bands, "encoder": speech.encoder_config(own)}
-    return Artifact(arrays={**utterances, **kept_weights(fitted.weights)}, info=info)
+        info["network"] = {"bands": bands, "encoder": encoder_training.encoder_config(own)}
+    return Artifact(arrays={**utterances, **weight_arrays(fitted.weights)}, info=info)
 
 
 def _targets(inputs: StageInputs, own: Mapping[str, Any]) -> tuple[Part, NDArray[np.float32], int]:
@@ -330,19 +328,19 @@ def _span(train: Part, own: Mapping[str, Any]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def _cut(part: Part, own: Mapping[str, Any]) -> audio.Pieces:
+def _cut(part: Part, own: Mapping[str, Any]) -> waves.Pieces:
     """The streams that the network reads, cut into clips."""
     if WAVE not in part.frames:
         raise ValueError("the encoder hears the wave; name it among features=[wave,...]")
     read = guides_of(own)
     streams = {WAVE: part.frames[WAVE]} | {n: part.frames[_found(part, n)] for n in read}
     if own["compat"] == "none":
-        return audio.cut(
+        return waves.cut(
             streams, longest=own["longest"], shortest=own["shortest"] or 0.0, tail=own["tail"]
         )
     if not read:
         streams["spectrogram"] = part.frames[_found(part, "spectrogram")]
-    made = audio.cut(
+    made = waves.cut(
         streams,
         longest=own["longest"],
         shortest=0.0,
@@ -350,7 +348,7 @@ def _cut(part: Part, own: Mapping[str, Any]) -> audio.Pieces:
         leader="spectrogram" if "spectrogram" in streams else "mfcc",
     )
     kept = {name: rows for name, rows in made.streams.items() if name == WAVE or name in read}
-    return audio.Pieces(kept, made.clip, made.clips)
+    return waves.Pieces(kept, made.clip, made.clips)
 
 
 def _collate(
@@ -362,22 +360,22 @@ def _collate(
 
     slips = own["compat"] == "ca_mser"
     frames = _frames(own)
-    samples = frames * audio.HOP
+    samples = frames * waves.HOP
     made: dict[str, Any] = {n: values for n, values in rows.items() if not isinstance(values, list)}
-    waves = [audio.conditioned(w, own["pre_emphasis"], own["wave_norm"]) for w in rows[WAVE]]
+    clips = [waves.condition(w, own["pre_emphasis"], own["wave_norm"]) for w in rows[WAVE]]
     heard = slips or own["padding"] == "heard"
-    made["wave"] = audio.window(waves, samples, side="front" if slips else "end")
-    made["wave_length"] = np.array([samples if heard else min(len(w), samples) for w in waves])
+    made["wave"] = waves.window(clips, samples, side="front" if slips else "end")
+    made["wave_length"] = np.array([samples if heard else min(len(w), samples) for w in clips])
     if "mfcc" in rows:
         mfcc = [np.asarray(row, np.float32) for row in rows["mfcc"]]
         if own["mfcc_norm"] == "frame":
             mfcc = [m / np.maximum(np.linalg.norm(m, axis=1, keepdims=True), 1e-8) for m in mfcc]
-        made["mfcc"] = audio.window(mfcc, frames)
+        made["mfcc"] = waves.window(mfcc, frames)
     if "spectrogram" in rows:
         assert span is not None
         black, white = span
         fill = 0.0 if slips else black  # 0 dB is the loudest level
-        raw = audio.window([np.asarray(r) for r in rows["spectrogram"]], frames, fill=fill)
+        raw = waves.window([np.asarray(r) for r in rows["spectrogram"]], frames, fill=fill)
         grey = np.clip((raw - black) / (white - black), 0.0, 1.0)
         made["spectrogram"] = np.rint(grey * GREYS) / np.float32(GREYS) if slips else grey
     return {
@@ -388,7 +386,7 @@ def _collate(
 
 def _frames(own: Mapping[str, Any]) -> int:
     """Of a clip: 10 ms each."""
-    return round(own["longest"] * audio.RATE / audio.HOP)
+    return round(own["longest"] * waves.RATE / waves.HOP)
 
 
 def _network(
@@ -400,11 +398,11 @@ def _network(
 ) -> EmoBoost | CAMSER:
     """`config`: of an encoder whose weights are filled in later, as AlexNet's are then."""
     from trainables.networks import alexnet
+    from trainables.networks.boost import EmoBoost
     from trainables.networks.ca_mser import CAMSER
-    from trainables.networks.emoboost import EmoBoost
     from trainables.networks.guides import HIDDEN
 
-    encoder = speech.encoder(own, config)
+    encoder = encoder_training.encoder(own, config)
     if config is not None:
         own = {**own, "alexnet": alexnet.RANDOM, "alexnet_digest": None}
     if not bands:
@@ -431,7 +429,7 @@ def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Mapping[st
             frames, bands["mfcc"], hidden, units=units, lstm_dropout=own["lstm_dropout"], **shared
         )
     if "spectrogram" in bands:
-        speech.check_digest("alexnet", own["alexnet"], own["alexnet_digest"])
+        encoder_training.check_digest("alexnet", own["alexnet"], own["alexnet_digest"])
         weights = alexnet.load(
             own["alexnet"], width=own["width"], revision=own["alexnet_revision"] or "main"
         )
@@ -439,16 +437,16 @@ def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Mapping[st
     return Guides(
         mfcc,
         spectrogram,
-        states=int(encoder.frames(torch.tensor(frames * audio.HOP))),
+        states=int(encoder.frames(torch.tensor(frames * waves.HOP))),
         hidden=hidden,
         relu=own["arch"] == "ca_mser" or bool(own["enhance_relu"]),
     )
 
 
-def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+def _predictor(trained: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     own, shape = trained.params, trained.info["network"]
     span = trained.info.get("black_white")
-    return speech.clip_predictor(
+    return encoder_training.clip_predictor(
         trained,
         cut=functools.partial(_cut, own=own),
         build=functools.partial(

@@ -22,10 +22,8 @@ from torch import Tensor, nn
 
 from trainables import workers
 from trainables.passes import NonFinite, cast, probabilities_of, quiet_corner, with_layer
-from trainables.rows import Arrays, Dense, Ragged, Rows, Taken, tensors
+from trainables.rows import Arrays, Batch, Dense, Ragged, Rows, tensors
 from trainables.training import Training
-
-__all__ = ["Fitted", "train_epochs"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +31,7 @@ STATE = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fit:
     """What training gave. All that it holds can be pickled."""
 
     probabilities: dict[str, NDArray[np.float32]]
@@ -114,7 +112,7 @@ class _Side:
         return taken
 
 
-def train_epochs(job: Training) -> Fitted:
+def train_epochs(job: Training) -> Fit:
     """The train_loop_per_worker."""
     device = _device(job)
     if device.type == "cuda":
@@ -159,7 +157,7 @@ class _Run:
         self.saved = time.monotonic()
         self.stepping = 0.0
 
-    def whole(self) -> Fitted:
+    def whole(self) -> Fit:
         self._restore()
         for epoch, score in enumerate(self.curves.get(self.job.monitor, ()), start=1):
             self._tell(epoch, score)
@@ -182,7 +180,7 @@ class _Run:
             self._check_predictions(name, parts[name])
         kept = {name: value.cpu() for name, value in self.best.items()}
         waited = self.rows.waited if isinstance(self.rows, Ragged) else 0.0
-        return Fitted(
+        return Fit(
             probabilities=parts,
             layers=layers,
             curves=self.curves,
@@ -255,7 +253,7 @@ class _Run:
         means = {name: value / self.rows.total for name, value in sums.items()}
         return {"loss": sum(means.values())} | {f"loss_{n}": v for n, v in means.items()}
 
-    def _backward(self, batch: Taken, share: float) -> dict[str, float]:
+    def _backward(self, batch: Batch, share: float) -> dict[str, float]:
         """Add the gradients of a batch, which is `share` of the rows of its step."""
         outputs = self._outputs(batch)
         side_outputs: dict[str, Tensor] = {}
@@ -282,7 +280,7 @@ class _Run:
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
 
-    def _outputs(self, batch: Taken) -> dict[str, Tensor]:
+    def _outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs for the whole batch; this worker runs its share alone."""
         with cast(self.job.precision, self.device):
             outputs = self.job.forward(self.module, batch.own)
@@ -290,7 +288,7 @@ class _Run:
             outputs = {n: o.float() if o.is_floating_point() else o for n, o in outputs.items()}
         if batch.count == 0:
             outputs = {name: output[:0] for name, output in outputs.items()}
-        return workers.gathered(outputs, batch.total)
+        return workers.gather(outputs, batch.total)
 
     def _check_predictions(self, name: str, values: NDArray[np.float32]) -> None:
         bad = int((~np.isfinite(values)).any(axis=1).sum())

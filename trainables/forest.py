@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
 
-__all__ = ["arrays_of", "probabilities"]
-
 
 def arrays_of(forest: RandomForestClassifier, classes: int) -> dict[str, NDArray[Any]]:
     """A fitted forest as arrays.

@@ -23,30 +23,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import audio, inner, speech, targets
-from trainables.speech import WAVE, facts
+from trainables import encoder_training, fitting, targets, waves
+from trainables.encoder_training import WAVE, facts
+from trainables.labels import A, partition
 from trainables.stage import (
     Artifact,
     Exporter,
     Method,
+    NetworkState,
     Node,
     Param,
     Part,
     StageInputs,
-    Trained,
-    kept_weights,
     takes,
+    weight_arrays,
 )
 from trainables.targets import STRATEGIES
-from trainables.votes import A, partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trainables.epochs import Fitted
+    from trainables.epochs import Fit
     from trainables.networks.spatial_temporal import SpatialTemporal
-
-__all__ = ["METHOD", "canonical", "student", "teacher"]
 
 SERVED = tuple(name for name, s in STRATEGIES.items() if "group" not in s.needs)
 """Strategies of this method: those that need no groups of segments, as a row is a clip."""
@@ -72,7 +70,7 @@ PARAMS: dict[str, Param] = {
         ("auto", "A", "A+B", "C", "A+B+C"),
     ),
     # Encoder and training
-    **speech.declared(
+    **encoder_training.declared(
         class_weight=("inverse", ""),
         pre_emphasis=(0.97, "paper: yes; CA-MSER: 0.97"),
         wave_norm=("given", "paper: by speaker"),
@@ -117,7 +115,7 @@ PARAMS: dict[str, Param] = {
 
 LABELS = ("strategy", *targets.PARAMS, "dominant", "least", "train_on")
 """Parameters of the student's targets."""
-FIT = ("arch", "pool", "width", "longest", "floor", "tail", "bucket", *speech.NAMES)
+FIT = ("arch", "pool", "width", "longest", "floor", "tail", "bucket", *encoder_training.NAMES)
 """Parameters of one training, whatever its targets."""
 
 
@@ -140,14 +138,14 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
         own |= targets.canonical({**setting, "strategy": "hard"})
     if not _divides(own):
         own["dominant"] = own["least"] = None
-    return speech.like(PARAMS, own)
+    return encoder_training.like(PARAMS, own)
 
 
 def _training(setting: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: setting[name] for name in FIT if name != "ssl_digest"}
     if own["arch"] == "spatial":
-        return speech.without_encoder(own) | {"pool": None}
-    return speech.encoder_settings(own)
+        return encoder_training.without_encoder(own) | {"pool": None}
+    return encoder_training.encoder_settings(own)
 
 
 def _divides(own: Mapping[str, Any]) -> bool:
@@ -177,7 +175,10 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
         "crossfit": int(setting["teacher_folds"]) if crossfit else None,
     }
     before = Node(
-        "teacher", teacher, speech.like(PARAMS, first), parts=("train", "validation", "undecided")
+        "teacher",
+        teacher,
+        encoder_training.like(PARAMS, first),
+        parts=("train", "validation", "undecided"),
     )
     return (before, replace(last, parents={"teacher": "teacher"}))
 
@@ -259,8 +260,11 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         "target_mass": [float(value) for value in target.sum(axis=0)],
     }
     if fitted.weights is not None:
-        info["network"] = {"bins": _bins(part, own), "encoder": speech.encoder_config(own)}
-    return Artifact(arrays={**clips, **kept_weights(fitted.weights)}, info=info)
+        info["network"] = {
+            "bins": _bins(part, own),
+            "encoder": encoder_training.encoder_config(own),
+        }
+    return Artifact(arrays={**clips, **weight_arrays(fitted.weights)}, info=info)
 
 
 @takes("train_on", "dominant", "least", "crossfit", *FIT)
@@ -291,7 +295,7 @@ def teacher(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     for number, held in enumerate(_groups(inputs, crossfit)):
         here = inputs
         if crossfit is not None:
-            here = inner.training(inputs, number)
+            here = fitting.training(inputs, number)
             away = np.concatenate([~held["train"], ~held["undecided"]])[: len(learnt)]
             learn = np.flatnonzero(learnt & away)
         else:
@@ -326,7 +330,7 @@ def _groups(inputs: StageInputs, crossfit: int | None) -> list[dict[str, NDArray
         )
     return [
         {name: np.isin(part.speaker, group) for name, part in parts.items()}
-        for group in inner.by_group(speakers, crossfit, inputs.seed)
+        for group in fitting.by_group(speakers, crossfit, inputs.seed)
     ]
 
 
@@ -369,7 +373,7 @@ def _pool(inputs: StageInputs, dominant: str | None, least: int | None) -> _Pool
             "the sets S_A, S_B and S_C are of raters' votes, but this corpus has none; take "
             "votes=simulate, or a strategy without votes and train_on=A+B"
         )
-    part = train if not len(undecided) else train.joined(undecided)
+    part = train if not len(undecided) else train.join(undecided)
     assert part.votes is not None
     assert part.y is not None
     rule: Any = dominant
@@ -392,10 +396,10 @@ def _fit(
     target: NDArray[np.float32],
     predict: Mapping[str, Part],
     own: Mapping[str, Any],
-) -> tuple[Fitted, dict[str, NDArray[Any]], int]:
+) -> tuple[Fit, dict[str, NDArray[Any]], int]:
     """Train one network. Returns what the loop gave, the clips' probabilities of the parts asked
     for, and the number of pieces trained on."""
-    return speech.fit_clips(
+    return encoder_training.fit_clips(
         inputs,
         train,
         target,
@@ -410,7 +414,7 @@ def _fit(
     )
 
 
-def _pieces(part: Part, own: Mapping[str, Any]) -> audio.Pieces:
+def _pieces(part: Part, own: Mapping[str, Any]) -> waves.Pieces:
     """The streams that the network reads, cut into pieces."""
     arch = own["arch"]
     frames = [name for name in part.frames if name != WAVE]
@@ -422,7 +426,7 @@ def _pieces(part: Part, own: Mapping[str, Any]) -> audio.Pieces:
             "features=[wave,logmel40]"
         )
     wanted = {"fused": [WAVE, *frames], "spatial": frames, "temporal": [WAVE]}[arch]
-    return audio.cut(
+    return waves.cut(
         {name: part.frames[name] for name in wanted},
         longest=own["longest"],
         shortest=own["floor"],
@@ -438,7 +442,7 @@ def _bins(part: Part, own: Mapping[str, Any]) -> int:
 
 def _collate(own: Mapping[str, Any]) -> Any:
     return functools.partial(
-        audio.collate,
+        waves.collate,
         floor=own["floor"],
         pre_emphasis=own["pre_emphasis"] or 0.0,
         norm=own["wave_norm"] or "given",
@@ -451,15 +455,15 @@ def _network(
     """`config`: of an encoder whose weights are filled in later, so that none are loaded."""
     from trainables.networks.spatial_temporal import SpatialTemporal
 
-    encoder = None if own["ssl"] is None else speech.encoder(own, config)
+    encoder = None if own["ssl"] is None else encoder_training.encoder(own, config)
     return SpatialTemporal(
         classes, encoder=encoder, bins=bins, pool=own["pool"] or "mean", width=own["width"]
     )
 
 
-def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+def _predictor(trained: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     own, shape = trained.params, trained.info["network"]
-    return speech.clip_predictor(
+    return encoder_training.clip_predictor(
         trained,
         cut=functools.partial(_pieces, own=own),
         build=functools.partial(
@@ -480,7 +484,7 @@ METHOD = Method(
     params=PARAMS,
     graph=_graph,
     needs=_needs,
-    notes=lambda setting: () if setting["arch"] == "spatial" else speech.notes(setting),
+    notes=lambda setting: () if setting["arch"] == "spatial" else encoder_training.notes(setting),
     features=("wave", "logmel40"),
     inputs=("frames",),
     paper="Gan, Zhou, Wang, Zhu, Jain, Štruc: Optimizing ambiguous speech emotion recognition "

@@ -23,14 +23,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from trainables.epochs import Fitted, train_epochs
+from trainables.epochs import Fit, train_epochs
 from trainables.passes import NonFinite
-from trainables.training import Training
-
-__all__ = ["Training", "fit"]
+from trainables.training import Training as Training
 
 
-def fit(training: Training) -> Fitted:
+def fit(training: Training) -> Fit:
     """Train until validation stops improving, and predict with the best epoch's weights.
 
     Raises:

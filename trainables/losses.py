@@ -19,21 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = [
-    "class_weights",
-    "contrastive",
-    "corpus_weights",
-    "cross_entropy",
-    "focal",
-    "inverse_frequency",
-    "proxy_anchor",
-    "pseudo_label",
-    "reconstruction",
-    "reconstruction_error",
-    "relative_difficulty",
-    "target_loss",
-]
-
 
 def _weigh(entries: Tensor, weight: Tensor | None, class_weight: Tensor | None) -> Tensor:
     """Mean over rows of sum_k class_weight_k * entries_ik, each row times its weight."""

@@ -11,15 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "confusion",
-    "corpus_accuracy",
-    "recalls",
-    "unweighted_accuracy",
-    "validation_scores",
-    "weighted_accuracy",
-]
-
 
 def _checked(y: ArrayLike, prediction: ArrayLike, k: int) -> tuple[NDArray[np.int64], ...]:
     truth, guess = np.asarray(y), np.asarray(prediction)

@@ -16,18 +16,6 @@ from torch import Tensor, nn
 from trainables import workers
 from trainables.rows import Arrays, Collate, Dense, Ragged, Rows, length
 
-__all__ = [
-    "NonFinite",
-    "Precision",
-    "cast",
-    "loaded",
-    "predictor",
-    "probabilities_of",
-    "quiet_corner",
-    "read",
-    "with_layer",
-]
-
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -40,7 +28,7 @@ def loaded(build: Callable[[], nn.Module], weights: Mapping[str, Any]) -> nn.Mod
 
     Args:
         build: makes the module, whose weights are replaced
-        weights: its whole state by name, tensors (as `Fitted.weights` holds them) or arrays
+        weights: its whole state by name, tensors (as `Fit.weights` holds them) or arrays
     """
     with quiet_corner(1, torch.device("cpu")):
         module = build()

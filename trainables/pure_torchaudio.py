@@ -13,8 +13,6 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-__all__ = ["prepare"]
-
 
 def prepare() -> ModuleType:
     """torchaudio, its transforms working; to be called before transformers' models are imported.

@@ -18,34 +18,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import inner, targets
+from trainables import fitting, targets
 from trainables.embedding import embedding
+from trainables.labels import partition
 from trainables.metrics import corpus_accuracy
 from trainables.stage import (
     Artifact,
     Exporter,
     Method,
+    NetworkState,
     Node,
     Param,
     Part,
     StageInputs,
-    Trained,
-    kept_weights,
     takes,
+    weight_arrays,
 )
 from trainables.targets import STRATEGIES
-from trainables.votes import partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from trainables.epochs import Fitted
+    from trainables.epochs import Fit
     from trainables.networks import MLP
     from trainables.training import Refresh
-
-__all__ = ["METHOD", "canonical", "pretrained", "student"]
 
 SERVED = tuple(name for name, s in STRATEGIES.items() if "group" not in s.needs)
 """Strategies of this method: those that need no groups of segments, as a row is an utterance."""
@@ -316,7 +314,7 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     predictions = None if parent is None else parent.arrays["train"]
     train = inputs.train
     if "sets" in STRATEGIES[strategy].needs and len(inputs.undecided):
-        train = train.joined(inputs.undecided)
+        train = train.join(inputs.undecided)
         if parent is not None:
             predictions = np.concatenate([parent.arrays["train"], parent.arrays["undecided"]])
     train, predictions, dropped = _with_votes(train, predictions, strategy)
@@ -336,7 +334,7 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         info["flagged"] = float(np.mean(wrong))
     if fitted.weights is not None:
         info["inputs"] = train.x.shape[1]
-    arrays = fitted.probabilities | embedding(fitted.layers) | kept_weights(fitted.weights)
+    arrays = fitted.probabilities | embedding(fitted.layers) | weight_arrays(fitted.weights)
     return Artifact(arrays=arrays, info=info)
 
 
@@ -393,12 +391,12 @@ def _out_of_fold(
         if len(part)
     }
     runs = []
-    for number, group in enumerate(inner.by_group(speakers, folds, inputs.seed)):
+    for number, group in enumerate(fitting.by_group(speakers, folds, inputs.seed)):
         held = np.isin(train.speaker, group)
         also = np.isin(undecided.speaker, group)
         if number == 0:
             also |= ~np.isin(undecided.speaker, speakers)
-        here = inner.training(inputs, number)
+        here = fitting.training(inputs, number)
         left = {"train": train.take(held)}
         if also.any():
             left["undecided"] = undecided.take(also)
@@ -425,7 +423,7 @@ def _with_votes(
     return train.take(keep), kept, int((~keep).sum())
 
 
-def _facts(fitted: Fitted) -> dict[str, Any]:
+def _facts(fitted: Fit) -> dict[str, Any]:
     weights = {
         name.rsplit("_", 1)[1]: values[-1]
         for name, values in fitted.curves.items()
@@ -444,7 +442,7 @@ def _fit(
     predict: Mapping[str, Part],
     predictions: NDArray[np.float32] | None,
     own: Mapping[str, Any],
-) -> Fitted:
+) -> Fit:
     """Train one network with the loss of eq. 11 and predict the parts asked for."""
     import torch
 
@@ -661,7 +659,7 @@ def _corpus_weights(
     return Refresh(columns={"weight": rows}, curves=curves)
 
 
-def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+def _predictor(trained: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     from trainables.passes import predictor
 
     own = trained.params

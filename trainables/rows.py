@@ -21,19 +21,6 @@ from torch import Tensor
 from trainables import workers
 from trainables.stage import Sequences
 
-__all__ = [
-    "Arrays",
-    "Collate",
-    "Dense",
-    "Ragged",
-    "Rows",
-    "Taken",
-    "batches",
-    "by_length",
-    "length",
-    "tensors",
-]
-
 Arrays = Mapping[str, NDArray[Any] | Sequences]
 Rows = Mapping[str, Tensor]
 EVAL_ROWS = 4096
@@ -113,7 +100,7 @@ def tensors(columns: Mapping[str, Any], device: torch.device) -> dict[str, Tenso
 
 
 @dataclass(frozen=True)
-class Taken:
+class Batch:
     """A batch on the device: what this worker's network reads, and the arrays of all of it."""
 
     own: Rows
@@ -138,16 +125,16 @@ class Dense:
         order = torch.randperm(self.total, generator=generator)
         return [order[start:stop] for start, stop in batches(self.total, size)]
 
-    def take(self, index: Tensor) -> Taken:
+    def take(self, index: Tensor) -> Batch:
         index = index.to(self.device)
         rows = {name: column.index_select(0, index) for name, column in self.columns.items()}
         own: Rows = rows
         share = workers.share(len(index))
         if workers.count() > 1:
             own = {name: column[share] for name, column in rows.items()}
-        return Taken(own, rows, share.stop - share.start, len(index))
+        return Batch(own, rows, share.stop - share.start, len(index))
 
-    def each(self, indices: Iterable[Tensor]) -> Iterator[Taken]:
+    def each(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         return map(self.take, indices)
 
     def logits(self, infer: Callable[[Rows], Tensor]) -> Tensor:
@@ -184,10 +171,10 @@ class Ragged:
     def batches(self, generator: torch.Generator, size: int) -> list[Tensor]:
         return by_length(self.lengths, size, self.bucket, generator)
 
-    def each(self, indices: Iterable[Tensor]) -> Iterator[Taken]:
+    def each(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         """The batches, each collated in a thread while the ones before it are at work."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
-            waiting: deque[Future[Taken]] = deque()
+            waiting: deque[Future[Batch]] = deque()
             for index in indices:
                 waiting.append(pool.submit(self._host, index.numpy()))
                 if len(waiting) > AHEAD:
@@ -195,7 +182,7 @@ class Ragged:
             while waiting:
                 yield self._next(waiting)
 
-    def _next(self, waiting: deque[Future[Taken]]) -> Taken:
+    def _next(self, waiting: deque[Future[Batch]]) -> Batch:
         start = time.perf_counter()
         taken = waiting.popleft().result()
         self.waited += time.perf_counter() - start
@@ -203,9 +190,9 @@ class Ragged:
             return taken
         own = {n: c.to(self.device, non_blocking=True) for n, c in taken.own.items()}
         rows = {n: c.to(self.device, non_blocking=True) for n, c in taken.rows.items()}
-        return Taken(own, rows, taken.count, taken.total)
+        return Batch(own, rows, taken.count, taken.total)
 
-    def _host(self, index: NDArray[np.int64]) -> Taken:
+    def _host(self, index: NDArray[np.int64]) -> Batch:
         share = workers.share(len(index))
         mine = index[share]
         own = self.collate(self._rows(mine if len(mine) else index[:1], tuple(self.columns)))
@@ -213,7 +200,7 @@ class Ragged:
         if self.device.type == "cuda":
             own = {name: column.pin_memory() for name, column in own.items()}
             rows = {name: column.pin_memory() for name, column in rows.items()}
-        return Taken(own, rows, len(mine), len(index))
+        return Batch(own, rows, len(mine), len(index))
 
     def _rows(self, index: NDArray[np.int64], names: Iterable[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.audio import Pieces
 from trainables.stage import Sequences
+from trainables.waves import Pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = ["OVER", "QUANTILES", "Segments", "collate", "count", "cut", "owners", "statistics"]
 
 QUANTILES = (1, 99, 25, 50, 75)
 """per cent, in the order of eqs. 15 to 17"""

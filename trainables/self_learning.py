@@ -46,28 +46,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import audio, forest, inner, segment_networks, segments, speech, targets
+from trainables import (
+    encoder_training,
+    fitting,
+    forest,
+    segment_training,
+    segments,
+    targets,
+    waves,
+)
 from trainables.stage import (
     Artifact,
     Exporter,
     Method,
+    NetworkState,
     Node,
     Param,
     Part,
     Sequences,
     StageInputs,
-    Trained,
-    kept_weights,
     takes,
+    weight_arrays,
 )
 from trainables.targets import STRATEGIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trainables.epochs import Fitted
-
-__all__ = ["METHOD", "canonical", "network", "utterance"]
+    from trainables.epochs import Fit
 
 SERVED = tuple(name for name, s in STRATEGIES.items() if "sets" not in s.needs)
 """Strategies of this method: all but those that need clips divided by their votes."""
@@ -190,7 +196,7 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
         own["mode"] = None  # nothing is predicted out of sample
     if own["mode"] != "nested":
         own["inner_folds"] = own["inner_by"] = None
-    return speech.like(PARAMS, own)
+    return encoder_training.like(PARAMS, own)
 
 
 def _hard() -> dict[str, Any]:
@@ -278,19 +284,19 @@ def network(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         nothing = np.zeros((0, len(inputs.classes)), np.float32)
         arrays[name] = fitted.probabilities.get(name, nothing)
         arrays[f"{name}_counts"] = cut.counts[name]
-    info = speech.facts(fitted, own) | {
+    info = encoder_training.facts(fitted, own) | {
         "ids": inputs.test.ids.tolist(),
         "segments": len(cut.starts["train"]),
         "target_entropy": learnt.entropy,
     }
     if fitted.weights is not None:
         info["bands"] = cut.frames.shape[1]
-    return Artifact(arrays | kept_weights(fitted.weights), info)
+    return Artifact(arrays | weight_arrays(fitted.weights), info)
 
 
 def _inner_networks(inputs: StageInputs, learnt: _Learnt, own: Mapping[str, Any]) -> Artifact:
     """As many trainings as there are inner folds, each of which predicts its own fold."""
-    which = inner.divided(inputs.train, own["inner_folds"], own["inner_by"])
+    which = fitting.divided(inputs.train, own["inner_folds"], own["inner_by"])
     counts = segments.count(_frames(inputs.train), length=own["segment"], hop=own["hop"])
     place = np.repeat(which, counts)
     made = np.zeros((len(place), len(inputs.classes)), np.float32)
@@ -300,9 +306,9 @@ def _inner_networks(inputs: StageInputs, learnt: _Learnt, own: Mapping[str, Any]
         learn = which[learnt.rows] != fold
         target = learnt.target[learn[learnt.of]]
         train = inputs.train.take(learnt.rows[learn])
-        fitted, _ = _fit(inner.training(inputs, fold), train, target, held, own)
+        fitted, _ = _fit(fitting.training(inputs, fold), train, target, held, own)
         made[place == fold] = fitted.probabilities["held"]
-        runs.append(speech.facts(fitted, own))
+        runs.append(encoder_training.facts(fitted, own))
     return Artifact({"train": made, "train_counts": counts}, {"runs": runs})
 
 
@@ -324,7 +330,7 @@ def utterance(inputs: StageInputs, *, trees: int | None) -> Artifact:
     parts = ("validation", "test")
     said = {name: (made.arrays[name], made.arrays[f"{name}_counts"]) for name in parts}
     if trees is None:
-        means = {n: audio.over_clips(p, segments.owners(counts)) for n, (p, counts) in said.items()}
+        means = {n: waves.over_clips(p, segments.owners(counts)) for n, (p, counts) in said.items()}
         return Artifact(means, info)
     from sklearn.ensemble import RandomForestClassifier
 
@@ -337,7 +343,7 @@ def utterance(inputs: StageInputs, *, trees: int | None) -> Artifact:
         if len(each[1]):
             arrays[name][:, fitted.classes_] = fitted.predict_proba(segments.statistics(*each))
     if inputs.keep_weights:
-        arrays |= kept_weights(forest.arrays_of(fitted, len(inputs.classes)))
+        arrays |= weight_arrays(forest.arrays_of(fitted, len(inputs.classes)))
     return Artifact(arrays, info)
 
 
@@ -442,7 +448,7 @@ def _fit(
     target: NDArray[np.float32],
     predict: Mapping[str, Part],
     own: Mapping[str, Any],
-) -> tuple[Fitted, segments.Segments]:
+) -> tuple[Fit, segments.Segments]:
     """Train one network towards the targets [S, K] of the training part's segments."""
     from trainables.loop import Training, fit
     from trainables.losses import target_loss
@@ -464,12 +470,12 @@ def _fit(
     k, bands = len(inputs.classes), cut.frames.shape[1]
     fitted = fit(
         Training(
-            build=functools.partial(segment_networks.build, classes=k, bands=bands, own=dict(own)),
-            forward=segment_networks.forward,
-            infer=segment_networks.infer,
+            build=functools.partial(segment_training.build, classes=k, bands=bands, own=dict(own)),
+            forward=segment_training.forward,
+            infer=segment_training.infer,
             loss=functools.partial(target_loss, weights=None),
             score=functools.partial(
-                audio.clip_scores,
+                waves.clip_scores,
                 y=np.array(validation.y),
                 pieces=segments.owners(cut.counts["validation"]),
                 k=k,
@@ -485,7 +491,7 @@ def _fit(
             epochs=own["epochs"],
             patience=own["patience"],
             checkpoint_every=1,
-            checkpoint_seconds=speech.CHECKPOINT_SECONDS,
+            checkpoint_seconds=encoder_training.CHECKPOINT_SECONDS,
             **inputs.training,
             collate=functools.partial(segments.collate, frames=cut.frames, length=own["segment"]),
             bucket=0,
@@ -497,14 +503,14 @@ def _fit(
 # --- A model ---------------------------------------------------------------------------------
 
 
-def _predictor(trained: Trained) -> Callable[[Part], NDArray[np.float32]]:
+def _predictor(trained: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     """The network of the last iteration on all segments, and the forest, or the mean, on these."""
-    said_of = segment_networks.reader(trained.parents["network"])
+    said_of = segment_training.reader(trained.parents["network"])
 
     def predict(part: Part) -> NDArray[np.float32]:
         said, counts = said_of(_frames(part))
         if trained.params["trees"] is None:
-            return audio.over_clips(said, segments.owners(counts))
+            return waves.over_clips(said, segments.owners(counts))
         return forest.probabilities(trained.weights, segments.statistics(said, counts))
 
     return predict

@@ -17,25 +17,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "CURVE",
-    "PARTS",
-    "RATINGS",
-    "WEIGHTS",
-    "Artifact",
-    "Exporter",
-    "Method",
-    "Node",
-    "Param",
-    "Part",
-    "Sequences",
-    "StageInputs",
-    "Trained",
-    "kept_weights",
-    "takes",
-    "weights_of",
-]
-
 PARTS = ("train", "validation", "test", "unlabelled", "undecided")
 """The parts of a fold that a stage may be handed. `undecided`: clips of the training part's
 speakers that have votes and no label."""
@@ -76,7 +57,7 @@ class Sequences:
             values[starts[place] : starts[place + 1]] = self[int(row)]
         return Sequences(values, starts)
 
-    def joined(self, other: Sequences) -> Sequences:
+    def join(self, other: Sequences) -> Sequences:
         """The rows of both, one after another; a copy."""
         both = [one.values[one.starts[0] : one.starts[-1]] for one in (self, other)]
         lengths = np.concatenate([[0], self.lengths, other.lengths])
@@ -130,7 +111,7 @@ class Part:
             frames={name: values.take(index) for name, values in self.frames.items()},
         )
 
-    def joined(self, other: Part) -> Part:
+    def join(self, other: Part) -> Part:
         """The rows of both, one after another. What one of them lacks, the whole lacks."""
         columns: dict[str, Any] = {}
         for name, mine in self._columns().items():
@@ -141,7 +122,7 @@ class Part:
         return replace(
             self,
             **columns,
-            frames={name: rows.joined(other.frames[name]) for name, rows in self.frames.items()},
+            frames={name: rows.join(other.frames[name]) for name, rows in self.frames.items()},
         )
 
     def _columns(self) -> dict[str, Any]:
@@ -318,7 +299,7 @@ def takes(
 
 
 @dataclass(frozen=True)
-class Trained:
+class NetworkState:
     """The network of a stage that was run with `keep_weights`."""
 
     params: Mapping[str, Any]
@@ -328,11 +309,11 @@ class Trained:
     info: Mapping[str, Any]
     """the artifact's"""
     classes: tuple[str, ...]
-    parents: Mapping[str, Trained] = field(default_factory=dict)
+    parents: Mapping[str, NetworkState] = field(default_factory=dict)
     """by role: the networks of the stages that `Exporter.keeps` names; of the last stage alone"""
 
 
-def kept_weights(weights: Mapping[str, Any] | None) -> dict[str, NDArray[Any]]:
+def weight_arrays(weights: Mapping[str, Any] | None) -> dict[str, NDArray[Any]]:
     """A network's state (tensors on the CPU, or arrays) as arrays of an artifact; none where it is
     None."""
     return {f"{WEIGHTS}{name}": np.asarray(value) for name, value in (weights or {}).items()}
@@ -357,7 +338,7 @@ class Exporter:
     after which the folds' step sizes fell (`info["curves"]["lr"]`).
     """
 
-    predictor: Callable[[Trained], Callable[[Part], NDArray[np.float32]]]
+    predictor: Callable[[NetworkState], Callable[[Part], NDArray[np.float32]]]
     """Builds the network, without any file or network connection, and gives back what maps a part
     (normalised as in training, without labels) to class probabilities [n, K]."""
     keeps: tuple[str, ...] = ()

@@ -16,33 +16,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from trainables.labels import B, C
 from trainables.stage import Param
-from trainables.votes import B, C
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = [
-    "PARAMS",
-    "STRATEGIES",
-    "Strategy",
-    "bdsl",
-    "build",
-    "canonical",
-    "corrected",
-    "correction",
-    "dhl",
-    "gsl",
-    "hard",
-    "label_smoothing",
-    "lr",
-    "multi_label",
-    "self_kd",
-    "soft",
-    "unigram_smoothing",
-    "wdsl",
-    "wrong",
-]
 
 
 def hard(y: Tensor, k: int) -> Tensor:

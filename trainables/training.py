@@ -18,8 +18,6 @@ from trainables.passes import Precision
 from trainables.rows import Arrays, Collate, Rows, length
 from trainables.stage import Sequences
 
-__all__ = ["Forward", "Loss", "Optimiser", "Refresh", "Training"]
-
 Optimiser = Literal["adam", "adamax"]
 
 

@@ -13,8 +13,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["average_gradients", "count", "cuts", "exchange", "gathered", "rank", "share"]
-
 
 def count() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -61,7 +59,7 @@ class _Gather(torch.autograd.Function):
         return grads[0][bounds[rank()] : bounds[rank() + 1]] * count(), None
 
 
-def gathered(outputs: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
+def gather(outputs: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
     if count() == 1:
         return outputs
     # In the order of names: collectives must come in one order everywhere.

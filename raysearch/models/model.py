@@ -24,7 +24,7 @@ from raysearch.errors import BadInput
 from raysearch.stages import Dataset, Moments, normalised, source_digest, statistics
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.store import Damaged, decode
-from trainables.stage import Part, Sequences, Trained, weights_of
+from trainables.stage import NetworkState, Part, Sequences, weights_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -257,8 +257,8 @@ class Model:
             raise _lacking(self.folder, error) from error
         return predict, _within(STATISTICS, artifact.arrays)
 
-    def _trained(self, told: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Trained:
-        return Trained(told["params"], weights_of(arrays), told["stage"], self.classes)
+    def _trained(self, told: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> NetworkState:
+        return NetworkState(told["params"], weights_of(arrays), told["stage"], self.classes)
 
 
 def _within(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

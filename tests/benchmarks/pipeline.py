@@ -28,12 +28,12 @@ def main() -> None:
     from raysearch.stages import Runtime, calls, execute
     from raysearch.stages.methods import method
     from trainables import loop
-    from trainables.epochs import Fitted
+    from trainables.epochs import Fit
 
-    seen: list[Fitted] = []
+    seen: list[Fit] = []
     fit = loop.fit
 
-    def watched(training: loop.Training) -> Fitted:
+    def watched(training: loop.Training) -> Fit:
         seen.append(fit(training))
         return seen[-1]
 

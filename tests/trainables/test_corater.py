@@ -12,11 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables import submodels
+from trainables import blstm_training
+from trainables.blstm_training import pool_frames
 from trainables.corater import METHOD, MODELS, share_of, vote_counts
 from trainables.passes import loaded, read
 from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
-from trainables.submodels import pooled
 
 K, R, TARGET = 3, 5, 1
 SMALL = {"width": 1 / 16, "epochs": 3, "fusion_epochs": 3, "batch": 8, "lr": 1e-2, "every": 2}
@@ -165,10 +165,10 @@ def test_votes_are_counted_and_self_ratings_left_out_where_asked() -> None:
 
 def test_frames_are_averaged_by_three_and_the_rest_by_itself() -> None:
     frames = np.arange(14, dtype=np.float32).reshape(7, 2)
-    found = pooled(frames, 3)
+    found = pool_frames(frames, 3)
     wanted = [frames[:3].mean(axis=0), frames[3:6].mean(axis=0), frames[6]]
     np.testing.assert_allclose(found, wanted)
-    np.testing.assert_array_equal(pooled(frames, 1), frames)
+    np.testing.assert_array_equal(pool_frames(frames, 1), frames)
 
 
 def tied() -> Part:
@@ -253,11 +253,11 @@ def test_submodels_are_read_frozen_in_eval_mode() -> None:
 
     def build() -> torch.nn.Module:
         torch.manual_seed(0)
-        return submodels.network(4, K, {"dropout": 0.5, "width": 1 / 16, "units": "each"})
+        return blstm_training.network(4, K, {"dropout": 0.5, "width": 1 / 16, "units": "each"})
 
     def infer(module: Any, rows: Any) -> torch.Tensor:
         asked.append(module.training or any(p.requires_grad for p in module.parameters()))
-        return submodels.infer(module, rows)
+        return blstm_training.infer(module, rows)
 
     weights = build().state_dict()
     with torch.no_grad():
@@ -267,7 +267,7 @@ def test_submodels_are_read_frozen_in_eval_mode() -> None:
         loaded(build, weights),
         infer=infer,
         columns={"frames": one.frames["emobase-frames"]},
-        collate=lambda rows: submodels.collate(rows, every=2),
+        collate=lambda rows: blstm_training.collate(rows, every=2),
         eval_batch=4,
     )
     assert asked == [False] * 3
@@ -275,9 +275,9 @@ def test_submodels_are_read_frozen_in_eval_mode() -> None:
     module.load_state_dict(kept)
     module.eval()
     for row in range(9):
-        alone = submodels.collate({"frames": [one.frames["emobase-frames"][row]]}, every=2)
+        alone = blstm_training.collate({"frames": [one.frames["emobase-frames"][row]]}, every=2)
         with torch.no_grad():
-            wanted = submodels.infer(module, alone)[0].numpy()  # type: ignore[arg-type]
+            wanted = blstm_training.infer(module, alone)[0].numpy()  # type: ignore[arg-type]
         np.testing.assert_allclose(found[row], wanted, rtol=1e-4, atol=1e-5)
     for name, value in kept.items():
         torch.testing.assert_close(weights[name], value)

@@ -11,7 +11,7 @@ import pytest
 
 from trainables import emoboost
 from trainables.emoboost import METHOD
-from trainables.stage import Artifact, Node, Part, Sequences, StageInputs, Trained, weights_of
+from trainables.stage import Artifact, NetworkState, Node, Part, Sequences, StageInputs, weights_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -392,8 +392,8 @@ def test_kept_weights_predict_what_the_stage_predicted(
     only = node(arch=arch, epochs=2)
     given = inputs(keep_weights=True)
     made = only.run(given, **only.params)
-    trained = Trained(only.params, weights_of(made.arrays), made.info, ("a", "b", "c"))
-    monkeypatch.setattr("trainables.networks.ssl.load", None)
+    trained = NetworkState(only.params, weights_of(made.arrays), made.info, ("a", "b", "c"))
+    monkeypatch.setattr("trainables.networks.encoders.load", None)
     assert METHOD.export is not None
     predicted = METHOD.export.predictor(trained)(given.test)
     np.testing.assert_allclose(predicted, made.arrays["test"], atol=1e-5)

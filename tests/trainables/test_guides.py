@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from trainables.networks import alexnet
 from trainables.networks.attention import SelfAttention
+from trainables.networks.boost import EmoBoost
 from trainables.networks.ca_mser import CAMSER
-from trainables.networks.emoboost import EmoBoost
-from trainables.networks.guides import Guides, MFCCGuide, SpectrogramGuide, enhanced
-from trainables.networks.ssl import SSL, load
+from trainables.networks.encoders import SSL, load
+from trainables.networks.guides import Guides, MFCCGuide, SpectrogramGuide, enhance
 from trainables.pure_torchaudio import prepare
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -204,7 +204,7 @@ def test_enhancement_is_a_matrix_product(relu: bool) -> None:
     assert (vector < 0).any() == (not relu)
     x = torch.tensor([[2.0, -1.0]])
     torch.testing.assert_close(
-        enhanced(x, torch.tensor([[[1.0, 0.0], [0.0, 4.0]]])), torch.tensor([[2.0, -4.0]])
+        enhance(x, torch.tensor([[[1.0, 0.0], [0.0, 4.0]]])), torch.tensor([[2.0, -4.0]])
     )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import label_correction, losses, speech
+from trainables import encoder_training, label_correction, losses
 from trainables.label_correction import METHOD
-from trainables.stage import Artifact, Node, Part, Sequences, StageInputs, Trained, weights_of
+from trainables.stage import Artifact, NetworkState, Node, Part, Sequences, StageInputs, weights_of
 from trainables.targets import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -117,9 +117,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         given.append({"train": train, "target": target, "own": own, "predict": predict})
         p = np.random.default_rng(len(given)).dirichlet(np.ones(K), 100).astype(np.float32)
         clips = {name: p[: len(part)] for name, part in predict.items()}
-        from trainables.epochs import Fitted
+        from trainables.epochs import Fit
 
-        return Fitted({}, {"validation_ua": [0.5]}, 1, 0.5, 1), clips, len(train)
+        return Fit({}, {"validation_ua": [0.5]}, 1, 0.5, 1), clips, len(train)
 
     monkeypatch.setattr(label_correction, "_fit", fit)
     return given
@@ -444,7 +444,7 @@ class Killed(Exception):
 def test_an_interrupted_fine_tuning_goes_on_at_its_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speech, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(encoder_training, "CHECKPOINT_SECONDS", 0.0)
     setting = {"strategy": "uncorrected", "epochs": 4, "mask_time": 0.2, "layerdrop": 0.3}
     whole = run(setting)["student"]
     told: list[int] = []
@@ -488,11 +488,11 @@ def test_kept_weights_predict_what_the_stage_predicted(
 ) -> None:
     setting = {"arch": arch, "strategy": "hard"}
     made = run(setting, keep_weights=True)["student"]
-    trained = Trained(
+    trained = NetworkState(
         graph(**setting)["student"].params, weights_of(made.arrays), made.info, ("a", "b", "c")
     )
     # nothing is fetched or read: the encoder is built from its configuration
-    monkeypatch.setattr("trainables.networks.ssl.load", None)
+    monkeypatch.setattr("trainables.networks.encoders.load", None)
     assert METHOD.export is not None
     predicted = METHOD.export.predictor(trained)(parts()["test"])
     np.testing.assert_allclose(predicted, made.arrays["test"], atol=1e-5)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trainables import epochs, losses, metrics, rows
-from trainables.epochs import Fitted
+from trainables.epochs import Fit
 from trainables.loop import Training, fit
 from trainables.networks import MLP
 from trainables.passes import NonFinite, predictor
@@ -64,7 +64,7 @@ def score(probabilities: np.ndarray, *, y: np.ndarray) -> dict[str, float]:
     return {"validation_ua": metrics.unweighted_accuracy(y, probabilities.argmax(1), K)}
 
 
-def train(**changes: Any) -> Fitted:
+def train(**changes: Any) -> Fit:
     validation = data(1, 30)
     settings: dict[str, Any] = {
         "build": build,
@@ -84,7 +84,7 @@ def train(**changes: Any) -> Fitted:
     return fit(Training(**(settings | changes)))
 
 
-def assert_same(a: Fitted, b: Fitted) -> None:
+def assert_same(a: Fit, b: Fit) -> None:
     assert a.curves == b.curves
     assert (a.best_epoch, a.best_score, a.epochs) == (b.best_epoch, b.best_score, b.epochs)
     for name, values in a.probabilities.items():

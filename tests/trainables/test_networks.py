@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from trainables.networks.encoders import SSL, load
 from trainables.networks.pyramid import LEVELS, pyramid_pool
 from trainables.networks.spatial import SpatialCNN
 from trainables.networks.spatial_temporal import SpatialTemporal
-from trainables.networks.ssl import SSL, load
 from trainables.pure_torchaudio import prepare
 
 pytestmark = pytest.mark.usefixtures("one_thread")

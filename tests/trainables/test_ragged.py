@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables import audio, epochs, losses, metrics
-from trainables.epochs import Fitted
+from trainables import epochs, losses, metrics, waves
+from trainables.epochs import Fit
 from trainables.loop import Training, fit
 from trainables.rows import by_length
 from trainables.stage import Sequences
@@ -74,7 +74,7 @@ def score(probabilities: np.ndarray, *, y: np.ndarray) -> dict[str, float]:
     return {"validation_ua": metrics.unweighted_accuracy(y, probabilities.argmax(1), K)}
 
 
-def train(**changes: Any) -> Fitted:
+def train(**changes: Any) -> Fit:
     held = data(1, 20)
     settings: dict[str, Any] = {
         "build": Net,
@@ -90,13 +90,13 @@ def train(**changes: Any) -> Fitted:
         "epochs": 6,
         "patience": 6,
         "seed": 7,
-        "collate": functools.partial(audio.collate, floor=0.01),
+        "collate": functools.partial(waves.collate, floor=0.01),
         "keep_weights": True,
     }
     return fit(Training(**(settings | changes)))
 
 
-def assert_same(a: Fitted, b: Fitted) -> None:
+def assert_same(a: Fit, b: Fit) -> None:
     assert a.curves == b.curves
     assert (a.best_epoch, a.epochs) == (b.best_epoch, b.epochs)
     for name, values in a.probabilities.items():
@@ -246,7 +246,7 @@ def test_a_failing_collate_is_the_trainings_failure() -> None:
 
 def test_rows_are_read_ahead_while_the_network_works() -> None:
     """A collate of 10 ms hides behind a step of 20 ms: the loader is not the bottleneck."""
-    plain = functools.partial(audio.collate, floor=0.01)
+    plain = functools.partial(waves.collate, floor=0.01)
 
     def slow(rows: Mapping[str, Any]) -> dict[str, Tensor]:
         time.sleep(0.010)

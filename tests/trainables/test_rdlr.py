@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trainables import metrics, rdlr
 from trainables.rdlr import METHOD
-from trainables.stage import Artifact, Node, Part, StageInputs, Trained, weights_of
+from trainables.stage import Artifact, NetworkState, Node, Part, StageInputs, weights_of
 from trainables.targets import STRATEGIES
 
 K, D = 3, 12
@@ -402,7 +402,7 @@ def test_kept_weights_predict_what_the_stage_predicted(setting: dict[str, Any]) 
     plain = run(setting)["student"]
     np.testing.assert_array_equal(made.arrays["test"], plain.arrays["test"])
     assert not weights_of(plain.arrays)
-    trained = Trained(
+    trained = NetworkState(
         METHOD.graph(full)[-1].params, weights_of(made.arrays), made.info, ("a", "b", "c")
     )
     assert METHOD.export is not None

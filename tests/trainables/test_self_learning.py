@@ -15,9 +15,9 @@ import pytest
 
 from raysearch import stages
 from raysearch.stages.folds import divide
-from trainables import segments, self_learning, speech
+from trainables import encoder_training, segments, self_learning
 from trainables.self_learning import METHOD
-from trainables.stage import Artifact, Part, Sequences, StageInputs, Trained, weights_of
+from trainables.stage import Artifact, NetworkState, Part, Sequences, StageInputs, weights_of
 
 K, SPEAKERS, CLIPS, BANDS, FOLDS = 3, 4, 36, 32, 4
 CLASSES = ("a", "b", "c")
@@ -284,7 +284,7 @@ class Told:
         self.each: list[dict[str, Any]] = []
 
     def __call__(self, inputs: Any, train: Part, target: Any, predict: Any, own: Any) -> Any:
-        from trainables.epochs import Fitted
+        from trainables.epochs import Fit
 
         self.each.append({"inputs": inputs, "train": train, "target": target, "predict": predict})
         cut = segments.cut(
@@ -294,7 +294,7 @@ class Told:
             hop=own["hop"],
         )
         said = {name: told_of(part, cut.counts[name]) for name, part in predict.items()}
-        return Fitted(said, {"validation_ua": [0.5]}, 1, 0.5, 1), cut
+        return Fit(said, {"validation_ua": [0.5]}, 1, 0.5, 1), cut
 
 
 def told_of(part: Part, counts: np.ndarray) -> np.ndarray:
@@ -527,8 +527,8 @@ def test_a_model_says_what_the_stages_said(
     np.testing.assert_array_equal(kept.arrays["test"], made[network.key].arrays["test"])
     made[network.key] = kept
     whole = again(last)
-    beneath = Trained(network.params, weights_of(kept.arrays), kept.info, CLASSES)
-    trained = Trained(
+    beneath = NetworkState(network.params, weights_of(kept.arrays), kept.info, CLASSES)
+    trained = NetworkState(
         last.params, weights_of(whole.arrays), whole.info, CLASSES, parents={role: beneath}
     )
     assert bool(trained.weights) == (utterance == "forest")
@@ -545,7 +545,7 @@ class Killed(Exception):
 def test_interrupted_trainings_go_on_at_their_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speech, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(encoder_training, "CHECKPOINT_SECONDS", 0.0)
     data = dataset()
     call = calls(data, 0, {"epochs": 3, "patience": 3})[0]
     assert call.name == "inner_0"

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables import audio, losses
-from trainables.epochs import Fitted
+from trainables import losses, waves
+from trainables.epochs import Fit
 from trainables.loop import Training, fit
 from trainables.networks import MLP
+from trainables.networks.encoders import SSL, load
 from trainables.networks.spatial_temporal import SpatialTemporal
-from trainables.networks.ssl import SSL, load
 from trainables.passes import NonFinite
 from trainables.stage import Sequences
 from trainables.training import Refresh
@@ -89,7 +89,7 @@ def refresh(probabilities: np.ndarray) -> Refresh:
     return Refresh({"weight": 2 * probabilities.max(1)}, {"weights": float(probabilities.max())})
 
 
-def train(workers: int, **changes: Any) -> Fitted:
+def train(workers: int, **changes: Any) -> Fit:
     validation = data(1, 31)
     settings: dict[str, Any] = {
         "build": build,
@@ -165,7 +165,7 @@ def fused_loss(
     }
 
 
-def tune(workers: int, layerdrop: float = 0.0, **changes: Any) -> Fitted:
+def tune(workers: int, layerdrop: float = 0.0, **changes: Any) -> Fit:
     held = clips(1, 11)
     settings: dict[str, Any] = {
         "build": functools.partial(fused, layerdrop),
@@ -176,7 +176,7 @@ def tune(workers: int, layerdrop: float = 0.0, **changes: Any) -> Fitted:
         "train": clips(0, 21),
         "validation": {name: held[name] for name in ("wave", "logmel40")},
         "predict": {"test": {name: clips(2, 7)[name] for name in ("wave", "logmel40")}},
-        "collate": functools.partial(audio.collate, floor=0.1),
+        "collate": functools.partial(waves.collate, floor=0.1),
         "batch": 5,  # 21 = 5 + 5 + 5 + 6: odd shares
         "bucket": 2,
         "lr": 1e-3,

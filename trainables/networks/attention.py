@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["SelfAttention"]
-
 
 class SelfAttention(nn.Module):
     """X + softmax(Q K^T / sqrt(D)) V, one head, Q, K and V affine maps of X.

@@ -11,8 +11,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BLSTM", "AttentionPool", "Fusion", "Outputs"]
-
 DENSE, RECURRENT, LAST = 256, 128, 256
 FUSED = (256, 128, 256)
 

@@ -8,14 +8,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trainables.networks.guides import HIDDEN, Guides, enhanced, heard
-from trainables.networks.ssl import SSL
-
-__all__ = ["CAMSER"]
+from trainables.networks.encoders import SSL
+from trainables.networks.guides import HIDDEN, Guides, audible_states, enhance
 
 
 class CAMSER(nn.Module):
-    """The enhanced states through a layer of 128, beside both guides: 384 - 128 - 128 - K.
+    """The enhance states through a layer of 128, beside both guides: 384 - 128 - 128 - K.
 
     Its guides have no attention, and their vector a ReLU. The dropout of 0.1 before each layer is
     inferred; the published sizes fix the rest.
@@ -55,6 +53,6 @@ class CAMSER(nn.Module):
 
     def forward(self, rows: Mapping[str, Tensor]) -> Tensor:
         """`wave` [n, T], `wave_length`, `mfcc`, `spectrogram` of a batch -> logits [n, K]."""
-        states, _ = heard(self.ssl, rows)
+        states, _ = audible_states(self.ssl, rows)
         guides, vector = self.guides(rows)
-        return self.head(torch.cat([guides, self.wave(enhanced(vector, states))], dim=1))
+        return self.head(torch.cat([guides, self.wave(enhance(vector, states))], dim=1))

@@ -8,8 +8,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-__all__ = ["Head", "Norm", "batch_norm", "conv_bn", "init", "scaled"]
-
 Norm = Callable[[int], nn.Module]
 """makes the normalisation of so many channels"""
 
@@ -19,11 +17,11 @@ def batch_norm(momentum: float, eps: float) -> Norm:
     return functools.partial(nn.BatchNorm2d, eps=eps, momentum=momentum)
 
 
-def scaled(channels: int, width: float) -> int:
+def scale_channels(channels: int, width: float) -> int:
     """`channels` times `width`, to the next multiple of 8 that loses at most a tenth.
 
     Example:
-        >>> scaled(24, 1.0), scaled(24, 0.5), scaled(320, 0.25)
+        >>> scale_channels(24, 1.0), scale_channels(24, 0.5), scale_channels(320, 0.25)
         (24, 16, 80)
     """
     wanted = channels * width

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from trainables.networks.convolutions import Head, Norm, batch_norm, init
 
-__all__ = ["DenseNet"]
-
 BLOCKS = 3
 STEM = 16
 

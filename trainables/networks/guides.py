@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from trainables.networks.alexnet import GRID, AlexNet
 from trainables.networks.attention import SelfAttention
-from trainables.networks.ssl import SSL
-
-__all__ = ["HIDDEN", "IMAGE", "Guides", "MFCCGuide", "SpectrogramGuide", "enhanced", "heard"]
+from trainables.networks.encoders import SSL
 
 HIDDEN = 128
 UNITS = 256
@@ -165,7 +163,7 @@ class Guides(nn.Module):
         return both, torch.relu(vector) if self.relu else vector
 
 
-def heard(ssl: SSL, rows: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def audible_states(ssl: SSL, rows: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The states [n, T', D] of `wave` and `wave_length`, zero where only padding was heard, and how
     many each row has [n]."""
     states, frames = ssl(rows["wave"], rows["wave_length"])
@@ -173,6 +171,6 @@ def heard(ssl: SSL, rows: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     return states * here[..., None].to(states.dtype), frames
 
 
-def enhanced(vector: Tensor, states: Tensor) -> Tensor:
+def enhance(vector: Tensor, states: Tensor) -> Tensor:
     """Eq. 12: X'_w = X_enh X_w, [n, T'] and [n, T', D] -> [n, D]."""
     return (vector[:, None].to(states.dtype) @ states)[:, 0]

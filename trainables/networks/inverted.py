@@ -7,9 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainables.networks.convolutions import Head, Norm, batch_norm, conv_bn, init, scaled
-
-__all__ = ["InvertedNetwork", "InvertedResidual", "Stage"]
+from trainables.networks.convolutions import Head, Norm, batch_norm, conv_bn, init, scale_channels
 
 
 class Stage(NamedTuple):
@@ -121,14 +119,14 @@ class InvertedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         norm = batch_norm(momentum, eps)
-        before = scaled(stem, width)
+        before = scale_channels(stem, width)
         layers: list[nn.Module] = [
             conv_bn(channels, before, 3, stride=2, activation=activation, norm=norm)
         ]
         total = sum(stage.blocks for stage in stages)
         for stage in stages:
             for block in range(stage.blocks):
-                after = scaled(stage.channels, width)
+                after = scale_channels(stage.channels, width)
                 layers.append(
                     InvertedResidual(
                         before,

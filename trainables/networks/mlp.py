@@ -7,8 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "Outputs"]
-
 HIDDEN = (1024, 1024, 512, 512)
 ENCODER_LAYERS = 2
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from trainables.networks.convolutions import scaled
+from trainables.networks.convolutions import scale_channels
 from trainables.networks.inverted import InvertedNetwork, Stage
-
-__all__ = ["MobileNetV2"]
 
 STAGES = (
     Stage(1, 16, 1, 1, 3),
@@ -54,7 +52,7 @@ class MobileNetV2(InvertedNetwork):
             channels=channels,
             stages=STAGES,
             stem=STEM,
-            top=scaled(TOP, max(width, 1.0)),
+            top=scale_channels(TOP, max(width, 1.0)),
             width=width,
             dropout=DROPOUT * dropout,
             depth_drop=0.0,

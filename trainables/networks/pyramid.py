@@ -8,8 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["LEVELS", "pyramid_pool"]
-
 LEVELS = (2, 4, 8, 16, 32, 64)
 """the paper's: 126 rows in all"""
 

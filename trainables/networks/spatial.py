@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["SpatialCNN"]
-
 CHANNELS = (16, 32, 64, 128)
 POOLED = 3
 

@@ -8,11 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trainables.networks.encoders import SSL
 from trainables.networks.pyramid import LEVELS, pyramid_pool
 from trainables.networks.spatial import SpatialCNN
-from trainables.networks.ssl import SSL
-
-__all__ = ["SpatialTemporal"]
 
 HIDDEN = 128
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainables.networks.convolutions import batch_norm, init, scaled
-
-__all__ = ["STRIDE", "VGG19"]
+from trainables.networks.convolutions import batch_norm, init, scale_channels
 
 STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """(channels, convolutions) between two max poolings"""
@@ -51,7 +49,7 @@ class VGG19(nn.Module):
         layers: list[nn.Module] = []
         before = channels
         for size, convolutions in STAGES:
-            after = scaled(size, width)
+            after = scale_channels(size, width)
             for _ in range(convolutions):
                 layers.append(nn.Conv2d(before, after, 3, padding=1))
                 if norm:

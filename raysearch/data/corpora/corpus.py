@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from raysearch.data.corpora.votes import Votes
-from trainables.votes import Partition
+from trainables.labels import Partition
 
 Progress = Callable[[str], None]
 

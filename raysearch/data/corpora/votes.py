@@ -11,7 +11,7 @@ import pandas as pd
 
 from raysearch.data.corpora.names import in_order
 from raysearch.errors import BadInput
-from trainables.votes import Dominant, Outside, Partition, partition
+from trainables.labels import Dominant, Outside, Partition, partition
 
 TIES = ("leave", "keep")
 
@@ -68,7 +68,7 @@ class Votes:
     def divide(
         self, votes: np.ndarray, outside: np.ndarray | None, label: np.ndarray | None
     ) -> Partition:
-        """S_A, S_B and S_C of [N, K] votes; see `trainables.votes.partition`."""
+        """S_A, S_B and S_C of [N, K] votes; see `trainables.labels.partition`."""
         return partition(
             votes,
             outside=outside,

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from trainables.networks.guides import Guides, enhanced, heard
-from trainables.networks.ssl import SSL
-
-__all__ = ["EmoBoost"]
+from trainables.networks.encoders import SSL
+from trainables.networks.guides import Guides, audible_states, enhance
 
 
 class EmoBoost(nn.Module):
@@ -32,8 +30,8 @@ class EmoBoost(nn.Module):
 
     def forward(self, rows: Mapping[str, Tensor]) -> Tensor:
         """`wave` [n, T], `wave_length`, `mfcc`, `spectrogram` of a batch -> logits [n, K]."""
-        states, frames = heard(self.ssl, rows)
+        states, frames = audible_states(self.ssl, rows)
         if self.guides is None:
             return self.head(states.sum(dim=1) / frames[:, None].to(states.dtype))
         _, vector = self.guides(rows)
-        return self.head(enhanced(vector, states))
+        return self.head(enhance(vector, states))

@@ -1,4 +1,4 @@
-"""Waves and frames on their way to a network: cut into pieces, conditioned, padded with lengths.
+"""Waves and frames on their way to a network: cut into pieces, condition, padded with lengths.
 
 Rows are `Sequences`. Pieces of a clip follow one another, so cutting copies nothing: it only adds
 bounds. All streams are padded at the end. numpy does the work, in the thread that collates; what is
@@ -19,19 +19,6 @@ from trainables.stage import Sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = [
-    "HOP",
-    "RATE",
-    "Pieces",
-    "clip_scores",
-    "collate",
-    "conditioned",
-    "cut",
-    "over_clips",
-    "padded",
-    "window",
-]
 
 RATE = 16_000
 """samples a second of every wave"""
@@ -146,7 +133,7 @@ def clip_scores(
     return validation_scores(over_clips(probabilities, pieces, how), y, k)
 
 
-def conditioned(
+def condition(
     wave: NDArray[Any], pre_emphasis: float = 0.97, norm: Literal["given", "piece"] = "given"
 ) -> NDArray[np.float32]:
     """One wave for an encoder: y[t] = x[t] - pre_emphasis x[t - 1]. float32 [T].
@@ -165,7 +152,7 @@ def conditioned(
     return x
 
 
-def padded(
+def pad_rows(
     rows: Sequence[NDArray[np.float32]], floor: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Rows [T_i, ...] as one array [n, T, ...] with zeros at the end, and their lengths [n].
@@ -212,7 +199,7 @@ def collate(
     Args:
         rows: lists of rows by stream (`wave` or a frame feature), and arrays
         floor: seconds that a piece is lengthened to
-        pre_emphasis, norm: of `conditioned`
+        pre_emphasis, norm: of `condition`
     """
     import torch
 
@@ -222,12 +209,12 @@ def collate(
             made[name] = torch.as_tensor(np.require(values, requirements=["C", "W"]))
             continue
         if name == "wave":
-            whole, lengths = padded(
-                [conditioned(wave, pre_emphasis, norm) for wave in values], round(floor * RATE)
+            whole, lengths = pad_rows(
+                [condition(wave, pre_emphasis, norm) for wave in values], round(floor * RATE)
             )
         else:
             frames = [np.asarray(row, dtype=np.float32) for row in values]
-            whole, lengths = padded(frames, max(round(floor * RATE / HOP), 1))
+            whole, lengths = pad_rows(frames, max(round(floor * RATE / HOP), 1))
         kind = "wave" if name == "wave" else "mel"
         made[kind] = torch.from_numpy(whole)
         made[f"{kind}_length"] = torch.from_numpy(lengths)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.networks.convolutions import batch_norm, scaled
+from trainables.networks.convolutions import batch_norm, scale_channels
 from trainables.networks.densenet22 import DenseNet
 from trainables.networks.efficientnet_b0 import EfficientNetB0
 from trainables.networks.inverted import InvertedResidual
@@ -122,7 +122,7 @@ def test_a_residual_joins_what_has_one_shape_and_is_left_out_at_random() -> None
 def test_channels_are_multiples_of_8_that_lose_at_most_a_tenth(
     channels: int, width: float, wanted: int
 ) -> None:
-    made = scaled(channels, width)
+    made = scale_channels(channels, width)
     assert made == wanted
     assert made % 8 == 0
     assert made >= 0.9 * channels * width

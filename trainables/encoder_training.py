@@ -20,36 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import audio
+from trainables import waves
 from trainables.embedding import embedding
-from trainables.stage import Param, Part, StageInputs, Trained
+from trainables.stage import NetworkState, Param, Part, StageInputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-    from trainables.epochs import Fitted
-    from trainables.networks.ssl import SSL
+    from trainables.epochs import Fit
+    from trainables.networks.encoders import SSL
     from trainables.rows import Collate
-
-__all__ = [
-    "NAMES",
-    "WAVE",
-    "Weights",
-    "check_digest",
-    "clip_predictor",
-    "declared",
-    "digest",
-    "encoder",
-    "encoder_config",
-    "encoder_settings",
-    "facts",
-    "fit_clips",
-    "is_path",
-    "like",
-    "notes",
-    "without_encoder",
-]
 
 CHECKPOINT_SECONDS = 20.0
 """at least so long between two checkpoints of a training, which are written after epochs"""
@@ -237,7 +218,7 @@ def encoder(own: Mapping[str, Any], config: dict[str, Any] | None = None) -> SSL
         ValueError: it cannot be loaded, or its folder holds other files than the setting's digest
             says
     """
-    from trainables.networks.ssl import SSL, of_config
+    from trainables.networks.encoders import SSL, of_config
 
     return SSL(
         _pretrained(own) if config is None else of_config(config),
@@ -248,7 +229,7 @@ def encoder(own: Mapping[str, Any], config: dict[str, Any] | None = None) -> SSL
 
 
 def _pretrained(own: Mapping[str, Any]) -> PreTrainedModel:
-    from trainables.networks.ssl import load
+    from trainables.networks.encoders import load
 
     check_digest("ssl", own["ssl"], own["ssl_digest"])
     return load(own["ssl"], layerdrop=own["layerdrop"], revision=own["ssl_revision"] or "main")
@@ -269,11 +250,11 @@ def fit_clips(
     predict: Mapping[str, Part],
     own: Mapping[str, Any],
     *,
-    cut: Callable[[Part], audio.Pieces],
+    cut: Callable[[Part], waves.Pieces],
     build: Callable[[], nn.Module],
     collate: Collate,
     bucket: int = 0,
-) -> tuple[Fitted, dict[str, NDArray[Any]], int]:
+) -> tuple[Fit, dict[str, NDArray[Any]], int]:
     """Train a network on pieces of clips, towards the targets of these.
 
     Args:
@@ -317,7 +298,7 @@ def fit_clips(
             infer=_infer,
             loss=functools.partial(target_loss, weights=weights),
             score=functools.partial(
-                audio.clip_scores,
+                waves.clip_scores,
                 y=np.array(validation.y),
                 pieces=_map_of(held),
                 how=own["clip_score"],
@@ -345,17 +326,17 @@ def fit_clips(
     )
     clips = {name: np.zeros((len(part), k), np.float32) for name, part in predict.items()}
     clips |= {
-        name: audio.over_clips(probabilities, others[name], own["clip_score"])
+        name: waves.over_clips(probabilities, others[name], own["clip_score"])
         for name, probabilities in fitted.probabilities.items()
     }
-    layers = embedding({n: audio.over_clips(x, others[n]) for n, x in fitted.layers.items()})
+    layers = embedding({n: waves.over_clips(x, others[n]) for n, x in fitted.layers.items()})
     return fitted, {**clips, **layers}, len(pieces)
 
 
 def clip_predictor(
-    trained: Trained,
+    trained: NetworkState,
     *,
-    cut: Callable[[Part], audio.Pieces],
+    cut: Callable[[Part], waves.Pieces],
     build: Callable[[], nn.Module],
     collate: Collate,
     bucket: int = 0,
@@ -381,12 +362,12 @@ def clip_predictor(
 
     def predict(part: Part) -> NDArray[np.float32]:
         pieces = cut(part)
-        return audio.over_clips(run(dict(pieces.streams)), pieces, own["clip_score"])
+        return waves.over_clips(run(dict(pieces.streams)), pieces, own["clip_score"])
 
     return predict
 
 
-def facts(fitted: Fitted, own: Mapping[str, Any]) -> dict[str, Any]:
+def facts(fitted: Fit, own: Mapping[str, Any]) -> dict[str, Any]:
     """What an artifact's `info` tells of a training: curves, epochs, and the encoder's weights."""
     told = fitted.facts
     if own.get("ssl") is not None:
@@ -394,9 +375,9 @@ def facts(fitted: Fitted, own: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _map_of(pieces: audio.Pieces) -> audio.Pieces:
+def _map_of(pieces: waves.Pieces) -> waves.Pieces:
     """Which piece is of which clip, without the audio, for what travels to workers."""
-    return audio.Pieces({}, pieces.clip, pieces.clips)
+    return waves.Pieces({}, pieces.clip, pieces.clips)
 
 
 def _infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import segments
-from trainables.stage import Sequences, Trained
+from trainables.stage import NetworkState, Sequences
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-__all__ = ["build", "forward", "infer", "reader"]
 
 
 def build(*, classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
@@ -81,7 +79,7 @@ def forward(module: nn.Module, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def reader(
-    trained: Trained,
+    trained: NetworkState,
 ) -> Callable[[Sequences], tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """What a trained network says of utterances' frames: rows -> the probabilities [S, K] of their
     segments, utterance by utterance, and the segments of each [n].

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trainables.votes import NONE, A, B, C, partition
+from trainables.labels import NONE, A, B, C, partition
 
 # three classes of the study, then two that it does not have
 CLIPS: list[tuple[list[int], list[int]]] = [

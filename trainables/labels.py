@@ -18,8 +18,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NONE", "A", "B", "C", "Dominant", "Outside", "Partition", "partition"]
-
 NONE, A, B, C = -1, 0, 1, 2
 """the codes of `Partition.part`"""
 

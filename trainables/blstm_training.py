@@ -14,26 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.metrics import validation_scores
-from trainables.stage import Part, StageInputs, Trained, kept_weights
+from trainables.stage import NetworkState, Part, StageInputs, weight_arrays
+from trainables.waves import pad_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.epochs import Fitted
+    from trainables.epochs import Fit
     from trainables.networks.blstm import BLSTM
-
-__all__ = [
-    "CHECKPOINT_SECONDS",
-    "Read",
-    "Submodel",
-    "class_weights",
-    "collate",
-    "infer",
-    "network",
-    "pooled",
-    "reader",
-    "train",
-]
 
 CHECKPOINT_SECONDS = 20.0
 """at least so long between two checkpoints of a training, which are written after epochs"""
@@ -46,7 +34,7 @@ Read = Callable[[Part], tuple[NDArray[np.float32], NDArray[np.float32]]]
 class Submodel:
     """A BLSTM that has been trained."""
 
-    fitted: Fitted
+    fitted: Fit
     read: Read
     size: int
     """values of a frame"""
@@ -56,7 +44,7 @@ class Submodel:
         found: dict[str, NDArray[Any]] = {}
         for name, part in (("validation", inputs.validation), ("test", inputs.test)):
             found[name], found[f"hidden_{name}"] = self.read(part)
-        return found | kept_weights(self.fitted.weights if inputs.keep_weights else None)
+        return found | weight_arrays(self.fitted.weights if inputs.keep_weights else None)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -118,7 +106,7 @@ def train(
     return Submodel(fitted, read, size)
 
 
-def reader(trained: Trained) -> Read:
+def reader(trained: NetworkState) -> Read:
     """What a submodel of a model says of clips."""
     return _frozen(trained.params, trained.info["inputs"], len(trained.classes), trained.weights)
 
@@ -172,7 +160,7 @@ def class_weights(
 # --- Frames on their way to the network -----------------------------------------------------
 
 
-def pooled(frames: NDArray[Any], every: int) -> NDArray[np.float32]:
+def pool_frames(frames: NDArray[Any], every: int) -> NDArray[np.float32]:
     """Means of every so many frames, [L, D] -> [ceil(L / every), D]; the last of what is left."""
     starts = np.arange(0, len(frames), every)
     sums = np.add.reduceat(np.asarray(frames, dtype=np.float32), starts, axis=0)
@@ -185,14 +173,12 @@ def collate(rows: Mapping[str, Any], *, every: int) -> dict[str, Tensor]:
     """A batch: `frames` [n, T, D] with `length` [n], and the arrays of `rows`."""
     import torch
 
-    from trainables.audio import padded
-
     made = {
         name: torch.as_tensor(np.require(values, requirements=["C", "W"]))
         for name, values in rows.items()
         if not isinstance(values, list)
     }
-    whole, lengths = padded([pooled(frames, every) for frames in rows["frames"]])
+    whole, lengths = pad_rows([pool_frames(frames, every) for frames in rows["frames"]])
     return made | {"frames": torch.from_numpy(whole), "length": torch.from_numpy(lengths)}
 
 

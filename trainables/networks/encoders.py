@@ -19,8 +19,6 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["SSL", "TINY", "load", "of_config"]
-
 TINY = "tiny"
 KINDS = ("wav2vec2", "hubert", "wavlm")
 

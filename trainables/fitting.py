@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from trainables.stage import Part, StageInputs
 
-__all__ = ["by_group", "divided", "stratified", "training"]
-
 
 def training(inputs: StageInputs, number: int) -> StageInputs:
     """The inputs of one of a stage's trainings: a seed and a folder for checkpoints of its own."""
