@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -155,23 +154,3 @@ def test_nothing_in_the_product_names_the_builders_folders() -> None:
 
 def test_the_folder_mlflow_holds_no_python() -> None:
     assert not list((ROOT / "mlflow").rglob("*.py"))
-
-
-def test_an_installed_wheel_holds_every_room_and_file() -> None:
-    """setuptools is told of each package by name, and of each file that is no Python."""
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    tracked = subprocess.run(
-        ["git", "ls-files", "raysearch", "trainables", "spaces", "cluster"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    packages = {
-        ".".join(Path(name).parent.parts)
-        for name in tracked
-        if name.endswith(".py") or name.count("/") == 1
-    }
-    assert packages == set(told["packages"])
-    for name in tracked:
-        top, _, inside = name.partition("/")
-        if not name.endswith(".py") and inside != "README.md":
-            patterns = told["package-data"].get(top, [])
-            assert any(Path(inside).match(p.removeprefix("**/")) for p in patterns), name

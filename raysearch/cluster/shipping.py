@@ -17,13 +17,14 @@ import trainables
 from raysearch.errors import BadInput
 from raysearch.stages.methods import method as find_method
 from raysearch.study import Study
+from raysearch.study.resources import resource
 
 _RAYSEARCH = Path(__file__).resolve().parents[1]
 _CODE = {".py", ".yaml", ".yml"}
 _MOST_CODE = 20 * 2**20
 _MOST_FILES = 3000
 _MOST_SPEECH = 300 * 2**20
-_OURS = {"raysearch", "trainables", "spaces"}
+_OURS = {"raysearch", "trainables"}
 _GROUPS = ("raysearch.methods", "raysearch.features", "raysearch.corpora")
 _LEFT_OUT = {"__pycache__", "node_modules", "site-packages"}
 
@@ -52,7 +53,7 @@ def stage_code(folder: Path, modules: Iterable[str], *, without: Sequence[Path] 
     """
     for package in (_RAYSEARCH, Path(next(iter(trainables.__path__)))):
         _copy(package, folder / package.name)
-    _copy(_RAYSEARCH.parent / "spaces", folder / "spaces")
+    _copy(resource("spaces"), folder / "raysearch" / "files" / "spaces")
     tops = dict.fromkeys(name.partition(".")[0] for name in modules)
     for top in tops:
         if top in _OURS or top == "__main__":

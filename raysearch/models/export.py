@@ -89,7 +89,7 @@ def export(
         code = Path(scratch, "code")
         code.mkdir()
         stage_code(code, modules_of(source.study), without=[Path(source.study.home)])
-        shutil.rmtree(code / "spaces")
+        shutil.rmtree(code / "raysearch" / "files")  # searches, which a model has no use for
         example = packing.example(int(facts["speaker_clips"]))
         say("trying the model in a process that has nothing else")
         tried = packing.tried(place, code, example)

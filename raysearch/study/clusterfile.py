@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from raysearch.errors import BadInput, near
+from raysearch.study.resources import resource
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -60,7 +61,7 @@ def read_cluster(name: str) -> ClusterFile:
     except FileNotFoundError:
         raise BadInput(
             f"cluster={name}: there is no such file; give local, auto, or the path of a cluster "
-            "file (cluster/README.md shows one)"
+            f"file, such as a copy of {resource('cluster') / 'example.yaml'}"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())

@@ -24,6 +24,7 @@ from raysearch.study.checks import (
 )
 from raysearch.study.clusterfile import read_cluster
 from raysearch.study.frozen import thaw
+from raysearch.study.resources import resource
 from raysearch.study.schema import FIELDS, NESTED, TASKS, Study, extra_of
 
 
@@ -177,9 +178,9 @@ def _read_space(
 
 
 def spaces(cwd: Path) -> dict[str, Path]:
-    """Spaces known by name: those under `cwd`/spaces, then the packaged ones."""
+    """Spaces known by name: those under `cwd`/spaces, then those that come with raysearch."""
     found: dict[str, Path] = {}
-    for folder in (cwd / "spaces", Path(__file__).resolve().parents[2] / "spaces"):
+    for folder in (cwd / "spaces", resource("spaces")):
         for path in folder.rglob("*.yaml"):
             found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
     return dict(sorted(found.items()))

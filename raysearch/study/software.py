@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from importlib import metadata
 
+DISTRIBUTION = "raysearch-ser"
+"""What pip knows raysearch by: its plain name belongs to others on the package index."""
+
 
 def version() -> str:
     """The version of raysearch; of a source tree that is not installed "0+uninstalled"."""
     try:
-        return metadata.version("raysearch")
+        return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return "0+uninstalled"
 

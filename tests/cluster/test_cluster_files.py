@@ -101,12 +101,12 @@ def test_only_code_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     out = tmp_path / "out"
     stage_code(out, ["one"], without=[mine / "runs"])
     sent = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    own = {name for name in sent if name.split("/")[0] not in ("raysearch", "trainables", "spaces")}
+    own = {name for name in sent if name.split("/")[0] not in ("raysearch", "trainables")}
     assert own == {"one.py", "space.yaml", "part/two.py"}
     assert "raysearch/__main__.py" in sent
     assert "raysearch/x.py" not in sent
     assert "trainables/rdlr.py" in sent
-    assert "spaces/rdlr.yaml" in sent
+    assert "raysearch/files/spaces/rdlr.yaml" in sent
     assert sum(path.stat().st_size for path in out.rglob("*.*")) < 5 * 2**20
 
 

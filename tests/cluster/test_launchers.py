@@ -318,7 +318,8 @@ def test_the_container_file() -> None:
     install = next(i for i, (k, r) in enumerate(found) if k == "RUN" and "pip install" in r)
     before = [w for k, r in found[:install] if k == "COPY" for w in r.split()[:-1]]
     project = tomllib.loads((root / "pyproject.toml").read_text())
-    packages = {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    places = project["tool"]["setuptools"]
+    packages = {places["package-dir"].get(name, name.split(".")[0]) for name in places["packages"]}
     assert packages | {"pyproject.toml", "README.md", "LICENSE"} <= set(before)
     assert "cluster" in project["project"]["optional-dependencies"], "the extra it installs"
     for _, rest in (item for item in found if item[0] == "RUN"):
