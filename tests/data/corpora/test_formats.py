@@ -13,7 +13,7 @@ import soundfile
 from raysearch.data import corpora
 from raysearch.data.corpora import msp
 from raysearch.errors import BadInput
-from trainables import votes
+from trainables import labels
 
 
 def tone(path: Path) -> Path:
@@ -139,11 +139,11 @@ def test_iemocap(iemocap: Path, tmp_path: Path) -> None:
     assert sets is not None
     found = dict(zip(corpus.table["id"].str.removeprefix("iemocap/"), sets.part, strict=True))
     assert found == {
-        "Ses01F_impro01_F000": votes.A,
-        "Ses01F_impro01_M000": votes.B,
-        "Ses01F_impro01_M001": votes.B,
-        "Ses02M_script01_1_M000": votes.A,
-        "Ses02M_script01_1_F000": votes.C,
+        "Ses01F_impro01_F000": labels.A,
+        "Ses01F_impro01_M000": labels.B,
+        "Ses01F_impro01_M001": labels.B,
+        "Ses02M_script01_1_M000": labels.A,
+        "Ses02M_script01_1_F000": labels.C,
     }
     assert sets.counts == {"A": 2, "B": 2, "C": 1, "none": 0}
     assert any("S_A 2, S_B 2, S_C 1, in none 0" in note for note in corpus.notes)
