@@ -11,7 +11,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
+
+QUERY_SECRET = re.compile(r"(?i)([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&\s'\"]*")
+_USER_SECRET = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/'\"]*)@")
 
 
 class RaysearchError(Exception):
@@ -55,3 +59,23 @@ def near(name: str, known: Iterable[str]) -> str:
     """' (did you mean X?)' for the nearest known name, or '' where none is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def without_passwords(text: str) -> str:
+    """A message of another system, without what stands before the host in its addresses."""
+    return QUERY_SECRET.sub(r"\1…", _USER_SECRET.sub(r"\1…@", text))
+
+
+def one_line(error: object, limit: int = 300) -> str:
+    """An error, or a message, of any system on one line, without passwords.
+
+    Args:
+        error: where Ray wraps what a task raised, its cause speaks.
+        limit: characters at most.
+
+    Returns:
+        What it says; the name of its class where it says nothing.
+    """
+    cause = getattr(error, "cause", None) or error
+    text = without_passwords(" ".join(str(cause).split())).rstrip(".") or type(cause).__name__
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raysearch.cluster.shipping import stage_code
-from raysearch.errors import ClusterFailed
+from raysearch.errors import ClusterFailed, one_line
 from raysearch.study.clusterfile import ClusterFile, read_cluster
 from raysearch.study.logs import LogFile
 
@@ -238,17 +238,14 @@ def jobs_client(place: ClusterFile) -> Any:
 
 def _refusal(cluster: str, error: Exception) -> str:
     """What went wrong, in one line that names the cluster and the remedy."""
-    told = " ".join(str(error).split())
-    if len(told) > 300:
-        told = told[:297] + "..."
-    lower = told.lower()
-    if isinstance(error, ConnectionError) and "could not find any running" in lower:
+    text = one_line(error)
+    if isinstance(error, ConnectionError) and "could not find any running" in text.lower():
         return (
             f"cluster={cluster}: no Ray cluster runs on this machine, and RAY_ADDRESS is not set; "
             "start one (ray start --head), or use cluster=local"
         )
     return (
-        f"cluster={cluster} could not be joined: {type(error).__name__}: {told} (the token must be "
+        f"cluster={cluster} could not be joined: {type(error).__name__}: {text} (the token must be "
         "the cluster's, in token_file:, RAY_AUTH_TOKEN or ~/.ray/auth_token; Python and Ray must "
         "be of the same version there)"
     )

@@ -16,7 +16,7 @@ from typing import Any
 
 from raysearch.cluster.connecting import environment, jobs_client
 from raysearch.cluster.shipping import modules_of, stage_code, stage_corpus
-from raysearch.errors import BadInput, ClusterFailed, near
+from raysearch.errors import BadInput, ClusterFailed, near, one_line
 from raysearch.study import Study, dump, load_study
 from raysearch.study.clusterfile import ClusterFile, read_cluster
 
@@ -90,7 +90,9 @@ def _send(client: Any, **job: Any) -> str:
             return sent
         except Exception as error:
             if "No available agent" not in str(error) or time.monotonic() > until:
-                raise ClusterFailed(f"the cluster refused the job: {_line(error)}") from error
+                raise ClusterFailed(
+                    f"the cluster refused the job: {one_line(error, 400)}"
+                ) from error
         time.sleep(1.0)
 
 
@@ -114,7 +116,7 @@ def follow(job: str, cluster: str, lines: int = 10) -> str:
     told = str(client.get_job_logs(job)).rstrip().splitlines()
     head = f"job {job}: {_state(info)}, study {info.metadata.get(_OURS, '?')}"
     if info.status == "FAILED" and info.message:
-        head += f": {_line(info.message)}"
+        head += f": {one_line(info.message, 400)}"
     return "\n".join([head, *(f"  {line}" for line in told[-lines:])])
 
 
@@ -182,7 +184,9 @@ def _jobs(client: Any) -> list[Any]:
     try:
         return [job for job in client.list_jobs() if job.submission_id]
     except Exception as error:
-        raise ClusterFailed(f"the cluster does not list its jobs: {_line(error)}") from error
+        raise ClusterFailed(
+            f"the cluster does not list its jobs: {one_line(error, 400)}"
+        ) from error
 
 
 def _info(client: Any, job: str) -> Any:
@@ -204,8 +208,3 @@ def _when(milliseconds: int | None) -> str:
     if milliseconds is None:
         return "not started yet "
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))
-
-
-def _line(error: object) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 400 else text[:397] + "..."

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysearch.errors import BadInput, RaysearchError, near
+from raysearch.errors import BadInput, RaysearchError, near, one_line
 from raysearch.models.model import constants_of, perception
-from raysearch.study.addresses import TRACKING_VARIABLE, named, shown, without_passwords
+from raysearch.study.addresses import TRACKING_VARIABLE, named, shown
 from raysearch.tracking.storage import connect, default_uri, locked, settle
 
 if TYPE_CHECKING:
@@ -149,7 +149,9 @@ def run_of(study: Study, instance: str) -> tuple[str, str]:
             )
         )
     except Exception as error:  # whatever a server or a network can do
-        raise RaysearchError(f"MLflow at {shown(uri)} cannot be asked: {_line(error)}") from error
+        raise RaysearchError(
+            f"MLflow at {shown(uri)} cannot be asked: {one_line(error)}"
+        ) from error
     if not found:
         raise BadInput(
             f"study {study.id} has no run in MLflow at {shown(uri)} to register a model with; "
@@ -216,8 +218,8 @@ def register(package: Package, name: str, alias: str, study: Study, run: tuple[s
             client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
         except Exception as error:  # whatever a server or a network can do
             raise RaysearchError(
-                f"MLflow at {shown(uri)} did not take the model: {_line(error)}; to=DIR writes it "
-                "into a folder"
+                f"MLflow at {shown(uri)} did not take the model: {one_line(error)}; "
+                "to=DIR writes it into a folder"
             ) from error
     return f"{name}@{alias}"
 
@@ -269,7 +271,7 @@ def fetch(name: str, home: Path, tracking: str | None, into: Path) -> Path:
         word = name.partition("@")[0].partition("/")[0]
         there = f"; its models are {', '.join(known)}" if known else ""
         raise BadInput(
-            f"model={name} is not at {shown(uri)}{near(word, known)}: {_line(error)}{there}"
+            f"model={name} is not at {shown(uri)}{near(word, known)}: {one_line(error)}{there}"
         ) from error
 
 
@@ -284,8 +286,3 @@ def _stored(client: Any, name: str) -> str:
     else:
         version = client.get_model_version_by_alias(base, alias or "champion")
     return str(client.get_model_version_download_uri(base, version.version))
-
-
-def _line(error: BaseException) -> str:
-    lines = without_passwords(str(error)).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

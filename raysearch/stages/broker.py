@@ -41,7 +41,7 @@ from ray.util.scheduling_strategies import (
     PlacementGroupSchedulingStrategy,
 )
 
-from raysearch.errors import StoreFailed
+from raysearch.errors import StoreFailed, one_line
 from raysearch.stages import Call, Dataset, Runtime, execute
 from raysearch.stages.store import Damaged, Provenance, Store
 from trainables.stage import CURVE, Artifact
@@ -423,8 +423,7 @@ def _late(seconds: float) -> TimeoutError:
 
 
 def _reason(call: Call, cause: BaseException) -> str:
-    text = str(cause).strip().splitlines()
-    return f"stage {call.name!r}: {type(cause).__name__}: {text[0] if text else 'no message'}"
+    return f"stage {call.name!r}: {type(cause).__name__}: {one_line(cause)}"
 
 
 def _last_lines(text: str) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trainables
-from raysearch.errors import BadInput, near
+from raysearch.errors import BadInput, near, one_line
 from trainables.stage import Method
 
 GROUP = "raysearch.methods"
@@ -149,7 +149,7 @@ def _loaded(name: str, module: str, attribute: str) -> Method:
 def _failed(what: str, where: str, error: Exception) -> str:
     return (
         f"{what}: {where} could not be imported "
-        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}); "
+        f"({type(error).__name__}: {one_line(error)}); "
         "check the name, and that its package is installed here"
     )
 

@@ -7,10 +7,9 @@ them. What a person's own environment holds is read when it is needed and writte
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 
-from raysearch.errors import BadInput
+from raysearch.errors import QUERY_SECRET, BadInput
 
 SERVER = "server"
 """in place of an address: the one that the environment names"""
@@ -20,8 +19,6 @@ _EXAMPLES = {
     TRACKING_VARIABLE: "https://mlflow.example.org",
     OPTUNA_VARIABLE: "postgresql://raysearch@db.example.org/optuna",
 }
-_QUERY = re.compile(r"(?i)([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&\s'\"]*")
-_INSIDE = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/'\"]*)@")
 
 
 def _user_info(uri: str) -> str:
@@ -41,7 +38,7 @@ def has_password(uri: str) -> bool:
     """
     user = _user_info(uri)
     web = uri.startswith(("http://", "https://"))
-    return ":" in user or bool(web and user) or _QUERY.search(uri) is not None
+    return ":" in user or bool(web and user) or QUERY_SECRET.search(uri) is not None
 
 
 def shown(uri: str) -> str:
@@ -49,12 +46,7 @@ def shown(uri: str) -> str:
     user = _user_info(uri)
     if user and has_password(f"{uri.split('://', 1)[0]}://{user}@"):
         uri = uri.replace(f"{user}@", "…@", 1)
-    return _QUERY.sub(r"\1…", uri)
-
-
-def without_passwords(text: str) -> str:
-    """A message of another system, without what stands before the host in its addresses."""
-    return _QUERY.sub(r"\1…", _INSIDE.sub(r"\1…@", text))
+    return QUERY_SECRET.sub(r"\1…", uri)
 
 
 def named(key: str, uri: str, variable: str, environment: Mapping[str, str] | None = None) -> str:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from raysearch.errors import BadInput, near
+from raysearch.errors import BadInput, near, one_line
 from raysearch.study.resources import resource
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
@@ -64,8 +64,7 @@ def read_cluster(name: str) -> ClusterFile:
             f"file, such as a copy of {resource('cluster') / 'example.yaml'}"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        line = " ".join(str(error).split())
-        raise BadInput(f"the cluster file {path} cannot be read: {line}") from None
+        raise BadInput(f"the cluster file {path} cannot be read: {one_line(error)}") from None
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):

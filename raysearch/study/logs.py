@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from raysearch.study.addresses import without_passwords
+from raysearch.errors import without_passwords
 
 
 class LogFile(logging.FileHandler):

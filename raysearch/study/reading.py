@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
-from raysearch.errors import BadInput, near
+from raysearch.errors import BadInput, near, one_line
 from raysearch.study import published
 from raysearch.study.checks import (
     check_names,
@@ -373,4 +373,4 @@ def first_line(error: Exception) -> str:
     problem = getattr(error, "problem", None)
     if problem and mark is not None:
         return f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return one_line(error)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from raysearch.study.addresses import without_passwords
+from raysearch.errors import without_passwords
 from raysearch.study.ledger import FoldRow, Ledger, TrialRow
 from raysearch.tracking.facts import Closing
 

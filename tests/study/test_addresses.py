@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.errors import BadInput
+from raysearch.errors import BadInput, without_passwords
 from raysearch.study import dump, load_study
 from raysearch.study.addresses import (
     OPTUNA_VARIABLE,
@@ -16,7 +16,6 @@ from raysearch.study.addresses import (
     named,
     shown,
     uri_problem,
-    without_passwords,
 )
 from raysearch.study.logs import LogFile
 

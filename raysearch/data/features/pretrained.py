@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.data.features.extractor import ExtractorInfo, Unusable
-from raysearch.errors import BadInput, near
+from raysearch.errors import BadInput, near, one_line
 
 TINY = "tiny"
 _WEIGHTS = (".safetensors", ".bin")
@@ -88,7 +88,7 @@ class Model:
             ]
             return Path(hub.snapshot_download(self.name, revision=commit, allow_patterns=wanted))
         except Exception as error:  # whatever a network can do
-            raise Unusable(self._absent(_line(error))) from error
+            raise Unusable(self._absent(one_line(error))) from error
 
     def config(self) -> Mapping[str, Any] | None:
         """Its config.json where it lies on this machine, else None. Raises BadInput if not fit."""
@@ -100,7 +100,7 @@ class Model:
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BadInput(self._absent(f"{path} cannot be read: {_line(error)}")) from error
+            raise BadInput(self._absent(f"{path} cannot be read: {one_line(error)}")) from error
         kind = config.get("model_type") if isinstance(config, dict) else None
         if kind not in self.kinds:
             raise BadInput(
@@ -126,7 +126,7 @@ class Model:
         try:
             return _commit(self.name, self.revision)
         except Exception as error:  # whatever a network can do, or a name that is none
-            raise BadInput(self._absent(_line(error))) from error
+            raise BadInput(self._absent(one_line(error))) from error
 
     def _absent(self, why: str) -> str:
         base = self.feature.partition(":")[0].partition("@")[0]
@@ -229,7 +229,9 @@ def loaded(model: Model, kind: Any, tiny: Any, may_lack: tuple[str, ...] = ()) -
     try:
         made, found = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except Exception as error:  # a damaged file can fail in any way
-        raise Unusable(f"{folder} cannot be loaded: {_line(error)}; mend or replace it.") from error
+        raise Unusable(
+            f"{folder} cannot be loaded: {one_line(error)}; mend or replace it."
+        ) from error
     lacks = [key for key in found["missing_keys"] if not any(part in key for part in may_lack)]
     if lacks:
         raise Unusable(
@@ -278,8 +280,3 @@ def _weights(folder: Path) -> bool:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:48] or "model"
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
