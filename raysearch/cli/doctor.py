@@ -28,8 +28,8 @@ _PACKAGES = (
 )
 
 
-def doctor(words: Sequence[str]) -> tuple[str, bool]:
-    """Findings as text, and whether anything keeps raysearch from running."""
+def doctor(words: Sequence[str]) -> int:
+    """Print what this machine has; 1 where something keeps raysearch from running."""
     if words:
         raise BadInput(f"doctor takes no words, but got {' '.join(words)!r}")
     lines = [f"raysearch {version()}"]
@@ -45,7 +45,8 @@ def doctor(words: Sequence[str]) -> tuple[str, bool]:
         lines.append(("! " if wrong else "  ") + text)
         bad = bad or wrong
     lines.append("something is wrong, see the lines with !" if bad else "all is well")
-    return "\n".join(lines), bad
+    print("\n".join(lines))
+    return 1 if bad else 0
 
 
 def _devices() -> tuple[str, bool]:

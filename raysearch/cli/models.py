@@ -9,81 +9,61 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from raysearch.cli.words import options
+from raysearch.cli.commands import COMMANDS
+from raysearch.cli.words import read_words
 from raysearch.errors import BadInput, near
 from raysearch.models.export import HOWS, export
 from raysearch.models.predict import Predicted, open_model, predict
-from raysearch.models.refit import Say
 from raysearch.study.folder import study_folder
 
 FORMATS = ("text", "csv", "json")
-_DEFAULTS = {
-    "model": None,
-    "home": "runs",
-    "tracking": None,
-    "format": "text",
-    "speaker": "folder",
-}
+_KEYS = {key.name for key in COMMANDS["predict"].keys}
 
 
-def export_words(words: Sequence[str], say: Say) -> str:
-    """The command: export a study's model, and say what it is."""
-    given = options(
-        words,
-        {
-            "study": None,
-            "home": "runs",
-            "how": "refit",
-            "setting": "selected",
-            "name": None,
-            "alias": "champion",
-            "to": None,
-            "rater": None,
-        },
-    )
-    if given["how"] not in HOWS:
-        raise BadInput(f"how={given['how']} is unknown; it is one of {', '.join(HOWS)}")
+def export_model(words: Sequence[str]) -> str:
+    """Export a study's model, and say what it is."""
+    values = read_words(words, COMMANDS["export"].keys)
+    if values["how"] not in HOWS:
+        raise BadInput(f"how={values['how']} is unknown; it is one of {', '.join(HOWS)}")
     made = export(
-        study_folder(Path(str(given["home"])), given["study"] and str(given["study"])),
-        how=given["how"],
-        setting=given["setting"],
-        name=given["name"] and str(given["name"]),
-        alias=str(given["alias"]),
-        to=Path(str(given["to"])) if given["to"] else None,
-        rater=None if given["rater"] is None else str(given["rater"]),
-        say=say,
+        study_folder(Path(str(values["home"])), values["study"] and str(values["study"])),
+        how=values["how"],
+        setting=values["setting"],
+        name=values["name"] and str(values["name"]),
+        alias=str(values["alias"]),
+        to=Path(str(values["to"])) if values["to"] else None,
+        rater=None if values["rater"] is None else str(values["rater"]),
+        say=lambda sentence: print(f"raysearch: {sentence}", file=sys.stderr),
     )
     return "\n".join(made.lines)
 
 
-def predict_words(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The command: its output, and a sentence for everything that could not be predicted.
+def predict_files(words: Sequence[str]) -> int:
+    """Print what a model makes of files; 1 where some of them could not be predicted.
 
     Raises:
         BadInput: a word or the model cannot be used, or no file could be predicted.
     """
     pairs = [word for word in words if _is_pair(word)]
-    given = options(pairs, _DEFAULTS)
+    values = read_words(pairs, COMMANDS["predict"].keys)
     paths = [word for word in words if word not in pairs]
-    kind = given["format"]
+    kind = values["format"]
     problems = []
-    if given["model"] is None:
-        problems.append("predict needs model=: a folder, or a name as export printed it")
     if kind not in FORMATS:
         problems.append(
             f"format={kind} is unknown{near(str(kind), FORMATS)}; it is one of {', '.join(FORMATS)}"
         )
     if not paths:
         problems.append("predict needs audio files or folders, as in clips/ one.wav")
-    speaker = _speaker(str(given["speaker"]), problems)
+    speaker = _speaker(str(values["speaker"]), problems)
     if problems:
         raise BadInput(problems)
     with ExitStack() as stack:
         model = open_model(
-            str(given["model"]),
+            str(values["model"]),
             stack,
-            home=Path(str(given["home"])),
-            tracking=given["tracking"] and str(given["tracking"]),
+            home=Path(str(values["home"])),
+            tracking=values["tracking"] and str(values["tracking"]),
         )
         if model.other_code:
             print(
@@ -96,13 +76,16 @@ def predict_words(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     sentences = tuple(sentence for _, sentence in found.failures)
     if not len(found.table):
         raise BadInput(sentences)
-    return _written(found, str(kind)), sentences
+    print(_written(found, str(kind)), end="")
+    for sentence in sentences:
+        print(f"raysearch: {sentence}", file=sys.stderr)
+    return 1 if sentences else 0
 
 
 def _is_pair(word: str) -> bool:
     """Whether a word is key=value: of a key of this command, or like one and no path that is."""
     key, equals, _ = word.partition("=")
-    return bool(equals) and (key in _DEFAULTS or (key.isidentifier() and not Path(word).exists()))
+    return bool(equals) and (key in _KEYS or (key.isidentifier() and not Path(word).exists()))
 
 
 def _speaker(said: str, problems: list[str]) -> re.Pattern[str] | str:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from raysearch.cli.words import options
+from raysearch.cli.commands import COMMANDS
+from raysearch.cli.words import read_words
 from raysearch.errors import BadInput, near
 from raysearch.report import Report
 from raysearch.report.formats import directory as files
@@ -21,14 +20,13 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {"text": "txt", "md": "md", "latex": "tex", "json": "json", "html": "html"}
 FORMATS = tuple(_SUFFIXES)
-_KEYS = {"home": "runs", "format": None, "out": None, "figures": None}
 
 
 def report(words: Sequence[str]) -> str:
     """The report of a study of a home, the latest one where none is named."""
     from raysearch.report import build
 
-    values = options(words, {"study": None, **_KEYS, "tsne": None})
+    values = read_words(words, COMMANDS["report"].keys)
     kind, out = _target(values)
     folder = study_folder(Path(str(values["home"])), values["study"])
     tsne = values["tsne"]
@@ -40,14 +38,13 @@ def compare(words: Sequence[str]) -> str:
     """Two studies of a home against each other, paired over the folds that they share."""
     from raysearch.report import compare as paired
 
-    named = [w.partition("=")[2] for w in words if w.startswith("study=")]
-    values = options([w for w in words if not w.startswith("study=")], _KEYS)
+    values = read_words(words, COMMANDS["compare"].keys)
     kind, out = _target(values)
-    studies = [yaml.safe_load(name) for name in named]
+    studies = values["study"]
     if len(studies) == 1 and isinstance(studies[0], list):
         studies = studies[0]
     if len(studies) != 2 or not all(isinstance(x, str | int) for x in studies):
-        got = ", ".join(f"study={name}" for name in named) or "none"
+        got = ", ".join(f"study={name}" for name in studies)
         raise BadInput(
             f"compare needs two studies, as study=A study=B or study=[A,B], but got {got}; "
             "python -m raysearch studies lists them"

@@ -5,16 +5,22 @@ What is seen is told to `Progress`, the same table and lines that the driver its
 
 from __future__ import annotations
 
+import math
 import shlex
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
+from raysearch.cli.commands import COMMANDS
+from raysearch.cli.words import read_words
+from raysearch.errors import BadInput
 from raysearch.report.scoring import score
+from raysearch.study.folder import study_folder
 from raysearch.study.ledger import RUNNING, Ledger
 from raysearch.study.record import read
 from raysearch.study.status import DONE, FAILURE, RUNS, Standing, stand
@@ -30,7 +36,16 @@ _ESTIMATE = 10.0
 """seconds between two estimates: after a race they take up to a second"""
 
 
-def watch(folder: Path, *, every: float = 10.0) -> int:
+def watch(words: Sequence[str]) -> int:
+    """Follow a study of a home, the latest one where none is named, until nobody runs it."""
+    values = read_words(words, COMMANDS["watch"].keys)
+    every = values["every"]
+    if isinstance(every, bool) or not isinstance(every, int | float) or not 0 < every < math.inf:
+        raise BadInput(f"every must be a number of seconds above 0, but got {every!r}")
+    return follow(study_folder(Path(str(values["home"])), values["study"]), every=every)
+
+
+def follow(folder: Path, *, every: float = 10.0) -> int:
     """Follow the study in `folder` until nobody runs it any more; on a terminal as a live table.
 
     Args:

@@ -16,7 +16,6 @@ from raysearch.study.schema import (
     TaskConfig,
     TrackingConfig,
     ValidationConfig,
-    keys,
 )
 from raysearch.study.writing import dump
 
@@ -30,7 +29,6 @@ __all__ = [
     "TrackingConfig",
     "ValidationConfig",
     "dump",
-    "keys",
     "load_study",
     "spaces",
 ]

@@ -25,7 +25,7 @@ from raysearch.study.checks import (
 from raysearch.study.clusterfile import read_cluster
 from raysearch.study.frozen import thaw
 from raysearch.study.resources import resource
-from raysearch.study.schema import FIELDS, NESTED, TASKS, Study, extra_of
+from raysearch.study.schema import FIELDS, NESTED, SHORT, TASKS, Study, extra_of
 
 
 def load_study(words: Sequence[str], *, cwd: Path) -> Study:
@@ -118,19 +118,9 @@ def _spelt_out(key: str, value: Any) -> list[tuple[str, Any]]:
     """A word's key and value with `corpus=emodb` and the like spelt out in full."""
     if key in NESTED and isinstance(value, Mapping):
         return [(f"{key}.{name}", item) for name, item in value.items()]
-    if key in ("corpus", "protocol"):
-        return [(f"{key}.name", value)]
-    if key in ("validation", "stopping"):
-        return [(f"{key}.rule", value)]
-    if key == "votes":
-        return [("votes.source", value)]
-    if key == "task":
-        return [("task.name", value)]
-    if key == "raters":
-        return [("raters.targets", value)]
-    if key == "tracking":
-        return [("tracking.enabled" if isinstance(value, bool) else "tracking.uri", value)]
-    return [(key, value)]
+    if key == "tracking" and isinstance(value, bool):
+        return [("tracking.enabled", value)]
+    return [(SHORT.get(key, key), value)]
 
 
 def _read_space(

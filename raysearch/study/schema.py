@@ -507,17 +507,6 @@ def _slug(text: str, longest: int) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:longest].strip("-") or "x"
 
 
-def keys() -> dict[str, tuple[Any, str, str]]:
-    """Every key of a study: dotted name -> (default, meaning, example), for help texts."""
-    found = {}
-    for name, info in FIELDS.items():
-        if name in ("published", "notes"):
-            continue  # for the files of packaged spaces
-        default = None if info.is_required() else info.get_default(call_default_factory=True)
-        found[name] = (default, info.description or "", str(extra_of(info)["example"]))
-    return found
-
-
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, info in model.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
@@ -537,6 +526,17 @@ NESTED: dict[str, type[BaseModel]] = {
     "raters": RatersConfig,
     "tracking": TrackingConfig,
 }
+SHORT = {
+    "corpus": "corpus.name",
+    "protocol": "protocol.name",
+    "validation": "validation.rule",
+    "stopping": "stopping.rule",
+    "votes": "votes.source",
+    "task": "task.name",
+    "raters": "raters.targets",
+    "tracking": "tracking.uri",
+}
+"""What a section's name stands for where its value is no mapping: corpus=emodb."""
 OPEN = ("params", "corpus.root", "corpus.options", "votes.confusions")
 """mappings whose keys are the user's"""
 

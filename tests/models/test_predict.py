@@ -123,7 +123,7 @@ def test_a_lone_clip_of_a_speaker_is_refused(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("x.wav",), "predict needs model="),
+        (("x.wav",), "model must be given"),
         (("model=nowhere",), "predict needs audio files or folders"),
         (("model=nowhere", "x.wav"), "no registry (mlflow.db)"),
         (("model=./nowhere", "x.wav"), "model=./nowhere is no folder of a model"),

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raysearch.errors import BadInput
-from raysearch.study import Study, dump, keys, load_study
+from raysearch.study import Study, dump, load_study
 from trainables.stage import Method, Param
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -369,14 +369,6 @@ def test_any_study_reads_back(
     }
     study = Study(**fields)
     assert _read_back(study, cwd) == study
-
-
-def test_every_key_has_help_and_an_example() -> None:
-    for name, (_, meaning, example) in keys().items():
-        assert meaning, name
-        assert example, name
-    assert "corpus.classes" in keys()
-    assert "protocol.folds" in keys()
 
 
 def test_one_objective_is_written_as_a_text_and_several_as_a_list(tmp_path: Path) -> None:

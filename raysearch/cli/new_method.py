@@ -1,24 +1,47 @@
-"""A method of one's own to begin with: its file, a space and a test, from the texts beside this."""
+"""The command `new-method`: a method to begin with, its space and a test, from templates/."""
 
 from __future__ import annotations
 
 import importlib.util
 import keyword
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from raysearch.cli.commands import COMMANDS
+from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
 from raysearch.stages.methods import methods
 
-__all__ = ["new_method"]
-
-_HERE = Path(__file__).parent
+_TEMPLATES = Path(__file__).parent / "templates"
 _FILES = {"{name}.py": "method.txt", "{name}.yaml": "space.txt", "test_{name}.py": "test.txt"}
 """what is written -> the text it is made of"""
 
 
-def new_method(name: str, folder: Path) -> list[Path]:
+def new_method(words: Sequence[str]) -> str:
+    """Write a method to begin with, and say how to run it."""
+    names = [word for word in words if "=" not in word]
+    values = read_words([word for word in words if "=" in word], COMMANDS["new-method"].keys)
+    if len(names) != 1:
+        raise BadInput(
+            f"new-method takes one name, as in new-method my_method, but got {', '.join(names)}"
+            if names
+            else "new-method needs a name, as in python -m raysearch new-method my_method"
+        )
+    folder = Path(str(values["dir"])).expanduser()
+    paths = write_method(names[0], folder)
+    there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
+    return "\n".join(
+        [
+            *(f"wrote {path}" for path in paths),
+            f"run it:  {there}python -m raysearch tune space=./{names[0]}.yaml",
+            f"test it: {there}pytest test_{names[0]}.py",
+        ]
+    )
+
+
+def write_method(name: str, folder: Path) -> list[Path]:
     """Write a method called `name` into `folder`: all of its three files, or none.
 
     Raises:
@@ -27,23 +50,23 @@ def new_method(name: str, folder: Path) -> list[Path]:
     """
     _check(name, folder)
     texts = {
-        folder / file.format(name=name): Template((_HERE / text).read_text(encoding="utf-8"))
+        folder / file.format(name=name): Template((_TEMPLATES / text).read_text(encoding="utf-8"))
         for file, text in _FILES.items()
     }
-    made: list[Path] = []
+    written: list[Path] = []
     try:
         for path, text in texts.items():
             with path.open("x", encoding="utf-8") as file:
-                made.append(path)
+                written.append(path)
                 file.write(text.substitute(name=name))
     except OSError as error:
-        for path in made:
+        for path in written:
             path.unlink(missing_ok=True)
         raise BadInput(
             f"{error.filename or folder} cannot be written ({error.strerror}); "
             "nothing was; name another folder with dir=DIR"
         ) from error
-    return made
+    return written
 
 
 def _check(name: str, folder: Path) -> None:
