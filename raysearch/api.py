@@ -16,8 +16,8 @@ import yaml
 
 from raysearch.errors import BadInput, StudyFailed, near
 from raysearch.report import Report, build, to_markdown, to_text
-from raysearch.study.folder import study_folder
-from raysearch.study.record import Kept, read
+from raysearch.study.folder import StudyFolder, study_folder
+from raysearch.study.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def tune(space: str | Path, **words: Any) -> Result:
     Raises:
         BadInput: with everything that is wrong with the words or the corpus.
         StudyFailed: no trial is complete.
-        KeyboardInterrupt: Ctrl-C; what was finished is kept, and the same call goes on.
+        KeyboardInterrupt: Ctrl-C; what was finished is record, and the same call goes on.
     """
     from raysearch.study import load_study
     from raysearch.tuning.progress import Progress
@@ -54,7 +54,7 @@ def tune(space: str | Path, **words: Any) -> Result:
         raise KeyboardInterrupt("interrupted; nothing is lost, and the same call goes on")
     if outcome.failure:
         raise StudyFailed(outcome.failure)
-    return Result(outcome.folder)
+    return Result(outcome.folder.path)
 
 
 def load(study: str | None = None, home: str | Path = "runs") -> Result:
@@ -67,7 +67,7 @@ def load(study: str | None = None, home: str | Path = "runs") -> Result:
     Raises:
         BadInput: there is no such study.
     """
-    return Result(study_folder(Path(home), study))
+    return Result(study_folder(Path(home), study).path)
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class Result:
         return build(self.folder)
 
     @cached_property
-    def _kept(self) -> Kept:
-        return read(self.folder)
+    def _record(self) -> Record:
+        return Record.read(StudyFolder(self.folder))
 
     @property
     def best(self) -> dict[str, Any]:
@@ -155,8 +155,8 @@ class Result:
         import pandas as pd
 
         rows = []
-        for trial in self._kept.trials:
-            folds = [row.scores for row in self._kept.of(trial.number)]
+        for trial in self._record.trials:
+            folds = [row.scores for row in self._record.rows_of(trial.number)]
             names = sorted(set.intersection(*map(set, folds))) if folds else []
             rows.append(
                 {
@@ -178,7 +178,7 @@ class Result:
 
         rows = [
             {"trial": row.trial, "fold": row.fold, **row.scores, "seconds": row.seconds}
-            for row in self._kept.rows
+            for row in self._record.fold_rows
         ]
         return pd.DataFrame(rows, columns=None if rows else ["trial", "fold", "seconds"])
 

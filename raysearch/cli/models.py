@@ -26,7 +26,7 @@ def export_model(words: Sequence[str]) -> str:
     if values["how"] not in HOWS:
         raise BadInput(f"how={values['how']} is unknown; it is one of {', '.join(HOWS)}")
     made = export(
-        study_folder(Path(str(values["home"])), values["study"] and str(values["study"])),
+        study_folder(Path(str(values["home"])), values["study"] and str(values["study"])).path,
         how=values["how"],
         setting=values["setting"],
         name=values["name"] and str(values["name"]),

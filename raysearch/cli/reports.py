@@ -12,7 +12,8 @@ from raysearch.cli.words import read_words
 from raysearch.errors import BadInput, near
 from raysearch.report import Report
 from raysearch.report.formats import directory as files
-from raysearch.study.folder import study_folder
+from raysearch.stages.atomic import write_whole
+from raysearch.study.folder import StudyFolder, study_folder
 
 if TYPE_CHECKING:
     from raysearch.report import Layers
@@ -30,7 +31,7 @@ def report(words: Sequence[str]) -> str:
     kind, out = _target(values)
     folder = study_folder(Path(str(values["home"])), values["study"])
     tsne = values["tsne"]
-    made = build(folder, True, None if tsne is None else _layers(folder, values["home"], tsne))
+    made = build(folder.path, True, None if tsne is None else _layers(folder, tsne))
     return _give(made, kind, out, values["figures"])
 
 
@@ -53,7 +54,7 @@ def compare(words: Sequence[str]) -> str:
     first, second = (study_folder(home, str(name)) for name in studies)
     if first == second:
         raise BadInput(f"compare needs two studies, but both names mean {first.name}")
-    return _give(paired.build(first, second), kind, out, values["figures"])
+    return _give(paired.build(first.path, second.path), kind, out, values["figures"])
 
 
 def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
@@ -98,7 +99,7 @@ def _give(made: Report, kind: str, out: Path | None, figures: Any) -> str:
                 lines.append(f"{len(files.write(made, out))} figures and tables in {out}")
         else:
             path = out
-        files.put(path, render(made).encode())
+        write_whole(path, render(made))
     except OSError as error:
         raise BadInput(f"{error.filename or out or figures} cannot be written: {error}") from error
     return "\n".join([f"report: {path}", *lines]) + "\n"
@@ -118,11 +119,9 @@ def _renderer(kind: str) -> Callable[[Report], str]:
     return renderers[kind]
 
 
-def _layers(folder: Path, home: Any, asked: Any) -> Layers:
+def _layers(folder: StudyFolder, asked: Any) -> Layers:
     """What pictures of last layers need: the trials, and labels from the corpus itself."""
     from raysearch.report import SELECTED
-    from raysearch.study import load_study
-    from raysearch.study.ledger import Ledger
     from raysearch.tuning.prepare import gather, layers_of
 
     trials = asked if isinstance(asked, list) else [asked]
@@ -130,19 +129,14 @@ def _layers(folder: Path, home: Any, asked: Any) -> Layers:
         raise BadInput(
             f"tsne must be {SELECTED}, a trial's number, or a list of these, but got {asked!r}"
         )
-    ledger = Ledger(folder / "ledger.sqlite")
-    begun, known = ledger.fact("fingerprint"), {trial.number for trial in ledger.trials()}
-    ledger.close()
+    with folder.ledger() as ledger:
+        known = {trial.number for trial in ledger.trials()}
     unknown = [x for x in trials if x != SELECTED and x not in known]
     if unknown:
         raise BadInput(f"tsne={unknown[0]} is no trial of {folder.name}, which has {len(known)}")
-    study = load_study([f"space={folder / 'study.yaml'}", f"home={home}"], cwd=Path.cwd())
+    study = folder.study()
     material = gather(study)
-    if begun != material.fingerprint:
-        raise BadInput(
-            f"tsne needs the labels of {folder.name}, but the corpus at "
-            f"{dict(study.corpus.root) or 'its root'} has changed since; bring the old one back"
-        )
+    folder.check_fingerprint(study, material.fingerprint)
     return layers_of(material, trials)
 
 

@@ -12,8 +12,8 @@ from raysearch.cli.commands import COMMANDS
 from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
 from raysearch.study import load_study
-from raysearch.study.folder import study_folder, study_folders, touched
-from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger
+from raysearch.study.folder import study_folder, study_folders
+from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING
 from raysearch.study.status import stand
 
 
@@ -56,9 +56,8 @@ def studies(words: Sequence[str]) -> str:
         return f"no study in {values['home']} yet; python -m raysearch tune space=rdlr makes one"
     lines = []
     for folder in folders:
-        ledger = Ledger(folder / "ledger.sqlite")
-        trials = ledger.trials()
-        ledger.close()
+        with folder.ledger() as ledger:
+            trials = ledger.trials()
         states = {
             state: sum(trial.state == state for trial in trials)
             for state in (COMPLETE, PRUNED, FAILED, RUNNING)
@@ -66,7 +65,7 @@ def studies(words: Sequence[str]) -> str:
         scores = [t.value for t in trials if t.state == COMPLETE and t.value is not None]
         best = f", best validation {max(scores):.1%}" if scores else ""
         counts = ", ".join(f"{n} {state}" for state, n in states.items() if n)
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(touched(folder)))
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.changed))
         lines.append(f"{folder.name}  {when}  {counts or 'no trial yet'}{best}")
     return "\n".join(lines)
 
@@ -108,9 +107,8 @@ def ui(words: Sequence[str]) -> int:
         address = f"http://{values['host']}:{port}/"
         print(f"MLflow on {home} (Ctrl-C ends): {address}")
         for folder in study_folders(home):
-            ledger = Ledger(folder / "ledger.sqlite")
-            print(f"  {folder.name}: {address}{ledger.fact('page', '')}")
-            ledger.close()
+            with folder.ledger() as ledger:
+                print(f"  {folder.name}: {address}{ledger.fact('page', '')}")
         sys.stdout.flush()
         code = server.wait()
     if code:

@@ -20,9 +20,9 @@ from raysearch.cli.commands import COMMANDS
 from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
 from raysearch.report.scoring import score
-from raysearch.study.folder import study_folder
-from raysearch.study.ledger import RUNNING, Ledger
-from raysearch.study.record import read
+from raysearch.study.folder import StudyFolder, study_folder
+from raysearch.study.ledger import RUNNING
+from raysearch.study.record import Record
 from raysearch.study.status import DONE, FAILURE, RUNS, Standing, stand
 from raysearch.study.wording import duration, percent
 from raysearch.tuning.progress import Progress
@@ -45,7 +45,7 @@ def watch(words: Sequence[str]) -> int:
     return follow(study_folder(Path(str(values["home"])), values["study"]), every=every)
 
 
-def follow(folder: Path, *, every: float = 10.0) -> int:
+def follow(folder: StudyFolder, *, every: float = 10.0) -> int:
     """Follow the study in `folder` until nobody runs it any more; on a terminal as a live table.
 
     Args:
@@ -64,12 +64,12 @@ def follow(folder: Path, *, every: float = 10.0) -> int:
     honest = _honest(now, folder)
     if honest:
         print(f"honest estimate {honest}")
-        where = shlex.quote(str(folder.parent.parent))
+        where = shlex.quote(str(folder.home))
         print(f"its tables: python -m raysearch report study={folder.name} home={where}")
     return CODES.get(now.state, 3)
 
 
-def _followed(folder: Path, every: float) -> Standing:
+def _followed(folder: StudyFolder, every: float) -> Standing:
     """How the study stands once nobody runs it any more."""
     now = stand(folder)
     if now.state != RUNS:
@@ -88,7 +88,7 @@ def _followed(folder: Path, every: float) -> Standing:
 class _Seen:
     """What has been told already."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StudyFolder) -> None:
         self._folder = folder
         self._now: Standing | None = None
         self._folds: dict[int, set[str]] = {}
@@ -100,13 +100,11 @@ class _Seen:
 
     def begin(self, now: Standing, progress: Progress) -> None:
         """Tell what was there before the first look."""
-        ledger = Ledger(self._folder / "ledger.sqlite")
-        rows = ledger.folds()
-        ledger.close()
-        per_trial = len(read(self._folder).folds)
+        record = Record.read(self._folder)
+        rows = record.fold_rows
         progress.start(
             max(now.wanted, len(now.trials)),
-            per_trial,
+            len(record.folds),
             rows,
             now.trials,
             objective=_metric(now),
@@ -123,8 +121,7 @@ class _Seen:
     def look(self, now: Standing, progress: Progress) -> None:
         """Tell what has happened since the last look."""
         self._now = now
-        ledger = Ledger(self._folder / "ledger.sqlite")
-        try:
+        with self._folder.ledger() as ledger:
             for trial in now.trials:
                 if trial.number in self._ended:
                     continue
@@ -141,8 +138,6 @@ class _Seen:
                     progress.trial_done(trial, rows)
                     self._ended.add(trial.number)
                     del self._folds[trial.number]
-        finally:
-            ledger.close()
         self._estimate(progress)
 
     def foot(self) -> list[str]:
@@ -174,11 +169,11 @@ def _metric(now: Standing) -> Literal["ua", "wa"]:
     return "wa" if objective == "wa" or list(objective)[:1] == ["wa"] else "ua"
 
 
-def _honest(now: Standing, folder: Path) -> str:
+def _honest(now: Standing, folder: StudyFolder) -> str:
     """The honest estimate over what has ended, in words; '' before there is one."""
     metric = _metric(now)
     try:
-        found = score(read(folder))
+        found = score(Record.read(folder))
     except (ValueError, sqlite3.Error):
         return ""  # a trial that ended between two reads; the next look has it whole
     if found is None:

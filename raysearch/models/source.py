@@ -12,9 +12,10 @@ from raysearch.report import Report, build
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.methods import methods
 from raysearch.stages.store import Store
-from raysearch.study import Study, load_study
-from raysearch.study.folder import store_of
-from raysearch.study.ledger import COMPLETE, FoldRow, Ledger, TrialRow
+from raysearch.study import Study
+from raysearch.study.folder import StudyFolder, store_of
+from raysearch.study.ledger import COMPLETE, FoldRow, TrialRow
+from raysearch.study.record import Record
 from raysearch.tuning.prepare import Material, gather
 from trainables.stage import Exporter, Method
 
@@ -65,19 +66,10 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
         BadInput: there is no such setting or rater, or the method or the data cannot serve.
     """
     report = build(folder)
-    ledger = Ledger(folder / "ledger.sqlite")
-    try:
-        trials = {trial.number: trial for trial in ledger.trials()}
-        number = _number(report, trials, setting)
-        rows = tuple(sorted(ledger.folds(number), key=lambda row: row.index))
-        fingerprint = ledger.fact("fingerprint")
-        instance = str(ledger.fact("instance"))
-    finally:
-        ledger.close()
-    home = folder.parent.parent
-    study = load_study(
-        [f"space={folder / 'study.yaml'}", f"home={home}", "quiet=true"], cwd=Path.cwd()
-    )
+    record = Record.read(StudyFolder(folder))
+    trials = {trial.number: trial for trial in record.trials}
+    number = _number(report, trials, setting)
+    study = StudyFolder(folder).study("quiet=true")
     method = find_method(study.method)
     if method.export is None:
         raise BadInput(
@@ -85,11 +77,7 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
             f"clips (Method.export); those that do: {', '.join(_exportable()) or 'none'}"
         )
     material = gather(study)
-    if fingerprint != material.fingerprint:
-        raise BadInput(
-            f"study {folder.name} was run on other data: the corpus at "
-            f"{dict(study.corpus.root) or 'its root'} has changed since; bring the old one back"
-        )
+    StudyFolder(folder).check_fingerprint(study, material.fingerprint)
     ended = sum(report.states.values()) - report.states["running"]
     wanted = study.trials if study.sampler != "listed" else min(study.trials, ended)
     unfinished = ""
@@ -106,8 +94,8 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
         method.export,
         report,
         trials[number],
-        tuple(row for row in rows if material.folds[row.index].rater == whose),
-        instance,
+        tuple(row for row in record.rows_of(number) if material.folds[row.index].rater == whose),
+        record.instance,
         unfinished,
         whose,
     )

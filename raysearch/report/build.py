@@ -21,7 +21,8 @@ from raysearch.report.sections import selected_setting as selected
 from raysearch.report.sections import trials as work
 from raysearch.report.sections import tsne as layers
 from raysearch.report.sections.tsne import Layers
-from raysearch.study.record import read
+from raysearch.study.folder import StudyFolder
+from raysearch.study.record import Record
 
 
 def build(folder: Path, whole: bool = False, layers_of: Layers | None = None) -> Report:
@@ -36,54 +37,54 @@ def build(folder: Path, whole: bool = False, layers_of: Layers | None = None) ->
         BadInput: the folder holds no study.
         ValueError: a trial said to be complete lacks a fold, or a score is not finite.
     """
-    kept = read(folder)
-    scores = score(kept)
-    race = race_of(kept, scores)
-    uses = [use for row in kept.rows for use in row.stages]
+    record = Record.read(StudyFolder(folder))
+    scores = score(record)
+    race = race_of(record, scores)
+    uses = [use for row in record.fold_rows for use in row.stages]
     run = len({use.key for use in uses if use.made_here})
-    spread = None if scores is None else estimates.seed_spread(kept, scores)
-    compared = () if scores is None else comparing.comparisons(kept, scores)
+    spread = None if scores is None else estimates.seed_spread(record, scores)
+    compared = () if scores is None else comparing.comparisons(record, scores)
 
     if scores is None:
-        sections = [opening.no_result(kept)]
+        sections = [opening.no_result(record)]
     else:
         maybe = [
-            estimates.section(kept, scores, race),
-            None if spread is None else estimates.seeds_section(kept, scores, spread),
-            raters.section(kept, scores),
-            raters.settings_section(kept, scores),
-            estimates.settings_section(kept, scores),
-            front.section(kept, scores),
-            *(comparing.section(found, kept) for found in compared),
-            estimates.folds_section(kept, scores),
-            published.section(kept, scores),
-            importance.section(kept, scores) if whole else None,
-            *curves.sections(kept, scores),
-            selected.clips_section(kept, scores),
-            selected.sets_section(kept, scores),
-            selected.classes_section(kept, scores),
+            estimates.section(record, scores, race),
+            None if spread is None else estimates.seeds_section(record, scores, spread),
+            raters.section(record, scores),
+            raters.settings_section(record, scores),
+            estimates.settings_section(record, scores),
+            front.section(record, scores),
+            *(comparing.section(found, record) for found in compared),
+            estimates.folds_section(record, scores),
+            published.section(record, scores),
+            importance.section(record, scores) if whole else None,
+            *curves.sections(record, scores),
+            selected.clips_section(record, scores),
+            selected.sets_section(record, scores),
+            selected.classes_section(record, scores),
             None
             if layers_of is None
-            else layers.section(kept, scores.trials[scores.found.best].number, layers_of),
+            else layers.section(record, scores.trials[scores.found.best].number, layers_of),
         ]
         sections = [section for section in maybe if section is not None]
-    if kept.trials:
-        sections.append(work.trials_section(kept))
+    if record.trials:
+        sections.append(work.trials_section(record))
         if race is not None:
-            sections.append(work.race_section(race, kept.states["complete"]))
-        sections.append(work.stages_section(kept, run, len(uses)))
+            sections.append(work.race_section(race, record.states["complete"]))
+        sections.append(work.stages_section(record, run, len(uses)))
     best = None if scores is None else scores.trials[scores.found.best]
     return Report(
-        study=kept.name,
-        headline=opening.headline(kept),
-        warnings=opening.warnings(kept, scores),
+        study=record.name,
+        headline=opening.headline(record),
+        warnings=opening.warnings(record, scores),
         sections=tuple(sections),
-        facts=kept.study,
-        states=kept.states,
-        folds=tuple(fold.name for fold in kept.folds),
+        facts=record.configuration,
+        states=record.states,
+        folds=tuple(fold.name for fold in record.folds),
         stages_run=run,
         stages_reused=len(uses) - run,
-        seconds=sum(row.seconds for row in kept.rows),
+        seconds=sum(row.seconds for row in record.fold_rows),
         estimates=scores.found if scores else None,
         best_trial=best.number if best else None,
         best=dict(best.params) if best else {},

@@ -15,7 +15,8 @@ from raysearch.report.scoring import METRICS, Scores, score
 from raysearch.report.sections import introduction as opening
 from raysearch.report.sections.comparisons import picture
 from raysearch.selection import Difference, Matrix, compare_over_draws, interval, sentence
-from raysearch.study.record import Kept, read
+from raysearch.study.folder import StudyFolder
+from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many
 
 _LETTERS = ("A", "B")
@@ -33,7 +34,7 @@ def build(first: Path, second: Path) -> Report:
         BadInput: one of them is no study or has no complete trial, or they differ in corpora or
             classes, or share no fold.
     """
-    studies = [read(first), read(second)]
+    studies = [Record.read(StudyFolder(path)) for path in (first, second)]
     a, b = studies
     scored = [_scored(one) for one in studies]
     shared = _shared(a, b)
@@ -100,17 +101,17 @@ def _told(each: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _scored(kept: Kept) -> Scores:
-    scores = score(kept)
+def _scored(record: Record) -> Scores:
+    scores = score(record)
     if scores is None:
         raise BadInput(
-            f"study={kept.name} has no complete trial, so there is nothing to compare; run its "
+            f"study={record.name} has no complete trial, so there is nothing to compare; run its "
             "tune command until one is"
         )
     return scores
 
 
-def _shared(a: Kept, b: Kept) -> list[str]:
+def _shared(a: Record, b: Record) -> list[str]:
     """Names of the folds that both hold out, in the first study's order."""
     problems = []
     for what, mine, its in (
@@ -135,16 +136,15 @@ def _shared(a: Kept, b: Kept) -> list[str]:
     return shared
 
 
-def _corpora(kept: Kept) -> list[str]:
-    said = kept.part("corpus").get("name", [])
-    return sorted([said] if isinstance(said, str) else [str(x) for x in said])
+def _corpora(record: Record) -> list[str]:
+    return sorted(record.corpora)
 
 
 def _few(names: Sequence[str]) -> str:
     return listed(names[:4]) + (", …" if len(names) > 4 else "")
 
 
-def _names(a: Kept, b: Kept) -> tuple[str, str]:
+def _names(a: Record, b: Record) -> tuple[str, str]:
     return (a.name, b.name) if a.name != b.name else (f"{a.name} (first)", f"{b.name} (second)")
 
 
@@ -182,7 +182,7 @@ def _table(honest: Sequence[Mapping[str, Matrix]], pairs: Mapping[str, Differenc
 
 
 def _by_fold(
-    kept: Kept,
+    record: Record,
     shared: Sequence[str],
     honest: Sequence[Mapping[str, Matrix]],
     metric: str,
@@ -190,7 +190,7 @@ def _by_fold(
     a, b = (one[metric].mean(axis=0) for one in honest)
     frame = pd.DataFrame({"fold": list(shared), "a": a, "b": b, "difference": a - b})
     columns = (
-        Column("fold", f"held-out\n{kept.unit}", "name"),
+        Column("fold", f"held-out\n{record.unit}", "name"),
         Column("a", "A", "percent"),
         Column("b", "B", "percent"),
         Column("difference", "A − B", "points"),
@@ -199,7 +199,7 @@ def _by_fold(
     return Section("folds", title, (), Table(frame, columns))
 
 
-def _cautions(a: Kept, b: Kept, scored: Sequence[Scores], shared: Sequence[str]) -> list[str]:
+def _cautions(a: Record, b: Record, scored: Sequence[Scores], shared: Sequence[str]) -> list[str]:
     """What a reader must know of the pairing."""
     said = []
     if scored[0].metric != scored[1].metric:

@@ -29,7 +29,7 @@ from raysearch.selection import (
     worst_mean,
 )
 from raysearch.study.ledger import COMPLETE, PRUNED, TrialRow
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 
 METRICS = ("ua", "wa")
 DRAWS = 100
@@ -77,7 +77,7 @@ class Scores:
         return [self.complete[i] for i in np.lexsort((np.arange(len(mean)), -np.round(mean, 12)))]
 
 
-def score(kept: Kept) -> Scores | None:
+def score(record: Record) -> Scores | None:
     """The tables and the estimates; None while no trial is complete.
 
     Raises:
@@ -85,21 +85,21 @@ def score(kept: Kept) -> Scores | None:
     """
     trials = tuple(
         trial
-        for trial in kept.trials
-        if trial.state == COMPLETE or (trial.state == PRUNED and kept.of(trial.number))
+        for trial in record.trials
+        if trial.state == COMPLETE or (trial.state == PRUNED and record.rows_of(trial.number))
     )
     full = [c for c, trial in enumerate(trials) if trial.state == COMPLETE]
     if not full:
         return None
-    objectives = kept.objectives
+    objectives = record.objectives
     first = objectives[0]
-    validation = {m: _table(kept, trials, f"val_{m}") for m in METRICS}
-    test = {m: _table(kept, trials, f"test_{m}") for m in METRICS}
+    validation = {m: _table(record, trials, f"val_{m}") for m in METRICS}
+    test = {m: _table(record, trials, f"test_{m}") for m in METRICS}
     V = validation[first.metric]
-    groups = [fold.groups for fold in kept.folds]
+    groups = [fold.groups for fold in record.folds]
     names = [f"trial {trial.number}" for trial in trials]
 
-    confusions = _confusions(kept, [trials[c] for c in full], objectives)
+    confusions = _confusions(record, [trials[c] for c in full], objectives)
     complete = _judge(first, V[full], confusions)
     # of the complete rows alone: it refuses holes by name, and finds the setting to hand over
     found = estimates(
@@ -113,7 +113,7 @@ def score(kept: Kept) -> Scores | None:
     draws: tuple[tuple[Matrix, Mapping[str, Matrix]], ...] = ((V, test),)
     judge = complete
     if len(full) < len(trials):
-        completed = impute(V, test, draws=DRAWS, seed=int(kept.study.get("seed", 0)))
+        completed = impute(V, test, draws=DRAWS, seed=record.seed)
         draws = completed.draws
         judge = _expecting(first, V)
         found = estimates_over_draws(
@@ -144,48 +144,48 @@ def score(kept: Kept) -> Scores | None:
     )
 
 
-def race(kept: Kept, scores: Scores | None) -> Race | None:
+def race(record: Record, scores: Scores | None) -> Race | None:
     """What stopping trials early saved; None where none was stopped."""
-    stopped = [trial for trial in kept.trials if trial.state == PRUNED]
+    stopped = [trial for trial in record.trials if trial.state == PRUNED]
     if not stopped:
         return None
-    took_part = [t for t in kept.trials if t.state in (COMPLETE, PRUNED)]
+    took_part = [t for t in record.trials if t.state in (COMPLETE, PRUNED)]
     return Race(
         stopped=len(stopped),
-        unknown=sum(not kept.of(trial.number) for trial in stopped),
+        unknown=sum(not record.rows_of(trial.number) for trial in stopped),
         inside=sum(trial.reason.startswith(("asha:", "median:")) for trial in stopped),
-        ran=sum(len(kept.of(trial.number)) for trial in took_part),
-        full=len(took_part) * len(kept.folds),
+        ran=sum(len(record.rows_of(trial.number)) for trial in took_part),
+        full=len(took_part) * len(record.folds),
         imputed=0.0 if scores is None else scores.found.imputed,
         draws=len(scores.draws) if scores is not None and scores.cut else 0,
     )
 
 
-def _table(kept: Kept, trials: Sequence[TrialRow], name: str) -> Matrix:
-    table = np.full((len(trials), len(kept.folds)), np.nan)
+def _table(record: Record, trials: Sequence[TrialRow], name: str) -> Matrix:
+    table = np.full((len(trials), len(record.folds)), np.nan)
     for c, trial in enumerate(trials):
-        for f, fold in enumerate(kept.folds):
-            row = kept.cells.get((trial.number, fold.name))
+        for f, fold in enumerate(record.folds):
+            row = record.cells.get((trial.number, fold.name))
             if row is not None:
                 table[c, f] = row.scores.get(name, np.nan)
     return table
 
 
 def _confusions(
-    kept: Kept, trials: Sequence[TrialRow], objectives: Sequence[Score]
+    record: Record, trials: Sequence[TrialRow], objectives: Sequence[Score]
 ) -> NDArray[np.float64] | None:
     """Validation counts [C, K, k, k] of complete trials, where an objective pools clips."""
     if not any(objective.name == "pooled_ua" for objective in objectives):
         return None
     rows = [
-        (c, f, kept.cells.get((t.number, x.name)))
+        (c, f, record.cells.get((t.number, x.name)))
         for c, t in enumerate(trials)
-        for f, x in enumerate(kept.folds)
+        for f, x in enumerate(record.folds)
     ]
     there = [(c, f, row.val_confusion) for c, f, row in rows if row is not None]
     k = max((len(counts) for _, _, counts in there), default=0)
     # a hole is refused by its name when the estimates are made
-    table = np.zeros((len(trials), len(kept.folds), k, k))
+    table = np.zeros((len(trials), len(record.folds), k, k))
     for c, f, counts in there:
         table[c, f] = counts
     return table

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from raysearch.errors import BadInput
+from raysearch.stages.atomic import write_whole
 from trainables.stage import Artifact
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -85,20 +86,13 @@ class Store:
         """Write an artifact; one that is already there under the key is replaced whole."""
         data = encode(artifact, provenance)
         path = self._path(key)
-        aside = f"{path}.{uuid.uuid4().hex[:8]}.aside"
-        if self._fs is not None:
-            self._fs.makedirs(os.path.dirname(path), exist_ok=True)
-            self._fs.pipe_file(aside, data)
-            self._fs.mv(aside, path)
+        if self._fs is None:
+            write_whole(Path(path), data)
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            with open(aside, "wb") as file:
-                file.write(data)
-            os.replace(aside, path)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        aside = f"{path}.{uuid.uuid4().hex[:8]}.aside"
+        self._fs.makedirs(os.path.dirname(path), exist_ok=True)
+        self._fs.pipe_file(aside, data)
+        self._fs.mv(aside, path)
 
     def get(self, key: str) -> tuple[Artifact, Provenance] | None:
         """The artifact and who made it, or None where there is none.

@@ -6,7 +6,7 @@
 A new key is a field in `schema`; `reading` and `checks` tell all that is wrong in one `BadInput`.
 """
 
-from raysearch.study.reading import load_study, spaces
+from raysearch.study.reading import dump, load_study, spaces
 from raysearch.study.schema import (
     CorpusConfig,
     ProtocolConfig,
@@ -17,7 +17,6 @@ from raysearch.study.schema import (
     TrackingConfig,
     ValidationConfig,
 )
-from raysearch.study.writing import dump
 
 __all__ = [
     "CorpusConfig",

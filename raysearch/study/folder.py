@@ -1,29 +1,171 @@
-"""The folders of studies under a home, and how one is found by its name."""
+"""The folder of a study: the one place that knows its files, opens its ledger, and finds it."""
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from raysearch.errors import BadInput, near
+from raysearch.stages.atomic import write_whole
+from raysearch.study.ledger import Ledger
+from raysearch.study.reading import dump, load_study
 from raysearch.study.schema import Study
 
-
-def touched(folder: Path) -> float:
-    """When a study's ledger was last written, in seconds since the epoch."""
-    wal = folder / "ledger.sqlite-wal"
-    return max(path.stat().st_mtime for path in (folder / "ledger.sqlite", wal) if path.exists())
+CONFIGURATION = "study.yaml"
+"""the file name of a resolved study, from which the same command runs again"""
+_LEDGER = "ledger.sqlite"
 
 
-def study_folders(home: Path) -> list[Path]:
-    """The folders of the studies of a home, latest first."""
-    found = [path.parent for path in home.glob("studies/*/ledger.sqlite")]
-    return sorted(found, key=touched, reverse=True)
+@dataclass(frozen=True)
+class StudyFolder:
+    """The folder of one study under a home, whether it is there or not."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, study: Study) -> StudyFolder:
+        """The folder that a study is kept in."""
+        return cls(Path(study.home) / "studies" / study.id)
+
+    # -- its paths -----------------------------------------------------------------------------
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def home(self) -> Path:
+        return self.path.parent.parent
+
+    @property
+    def configuration_file(self) -> Path:
+        """The resolved study: a space file."""
+        return self.path / CONFIGURATION
+
+    @property
+    def folds_file(self) -> Path:
+        """One entry a fold: who is where."""
+        return self.path / "folds.json"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.path / _LEDGER
+
+    @property
+    def lease_note(self) -> Path:
+        """Who runs the study now."""
+        return self.path / "lease.json"
+
+    @property
+    def lease_lock(self) -> Path:
+        return self.path / "lease.lock"
+
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        """The files without which the folder holds no study."""
+        return self.configuration_file, self.folds_file, self.ledger_file
+
+    # -- what is in them -----------------------------------------------------------------------
+    @property
+    def exists(self) -> bool:
+        """Whether the study was begun."""
+        return self.ledger_file.is_file()
+
+    @property
+    def changed(self) -> float:
+        """When the ledger was last written, in seconds since the epoch."""
+        log = self.path / f"{_LEDGER}-wal"
+        return max(path.stat().st_mtime for path in (self.ledger_file, log) if path.exists())
+
+    def ledger(self) -> Ledger:
+        """The study's ledger, to be read; a context manager."""
+        return Ledger(self.ledger_file)
+
+    def configuration(self) -> dict[str, Any]:
+        """The resolved study as plain values: every key and what it is set to.
+
+        Raises:
+            BadInput: the file holds no mapping.
+        """
+        values = yaml.safe_load(self.configuration_file.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise BadInput(
+                f"{self.configuration_file} must hold a mapping: run the study's command again"
+            )
+        return values
+
+    def study(self, *words: str) -> Study:
+        """The study, read and checked anew; `words` change it.
+
+        Raises:
+            BadInput: as `load_study`.
+        """
+        return load_study(
+            [f"space={self.configuration_file}", f"home={self.home}", *words], cwd=Path.cwd()
+        )
+
+    # -- its beginning -------------------------------------------------------------------------
+    def begin(self, study: Study, folds: str, facts: Mapping[str, Any]) -> Ledger:
+        """Write the files of a study that begins or goes on.
+
+        Args:
+            study: what is run.
+            folds: JSON of the folds, one entry each.
+            facts: what the ledger keeps of the study; among them the corpus's `fingerprint`.
+
+        Returns: its ledger, open for writing; a context manager.
+
+        Raises:
+            BadInput: the study was begun on other data.
+        """
+        self.check_fingerprint(study, str(facts["fingerprint"]))
+        write_whole(self.configuration_file, dump(study))
+        write_whole(self.folds_file, folds)
+        ledger = Ledger(self.ledger_file, write=True)
+        ledger.set_fact("study", study.id)
+        for name, value in facts.items():
+            ledger.set_fact(name, value)
+        if ledger.fact("instance") is None:
+            ledger.set_fact("instance", uuid.uuid4().hex)
+        return ledger
+
+    def check_fingerprint(self, study: Study, fingerprint: str) -> None:
+        """Refuse data that is not the study's.
+
+        Args:
+            study: what is run.
+            fingerprint: of the corpus as it is now.
+
+        Raises:
+            BadInput: the study was begun on other data.
+        """
+        if not self.exists:
+            return
+        with self.ledger() as ledger:
+            before = ledger.fact("fingerprint")
+        if before not in (None, fingerprint):
+            raise BadInput(
+                f"study {self.name} was begun on other data: the corpus at "
+                f"{dict(study.corpus.root) or 'its root'} has changed since (clips, labels or "
+                "votes); bring it back as it was, or run the study in another home="
+            )
 
 
-def study_folder(home: Path, name: str | None) -> Path:
+def study_folders(home: Path) -> list[StudyFolder]:
+    """The studies of a home, the latest first."""
+    folders = [StudyFolder(path.parent) for path in home.glob(f"studies/*/{_LEDGER}")]
+    return sorted(folders, key=lambda folder: folder.changed, reverse=True)
+
+
+def study_folder(home: Path, name: str | None) -> StudyFolder:
     """The folder of a study, by its name or the beginning of it; None is the latest.
 
-    Raises BadInput where there is none, or several.
+    Raises:
+        BadInput: there is no such study, or several.
     """
     folders = study_folders(home)
     if not folders:
@@ -46,11 +188,6 @@ def study_folder(home: Path, name: str | None) -> Path:
     )
 
 
-def folder_of(home: Path | str, study: str) -> Path:
-    """The folder of a study under a home."""
-    return Path(home) / "studies" / study
-
-
 def store_of(study: Study) -> str:
-    """Where a study's artifacts are."""
+    """The folder or URI of a study's artifacts."""
     return study.store or str(Path(study.home).absolute() / "store")

@@ -12,15 +12,60 @@ import os
 import socket
 import threading
 import time
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from dataclasses import dataclass
+from typing import NoReturn
 
 from raysearch.errors import StudyHeld
+from raysearch.stages.atomic import write_whole
+from raysearch.study.folder import StudyFolder
 
 _BEAT = 5.0
+"""seconds between two heartbeats"""
+_SILENCE = 20.0
+"""seconds without a heartbeat after which a driver counts as gone"""
 _STALE = 60.0
-"""seconds after which another host's heartbeat counts as dead"""
+"""seconds after which another host's heartbeat no longer keeps others out"""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The driver that wrote the lease's note, alive or not."""
+
+    host: str
+    pid: int
+    age: float
+    """seconds since its last heartbeat"""
+
+    @property
+    def here(self) -> bool:
+        """Whether it ran on this machine."""
+        return self.host == socket.gethostname()
+
+    @property
+    def alive(self) -> bool:
+        if self.age >= _SILENCE:
+            return False
+        if not self.here:
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False  # killed since its last heartbeat
+        except OSError:
+            pass  # somebody else's
+        return True
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def holder_of(folder: StudyFolder) -> Holder | None:
+    """The driver that holds a study, or was killed while it did; None where neither is so."""
+    try:
+        note = json.loads(folder.lease_note.read_text(encoding="utf-8"))
+        return Holder(str(note["host"]), int(note["pid"]), max(0.0, time.time() - note["beat"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class Lease:
@@ -30,67 +75,46 @@ class Lease:
         StudyHeld: on entry, where another driver holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._note = folder / "lease.json"
-        self._lock = folder / "lease.lock"
-        self._study = folder.name
+    def __init__(self, folder: StudyFolder) -> None:
+        self._folder = folder
         self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self.lost: str | None = None
         """the holder before this one, where it ended without letting go: it was killed"""
 
     def __enter__(self) -> Lease:
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._lock, "w")
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        self._file = open(self._folder.lease_lock, "w")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
-            raise StudyHeld(self._held_by()) from None
-        holder = self._read()
-        if (
-            holder
-            and holder["host"] != socket.gethostname()
-            and time.time() - holder["beat"] < _STALE
-        ):
-            self._file.close()
-            raise StudyHeld(self._held_by())
-        if holder:
-            self.lost = _said(holder)
+            self._refuse(holder_of(self._folder))
+        holder = holder_of(self._folder)
+        if holder is not None:
+            if not holder.here and holder.age < _STALE:
+                self._refuse(holder)
+            self.lost = _with_age(holder)
         self._write()
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._note.unlink(missing_ok=True)
+        self._folder.lease_note.unlink(missing_ok=True)
         self._file.close()
 
-    def _held_by(self) -> str:
-        holder = self._read()
-        who = _said(holder) if holder else "another process"
-        return (
-            f"study {self._study} is held by {who}; wait for it, stop it, or run with another "
-            "home= or seed="
-        )
-
-    def _read(self) -> dict[str, Any] | None:
-        try:
-            return json.loads(self._note.read_text())
-        except (OSError, ValueError):
-            return None
+    def _refuse(self, holder: Holder | None) -> NoReturn:
+        self._file.close()
+        who = "another process" if holder is None else _with_age(holder)
+        raise StudyHeld(
+            f"study {self._folder.name} is held by {who}; wait for it, stop it, or run with "
+            "another home= or seed="
+        ) from None
 
     def _write(self) -> None:
         note = {"host": socket.gethostname(), "pid": os.getpid(), "beat": time.time()}
-        aside = self._note.with_suffix(f".{os.getpid()}.aside")
-        aside.write_text(json.dumps(note))
-        os.replace(aside, self._note)
+        write_whole(self._folder.lease_note, json.dumps(note))
 
     def _beat(self) -> None:
         while not self._ended.wait(_BEAT):
@@ -100,6 +124,5 @@ class Lease:
                 continue
 
 
-def _said(holder: dict[str, Any]) -> str:
-    ago = max(0, time.time() - holder["beat"])
-    return f"process {holder['pid']} on {holder['host']} (heartbeat {ago:.0f} s ago)"
+def _with_age(holder: Holder) -> str:
+    return f"{holder} (heartbeat {holder.age:.0f} s ago)"

@@ -86,7 +86,7 @@ create table if not exists facts (name text primary key, value text not null);
 
 
 class Ledger:
-    """Reads and writes one study's ledger.
+    """Reads and writes one study's ledger; a context manager that closes it.
 
     Args:
         path: the SQLite file; created with its folder where it is absent and `write` is true.
@@ -101,12 +101,16 @@ class Ledger:
             self._db.execute("pragma journal_mode=wal")
             self._db.execute("pragma synchronous=normal")
             self._db.executescript(_SCHEMA)
-            if "repeats" not in self._columns():  # begun by 0.1
-                self._db.execute("alter table folds add column repeats text not null default '[]'")
         else:
             self._db = sqlite3.connect(
                 f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
             )
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._db.close()
@@ -182,11 +186,9 @@ class Ledger:
     def folds(self, trial: int | None = None) -> list[FoldRow]:
         """Every finished fold, of one trial or of all, by trial and fold index."""
         where, args = ("", ()) if trial is None else ("where trial=?", (trial,))
-        # a ledger of 0.1 that nobody has written since has no such column
-        repeats = "repeats" if "repeats" in self._columns() else "'[]'"
         found = self._db.execute(
             "select trial, fold, idx, scores, confusion, seconds, stages, val_confusion, "
-            f"{repeats} from folds {where} order by trial, idx",
+            f"repeats from folds {where} order by trial, idx",
             args,
         )
         return [
@@ -207,9 +209,6 @@ class Ledger:
     def count_folds(self) -> int:
         """How many folds are finished, of all trials."""
         return int(self._db.execute("select count(*) from folds").fetchone()[0])
-
-    def _columns(self) -> set[str]:
-        return {row[1] for row in self._db.execute("pragma table_info(folds)")}
 
 
 def _dump(value: Any) -> str:

@@ -11,9 +11,6 @@ A study keeps the table of its task in its ledger, joined to the settings that t
 
     {"source": ..., "metrics": ["ua", "wa"],
      "rows": [{"name": "CE", "params": {"loss": "ce"}, "values": {"wa": 0.452, "ua": 0.431}}, ...]}
-
-Once a table had one metric, `metric`, and a row one number (in the ledger: `value`). What studies
-of that time kept is read as a table of today; spaces are not.
 """
 
 from __future__ import annotations
@@ -109,41 +106,5 @@ def joined(
             {"name": name, "params": dict(setting), "values": dict(values.get(name, {}))}
             for name, setting in enqueued
             if name
-        ],
-    }
-
-
-def renewed(published: Any) -> Any:
-    """`published` of a study's own file as of today, where an earlier version wrote it."""
-    metric = published.get("metric") if isinstance(published, Mapping) else None
-    if not isinstance(metric, str):
-        return published
-
-    def each(rows: Any) -> Any:
-        return {n: {metric: x} for n, x in rows.items()} if isinstance(rows, Mapping) else rows
-
-    new = {key: value for key, value in published.items() if key != "metric"}
-    if "rows" in new:
-        new["rows"] = each(new["rows"])
-    if isinstance(new.get("tasks"), Mapping):
-        new["tasks"] = {task: each(rows) for task, rows in new["tasks"].items()}
-    return new
-
-
-def renewed_fact(kept: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """A ledger's table as of today, where an earlier version wrote it."""
-    if not kept or "metrics" in kept:
-        return kept
-    metric = str(kept.get("metric", METRICS[0]))
-    return {
-        "source": kept.get("source", "the paper"),
-        "metrics": [metric],
-        "rows": [
-            {
-                "name": row["name"],
-                "params": row["params"],
-                "values": {} if row.get("value") is None else {metric: row["value"]},
-            }
-            for row in kept.get("rows", ())
         ],
     }

@@ -3,6 +3,7 @@ words of the schema's rules."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from raysearch.study.checks import (
     name_list,
 )
 from raysearch.study.clusterfile import read_cluster
-from raysearch.study.frozen import thaw
 from raysearch.study.resources import resource
-from raysearch.study.schema import FIELDS, NESTED, SHORT, TASKS, Study, extra_of
+from raysearch.study.schema import FIELDS, NESTED, SHORT, TASKS, Study, extra_of, one_or_list
+from raysearch.study.space.values import thaw
 
 
 def load_study(words: Sequence[str], *, cwd: Path) -> Study:
@@ -160,8 +161,6 @@ def _read_space(
     for key, value in tree.items():
         for full, item in _spelt_out(key, value):
             _put(spelt, full, item)
-    if (path.parent / "ledger.sqlite").is_file():  # a study's own file, perhaps of long ago
-        spelt["published"] = published.renewed(spelt.get("published", {}))
     is_path = name.endswith((".yaml", ".yml"))
     spelt.setdefault("space", path.stem if is_path else name)
     return spelt, bool(spelt.get("enqueue"))
@@ -364,3 +363,24 @@ def first_line(error: Exception) -> str:
     if problem and mark is not None:
         return f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
     return one_line(error)
+
+
+# -- the other way -----------------------------------------------------------------------------
+def dump(study: Study) -> str:
+    """YAML from which `load_study(["space=FILE.yaml"])` reads an equal study."""
+    plain = thaw(study.model_dump())
+    plain["home"] = str(plain["home"])
+    plain["objective"] = one_or_list(study.objective)
+    text = OmegaConf.to_yaml(OmegaConf.create(_escaped(plain)))
+    return f"# python -m raysearch tune space=FILE   (this file; study {study.id})\n{text}"
+
+
+def _escaped(value: Any) -> Any:
+    """`value` with every literal `${` written so that reading does not resolve it."""
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if isinstance(value, str) and "${" in value:
+        return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
+    return value

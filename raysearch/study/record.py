@@ -1,4 +1,4 @@
-"""What a study's folder holds, read once into one object. The only file here that opens files."""
+"""A study as its folder keeps it, finished or not, read once into one object."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from raysearch.errors import BadInput
 from raysearch.selection import FoldGroups, Score
-from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, Ledger, TrialRow
-from raysearch.study.published import renewed_fact
+from raysearch.study.folder import StudyFolder
+from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
 
-_FILES = ("study.yaml", "folds.json", "ledger.sqlite")
 _PROTOCOLS = {
     "loso": ("leave one speaker out", "speaker", "speakers"),
     "loseso": ("leave one session out", "session", "sessions"),
@@ -27,8 +23,8 @@ _PROTOCOLS = {
 
 
 @dataclass(frozen=True)
-class KeptFold:
-    """One entry of folds.json."""
+class FoldRecord:
+    """A fold of a study: who is tested, who validates, and how many clips are tested."""
 
     name: str
     test_groups: frozenset[str]
@@ -43,40 +39,113 @@ class KeptFold:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Record:
     """A study as its folder keeps it, finished or not."""
 
     name: str
-    study: Mapping[str, Any]
-    """study.yaml"""
-    folds: tuple[KeptFold, ...]
+    configuration: Mapping[str, Any]
+    """the resolved study: every key and its value"""
+    folds: tuple[FoldRecord, ...]
     """in the study's order"""
     trials: tuple[TrialRow, ...]
-    rows: tuple[FoldRow, ...]
+    """by number"""
+    fold_rows: tuple[FoldRow, ...]
     """every finished fold of every trial"""
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    """what a reader must know of the data: synthetic speech, what was left out, ..."""
     simulated: tuple[str, ...]
+    """what of the data is simulated: speech, votes"""
     published: Mapping[str, Any] | None
-    """the table that the space repeats, as `raysearch.published` has it"""
+    """the paper's table that the study repeats, as `raysearch.study.published` has it"""
     space: Mapping[str, Any] | None
     """what was left of the space on this data: constants, and {"domain": text}; None: unknown"""
+    fingerprint: str
+    """of the corpus: ids, labels, votes and audio"""
+    instance: str
+    """of this folder, among studies of one name on one tracking server"""
+
+    @classmethod
+    def read(cls, folder: StudyFolder) -> Record:
+        """The study that a folder keeps.
+
+        Raises:
+            BadInput: the folder holds no study.
+        """
+        missing = [path.name for path in folder.files if not path.is_file()]
+        if missing:
+            raise BadInput(
+                f"{folder.path} holds no study that can be reported ({', '.join(missing)} not "
+                "found): `python -m raysearch studies` lists the studies of a home"
+            )
+        configuration = folder.configuration()
+        corpus = configuration.get("corpus")
+        classes = corpus.get("classes") if isinstance(corpus, dict) else None
+        with folder.ledger() as ledger:
+            return cls(
+                name=str(ledger.fact("study") or folder.name),
+                configuration=configuration,
+                folds=_folds(folder),
+                trials=tuple(ledger.trials()),
+                fold_rows=tuple(ledger.folds()),
+                classes=_texts(ledger.fact("classes") or classes),
+                notes=_texts(ledger.fact("notes")),
+                simulated=_texts(ledger.fact("simulated")),
+                published=ledger.fact("published"),
+                space=ledger.fact("space"),
+                fingerprint=str(ledger.fact("fingerprint", "")),
+                instance=str(ledger.fact("instance", "")),
+            )
+
+    # -- its configuration ---------------------------------------------------------------------
+    @property
+    def method(self) -> str:
+        return str(self.configuration.get("method", "?"))
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Names of the corpora whose labels are learnt."""
+        corpus = self.configuration.get("corpus")
+        return _texts(corpus.get("name") if isinstance(corpus, dict) else corpus)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return _texts(self.configuration.get("features"))
+
+    @property
+    def normalise(self) -> str:
+        """Whose statistics normalise the features: "fold", "speaker"; "" where it is unknown."""
+        return str(self.configuration.get("normalise", ""))
 
     @property
     def objectives(self) -> tuple[Score, ...]:
         """At least one; choices follow the first."""
-        said = self.study.get("objective", "ua")
-        return tuple(Score(str(x)) for x in (said if isinstance(said, list) else [said]))
+        return tuple(Score(name) for name in _texts(self.configuration.get("objective", "ua")))
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The space as it was written: constants and domains."""
+        params = self.configuration.get("params")
+        return params if isinstance(params, dict) else {}
+
+    @property
+    def enqueued(self) -> tuple[Mapping[str, Any], ...]:
+        """Settings that were to be tried first."""
+        return tuple(self.configuration.get("enqueue") or ())
+
+    @property
+    def seed(self) -> int:
+        return int(self.configuration.get("seed", 0))
 
     @property
     def seeds(self) -> int:
         """How many trainings each fold's scores are the mean of."""
-        return int(self.study.get("seeds", 1))
+        return int(self.configuration.get("seeds", 1))
 
     @property
     def protocol(self) -> str:
-        said = self.study.get("protocol", "")
-        return str(said.get("name", "") if isinstance(said, dict) else said)
+        protocol = self.configuration.get("protocol", "")
+        return str(protocol.get("name", "") if isinstance(protocol, dict) else protocol)
 
     @property
     def division(self) -> str:
@@ -92,6 +161,7 @@ class Kept:
     def units(self) -> str:
         return _PROTOCOLS.get(self.protocol, ("", "fold", "folds"))[2]
 
+    # -- what it did ---------------------------------------------------------------------------
     @property
     def raters(self) -> tuple[str, ...]:
         """Target raters, in the order of their folds; empty where labels are learnt."""
@@ -106,61 +176,33 @@ class Kept:
     @cached_property
     def cells(self) -> dict[tuple[int, str], FoldRow]:
         """(trial, fold's name) -> the finished fold."""
-        return {(row.trial, row.fold): row for row in self.rows}
+        return {(row.trial, row.fold): row for row in self.fold_rows}
 
-    def of(self, trial: int) -> list[FoldRow]:
+    def rows_of(self, trial: int) -> list[FoldRow]:
         """A trial's finished folds, in the study's order of folds."""
-        found = (self.cells.get((trial, fold.name)) for fold in self.folds)
-        return [row for row in found if row is not None]
-
-    def part(self, key: str) -> Mapping[str, Any]:
-        """A mapping of study.yaml; empty where it has none of that name."""
-        found = self.study.get(key)
-        return found if isinstance(found, dict) else {}
+        rows = (self.cells.get((trial, fold.name)) for fold in self.folds)
+        return [row for row in rows if row is not None]
 
 
-def read(folder: Path) -> Kept:
-    """The study kept in `folder`: study.yaml, folds.json and ledger.sqlite.
-
-    Raises:
-        BadInput: the folder holds no study.
-    """
-    missing = [name for name in _FILES if not (folder / name).is_file()]
-    if missing:
-        raise BadInput(
-            f"{folder} holds no study that can be reported ({', '.join(missing)} not found): "
-            "`python -m raysearch studies` lists the studies of a home"
+def _folds(folder: StudyFolder) -> tuple[FoldRecord, ...]:
+    entries = sorted(
+        json.loads(folder.folds_file.read_text(encoding="utf-8")),
+        key=lambda entry: int(entry["index"]),
+    )
+    return tuple(
+        FoldRecord(
+            str(entry["name"]),
+            frozenset(entry["test_groups"]),
+            frozenset(entry["val_groups"]),
+            int(entry["n_test"]),
+            str(entry.get("rater", "")),
         )
-    study = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
-    if not isinstance(study, dict):
-        raise BadInput(
-            f"{folder / 'study.yaml'} must hold a mapping: run the study's command again"
-        )
-    entries = json.loads((folder / "folds.json").read_text(encoding="utf-8"))
-    ledger = Ledger(folder / "ledger.sqlite")
-    try:
-        corpus = study.get("corpus")
-        said = corpus.get("classes") if isinstance(corpus, dict) else None
-        return Kept(
-            name=str(ledger.fact("study") or folder.name),
-            study=study,
-            folds=tuple(
-                KeptFold(
-                    str(entry["name"]),
-                    frozenset(entry["test_groups"]),
-                    frozenset(entry["val_groups"]),
-                    int(entry["n_test"]),
-                    str(entry.get("rater", "")),
-                )
-                for entry in sorted(entries, key=lambda entry: int(entry["index"]))
-            ),
-            trials=tuple(ledger.trials()),
-            rows=tuple(ledger.folds()),
-            classes=tuple(str(x) for x in ledger.fact("classes") or said or []),
-            notes=tuple(str(x) for x in ledger.fact("notes", [])),
-            simulated=tuple(str(x) for x in ledger.fact("simulated", [])),
-            published=renewed_fact(ledger.fact("published")),
-            space=ledger.fact("space"),
-        )
-    finally:
-        ledger.close()
+        for entry in entries
+    )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """One name or a list of names as a tuple; empty for None."""
+    if value is None:
+        return ()
+    return tuple(str(x) for x in (value if isinstance(value, list | tuple) else [value]))

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 
 from raysearch.stages import methods as registry
-from raysearch.study.frozen import freeze, thaw
 from raysearch.study.space import Space
+from raysearch.study.space.values import freeze, thaw
 from trainables.stage import Method
 
 

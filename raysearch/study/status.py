@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import socket
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, Ledger, TrialRow
+from raysearch.study.folder import StudyFolder
+from raysearch.study.lease import Holder, holder_of
+from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow
 from raysearch.study.wording import duration
 
 RUNS, DONE, FAILURE, STOPPED = "running", "done", "failed", "stopped"
-
-_BEATS = 20.0
-"""seconds without a heartbeat after which a driver counts as gone"""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The driver that wrote the lease's note, alive or not."""
-
-    host: str
-    pid: int
-    age: float
-    """seconds since its last heartbeat"""
-
-    @property
-    def alive(self) -> bool:
-        if self.age >= _BEATS:
-            return False
-        if self.host != socket.gethostname():
-            return True
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False  # killed since its last heartbeat
-        except OSError:
-            pass  # somebody else's
-        return True
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
 
 
 @dataclass(frozen=True)
@@ -133,26 +98,15 @@ class Standing:
         return f"{self.name}: {self.how}: {', '.join(words)}"
 
 
-def stand(folder: Path) -> Standing:
-    """How the study in `folder` stands now."""
+def stand(folder: StudyFolder) -> Standing:
+    """How a study stands now."""
     # The lease first: a driver that ends says how in the ledger, and then lets go.
-    holder = _holder(folder)
-    ledger = Ledger(folder / "ledger.sqlite")
-    try:
+    holder = holder_of(folder)
+    with folder.ledger() as ledger:
         trials, folds = ledger.trials(), ledger.count_folds()
         ending = ledger.fact("ended") or {}
-    finally:
-        ledger.close()
-    facts = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
+    facts = folder.configuration()
     wanted = int(facts["trials"])
     if facts.get("sampler") == "listed":
         wanted = min(wanted, len(facts.get("enqueue") or ()))
     return Standing(folder.name, facts, wanted, trials, folds, holder, ending)
-
-
-def _holder(folder: Path) -> Holder | None:
-    try:
-        note = json.loads((folder / "lease.json").read_text(encoding="utf-8"))
-        return Holder(str(note["host"]), int(note["pid"]), max(0.0, time.time() - note["beat"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -16,7 +16,7 @@ from raysearch.report.formats import json as as_json
 from raysearch.stages.store import Damaged, Store
 from raysearch.study import Study, dump
 from raysearch.study.addresses import OPTUNA_VARIABLE, TRACKING_VARIABLE, named, uri_problem
-from raysearch.study.folder import store_of
+from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.ledger import COMPLETE, FoldRow, Ledger, TrialRow
 from raysearch.study.software import versions
 from raysearch.tuning.prepare import Material, layers_of
@@ -91,7 +91,7 @@ class Mirror:
 
 
 def tracker_of(
-    material: Material, folder: Path, ledger: Ledger, command: str, lost: str | None = None
+    material: Material, folder: StudyFolder, ledger: Ledger, command: str, lost: str | None = None
 ) -> Tracker | None:
     """What writes the study into MLflow, and into Optuna's storage where one is named; None where
     `tracking.enabled` is false. `lost`: the driver that was killed before this one."""
@@ -121,7 +121,7 @@ def tracker_of(
             classes=material.corpus.classes,
             searched={n: str(domain) for n, domain in domains.items() if n not in constants},
             constants=constants,
-            folds=json.loads((folder / "folds.json").read_text()),
+            folds=json.loads(folder.folds_file.read_text()),
             facts={"versions": versions(), "git": _git(), "taken_over_from": lost},
             corpus_digest=material.fingerprint,
             command=command,
@@ -159,7 +159,7 @@ def close(
     tracker: Tracker,
     ledger: Ledger,
     material: Material,
-    folder: Path,
+    folder: StudyFolder,
     interrupted: bool,
     failure: str,
 ) -> None:
@@ -172,13 +172,13 @@ def close(
         tracker.stop(failure, failed=True)
     else:
         layers = layers_of(material, [SELECTED])
-        report = build(folder, whole=True, layers_of=layers if layers.small else None)
+        report = build(folder.path, whole=True, layers_of=layers if layers.small else None)
         tracker.finish(
             Closing(
                 numbers=_numbers(report),
                 selected=report.best_trial,
                 reports=_files(report),
-                best=_best_folds(ledger, folder),
+                best=_best_folds(ledger, material.study),
                 notes=report.warnings,
                 sentences=[
                     line
@@ -235,19 +235,15 @@ def _numbers(report: Report) -> dict[str, float]:
     return numbers
 
 
-def _best_folds(ledger: Ledger, folder: Path) -> list[Any]:
+def _best_folds(ledger: Ledger, study: Study) -> list[Any]:
     """Curves of the best trials' folds, from the store."""
-    import yaml
-
     from raysearch.tracking.facts import BestFold
 
-    facts = yaml.safe_load((folder / "study.yaml").read_text())
-    wanted = int(facts["tracking"]["fold_runs"])
-    store = Store(facts.get("store") or str(folder.parent.parent.absolute() / "store"))
+    store = Store(store_of(study))
     done = [t for t in ledger.trials() if t.state == COMPLETE and t.value is not None]
     done.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
     best = []
-    for trial in done[:wanted]:
+    for trial in done[: study.tracking.fold_runs]:
         for row in ledger.folds(trial.number):
             try:
                 found = store.get(row.stages[-1].key)

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import yaml
-
 from raysearch.stages import calls
 from raysearch.stages.store import Store
 from raysearch.study import Study
-from raysearch.study.folder import folder_of, store_of
-from raysearch.study.ledger import RUNNING, Ledger, TrialRow
+from raysearch.study.folder import StudyFolder, store_of, study_folders
+from raysearch.study.ledger import RUNNING, TrialRow
 from raysearch.study.wording import duration
 from raysearch.tuning.prepare import Material, gather
 
@@ -132,13 +130,11 @@ def _few(names: tuple[str, ...]) -> str:
 
 
 def _ledger_rows(study: Study) -> list[TrialRow]:
-    path = folder_of(study.home, study.id) / "ledger.sqlite"
-    if not path.exists():
+    folder = StudyFolder.of(study)
+    if not folder.exists:
         return []
-    ledger = Ledger(path)
-    rows = ledger.trials()
-    ledger.close()
-    return rows
+    with folder.ledger() as ledger:
+        return ledger.trials()
 
 
 def _settings(material: Material, rows: list[TrialRow]) -> Iterator[Mapping[str, object]]:
@@ -171,10 +167,8 @@ def _seconds_by_stage(store: Store, names: dict[str, str], there: set[str]) -> d
 def _seconds_a_fold(study: Study) -> float | None:
     """Mean core seconds of a computed fold over this home's studies of the same method."""
     seconds: list[float] = []
-    for path in sorted(Path(study.home).glob("studies/*/ledger.sqlite")):
-        facts = yaml.safe_load((path.parent / "study.yaml").read_text())
-        if facts.get("method") == study.method:
-            ledger = Ledger(path)
-            seconds += [row.seconds for row in ledger.folds() if row.seconds > 0]
-            ledger.close()
+    for folder in study_folders(Path(study.home)):
+        if folder.configuration().get("method") == study.method:
+            with folder.ledger() as ledger:
+                seconds += [row.seconds for row in ledger.folds() if row.seconds > 0]
     return sum(seconds) / len(seconds) if seconds else None

@@ -8,27 +8,25 @@ only where there is something to run.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sqlite3
 import time
 import traceback
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysearch.errors import BadInput, StudyFailed
+from raysearch.errors import StudyFailed
 from raysearch.report import Report, build
 from raysearch.search.driver import Driver, Listener
 from raysearch.search.racing import RULES
 from raysearch.selection import Score
 from raysearch.stages.store import Damaged, Store
-from raysearch.study import Study, dump, published
+from raysearch.study import Study, published
 from raysearch.study.addresses import shown
-from raysearch.study.folder import folder_of, store_of
+from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import FoldRow, Ledger, TrialRow
 from raysearch.study.software import versions
@@ -48,7 +46,7 @@ class Outcome:
 
     study: Study
     report: Report
-    folder: Path
+    folder: StudyFolder
     ran: int
     """stages computed in this session"""
     reused: int
@@ -74,8 +72,8 @@ class Outcome:
         )
 
 
-def _again(folder: Path, study: Study) -> str:
-    words = [f"space={folder / 'study.yaml'}", f"home={study.home}"]
+def _again(folder: StudyFolder, study: Study) -> str:
+    words = [f"space={folder.configuration_file}", f"home={study.home}"]
     return shlex.join(["python", "-m", "raysearch", "tune", *words])
 
 
@@ -97,14 +95,13 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     material = gather(study, progress.stage)
     for note in [*places, *material.notes]:
         progress.note(note)
-    folder = folder_of(study.home, study.id)
+    folder = StudyFolder.of(study)
     count = _Count()
     interrupted = False
     with ExitStack() as stack:
         stack.enter_context(_disk_told(folder))
         lease = stack.enter_context(Lease(folder))
-        ledger = _open(folder, material)
-        stack.callback(ledger.close)
+        ledger = stack.enter_context(begin(folder, material))
         ledger.set_fact("ended", None)
         if lease.lost is not None:
             progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
@@ -130,7 +127,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
             interrupted = True
         finally:
             progress.finish()
-        report = build(folder)
+        report = build(folder.path)
         failure = "" if interrupted else _failure(ledger.trials(), report)
         if tracker is not None and mirror is not None:
             where = [shown(tracker.uri), *(shown(uri) for uri in addresses(study)[1:] if uri)]
@@ -182,60 +179,39 @@ def _end_told(ledger: Ledger, mirror: Mirror | None) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_told(folder: Path) -> Iterator[None]:
+def _disk_told(folder: StudyFolder) -> Iterator[None]:
     """A disk that fails, or is full, ends the study with one sentence, wherever it is noticed."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
         cause = str(getattr(error, "cause", error)).splitlines()  # Ray wraps what its tasks raise
         what = cause[0] if cause else type(error).__name__
-        raise StudyFailed(f"{folder} cannot be written: {what}; make room and run again") from error
+        raise StudyFailed(
+            f"{folder.path} cannot be written: {what}; make room and run again"
+        ) from error
 
 
 # -- the study's folder ------------------------------------------------------------------------
-def _open(folder: Path, material: Material) -> Ledger:
-    """The study's files and its ledger; a study begun on other speech is refused."""
-    study = material.study
-    path = folder / "ledger.sqlite"
-    if path.exists():
-        begun = Ledger(path)
-        was = begun.fact("fingerprint")
-        begun.close()
-        if was is not None and was != material.fingerprint:
-            raise BadInput(
-                f"study {study.id} was begun on other data: the corpus at "
-                f"{dict(study.corpus.root) or 'its root'} has changed since (clips, labels or "
-                "votes); bring the old one back, or use another home="
-            )
-    _write(folder / "study.yaml", dump(study))
-    _write(folder / "folds.json", json.dumps(material.split_table(), indent=1))
-    ledger = Ledger(path, write=True)
-    ledger.set_fact("study", study.id)
-    ledger.set_fact("fingerprint", material.fingerprint)
-    ledger.set_fact("classes", list(material.corpus.classes))
-    ledger.set_fact("notes", list(material.notes))
-    ledger.set_fact("simulated", sorted(material.corpus.simulated))
-    ledger.set_fact("versions", versions())
-    ledger.set_fact(
-        "published", published.joined(study.published, study.task.name, material.enqueued)
-    )
-    constants = material.space.constants()
-    ledger.set_fact(
-        "space",
+def begin(folder: StudyFolder, material: Material) -> Ledger:
+    """The study's files and its ledger, to be written; a study begun on other speech is refused."""
+    study, space = material.study, material.space
+    constants = space.constants()
+    return folder.begin(
+        study,
+        json.dumps(material.split_table(), indent=1),
         {
-            name: constants[name] if name in constants else {"domain": str(domain)}
-            for name, domain in material.space.domains.items()
+            "fingerprint": material.fingerprint,
+            "classes": list(material.corpus.classes),
+            "notes": list(material.notes),
+            "simulated": sorted(material.corpus.simulated),
+            "versions": versions(),
+            "published": published.joined(study.published, study.task.name, material.enqueued),
+            "space": {
+                name: constants[name] if name in constants else {"domain": str(domain)}
+                for name, domain in space.domains.items()
+            },
         },
     )
-    if ledger.fact("instance") is None:
-        ledger.set_fact("instance", uuid.uuid4().hex)
-    return ledger
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
-    aside.write_text(text)
-    os.replace(aside, path)
 
 
 def driver_of(material: Material, ledger: Ledger, listeners: Sequence[Listener] = ()) -> Driver:
@@ -272,7 +248,7 @@ def _race_order(material: Material) -> list[int]:
 def _run(
     material: Material,
     driver: Driver,
-    folder: Path,
+    folder: StudyFolder,
     progress: Progress,
     mirror: Mirror | None,
 ) -> None:
@@ -338,7 +314,7 @@ def _run(
                 progress.note(note)
 
 
-def _past(folder: Path, study: Study, stopping: Stopping | None) -> list[Curve]:
+def _past(folder: StudyFolder, study: Study, stopping: Stopping | None) -> list[Curve]:
     """The curves of trainings that are over, for the rule that stops trials inside a fold.
 
     Those that ended are in the store, those that were stopped in the ledger: without the latter
@@ -349,13 +325,14 @@ def _past(folder: Path, study: Study, stopping: Stopping | None) -> list[Curve]:
     from raysearch.search.tune import Curve
 
     store = Store(store_of(study))
-    ledger = Ledger(folder / "ledger.sqlite")
+    with folder.ledger() as ledger:
+        trials, rows = ledger.trials(), ledger.folds()
     curves = []
-    for trial in ledger.trials():
+    for trial in trials:
         facts = trial.extra.get("stopped")
         if facts is not None:
             curves.append(Curve(**{**facts, "scores": tuple(facts["scores"])}))
-    for row in ledger.folds():
+    for row in rows:
         if row.index not in stopping.folds:
             continue
         each = len(row.stages) // study.seeds
@@ -366,7 +343,6 @@ def _past(folder: Path, study: Study, stopping: Stopping | None) -> list[Curve]:
                 found = None
             scores = () if found is None else tuple(found[0].info.get("curves", {}).get(CURVE, ()))
             curves.append(Curve(row.trial, row.index, repeat, scores, ended=True))
-    ledger.close()
     return curves
 
 

@@ -51,9 +51,8 @@ def run(home: Path, *words: str, trials: int | None = None) -> Path:
     """Run a study, or its first `trials`, one stage after the other. Returns its folder."""
     study = load_study([*words, f"home={home}"], cwd=home)
     material = gather(study)
-    folder = folders.folder_of(home, study.id)
-    folder.mkdir(parents=True, exist_ok=True)
-    ledger = studies._open(folder, material)
+    folder = folders.StudyFolder.of(study)
+    ledger = studies.begin(folder, material)
     driver = studies.driver_of(material, ledger)
     data = material.dataset(run_chunks=local_chunks)
     where, answers, store = material.context(), material.answers(), Store(folders.store_of(study))
@@ -98,7 +97,7 @@ def run(home: Path, *words: str, trials: int | None = None) -> Path:
             driver.record(following.number, [(row, len(uses), 0)])
     assert driver.fatal is None
     ledger.close()
-    return folder
+    return folder.path
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def test_a_corpus_that_changed(study: Path, tmp_path: Path) -> None:
     ledger = Ledger(folder / "ledger.sqlite", write=True)
     ledger.set_fact("fingerprint", "another")
     ledger.close()
-    with pytest.raises(BadInput, match="run on other data"):
+    with pytest.raises(BadInput, match="begun on other data"):
         source_of(folder, "selected")
 
 

@@ -17,6 +17,7 @@ from raysearch import api
 from raysearch.errors import BadInput, StudyFailed
 from raysearch.report import build
 from raysearch.study import load_study
+from raysearch.study.folder import StudyFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -150,7 +151,7 @@ def test_how_a_run_without_result_ends(
 
 def test_it_may_be_called_in_a_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Words are read and results made where no signal handler can be installed."""
-    ended = SimpleNamespace(interrupted=False, failure="", folder=tmp_path)
+    ended = SimpleNamespace(interrupted=False, failure="", folder=StudyFolder(tmp_path))
     monkeypatch.setattr("raysearch.tuning.run.tune", lambda *args: ended)
     found: list[api.Result] = []
     thread = threading.Thread(target=lambda: found.append(raysearch.tune("rdlr", quiet=True)))

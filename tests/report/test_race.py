@@ -200,14 +200,15 @@ def test_pooled_clips_choose_what_is_handed_over_and_means_choose_the_rest(write
 
 def test_pooled_clips_choose_as_the_objective_itself_does(write: Write) -> None:
     """The tables' way of pooling against `Score.of`, fold by fold, absent classes included."""
-    from raysearch.study.record import read
+    from raysearch.study.folder import StudyFolder
+    from raysearch.study.record import Record
 
     rng = np.random.default_rng(9)
     full, table = made_up(rng, 5, 6), counts(rng, 5, 6)
     table[:, 2, 1] = 0
     folder = write(full, objective="pooled_ua", val_confusions=table)
-    kept = read(folder)
-    rows = [kept.of(c) for c in range(5)]
+    record = Record.read(StudyFolder(folder))
+    rows = [record.rows_of(c) for c in range(5)]
     names = [f"s{f:02d}" for f in range(6)]
     groups = [
         FoldGroups(frozenset({n}), frozenset({names[(f + 1) % 6]})) for f, n in enumerate(names)

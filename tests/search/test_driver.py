@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,16 +262,3 @@ def test_several_objectives_are_kept_and_told(tmp_path: Path) -> None:
     assert told == [(0, COMPLETE, 0.75, want)]
     row = Ledger(tmp_path / "l").trials()[0]
     assert (row.value, row.extra) == (0.75, {"values": want})
-
-
-def test_a_ledger_begun_before_there_were_seeds_is_read_and_written(tmp_path: Path) -> None:
-    begun = Ledger(tmp_path / "l", write=True)
-    begun.add_trial(0, {}, "fake")
-    begun.record_folds([fold(0, 0)])
-    begun._db.execute("alter table folds drop column repeats")
-    begun.close()
-    assert Ledger(tmp_path / "l").folds() == [fold(0, 0)]
-    again = Ledger(tmp_path / "l", write=True)
-    twice = replace(fold(0, 1), repeats=[{"val_ua": 0.4}, {"val_ua": 0.6}])
-    again.record_folds([twice])
-    assert again.folds() == [fold(0, 0), twice]

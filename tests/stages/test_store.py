@@ -83,7 +83,7 @@ def test_nothing_half_written_is_left_when_writing_fails(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("raysearch.stages.store.os.replace", full)
+    monkeypatch.setattr("raysearch.stages.atomic.os.replace", full)
     with pytest.raises(OSError, match="No space"):
         store.put(KEY, Artifact({"p": np.zeros(3)}), MADE)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -11,25 +11,33 @@ from pathlib import Path
 import pytest
 
 from raysearch.errors import StudyHeld
+from raysearch.study.folder import StudyFolder
 from raysearch.study.lease import Lease
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_one_driver_holds_a_study_and_the_second_is_told_who(tmp_path: Path) -> None:
-    with Lease(tmp_path / "study"), pytest.raises(StudyHeld, match=str(os.getpid())):
-        Lease(tmp_path / "study").__enter__()
-    with Lease(tmp_path / "study"):
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    (tmp_path / "study").mkdir()
+    return StudyFolder(tmp_path / "study")
+
+
+def test_one_driver_holds_a_study_and_the_second_is_told_who(folder: StudyFolder) -> None:
+    with Lease(folder), pytest.raises(StudyHeld, match=str(os.getpid())):
+        Lease(folder).__enter__()
+    with Lease(folder):
         pass
 
 
-def test_a_killed_driver_holds_nothing(tmp_path: Path) -> None:
+def test_a_killed_driver_holds_nothing(folder: StudyFolder) -> None:
     code = (
         "import sys, time; from pathlib import Path; from raysearch.study.lease import Lease\n"
-        "with Lease(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "from raysearch.study.folder import StudyFolder\n"
+        "with Lease(StudyFolder(Path(sys.argv[1]))): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "study")],
+        [sys.executable, "-c", code, str(folder.path)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -38,21 +46,21 @@ def test_a_killed_driver_holds_nothing(tmp_path: Path) -> None:
     with holder.stdout:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(StudyHeld, match=f"process {holder.pid}"):
-            Lease(tmp_path / "study").__enter__()
+            Lease(folder).__enter__()
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
-    with Lease(tmp_path / "study"):
+    with Lease(folder):
         pass
 
 
 @pytest.mark.parametrize(("age", "held"), [(1.0, True), (3600.0, False)])
-def test_another_hosts_heartbeat(tmp_path: Path, age: float, held: bool) -> None:
+def test_another_hosts_heartbeat(folder: StudyFolder, age: float, held: bool) -> None:
     """A home on a file system without locks, used from two machines."""
     note = {"host": "elsewhere", "pid": 7, "beat": time.time() - age}
-    (tmp_path / "lease.json").write_text(json.dumps(note))
+    folder.lease_note.write_text(json.dumps(note))
     if held:
         with pytest.raises(StudyHeld, match="process 7 on elsewhere"):
-            Lease(tmp_path).__enter__()
+            Lease(folder).__enter__()
     else:
-        with Lease(tmp_path):
+        with Lease(folder):
             pass

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from raysearch.errors import StoreFailed
+from raysearch.study.folder import StudyFolder
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import Ledger
 from raysearch.tuning.mirror import Mirror as _Mirror
@@ -71,11 +72,11 @@ def test_an_end_without_trouble_is_not_a_failure(ledger: Ledger) -> None:
 
 
 def test_a_lease_knows_who_was_killed(tmp_path: Path) -> None:
-    with Lease(tmp_path) as lease:
+    with Lease(StudyFolder(tmp_path)) as lease:
         assert lease.lost is None
         note = (tmp_path / "lease.json").read_text()
     (tmp_path / "lease.json").write_text(note)  # as a killed driver leaves it
-    with Lease(tmp_path) as lease:
+    with Lease(StudyFolder(tmp_path)) as lease:
         assert lease.lost is not None
         assert lease.lost.startswith("process ")
         assert "heartbeat" in lease.lost

@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from raysearch.stages.atomic import write_whole
+
 MIN_SECONDS = 0.1
 _VERSION = 1
 
@@ -136,10 +138,7 @@ def _read_index(index: Path) -> dict[str, tuple[tuple[int, int], Clip]]:
 
 def _write_index(index: Path, cache: dict[str, tuple[tuple[int, int], Clip]]) -> None:
     files = {path: [*state, *astuple(clip)] for path, (state, clip) in cache.items()}
-    index.parent.mkdir(parents=True, exist_ok=True)
-    aside = index.with_name(f"{index.name}.{os.getpid()}.{threading.get_ident()}")
-    aside.write_text(json.dumps({"version": _VERSION, "files": files}), encoding="utf-8")
-    os.replace(aside, index)
+    write_whole(index, json.dumps({"version": _VERSION, "files": files}))
 
 
 def _plain(error: Exception) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from raysearch.stages.atomic import replacing, write_whole
 
 
 @dataclass(frozen=True)
@@ -122,32 +123,30 @@ class Shelf:
         names: Sequence[str],
         lengths: Sequence[int] | None,
     ) -> Block:
-        self.folder.mkdir(parents=True, exist_ok=True)
         key = _key(digests)
         path, about = self.folder / f"{key}.npy", self.folder / f"{key}.json"
-        aside = self.folder / f".{key}.{os.getpid()}.{threading.get_ident()}"
         header = {
             "descr": np.lib.format.dtype_to_descr(dtype),
             "fortran_order": False,
             "shape": shape,
         }
-        with aside.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for row in rows:
-                file.write(np.ascontiguousarray(row).data)
-            file.flush()
-            os.fsync(file.fileno())
+        with replacing(path) as aside:
+            with aside.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                for row in rows:
+                    file.write(np.ascontiguousarray(row).data)
+                file.flush()
+                os.fsync(file.fileno())
+            checksum = _checksum(aside, lengths)
         entry: dict[str, Any] = {
             "version": self.version,
-            "sha256": _checksum(aside, lengths),
+            "sha256": checksum,
             "digests": list(digests),
             "names": list(names),
         }
         if lengths is not None:
             entry["lengths"] = [int(length) for length in lengths]
-        os.replace(aside, path)
-        aside.write_text(json.dumps(entry), encoding="utf-8")
-        os.replace(aside, about)
+        write_whole(about, json.dumps(entry))
         block = Block(
             path,
             self.version,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 
 from raysearch.report.document import Report, Table
 from raysearch.report.figures import png, svg
+from raysearch.stages.atomic import write_whole
 
 
 def figures(report: Report) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -36,21 +36,8 @@ def write(report: Report, folder: Path) -> list[Path]:
     Returns:
         The files, in their order.
     """
-    made = [put(folder / name, text.encode()) for name, text in tables(report)]
-    return made + [put(folder / name, draw()) for name, draw in figures(report)]
-
-
-def put(path: Path, data: bytes) -> Path:
-    """Write a file aside and move it to its place; its folder is made where it is absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    try:
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    return path
+    made = [write_whole(folder / name, text) for name, text in tables(report)]
+    return made + [write_whole(folder / name, draw()) for name, draw in figures(report)]
 
 
 def _flat(table: Table) -> pd.DataFrame:

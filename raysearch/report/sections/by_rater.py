@@ -9,29 +9,29 @@ import pandas as pd
 
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.scoring import METRICS, Scores
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 
 MEAN = "mean"
 
 
-def section(kept: Kept, scores: Scores) -> Section | None:
+def section(record: Record, scores: Scores) -> Section | None:
     """Each target rater's ratings and scores; None where labels are learnt."""
-    if not kept.raters:
+    if not record.raters:
         return None
     m, found = scores.metric, scores.found
     made = []
-    for rater in kept.raters:
-        mine = _folds_of(kept, rater)
+    for rater in record.raters:
+        mine = _folds_of(record, rater)
         row = {
             "rater": rater,
             "folds": len(mine),
-            "ratings": sum(kept.folds[f].clips for f in mine),
+            "ratings": sum(record.folds[f].clips for f in mine),
         }
         row |= {f"selected_{x}": scores.test[x][found.best, mine].mean() for x in METRICS}
         made.append(row | {"honest": np.array(found.honest[m].values)[mine].mean()})
     frame = pd.DataFrame(made)
     means = frame[["selected_ua", "selected_wa", "honest"]].mean().to_dict()
-    total = {"rater": MEAN, "folds": len(kept.folds), "ratings": int(frame["ratings"].sum())}
+    total = {"rater": MEAN, "folds": len(record.folds), "ratings": int(frame["ratings"].sum())}
     frame = pd.concat([frame, pd.DataFrame([total | means])], ignore_index=True)
     columns = (
         Column("rater", "target rater", "name"),
@@ -49,44 +49,43 @@ def section(kept: Kept, scores: Scores) -> Section | None:
         Table(frame, columns),
         (
             f"A rater's score is the mean over that rater's folds; {MEAN} is over raters.",
-            f"Folds of one held-out {kept.unit} share its clips, so intervals above are over "
-            f"{kept.units}, whatever the number of raters; a race takes folds for independent.",
+            f"Folds of one held-out {record.unit} share its clips, so intervals above are over "
+            f"{record.units}, whatever the number of raters; a race takes folds for independent.",
         ),
     )
 
 
-def settings_section(kept: Kept, scores: Scores) -> Section | None:
+def settings_section(record: Record, scores: Scores) -> Section | None:
     """The first metric of every named setting (of the best ones, where none is) by target rater."""
-    if not kept.raters:
+    if not record.raters:
         return None
-    names = _names(kept)
+    names = _names(record)
     listed = [
         (names[key], c) for c in scores.complete if (key := _key(scores.trials[c].params)) in names
     ] or [(f"trial {scores.trials[c].number}", c) for c in scores.order[:10]]
     test = scores.test[scores.metric]
     made = []
     for name, c in listed:
-        each = {f"r{i}": test[c, _folds_of(kept, x)].mean() for i, x in enumerate(kept.raters)}
+        each = {f"r{i}": test[c, _folds_of(record, x)].mean() for i, x in enumerate(record.raters)}
         made.append({"setting": name} | each | {MEAN: float(np.mean(list(each.values())))})
     columns = (
         Column("setting", "setting", "text"),
-        *(Column(f"r{i}", name, "percent") for i, name in enumerate(kept.raters)),
+        *(Column(f"r{i}", name, "percent") for i, name in enumerate(record.raters)),
         Column(MEAN, MEAN, "percent"),
     )
     title = f"Test {scores.metric.upper()} of each setting by target rater"
     return Section("raters_settings", title, (), Table(pd.DataFrame(made), columns))
 
 
-def _folds_of(kept: Kept, rater: str) -> list[int]:
-    return [f for f, fold in enumerate(kept.folds) if fold.rater == rater]
+def _folds_of(record: Record, rater: str) -> list[int]:
+    return [f for f, fold in enumerate(record.folds) if fold.rater == rater]
 
 
-def _names(kept: Kept) -> dict[str, str]:
+def _names(record: Record) -> dict[str, str]:
     """Settings of the space that have a name."""
-    said = kept.study.get("enqueue") or []
     return {
         _key({n: x for n, x in entry.items() if n != "_name"}): str(entry["_name"])
-        for entry in said
+        for entry in record.enqueued
         if isinstance(entry, dict) and "_name" in entry
     }
 

@@ -4,7 +4,7 @@ Settings: the best complete one by validation against each of the next best; and
 was enqueued, the honest procedure's choices against the first of those, the baseline.
 
 Values of a parameter were tried with different settings, one lucky and another not, so their
-plain means would compare the company they kept. What a user of a value would get is its best
+plain means would compare the company they record. What a user of a value would get is its best
 setting, and so each value is stood for by the setting that the honest procedure chooses among
 its own: for fold f, by the folds that neither test nor validate on the groups that f tests. Two
 values are compared by the differences of these choices' test scores, fold by fold. A value that
@@ -45,7 +45,7 @@ from raysearch.selection import (
     over_groups,
     sentence,
 )
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 from raysearch.study.wording import clean, many, percent, value
 
 HONEST = "honest choice"
@@ -59,19 +59,19 @@ ALL_PAIRS = 6
 _Sides = tuple[str, str, Difference]
 
 
-def comparisons(kept: Kept, scores: Scores) -> tuple[Comparison, ...]:
+def comparisons(record: Record, scores: Scores) -> tuple[Comparison, ...]:
     """The settings' comparison first, then one for each parameter with two values or more."""
     # [K, C]: what each fold's honest choice is made by, and [draws][C, K]: test scores
-    judges = judged([fold.groups for fold in kept.folds], scores.judge)
+    judges = judged([fold.groups for fold in record.folds], scores.judge)
     tests = [t[scores.metric] for _, t in scores.draws]
-    found = [_settings(kept, scores, judges, tests)]
-    for name, domain in sorted(kept.part("params").items()):
+    found = [_settings(record, scores, judges, tests)]
+    for name, domain in sorted(record.params.items()):
         if isinstance(domain, dict) and ("choice" in domain or "grid" in domain):
-            found.append(_parameter(name, kept, scores, judges, tests))
+            found.append(_parameter(name, record, scores, judges, tests))
     return tuple(x for x in found if x is not None)
 
 
-def section(found: Comparison, kept: Kept) -> Section:
+def section(found: Comparison, record: Record) -> Section:
     """A comparison as a table, with what was compared and the sentences of its first rows."""
     frame = pd.DataFrame(
         [
@@ -100,7 +100,7 @@ def section(found: Comparison, kept: Kept) -> Section:
         chosen = f" {best.capitalize()} was chosen by the validation scores of all folds, which "
         chosen += "flatters it a little."
         before: tuple[str, ...] = (
-            f"Differences over {kept.units}, paired.{'' if best == HONEST else chosen}",
+            f"Differences over {record.units}, paired.{'' if best == HONEST else chosen}",
         )
         told = found.pairs
     else:
@@ -112,10 +112,10 @@ def section(found: Comparison, kept: Kept) -> Section:
         )
         before = (
             f"Each value of {name} is stood for by its own best setting, chosen anew for every "
-            f"held-out {kept.unit} by the validation scores of folds in which that {kept.unit} had "
-            f"no part. Differences of test {found.metric.upper()} are over {kept.units}, paired, "
-            "for the settings that were tried. In simulations such intervals miss in 6 to 9 % of "
-            "studies rather than 5: read a p near 0.05 as doubt.",
+            f"held-out {record.unit} by the validation scores of folds in which that "
+            f"{record.unit} had no part. Differences of test {found.metric.upper()} are over "
+            f"{record.units}, paired, for the settings that were tried. In simulations such "
+            "intervals miss in 6 to 9 % of studies rather than 5: read a p near 0.05 as doubt.",
             f"Test {found.metric.upper()} in %: {counts}.",
         )
         best = f"{name}={found.levels[0].name}"
@@ -125,17 +125,17 @@ def section(found: Comparison, kept: Kept) -> Section:
         clean(title),
         tuple(clean(line) for line in before),
         Table(frame, columns),
-        tuple(clean(line) for line in _told(told, kept)),
-        plots=(picture(found, kept),),
+        tuple(clean(line) for line in _told(told, record)),
+        plots=(picture(found, record),),
     )
 
 
-def picture(found: Comparison, kept: Kept) -> Intervals:
+def picture(found: Comparison, record: Record) -> Intervals:
     """The differences with their intervals."""
     what = "settings" if found.parameter is None else f"values of {found.parameter}"
     return Intervals(
         f"compare_{found.parameter or 'settings'}",
-        clean(f"Differences of {what}, paired over {kept.units}"),
+        clean(f"Differences of {what}, paired over {record.units}"),
         f"difference of test {found.metric.upper()} in points, and 95 % interval",
         tuple(
             Mark(
@@ -154,7 +154,7 @@ def picture(found: Comparison, kept: Kept) -> Intervals:
     )
 
 
-def _told(pairs: Sequence[Pair], kept: Kept) -> list[str]:
+def _told(pairs: Sequence[Pair], record: Record) -> list[str]:
     """What the pairs show: a sentence each, or one for several that show nothing."""
     shown = [pair for pair in pairs if pair.p is not None and pair.p < SHOWN]
     lines = [pair.sentence for pair in shown]
@@ -165,7 +165,7 @@ def _told(pairs: Sequence[Pair], kept: Kept) -> list[str]:
         if len(mine) == 1 or n < 2:
             lines += [pair.sentence for pair in mine]
         else:
-            lines.append(nothing(a, [pair.b for pair in mine], n, unit=kept.units))
+            lines.append(nothing(a, [pair.b for pair in mine], n, unit=record.units))
     return lines
 
 
@@ -175,11 +175,11 @@ def _against(found: Comparison) -> str:
 
 
 def _settings(
-    kept: Kept, scores: Scores, judges: Matrix, tests: Sequence[Matrix]
+    record: Record, scores: Scores, judges: Matrix, tests: Sequence[Matrix]
 ) -> Comparison | None:
     order = scores.order
     best = order[0]
-    grouped = [over_groups(t, kept.folds) for t in tests]
+    grouped = [over_groups(t, record.folds) for t in tests]
     sides = [
         (
             _trial(scores, best),
@@ -193,16 +193,16 @@ def _settings(
         first = enqueued[0]
         gained = compare_over_draws(
             [
-                (_honest(judges, t, None, kept), g[first])
+                (_honest(judges, t, None, record), g[first])
                 for t, g in zip(tests, grouped, strict=True)
             ]
         )
         sides.append((HONEST, f"{_trial(scores, first)} (enqueued)", gained))
-    return Comparison("settings", None, scores.metric, _family(sides, kept)) if sides else None
+    return Comparison("settings", None, scores.metric, _family(sides, record)) if sides else None
 
 
 def _parameter(
-    name: str, kept: Kept, scores: Scores, judges: Matrix, tests: Sequence[Matrix]
+    name: str, record: Record, scores: Scores, judges: Matrix, tests: Sequence[Matrix]
 ) -> Comparison | None:
     rows: dict[str, list[int]] = {}
     shown: dict[str, str] = {}
@@ -213,11 +213,11 @@ def _parameter(
             shown[key] = value(trial.params[name])
     if len(rows) < 2:
         return None
-    everything = range(len(kept.folds))
+    everything = range(len(record.folds))
     standing = np.asarray(scores.judge(everything), dtype=np.float64)
     # best by validation first; of equals, the one seen first
     levels = sorted(rows, key=lambda key: -round(float(standing[rows[key]].max()), 12))
-    chosen = {key: [_honest(judges, t, rows[key], kept) for t in tests] for key in levels}
+    chosen = {key: [_honest(judges, t, rows[key], record) for t in tests] for key in levels}
     pairs = (
         list(combinations(levels, 2))
         if len(levels) <= ALL_PAIRS
@@ -235,23 +235,23 @@ def _parameter(
         "parameter",
         name,
         scores.metric,
-        _family(sides, kept),
+        _family(sides, record),
         tuple(Level(shown[k], len(rows[k]), float(np.stack(chosen[k]).mean())) for k in levels),
     )
 
 
-def _honest(scores: Matrix, test: Matrix, rows: Sequence[int] | None, kept: Kept) -> Matrix:
+def _honest(scores: Matrix, test: Matrix, rows: Sequence[int] | None, record: Record) -> Matrix:
     """Test scores of what the honest procedure chooses among some rows, by held-out group."""
     found = test[list(honest_choice(scores, rows)), np.arange(test.shape[1])]
-    return over_groups(found, kept.folds)
+    return over_groups(found, record.folds)
 
 
-def _family(sides: Sequence[_Sides], kept: Kept) -> tuple[Pair, ...]:
+def _family(sides: Sequence[_Sides], record: Record) -> tuple[Pair, ...]:
     each = [d.p_t for _, _, d in sides]
     tested = [p for p in each if p is not None]  # all of them, or with one fold none
     adjusted: Sequence[float | None] = holm(tested) if tested else each
     return tuple(
-        Pair(a, b, d, p, sentence(d, a, b, p=p, unit=kept.units))
+        Pair(a, b, d, p, sentence(d, a, b, p=p, unit=record.units))
         for (a, b, d), p in zip(sides, adjusted, strict=True)
     )
 

@@ -21,7 +21,7 @@ from raysearch.report.plots import Curves, Line
 from raysearch.report.scoring import Scores
 from raysearch.report.sections.published_tables import printed
 from raysearch.selection import Matrix, interval, over_groups
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 from raysearch.study.wording import clean, value
 
 LEAST = 3
@@ -34,15 +34,15 @@ WIDE = 50.0
 """greatest over least value from which a figure's axis is logarithmic"""
 
 
-def sections(kept: Kept, scores: Scores) -> list[Section]:
+def sections(record: Record, scores: Scores) -> list[Section]:
     """A table a parameter, in the order of their names."""
     names = sorted({n for t in scores.trials for n, x in t.params.items() if _number(x)})
-    paper = printed(kept, scores, scores.metric)
-    made = [_curve(name, kept, scores, paper) for name in names]
+    paper = printed(record, scores, scores.metric)
+    made = [_curve(name, record, scores, paper) for name in names]
     return [section for section in made if section is not None]
 
 
-def _curve(name: str, kept: Kept, scores: Scores, paper: Mapping[int, float]) -> Section | None:
+def _curve(name: str, record: Record, scores: Scores, paper: Mapping[int, float]) -> Section | None:
     m = scores.metric
     # [C, K]: measured, or where a race left a hole the mean of its draws
     test = np.mean([t[m] for _, t in scores.draws], axis=0)
@@ -56,14 +56,14 @@ def _curve(name: str, kept: Kept, scores: Scores, paper: Mapping[int, float]) ->
     if not curves:
         return None
     papers = np.array([paper.get(trial.number, np.nan) for trial in scores.trials])
-    plot = _plot(name, curves, test, scores, kept, papers)
+    plot = _plot(name, curves, test, scores, record, papers)
     if sum(map(len, curves.values())) > MOST:
         line = f"{sum(map(len, curves.values()))} values, too many for a table: see the figure."
         return Section(f"curve_{name}", _title(name, m), (line,), plots=(plot,))
     rows = []
     for series, points in sorted(curves.items()):
         for x, settings in sorted(points.items()):
-            mean, low, high, _ = interval(over_groups(test[settings].mean(axis=0), kept.folds))
+            mean, low, high, _ = interval(over_groups(test[settings].mean(axis=0), record.folds))
             rows.append(
                 {
                     "series": series,
@@ -91,7 +91,7 @@ def _curve(name: str, kept: Kept, scores: Scores, paper: Mapping[int, float]) ->
         f"curve_{name}",
         _title(name, m),
         table=Table(pd.DataFrame(rows), tuple(columns)),
-        after=(f"Means over the settings of each value; intervals are over {kept.units}.{cut}",),
+        after=(f"Means over the settings of each value; intervals are over {record.units}.{cut}",),
         plots=(plot,),
     )
 
@@ -105,7 +105,7 @@ def _plot(
     curves: Mapping[str, Mapping[float, list[int]]],
     test: Matrix,
     scores: Scores,
-    kept: Kept,
+    record: Record,
     papers: Matrix,
 ) -> Curves:
     """The curves with the most settings first; neighbouring values together where they are many."""
@@ -116,7 +116,7 @@ def _plot(
         spans = [
             interval(
                 over_groups(
-                    test[[c for x in group for c in points[float(x)]]].mean(axis=0), kept.folds
+                    test[[c for x in group for c in points[float(x)]]].mean(axis=0), record.folds
                 )
             )
             for group in groups
@@ -130,7 +130,7 @@ def _plot(
         f"curve_{name}",
         f"{_title(name, scores.metric)}, mean over settings",
         clean(name),
-        f"test {scores.metric.upper()} in %, 95 % over {kept.units}",
+        f"test {scores.metric.upper()} in %, 95 % over {record.units}",
         tuple(lines),
         log=min(values) > 0 and max(values) / min(values) > WIDE,
     )

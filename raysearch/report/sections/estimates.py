@@ -12,7 +12,7 @@ from raysearch.report.document import Column, Race, Section, SeedSpread, Table
 from raysearch.report.plots import Grid, Intervals, Mark
 from raysearch.report.scoring import METRICS, Scores
 from raysearch.selection import worst_mean
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 from raysearch.study.wording import many, percent
 
 SHOWN = 5
@@ -27,9 +27,9 @@ _BEST = {
 _BY = {"pooled_ua": ", folds pooled", "worst_ua": " of the worst quarter of folds"}
 
 
-def section(kept: Kept, scores: Scores, race: Race | None) -> Section:
+def section(record: Record, scores: Scores, race: Race | None) -> Section:
     """The four estimates, what each is, and the figure to quote."""
-    unit, units = kept.unit, kept.units
+    unit, units = record.unit, record.units
     found, objective = scores.found, scores.metric
     kinds = {
         "honest": found.honest,
@@ -78,12 +78,12 @@ def section(kept: Kept, scores: Scores, race: Race | None) -> Section:
             "nested: each fold's setting chosen by that fold's own validation score alone. Honest "
             "too, but a poorer way to choose.",
             f"selected: the one {'complete ' if scores.cut else ''}setting with the best "
-            f"{_BEST[kept.objectives[0].name]} (trial {scores.trials[found.best].number}). A "
+            f"{_BEST[record.objectives[0].name]} (trial {scores.trials[found.best].number}). A "
             f"little flattering where tested {units} also served as validation.",
             f"oracle: the setting that is best on the test scores themselves "
             f"({_oracle(scores, race)}). What many papers print.",
             _optimism(scores),
-            *_also(kept, scores),
+            *_also(record, scores),
         ),
         plots=(
             Intervals(
@@ -116,7 +116,7 @@ def _oracle(scores: Scores, race: Race | None) -> str:
     return f"{said}; at least {least}, which complete settings have"
 
 
-def _also(kept: Kept, scores: Scores) -> list[str]:
+def _also(record: Record, scores: Scores) -> list[str]:
     """Lines that some studies need: cells imputed, seeds, the worst folds."""
     found, lines = scores.found, []
     if scores.cut:
@@ -125,22 +125,22 @@ def _also(kept: Kept, scores: Scores) -> list[str]:
             "Honest and nested choose by what the measured validation scores let expect of each "
             "setting; points are means over the draws, intervals hold what the draws leave open."
         )
-        if kept.objectives[0].name == "pooled_ua":
+        if record.objectives[0].name == "pooled_ua":
             lines.append(
                 "Clips that were not scored cannot be imputed, so honest and nested choose by the "
                 "mean of the folds' validation UA; selected by the UA of all clips pooled."
             )
-    if any(objective.name == "worst_ua" for objective in kept.objectives):
+    if any(objective.name == "worst_ua" for objective in record.objectives):
         values = found.honest["ua"].values
         lines.append(
-            f"worst: the honest scores of the worst quarter of {kept.units} "
+            f"worst: the honest scores of the worst quarter of {record.units} "
             f"({-(-len(values) // 4)} of {len(values)}) have a mean of "
             f"{percent(float(worst_mean(values)))} % UA."
         )
-    if kept.seeds > 1:
+    if record.seeds > 1:
         lines.append(
-            f"Each score of a fold is the mean of {kept.seeds} seeds. Intervals are over "
-            f"{kept.units}, seeds nested within them."
+            f"Each score of a fold is the mean of {record.seeds} seeds. Intervals are over "
+            f"{record.units}, seeds nested within them."
         )
     return lines
 
@@ -159,9 +159,9 @@ def _optimism(scores: Scores) -> str:
     )
 
 
-def settings_section(kept: Kept, scores: Scores) -> Section:
+def settings_section(record: Record, scores: Scores) -> Section:
     """The best complete settings, in the order in which `selected` would choose."""
-    first = kept.objectives[0]
+    first = record.objectives[0]
     mean, order = scores.standing[first.name], scores.order[:SHOWN]
     m = scores.metric
     test = scores.test[m]
@@ -193,40 +193,40 @@ def settings_section(kept: Kept, scores: Scores) -> Section:
         f"Best {'complete ' if scores.cut else ''}settings by {name}{shown}",
         (),
         Table(frame, columns, strong=0),
-        plots=(_by_fold(kept, scores),),
-        data={"scores": _cells(kept, scores)},
+        plots=(_by_fold(record, scores),),
+        data={"scores": _cells(record, scores)},
     )
 
 
-def _by_fold(kept: Kept, scores: Scores) -> Grid:
+def _by_fold(record: Record, scores: Scores) -> Grid:
     """Test scores of every setting in every fold, the best by (expected) validation on top."""
     m = scores.metric
-    standing = np.asarray(scores.judge(range(len(kept.folds))), dtype=np.float64)
+    standing = np.asarray(scores.judge(range(len(record.folds))), dtype=np.float64)
     order = np.lexsort((np.arange(len(standing)), -np.round(standing, 12)))
     blank = "; blank: a race stopped it before" if scores.cut else ""
     return Grid(
         "folds_by_setting",
-        f"Test {m.upper()} of each setting on each held-out {kept.unit}{blank}",
+        f"Test {m.upper()} of each setting on each held-out {record.unit}{blank}",
         100 * scores.test[m][order],
         tuple(f"trial {scores.trials[c].number}" for c in order),
-        tuple(fold.name for fold in kept.folds),
+        tuple(fold.name for fold in record.folds),
         "settings, best validation on top",
-        f"held-out {kept.unit}",
+        f"held-out {record.unit}",
         f"test {m.upper()} in %",
     )
 
 
-def _cells(kept: Kept, scores: Scores) -> pd.DataFrame:
+def _cells(record: Record, scores: Scores) -> pd.DataFrame:
     """Every finished fold of the settings that take part, a row each."""
     rows = [
         {"trial": trial.number, "fold": row.fold, **row.scores}
         for trial in scores.trials
-        for row in kept.of(trial.number)
+        for row in record.rows_of(trial.number)
     ]
     return pd.DataFrame(rows)
 
 
-def folds_section(kept: Kept, scores: Scores) -> Section:
+def folds_section(record: Record, scores: Scores) -> Section:
     """Every fold: the selected setting's scores, and what the two procedures chose."""
     found, m = scores.found, scores.metric
     frame = pd.DataFrame(
@@ -242,11 +242,11 @@ def folds_section(kept: Kept, scores: Scores) -> Section:
                 "nested_trial": scores.trials[found.nested_choices[f]].number,
                 "nested": found.nested[m].values[f],
             }
-            for f, fold in enumerate(kept.folds)
+            for f, fold in enumerate(record.folds)
         ]
     )
     columns = (
-        Column("fold", f"held-out\n{kept.unit}", "name"),
+        Column("fold", f"held-out\n{record.unit}", "name"),
         Column("clips", "clips", "count"),
         Column("ua", "selected\nUA", "percent"),
         Column("wa", "selected\nWA", "percent"),
@@ -265,11 +265,11 @@ def folds_section(kept: Kept, scores: Scores) -> Section:
     return Section("folds", title, (), Table(frame, columns), after)
 
 
-def seed_spread(kept: Kept, scores: Scores) -> SeedSpread | None:
+def seed_spread(record: Record, scores: Scores) -> SeedSpread | None:
     """How far one seed moves a score; None where each fold was trained once."""
-    if kept.seeds < 2:
+    if record.seeds < 2:
         return None
-    rows = kept.of(scores.trials[scores.found.best].number)
+    rows = record.rows_of(scores.trials[scores.found.best].number)
     within = {}
     for m in METRICS:
         each = [np.array([one[f"test_{m}"] for one in row.repeats]) for row in rows if row.repeats]
@@ -277,10 +277,10 @@ def seed_spread(kept: Kept, scores: Scores) -> SeedSpread | None:
             return None
         squares = sum(float(((x - x.mean()) ** 2).sum()) for x in each)
         within[m] = (squares / sum(len(x) - 1 for x in each)) ** 0.5
-    return SeedSpread(kept.seeds, within, {m: scores.found.selected[m].sd for m in METRICS})
+    return SeedSpread(record.seeds, within, {m: scores.found.selected[m].sd for m in METRICS})
 
 
-def seeds_section(kept: Kept, scores: Scores, spread: SeedSpread) -> Section:
+def seeds_section(record: Record, scores: Scores, spread: SeedSpread) -> Section:
     """From seed to seed beside from speaker to speaker."""
     frame = pd.DataFrame(
         [
@@ -290,8 +290,8 @@ def seeds_section(kept: Kept, scores: Scores, spread: SeedSpread) -> Section:
     )
     columns = (
         Column("score", "test score", "name"),
-        Column("within", f"one seed to another,\nin one {kept.unit} (± sd)", "spread"),
-        Column("between", f"one {kept.unit} to another\n(± sd)", "spread"),
+        Column("within", f"one seed to another,\nin one {record.unit} (± sd)", "spread"),
+        Column("between", f"one {record.unit} to another\n(± sd)", "spread"),
     )
     number = scores.trials[scores.found.best].number
     title = f"What one seed moves, in points: trial {number} (selected), {spread.seeds} seeds"

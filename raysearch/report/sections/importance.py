@@ -12,21 +12,21 @@ from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import Intervals, Mark
 from raysearch.report.scoring import Scores
 from raysearch.search.fanova import LEAST, MOST, branches, importances
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 from raysearch.study.space import Space
 from raysearch.study.wording import clean, listed, many, value
 
 
-def section(kept: Kept, scores: Scores) -> Section | None:
+def section(record: Record, scores: Scores) -> Section | None:
     """Optuna's fANOVA of the (expected) validation scores; None where there is too little."""
-    space, problems = Space.parse(kept.part("params"))
+    space, problems = Space.parse(record.params)
     if problems or len(scores.trials) < LEAST:
         return None
-    standing = np.asarray(scores.judge(range(len(kept.folds))), dtype=np.float64)
+    standing = np.asarray(scores.judge(range(len(record.folds))), dtype=np.float64)
     there = np.flatnonzero(np.isfinite(standing))
     settings = [dict(scores.trials[c].params) for c in there]
     values = [float(standing[c]) for c in there]
-    seed = int(kept.study.get("seed", 0))
+    seed = record.seed
     found = importances(space, settings, values, seed)
     parts = [(when, importances(space, settings, values, seed, when)) for when in branches(space)]
     if not found and not any(part for _, part in parts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raysearch.report.document import Section
 from raysearch.report.scoring import Scores
 from raysearch.study.ledger import FAILED, PRUNED, RUNNING
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many, value
 
 _OBJECTIVES = {
@@ -21,29 +21,29 @@ _SIMULATED = {
 }
 
 
-def headline(kept: Kept) -> tuple[str, ...]:
+def headline(record: Record) -> tuple[str, ...]:
     """Sentences: the method, the data, how it was divided, what was searched."""
-    study, folds, classes = kept.study, kept.folds, kept.classes
-    corpus = listed(kept.part("corpus").get("name", "?"))
-    clips = many(sum(f.clips for f in folds), "rating" if kept.raters else "clip")
-    what = f"Method {study.get('method', '?')} on {corpus}: {clips}"
-    if kept.raters:
-        what += f" by {many(len(kept.raters), 'target rater')} ({', '.join(kept.raters)})"
+    folds, classes = record.folds, record.classes
+    corpus = listed(record.corpora) or "?"
+    clips = many(sum(f.clips for f in folds), "rating" if record.raters else "clip")
+    what = f"Method {record.method} on {corpus}: {clips}"
+    if record.raters:
+        what += f" by {many(len(record.raters), 'target rater')} ({', '.join(record.raters)})"
     if classes:
         what += f", {len(classes)} classes ({', '.join(classes)})"
-    best = " and the best ".join(_OBJECTIVES[score.name] for score in kept.objectives)
-    by = {"fold": "the training part", "speaker": "each speaker"}.get(str(study.get("normalise")))
+    best = " and the best ".join(_OBJECTIVES[score.name] for score in record.objectives)
+    by = {"fold": "the training part", "speaker": "each speaker"}.get(record.normalise)
     details = [
-        f"{many(len(folds), 'fold')}, {kept.division}",
+        f"{many(len(folds), 'fold')}, {record.division}",
         f"searched for the best {best}",
-        f"features {listed(study['features'])}" if study.get("features") else "",
+        f"features {listed(record.features)}" if record.features else "",
         f"z-normalised with statistics of {by}" if by else "",
-        f"seed {study.get('seed', 0)}",
-        f"{kept.seeds} seeds a fold" if kept.seeds > 1 else "",
+        f"seed {record.seed}",
+        f"{record.seeds} seeds a fold" if record.seeds > 1 else "",
     ]
     lines = [what + ".", "; ".join(x for x in details if x) + "."]
     # what was left of the space on this data, where the ledger knows it
-    params = kept.part("params") if kept.space is None else kept.space
+    params = record.params if record.space is None else record.space
     params = {
         n: x["const"] if isinstance(x, dict) and "const" in x else x for n, x in params.items()
     }
@@ -56,34 +56,34 @@ def headline(kept: Kept) -> tuple[str, ...]:
     return tuple(clean(line) for line in lines)
 
 
-def warnings(kept: Kept, scores: Scores | None) -> tuple[str, ...]:
+def warnings(record: Record, scores: Scores | None) -> tuple[str, ...]:
     """Cautions: what the scores do not say."""
     # a corpus that says it itself, with more detail, is not repeated
-    said = " ".join(kept.notes)
+    said = " ".join(record.notes)
     words = {"speech": "synthetic", "votes": "simulated"}
     found = [
         _SIMULATED.get(kind, f"Simulated: {kind}.")
-        for kind in sorted(kept.simulated)
+        for kind in sorted(record.simulated)
         if words.get(kind, kind) not in said
     ]
-    if kept.study.get("normalise") == "speaker":
+    if record.normalise == "speaker":
         found.append(
             "Features are normalised per speaker, test speakers included (transductive): the "
             "scores assume that a fair mixture of each new speaker's clips is at hand."
         )
-    if kept.protocol == "kfold":
+    if record.protocol == "kfold":
         found.append(
             "Folds divide clips, not speakers: every speaker is heard in training, so the scores "
             "say nothing about new speakers."
         )
-    found += kept.notes
+    found += record.notes
     found += scores.found.notes if scores else ()
     return tuple(dict.fromkeys(clean(x) for x in found))
 
 
-def no_result(kept: Kept) -> Section:
+def no_result(record: Record) -> Section:
     """Why there are no estimates."""
-    states = kept.states
+    states = record.states
     if states[RUNNING]:
         why = "No trial has finished all its folds yet, so there are no estimates."
     elif states[FAILED]:

@@ -10,7 +10,7 @@ import pandas as pd
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.scoring import METRICS, Scores
 from raysearch.selection import pareto, worst_mean
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 from raysearch.study.wording import many
 
 _HEADINGS = {
@@ -21,9 +21,9 @@ _HEADINGS = {
 }
 
 
-def section(kept: Kept, scores: Scores) -> Section | None:
+def section(record: Record, scores: Scores) -> Section | None:
     """The Pareto front of the complete settings; None where there is one objective."""
-    names = [objective.name for objective in kept.objectives]
+    names = [objective.name for objective in record.objectives]
     if len(names) < 2:
         return None
     full = list(scores.complete)
@@ -50,7 +50,7 @@ def section(kept: Kept, scores: Scores) -> Section | None:
     ]
     if worst:
         after.append(
-            f"Worst ¼: the mean of the {kept.units} with the lowest UA, one in four, rounded up."
+            f"Worst ¼: the mean of the {record.units} with the lowest UA, one in four, rounded up."
         )
     return Section(
         "pareto",

@@ -18,7 +18,7 @@ from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.scoring import Scores
 from raysearch.selection import Matrix, compare, interval, over_groups
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 from raysearch.study.wording import clean, many
 
 APART = "*"
@@ -48,12 +48,12 @@ class _Row:
     """the trial's test scores by metric, one for each that is held out"""
 
 
-def section(kept: Kept, scores: Scores) -> Section | None:
+def section(record: Record, scores: Scores) -> Section | None:
     """A paper's rows beside this study's. Corpora differ, so gains over the first row compare."""
-    published = kept.published
+    published = record.published
     if not published or not published["rows"]:
         return None
-    rows = [_found(row, kept, scores) for row in published["rows"]]
+    rows = [_found(row, record, scores) for row in published["rows"]]
     made = [
         {"name": row.name, "trial": row.trial, "metric": m.upper()}
         | _beside(m, row, None if row is rows[0] else rows[0])
@@ -63,8 +63,8 @@ def section(kept: Kept, scores: Scores) -> Section | None:
     after = [f"Gains are over {rows[0].name}, here paired by fold."]
     if any(line["mark"] for line in made):
         after.append(
-            f"{APART}: the published figure lies outside the 95 % interval, over {kept.units}, of "
-            "the score here. Corpora and inputs may differ; the settings are the table's."
+            f"{APART}: the published figure lies outside the 95 % interval, over {record.units}, "
+            "of the score here. Corpora and inputs may differ; the settings are the table's."
         )
     missing = sum(row.trial is None for row in rows)
     if missing:
@@ -81,9 +81,9 @@ def section(kept: Kept, scores: Scores) -> Section | None:
     )
 
 
-def printed(kept: Kept, scores: Scores, metric: str) -> dict[int, float]:
+def printed(record: Record, scores: Scores, metric: str) -> dict[int, float]:
     """By trial that is a row of the paper's table, the figure that the paper gives it."""
-    rows = [_found(row, kept, scores) for row in (kept.published or {}).get("rows", ())]
+    rows = [_found(row, record, scores) for row in (record.published or {}).get("rows", ())]
     return {
         row.trial: row.printed[metric]
         for row in rows
@@ -110,13 +110,13 @@ def _beside(m: str, row: _Row, base: _Row | None) -> dict[str, Any]:
     }
 
 
-def _found(row: Mapping[str, Any], kept: Kept, scores: Scores) -> _Row:
+def _found(row: Mapping[str, Any], record: Record, scores: Scores) -> _Row:
     """A row with the trial that it is."""
-    constants = {n: x for n, x in kept.part("params").items() if not isinstance(x, dict)}
+    constants = {n: x for n, x in record.params.items() if not isinstance(x, dict)}
     for c in scores.complete:
         have = {**constants, **scores.trials[c].params}
         if all(name in have and _same(have[name], x) for name, x in row["params"].items()):
-            test = {m: over_groups(table[c], kept.folds) for m, table in scores.test.items()}
+            test = {m: over_groups(table[c], record.folds) for m, table in scores.test.items()}
             return _Row(str(row["name"]), row["values"], scores.trials[c].number, test)
     return _Row(str(row["name"]), row["values"], None, {})
 

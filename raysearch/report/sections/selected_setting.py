@@ -12,7 +12,7 @@ from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import Grid, Grids
 from raysearch.report.scoring import Scores
 from raysearch.selection import Matrix
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 
 _SETS = {
     "A": "S_A: raters agree",
@@ -21,10 +21,10 @@ _SETS = {
 }
 
 
-def clips_section(kept: Kept, scores: Scores) -> Section | None:
+def clips_section(record: Record, scores: Scores) -> Section | None:
     """UA of the selected setting against the clips that give a test speaker's statistics."""
     best = scores.trials[scores.found.best].number
-    mine = kept.of(best)
+    mine = record.rows_of(best)
     names = [name for name in mine[0].scores if re.fullmatch(r"test_ua_\d+_clips", name)]
     if not names:
         return None
@@ -65,10 +65,10 @@ def clips_section(kept: Kept, scores: Scores) -> Section | None:
     )
 
 
-def sets_section(kept: Kept, scores: Scores) -> Section | None:
+def sets_section(record: Record, scores: Scores) -> Section | None:
     """Scores on the clips that raters agree on and on those they do not, where there are votes."""
     best = scores.trials[scores.found.best].number
-    mine = kept.of(best)
+    mine = record.rows_of(best)
     made = []
     for short, said in _SETS.items():
         having = [row.scores for row in mine if f"test_ua_{short}" in row.scores]
@@ -95,11 +95,11 @@ def sets_section(kept: Kept, scores: Scores) -> Section | None:
     )
 
 
-def classes_section(kept: Kept, scores: Scores) -> Section | None:
+def classes_section(record: Record, scores: Scores) -> Section | None:
     """Recalls of the classes, from the clips of all folds together."""
     best = scores.trials[scores.found.best].number
-    classes: Sequence[str] = kept.classes
-    tables = [np.array(row.confusion) for row in kept.of(best) if row.confusion]
+    classes: Sequence[str] = record.classes
+    tables = [np.array(row.confusion) for row in record.rows_of(best) if row.confusion]
     if not tables or len({t.shape for t in tables}) != 1:
         return None
     counts = np.sum(tables, axis=0)
@@ -114,9 +114,9 @@ def classes_section(kept: Kept, scores: Scores) -> Section | None:
         made.append(
             {
                 "class": label,
-                "clips": int(total) // kept.seeds,
+                "clips": int(total) // record.seeds,
                 "recall": counts[i, i] / total if total else None,
-                "taken_for": f"{classes[other]} ({wrong[other] / kept.seeds:.4g})"
+                "taken_for": f"{classes[other]} ({wrong[other] / record.seeds:.4g})"
                 if wrong.any()
                 else None,
             }
@@ -127,9 +127,9 @@ def classes_section(kept: Kept, scores: Scores) -> Section | None:
         Column("recall", "recall %", "percent"),
         Column("taken_for", "most often taken for (clips)"),
     )
-    pooled = "all folds pooled" if kept.seeds == 1 else "all folds pooled, mean of the seeds"
+    pooled = "all folds pooled" if record.seeds == 1 else "all folds pooled, mean of the seeds"
     title = f"Classes: trial {best} (selected), {pooled}"
-    mine = [row for row in kept.of(best) if row.confusion]
+    mine = [row for row in record.rows_of(best) if row.confusion]
     return Section(
         "classes",
         title,
@@ -139,7 +139,7 @@ def classes_section(kept: Kept, scores: Scores) -> Section | None:
             confusion("confusion", f"Trial {best} (selected), {pooled}", counts, classes),
             Grids(
                 "confusion_by_fold",
-                f"Trial {best} (selected), by held-out {kept.unit}",
+                f"Trial {best} (selected), by held-out {record.unit}",
                 tuple(
                     confusion(row.fold, row.fold, one, classes)
                     for row, one in zip(mine, tables, strict=True)

@@ -8,13 +8,13 @@ import pandas as pd
 
 from raysearch.report.document import Column, Race, Section, Table
 from raysearch.study.ledger import FAILED
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 from raysearch.study.wording import clean, duration, many, percent
 
 
-def trials_section(kept: Kept) -> Section:
+def trials_section(record: Record) -> Section:
     """How many trials ended how, and why those that failed did."""
-    trials, states = kept.trials, kept.states
+    trials, states = record.trials, record.states
     said = [f"{n} {state}" for state, n in states.items() if n]
     line = f"{many(len(trials), 'trial')}: {', '.join(said)}."
     reasons: dict[str, list[int]] = defaultdict(list)
@@ -72,9 +72,9 @@ def _was(n: int) -> str:
     return "was" if n == 1 else "were"
 
 
-def stages_section(kept: Kept, run: int, asked: int) -> Section:
+def stages_section(record: Record, run: int, asked: int) -> Section:
     """What was computed and what was there already."""
-    rows = kept.rows
+    rows = record.fold_rows
     spent = duration(sum(row.seconds for row in rows))
     if not asked:
         return Section("stages", "Work", (f"{spent} of computing; no stage was asked for.",))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raysearch.report.document import Section
 from raysearch.report.plots import Panel, Scatter
 from raysearch.stages.store import Damaged, Store
-from raysearch.study.record import Kept
+from raysearch.study.record import Record
 from raysearch.study.wording import clean, many
 
 SELECTED = "selected"
@@ -55,14 +55,14 @@ class Layers:
         return sum(len(one.y) for one in list(self.truth.values())[:PANELS]) <= SMALL
 
 
-def section(kept: Kept, best: int, layers: Layers) -> Section | None:
+def section(record: Record, best: int, layers: Layers) -> Section | None:
     """A picture a trial; None where no artifact holds a layer. `best`: the selected trial."""
     truth, store = layers.truth, layers.store
     plots: list[Scatter] = []
     lacking: list[int] = []
     for number in dict.fromkeys(best if x == SELECTED else int(x) for x in layers.trials):
         panels = []
-        for row in kept.of(number)[:PANELS]:
+        for row in record.rows_of(number)[:PANELS]:
             points = _layer(store, row.stages[-1].key)
             known = truth.get(row.fold)
             if points is None or known is None:
@@ -72,19 +72,19 @@ def section(kept: Kept, best: int, layers: Layers) -> Section | None:
                 panels.append(_panel(f"{row.fold}", mine, known.y))
         if panels:
             title = f"Trial {number}: last hidden layer of held-out clips (t-SNE)"
-            plots.append(Scatter(f"tsne_{number}", title, kept.classes, tuple(panels)))
+            plots.append(Scatter(f"tsne_{number}", title, record.classes, tuple(panels)))
         else:
             lacking.append(number)
     if not plots:
         return None
     before = [
-        f"The network's last hidden layer for the clips of each held-out {kept.unit}, by true "
-        f"class. Each {kept.unit} has a model of its own and so a map of its own; distances "
+        f"The network's last hidden layer for the clips of each held-out {record.unit}, by true "
+        f"class. Each {record.unit} has a model of its own and so a map of its own; distances "
         "between far groups mean little."
     ]
     shown = len(plots[0].panels)
-    if shown < len(kept.folds):
-        before.append(f"{many(shown, 'fold')} of {len(kept.folds)}.")
+    if shown < len(record.folds):
+        before.append(f"{many(shown, 'fold')} of {len(record.folds)}.")
     if lacking:
         before.append(f"No layer is stored of: {', '.join(f'trial {n}' for n in lacking)}.")
     return Section(

@@ -9,9 +9,8 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from raysearch.errors import near
-from raysearch.study.frozen import FrozenDict
 from raysearch.study.space.domains import Choice, Const, Domain, Float, Grid, Int
-from raysearch.study.space.values import NEEDS, Scalar, is_number, member, shown
+from raysearch.study.space.values import NEEDS, FrozenDict, Scalar, is_number, member, shown
 
 
 class Reader:

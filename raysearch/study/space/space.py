@@ -8,10 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raysearch.errors import near
-from raysearch.study.frozen import FrozenDict
 from raysearch.study.space.domains import Const, Domain, Float, Int, Listed
 from raysearch.study.space.grammar import Reader
-from raysearch.study.space.values import NAME, NEEDS, Scalar, is_number, member, same, shown
+from raysearch.study.space.values import (
+    NAME,
+    NEEDS,
+    FrozenDict,
+    Scalar,
+    is_number,
+    member,
+    same,
+    shown,
+)
 from trainables.stage import Method, Param
 
 
