@@ -16,12 +16,12 @@ _COLUMN = 30
 _WIDEST = 100
 
 _VALUES = (
-    "A word is key=value. Values are YAML: true or false, null for none, [a,b] for a list, "
-    "{a: 1} for a mapping; quote what the shell would read."
+    "A word is key=value, and its value is YAML: true or false, null for none, [a,b] for a list, "
+    "'{a: 1}' for a mapping, in quotes where the shell would read it."
 )
 _OF_A_STUDY = (
-    "The space, a file, may set any of these keys; a word on the command line goes before it, and "
-    "the default is what holds where neither says anything."
+    "A key takes its value from the command line, else from the file that space= names, else it "
+    "has its default."
 )
 
 
@@ -66,8 +66,8 @@ def study_keys(command: Command) -> dict[str, list[Key]]:
 
 def shown(value: Any) -> str:
     """A value as a word on the command line gives it."""
-    if value is None:
-        return "null"
+    if value is None or value in ((), [], {}, ""):
+        return "none"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -75,7 +75,7 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(shown(item) for item in value)}]"
     if isinstance(value, str | PurePath):
-        return str(value) or "''"
+        return str(value)
     return str(value)
 
 

@@ -63,8 +63,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """The parser; the keys of a command are looked up where `words` ask for its help."""
     parser = argparse.ArgumentParser(
         prog="raysearch",
-        description="Which label strategy and loss really helps, on speakers the model never "
-        "heard: search over held-out speakers, nothing computed twice, honest estimates.",
+        description="Which label strategy and which loss help speech emotion recognition, on "
+        "speakers that\nthe model has never heard?",
         epilog="Begin with: python -m raysearch tune space=rdlr\n"
         "The keys of a command: python -m raysearch COMMAND --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -74,6 +74,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", dest="command", required=True
     )
     helps = bool({"-h", "--help"} & set(words))
+    hidden = argparse.SUPPRESS
     for name, command in COMMANDS.items():
         keys = " [key=value ...]" if command.keys or command.study else ""
         arguments = f" {command.arguments}" if command.arguments else ""
@@ -84,6 +85,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
             description=command.summary[0].upper() + command.summary[1:] + ".",
             epilog=help_text(command) if helps and name in words else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=False,
         )
-        one.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+        one.add_argument("-h", "--help", action="help", help=hidden)
+        one.add_argument("words", nargs="*", help=hidden)
     return parser
