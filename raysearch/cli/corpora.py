@@ -67,7 +67,7 @@ def _check(words: Sequence[str]) -> int:
         home=Path(study.home),
         options=study.corpus.options,
         classes=study.corpus.classes,
-        votes=corpora.Votes(**dict(study.votes)),
+        votes=study.votes,
     )
     known = corpora.known()
     lines = []
@@ -111,7 +111,7 @@ def features(words: Sequence[str]) -> str:
             home=home,
             options=study.corpus.options,
             progress=progress.stage,
-            votes=corpora.Votes(**dict(study.votes)),
+            votes=study.votes,
         )
         folder = home / "store" / "features"
         started = time.monotonic()

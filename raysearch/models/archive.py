@@ -19,7 +19,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.data.corpora import Task
 from raysearch.data.features import known
 from raysearch.data.features.extractor import Unusable
 from raysearch.data.features.pretrained import models_of, relocated
@@ -78,7 +77,7 @@ def write(
         "how": how,
         "members": entries,
         "classes": list(source.material.corpus.classes),
-        "task": dict(study.task) if Task(**dict(study.task)).graded else None,
+        "task": study.task.model_dump() if study.task.graded else None,
         "rater": _rater(source, data),
         "features": [_feature(place, number, name) for number, name in enumerate(study.features)],
         "normalise": study.normalise,

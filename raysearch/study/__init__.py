@@ -13,7 +13,6 @@ from raysearch.study.schema import (
     RatersConfig,
     StoppingConfig,
     Study,
-    TaskConfig,
     TrackingConfig,
     ValidationConfig,
 )
@@ -24,7 +23,6 @@ __all__ = [
     "RatersConfig",
     "StoppingConfig",
     "Study",
-    "TaskConfig",
     "TrackingConfig",
     "ValidationConfig",
     "dump",

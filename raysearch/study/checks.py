@@ -38,6 +38,8 @@ def check_together(study: Study, problems: list[str]) -> None:
             "is faster, but deterministic=true wants the same trials always; write stopping=off, "
             "or deterministic=false"
         )
+    problems += study.votes.problems()
+    problems += study.task.problems()
     _check_tracking(study, problems)
 
 
@@ -67,17 +69,14 @@ def check_names(tree: Mapping[str, Any], problems: list[str]) -> None:
 
     corpus = tree.get("corpus")
     corpus = corpus if isinstance(corpus, Mapping) else {}
-    known = corpora.known()
-    for key in ("name", "unlabelled"):
-        for name in name_list(corpus.get(key, ())):
-            if name not in known:
-                problems.append(
-                    f"corpus.{key}: there is no corpus {name!r}{near(name, known)}; known corpora: "
-                    f"{listed(known)}; anyone's speech is corpus=manifest corpus.root=FOLDER"
-                )
-    problems += _corpus_problems(corpus, known)
+    root, options = corpus.get("root"), corpus.get("options")
+    problems += corpora.naming_problems(
+        name_list(corpus.get("name", "demo")),
+        name_list(corpus.get("unlabelled")),
+        root if isinstance(root, Mapping) else {},
+        options if isinstance(options, Mapping) else {},
+    )
     for key, names in (
-        ("corpus.name", name_list(corpus.get("name", ()))),
         ("corpus.classes", name_list(corpus.get("classes"))),
         ("features", name_list(tree.get("features"))),
     ):
@@ -91,30 +90,6 @@ def check_names(tree: Mapping[str, Any], problems: list[str]) -> None:
                 f"features: there is no feature set {name!r}{near(name, extractors)}; "
                 f"known feature sets: {listed(extractors)}"
             )
-
-
-def _corpus_problems(corpus: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-    """Folders that are missing, and options that no corpus of the study takes."""
-    names = [*name_list(corpus.get("name", "demo")), *name_list(corpus.get("unlabelled", ()))]
-    used = {name: known[name] for name in names if name in known}
-    root = corpus.get("root")
-    root = root if isinstance(root, Mapping) else {}
-    found = []
-    for name, info in used.items():
-        if info.root == "needed" and name not in root:
-            key = "corpus.root" if len(names) == 1 else f"corpus.root.{name}"
-            source = f" (get it from {info.source})" if info.source else ""
-            found.append(f"corpus {name!r} needs its folder; give {key}=DIR{source}")
-    options = corpus.get("options")
-    taken = sorted({option for info in used.values() for option in info.options})
-    if isinstance(options, Mapping) and len(used) == len(names):
-        for option in options:
-            if option not in taken:
-                found.append(
-                    f"corpus.options.{option} is no option of {', '.join(used)}"
-                    f"{near(option, taken)}; options here are {', '.join(taken) or 'none'}"
-                )
-    return found
 
 
 def name_list(value: Any) -> list[str]:

@@ -13,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
+from raysearch.data.rules import TASKS
+from raysearch.data.section import thaw
 from raysearch.errors import BadInput, near, one_line
 from raysearch.study import published
 from raysearch.study.checks import (
@@ -25,8 +27,7 @@ from raysearch.study.checks import (
 )
 from raysearch.study.clusterfile import read_cluster
 from raysearch.study.resources import resource
-from raysearch.study.schema import FIELDS, NESTED, SHORT, TASKS, Study, extra_of, one_or_list
-from raysearch.study.space.values import thaw
+from raysearch.study.schema import FIELDS, NESTED, SHORT, Study, extra_of, one_or_list
 
 
 def load_study(words: Sequence[str], *, cwd: Path) -> Study:
@@ -256,7 +257,6 @@ def _place_roots(tree: dict[str, Any], problems: list[str]) -> None:
     if not isinstance(corpus, dict) or corpus.get("root") is None:
         return
     names = name_list(corpus.get("name", "demo"))
-    others = name_list(corpus.get("unlabelled", ()))
     root = corpus["root"]
     if isinstance(root, str):
         if len(names) == 1:
@@ -268,14 +268,6 @@ def _place_roots(tree: dict[str, Any], problems: list[str]) -> None:
                 f"corpus.root={root} must say whose folder it is, since there are {len(names)} "
                 f"corpora; write {each}"
             )
-    elif isinstance(root, dict):
-        for name in root:
-            if names and name not in (*names, *others):
-                problems.append(
-                    f"corpus.root.{name} is the folder of a corpus that the study does not use"
-                    f"{near(name, (*names, *others))}; its corpora are "
-                    f"{', '.join((*names, *others))}"
-                )
 
 
 def _place_paths(tree: dict[str, Any], cwd: Path) -> None:

@@ -7,14 +7,15 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
+from raysearch.data.rules import Task, Votes
+from raysearch.data.section import Anything, Names, Section, Texts, freeze, key, names, thaw
 from raysearch.stages import methods as registry
 from raysearch.study.space import Space
-from raysearch.study.space.values import freeze, thaw
 from trainables.stage import Method
 
 
@@ -29,14 +30,6 @@ def _different(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _frozen(value: Any) -> Any:
-    return freeze(value)
-
-
-def _names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else freeze(value)
-
-
 def _path(value: Any) -> Any:
     return Path(value) if isinstance(value, str) and value else value
 
@@ -45,80 +38,56 @@ def _switch(value: Any) -> Any:
     return "off" if value is False else value  # YAML reads a bare off as false
 
 
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_names)]
-Texts = Annotated[dict[str, str], BeforeValidator(_frozen)]
-Anything = Annotated[dict[str, Any], BeforeValidator(_frozen)]
-Task = Literal["categories", "valence", "activation", "dominance"]
-TASKS: tuple[str, ...] = get_args(Task)
-
-
-def _key(default: Any, help: str, rule: str, example: str, **limits: Any) -> Any:
-    """A field: its default, what it means, the rule its value must keep, and an example value."""
-    extra: dict[str, Any] = {"rule": rule, "example": example}
-    return Field(default, description=help, json_schema_extra=extra, **limits)
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
-
-    def model_post_init(self, context: Any) -> None:
-        # pydantic copies mappings into plain dicts; what a study hands out must stay as it is
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, dict | tuple):
-                self.__dict__[name] = freeze(value)
-
-
-class CorpusConfig(_Frozen):
+class CorpusConfig(Section):
     """Which speech, and which classes of it."""
 
-    name: Names = _key(
+    name: Names = key(
         ("demo",), "one or several corpora", "a corpus or a list of them", "emodb", min_length=1
     )
-    root: Texts = _key(
+    root: Texts = key(
         {}, "the folder of each corpus", "a folder, or a folder for each corpus", "DIR"
     )
-    classes: Names | None = _key(
+    classes: Names | None = key(
         None,
         "classes to keep, by common names; null keeps all",
         "a list of two or more different classes, or null",
         "[neutral,happy,sad,angry]",
         min_length=2,
     )
-    unlabelled: Names = _key(
+    unlabelled: Names = key(
         (), "corpora whose labels are not used", "a corpus or a list of them", "[demo-plain]"
     )
-    on_bad: Literal["stop", "skip"] = _key(
+    on_bad: Literal["stop", "skip"] = key(
         "stop", "what to do about bad files: stop, or leave them out", "stop or skip", "skip"
     )
-    options: Anything = _key(
+    options: Anything = key(
         {}, "further options of the corpus", "a mapping of options", "{csv: table.csv}"
     )
 
 
-class ProtocolConfig(_Frozen):
+class ProtocolConfig(Section):
     """How utterances are divided into train, validation and test."""
 
-    name: Literal["loso", "loseso", "loco", "kfold"] = _key(
+    name: Literal["loso", "loseso", "loco", "kfold"] = key(
         "loso",
         "leave one speaker (loso), session (loseso) or corpus (loco) out, or stratified kfold",
         "one of loso, loseso, loco, kfold",
         "loso",
     )
-    folds: int = _key(10, "folds of kfold", "a whole number of at least 2", "10", ge=2)
+    folds: int = key(10, "folds of kfold", "a whole number of at least 2", "10", ge=2)
 
 
-class ValidationConfig(_Frozen):
+class ValidationConfig(Section):
     """Who stops the training, and who scores a setting."""
 
-    rule: Literal["next", "share"] = _key(
+    rule: Literal["next", "share"] = key(
         "next",
         "validate on the next groups, or on a share of the speakers",
         "next or share",
         "next",
     )
-    speakers: int = _key(1, "groups that 'next' takes", "a whole number of at least 1", "1", ge=1)
-    share: float = _key(
+    speakers: int = key(1, "groups that 'next' takes", "a whole number of at least 1", "1", ge=1)
+    share: float = key(
         0.2,
         "share of the speakers that validate",
         "a number above 0 and at most 0.5",
@@ -126,7 +95,7 @@ class ValidationConfig(_Frozen):
         gt=0,
         le=0.5,
     )
-    select: int = _key(
+    select: int = key(
         0,
         "further groups that score a setting and do not stop its training",
         "a whole number of at least 0",
@@ -135,19 +104,19 @@ class ValidationConfig(_Frozen):
     )
 
 
-class StoppingConfig(_Frozen):
+class StoppingConfig(Section):
     """Whether a trial may be stopped inside a fold, on its epochs."""
 
-    rule: Annotated[Literal["off", "asha", "median"], BeforeValidator(_switch)] = _key(
+    rule: Annotated[Literal["off", "asha", "median"], BeforeValidator(_switch)] = key(
         "off",
         "Ray Tune scheduler that stops a training far behind the others on the same fold",
         "one of off, asha, median",
         "median",
     )
-    grace: int = _key(
+    grace: int = key(
         5, "epochs that every training gets", "a whole number of at least 1", "5", ge=1
     )
-    eta: float = _key(
+    eta: float = key(
         3.0,
         "asha: the best 1/eta go on past epochs grace, grace * eta, ...",
         "a number of at least 1.1",
@@ -155,7 +124,7 @@ class StoppingConfig(_Frozen):
         ge=1.1,
         allow_inf_nan=False,
     )
-    folds: int = _key(
+    folds: int = key(
         1,
         "folds, the first that a trial runs, in which it may be stopped",
         "a whole number of at least 1",
@@ -164,102 +133,20 @@ class StoppingConfig(_Frozen):
     )
 
 
-class VotesConfig(_Frozen):
-    """Raters' votes: where they come from, and how clips divide by them into S_A, S_B and S_C."""
-
-    source: Literal["corpus", "simulate"] = _key(
-        "corpus",
-        "the corpus's votes, or simulated ones where it has none",
-        "corpus or simulate",
-        "simulate",
-    )
-    labels: Literal["corpus", "votes"] = _key(
-        "corpus",
-        "the corpus's labels, or the class that leads the votes",
-        "corpus or votes",
-        "votes",
-    )
-    dominant: Literal["plurality", "majority", "label"] = _key(
-        "plurality",
-        "what makes a class dominant: most votes, more than half of them, or the corpus's label",
-        "one of plurality, majority, label",
-        "majority",
-    )
-    outside: Literal["count", "ignore", "drop"] = _key(
-        "count",
-        "votes for classes that the study has not: they count, are ignored, or drop the clip",
-        "one of count, ignore, drop",
-        "ignore",
-    )
-    others: Literal["leave", "keep"] = _key(
-        "leave",
-        "clips labelled with such a class: left out, or kept without a label if voted for",
-        "leave or keep",
-        "keep",
-    )
-    self_ratings: Literal["leave", "count"] = _key(
-        "leave", "speakers' ratings of their own clips", "leave or count", "count"
-    )
-    least: float = _key(
-        1, "votes that a clip needs", "a number above 0", "3", gt=0, allow_inf_nan=False
-    )
-    raters: int = _key(4, "simulated raters a clip", "a whole number of at least 1", "5", ge=1)
-    pool: int = _key(12, "simulated raters in all", "a whole number of at least 1", "20", ge=1)
-    accuracy: float = _key(
-        0.75, "how often they hear what is expressed", "a number from 0 to 1", "0.8", ge=0, le=1
-    )
-    spread: float = _key(
-        0.1, "how far raters differ in that", "a number from 0 to 1", "0.2", ge=0, le=1
-    )
-    ambiguous: float = _key(
-        0.4, "share of clips between two classes", "a number from 0 to 1", "0.2", ge=0, le=1
-    )
-    confusions: Literal["near", "even"] | Anything = _key(
-        "near",
-        "what simulated raters confuse: near classes, any alike, or weights by class",
-        "near, even or a mapping of weights by class",
-        "{angry: {disgust: 2, fearful: 1}}",
-    )
-    bias: float = _key(
-        0.0,
-        "how far each simulated rater leans to classes of its own, in log-odds",
-        "a number from 0 to 5",
-        "1",
-        ge=0,
-        le=5,
-    )
-    seed: int = _key(0, "of the simulated raters", "a whole number of at least 0", "1", ge=0)
-
-
-class TaskConfig(_Frozen):
-    """What the classes are: categories, or an attribute that raters gave, in three levels."""
-
-    name: Task = _key(
-        "categories",
-        "classes are categories, or low, middle and high of an attribute that raters gave",
-        "one of categories, valence, activation, dominance",
-        "valence",
-    )
-    low: float = _key(3.0, "ratings below are low", "a number", "3", allow_inf_nan=False)
-    high: float = _key(
-        3.0, "ratings above are high", "a number of at least task.low", "3", allow_inf_nan=False
-    )
-
-
-class RatersConfig(_Frozen):
+class RatersConfig(Section):
     """Whose perception is learnt, by a method that learns one rater's."""
 
-    targets: Names | None = _key(
+    targets: Names | None = key(
         None,
         "target raters; null takes those with enough ratings",
         "a rater or a list of different ones, or null",
         "[A-E1,A-E2]",
         min_length=1,
     )
-    least: int = _key(
+    least: int = key(
         100, "clips that a target must have rated", "a whole number of at least 2", "100", ge=2
     )
-    most: int | None = _key(
+    most: int | None = key(
         None,
         "take so many targets at most, those with most ratings",
         "a whole number of at least 1, or null",
@@ -268,10 +155,10 @@ class RatersConfig(_Frozen):
     )
 
 
-class TrackingConfig(_Frozen):
+class TrackingConfig(Section):
     """MLflow."""
 
-    uri: str | None = _key(
+    uri: str | None = key(
         None,
         "MLflow tracking URI; server is the one that MLFLOW_TRACKING_URI names, null is sqlite "
         "under the home",
@@ -279,7 +166,7 @@ class TrackingConfig(_Frozen):
         "https://mlflow.example.org",
         min_length=1,
     )
-    optuna: str | None = _key(
+    optuna: str | None = key(
         None,
         "database in which optuna-dashboard shows the search; server is the one that "
         "RAYSEARCH_OPTUNA_STORAGE names",
@@ -287,30 +174,30 @@ class TrackingConfig(_Frozen):
         "postgresql://raysearch@db.example.org/optuna",
         min_length=1,
     )
-    fold_runs: int = _key(
+    fold_runs: int = key(
         3, "number of best trials that get a run a fold", "a whole number of at least 0", "3", ge=0
     )
-    enabled: bool = _key(True, "whether to track at all", "true or false", "false")
+    enabled: bool = key(True, "whether to track at all", "true or false", "false")
 
 
-class Study(_Frozen):
+class Study(Section):
     """One study, resolved: everything that a run of it reads. Nothing in it can be changed."""
 
-    space: str = _key(..., "a space by name or path", "the name or path of a space", "rdlr")
-    description: str = _key("", "one line about the study", "a text", "'first try'")
-    method: str = _key(..., "the method", "the name of a method", "rdlr", min_length=1)
+    space: str = key(..., "a space by name or path", "the name or path of a space", "rdlr")
+    description: str = key("", "one line about the study", "a text", "'first try'")
+    method: str = key(..., "the method", "the name of a method", "rdlr", min_length=1)
     corpus: CorpusConfig = Field(default_factory=CorpusConfig)
-    features: Names = _key(
+    features: Names = key(
         (), "feature sets; the method's where none is given", "a feature set or a list", "is10"
     )
-    normalise: Literal["fold", "speaker"] = _key(
+    normalise: Literal["fold", "speaker"] = key(
         "fold",
         "statistics of the training part (fold), or of each speaker (transductive)",
         "fold or speaker",
         "speaker",
     )
-    speaker_clips: Annotated[tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(_frozen)] = (
-        _key(
+    speaker_clips: Annotated[tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(freeze)] = (
+        key(
             (5, 10, 20),
             "under normalise=speaker, also score test speakers with statistics of so few clips",
             "a list of whole numbers of at least 2",
@@ -319,14 +206,14 @@ class Study(_Frozen):
     )
     protocol: ProtocolConfig = Field(default_factory=ProtocolConfig)
     validation: ValidationConfig = Field(default_factory=ValidationConfig)
-    votes: VotesConfig = Field(default_factory=VotesConfig)
-    task: TaskConfig = Field(default_factory=TaskConfig)
+    votes: Votes = Field(default_factory=Votes)
+    task: Task = Field(default_factory=Task)
     raters: RatersConfig = Field(default_factory=RatersConfig)
     objective: Annotated[
         tuple[Literal["ua", "wa", "pooled_ua", "worst_ua"], ...],
-        BeforeValidator(_names),
+        BeforeValidator(names),
         AfterValidator(_different),
-    ] = _key(
+    ] = key(
         ("ua",),
         "validation score to maximise: mean over folds of ua or wa, the UA of all folds pooled "
         "(pooled_ua) or of the worst quarter of them (worst_ua); of several, the first decides",
@@ -334,69 +221,69 @@ class Study(_Frozen):
         "[ua,worst_ua]",
         min_length=1,
     )
-    params: Anything = _key(
+    params: Anything = key(
         {},
         "the method's parameters: constants and domains",
         "a mapping from parameters to values or domains",
         "{gamma: 0.5}",
     )
-    trials: int = _key(20, "settings to try", "a whole number of at least 1", "30", ge=1)
-    seed: int = _key(0, "of everything random", "a whole number of at least 0", "0", ge=0)
-    seeds: int = _key(
+    trials: int = key(20, "settings to try", "a whole number of at least 1", "30", ge=1)
+    seed: int = key(0, "of everything random", "a whole number of at least 0", "0", ge=0)
+    seeds: int = key(
         1,
         "trainings a fold, each from a seed of its own; a fold's score is their mean",
         "a whole number of at least 1",
         "5",
         ge=1,
     )
-    sampler: Literal["tpe", "random", "grid", "listed"] = _key(
+    sampler: Literal["tpe", "random", "grid", "listed"] = key(
         "tpe",
         "tpe; random; grid, every point once; listed, the enqueued settings alone",
         "one of tpe, random, grid, listed",
         "tpe",
     )
-    enqueue: Annotated[tuple[Anything, ...], BeforeValidator(_frozen)] = _key(
+    enqueue: Annotated[tuple[Anything, ...], BeforeValidator(freeze)] = key(
         (), "settings to try first", "a list of settings", "[{gamma: 0.5}]"
     )
-    deterministic: bool = _key(
+    deterministic: bool = key(
         False,
         "ask for settings in fixed batches, so that the list of trials is always the same",
         "true or false",
         "true",
     )
-    batch: int = _key(
+    batch: int = key(
         4, "settings asked at once under deterministic", "a whole number of at least 1", "4", ge=1
     )
-    home: Annotated[Path, BeforeValidator(_path)] = _key(
+    home: Annotated[Path, BeforeValidator(_path)] = key(
         Path("runs"), "folder of everything that is written", "a folder", "runs"
     )
-    store: str | None = _key(
+    store: str | None = key(
         None,
         "folder or URI of the artifacts; null is HOME/store",
         "a folder, a URI, or null",
         "s3://bucket/store",
         min_length=1,
     )
-    cpus: float = _key(1.0, "CPUs a stage", "a number above 0", "1", gt=0, allow_inf_nan=False)
-    gpus: float = _key(
+    cpus: float = key(1.0, "CPUs a stage", "a number above 0", "1", gt=0, allow_inf_nan=False)
+    gpus: float = key(
         0.0, "GPUs a stage", "a number of at least 0", "0.25", ge=0, allow_inf_nan=False
     )
-    threads: int | None = _key(
+    threads: int | None = key(
         None,
         "torch's threads a stage; null follows cpus",
         "a whole number of at least 1, or null",
         "1",
         ge=1,
     )
-    workers: int = _key(1, "Ray Train workers a stage", "a whole number of at least 1", "1", ge=1)
-    concurrent: int | None = _key(
+    workers: int = key(1, "Ray Train workers a stage", "a whole number of at least 1", "1", ge=1)
+    concurrent: int | None = key(
         None,
         "trials at once; null follows the CPUs",
         "a whole number of at least 1, or null",
         "4",
         ge=1,
     )
-    timeout: float | None = _key(
+    timeout: float | None = key(
         None,
         "seconds a stage may take",
         "a number above 0, or null",
@@ -404,7 +291,7 @@ class Study(_Frozen):
         gt=0,
         allow_inf_nan=False,
     )
-    memory: float | None = _key(
+    memory: float | None = key(
         None,
         "GB a stage may use, with the libraries it loads; Linux alone",
         "a number above 0, or null",
@@ -412,7 +299,7 @@ class Study(_Frozen):
         gt=0,
         allow_inf_nan=False,
     )
-    racing: Annotated[Literal["off", "mixed", "wilcoxon"], BeforeValidator(_switch)] = _key(
+    racing: Annotated[Literal["off", "mixed", "wilcoxon"], BeforeValidator(_switch)] = key(
         "off",
         "rule that stops a setting once its finished folds say that it will not win",
         "one of off, mixed, wilcoxon",
@@ -420,22 +307,22 @@ class Study(_Frozen):
     )
     stopping: StoppingConfig = Field(default_factory=StoppingConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
-    cluster: str = _key(
+    cluster: str = key(
         "local",
         "a Ray cluster of this study's own (local), the running one (auto), or a cluster file",
         "local, auto or the path of a cluster file",
         "auto",
         min_length=1,
     )
-    quiet: bool = _key(False, "print the closing table alone", "true or false", "true")
-    published: Anything = _key(
+    quiet: bool = key(False, "print the closing table alone", "true or false", "true")
+    published: Anything = key(
         {},
         "a paper's table that the named settings repeat: source, and rows by name, each of figures "
         "by metric (or tasks, the rows of each task)",
         "a mapping with source and rows",
         "{source: 'a paper', rows: {CE: {wa: 0.452, ua: 0.431}}}",
     )
-    notes: Names = _key((), "sentences that the study prints", "a list of sentences", "[]")
+    notes: Names = key((), "sentences that the study prints", "a list of sentences", "[]")
 
     def search_space(self, method: Method | None = None) -> Space:
         """The space of `params`, in the types and with the defaults of the method."""
@@ -457,8 +344,8 @@ class Study(_Frozen):
             "protocol": self.protocol.model_dump(),
             "validation": self.validation.model_dump(),
             # studies from before there were votes keep their names
-            **({} if self.votes == VotesConfig() else {"votes": self._votes()}),
-            **({} if self.task == TaskConfig() else {"task": self.task.model_dump()}),
+            **({} if self.votes == Votes() else {"votes": self._votes()}),
+            **({} if self.task == Task() else {"task": self.task.model_dump()}),
             **({} if self.raters == RatersConfig() else {"raters": self._raters()}),
             "objective": one_or_list(self.objective),
             "space": {
@@ -521,8 +408,8 @@ NESTED: dict[str, type[BaseModel]] = {
     "protocol": ProtocolConfig,
     "stopping": StoppingConfig,
     "validation": ValidationConfig,
-    "votes": VotesConfig,
-    "task": TaskConfig,
+    "votes": Votes,
+    "task": Task,
     "raters": RatersConfig,
     "tracking": TrackingConfig,
 }

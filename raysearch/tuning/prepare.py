@@ -214,8 +214,8 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         home=Path(study.home),
         options=study.corpus.options,
         progress=progress,
-        votes=corpora.Votes(**dict(study.votes)),
-        task=corpora.Task(**dict(study.task)),
+        votes=study.votes,
+        task=study.task,
         per_rater=method.per_rater,
     )
     ratings = ratings_of(corpus, study, method)

@@ -7,27 +7,28 @@ Mao et al. 2022 and others use the 7200 of the 300 shared sentences, numbers 201
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from raysearch.data.corpora.corpus import CorpusInfo
-from raysearch.data.corpora.files import Named, named_reader
+from raysearch.data.corpora.corpus import CorpusInfo, Options
 from raysearch.data.corpora.names import common_name
+from raysearch.data.corpora.readers import (
+    NameParts,
+    name_reader,
+)
 
 CLASSES = ("neutral", "happy", "sad", "angry", "fearful", "surprised")
 _NUMBER = re.compile(r"\d+")
 
 
-def _fields(path: Path) -> Named | None:
+def _fields(path: Path) -> NameParts | None:
     label = common_name(path.parent.name)
     speaker = path.parent.parent.name
     if label not in CLASSES or _NUMBER.fullmatch(path.stem) is None:
         return None
-    return Named(speaker, label, clip=f"{speaker}/{label}/{path.stem}")
+    return NameParts(speaker, label, clip=f"{speaker}/{label}/{path.stem}")
 
 
-def _folders(root: Path, options: Mapping[str, Any]) -> list[Path]:
+def _folders(root: Path, options: Options) -> list[Path]:
     return [folder for folder in sorted(root.glob("*/*")) if folder.is_dir()]
 
 
@@ -35,7 +36,7 @@ LAYOUT = "give the folder that holds SPEAKER/EMOTION/NUMBER.wav, as liuchanhg/an
 INFO = CorpusInfo(
     name="casia",
     description="CASIA: acted Chinese, 4 speakers, 6 emotions (the part of shared sentences)",
-    read=named_reader(
+    read=name_reader(
         "casia",
         _fields,
         classes=CLASSES,

@@ -1,21 +1,24 @@
-"""What a corpus is: the table that a study uses, what one loader gives, what a check finds."""
+"""What a corpus is: the table that a study uses, what one reader gives, and the reader itself."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from raysearch.data.corpora.votes import Votes
+from raysearch.data.rules import Votes
 from trainables.labels import Partition
 
 Progress = Callable[[str], None]
+"""told a sentence whenever something long begins"""
+Options = Mapping[str, object]
+"""`corpus.options`, or the part of it that one reader takes"""
 
 RAW_COLUMNS = ("id", "path", "corpus", "speaker", "session", "label", "transcript")
 TABLE_COLUMNS = (*RAW_COLUMNS, "audio", "seconds")
@@ -49,7 +52,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Raw:
-    """What one loader gives, before classes are chosen.
+    """What one reader gives, before classes are chosen.
 
     `table` has the columns id, path, corpus, speaker, session, label, transcript; labels are
     common class names, "" where a clip has none. `votes` has one column a class and the table's
@@ -77,7 +80,7 @@ class Reader(Protocol):
         self,
         root: Path | None,
         *,
-        options: Mapping[str, Any],
+        options: Options,
         seed: int,
         home: Path,
         progress: Progress | None,
@@ -117,7 +120,7 @@ class Corpus:
     session ("" = none), label ("" = unlabelled), transcript ("" = none), audio (SHA-256 of the
     file's bytes, hex), seconds.
     `votes`: float32 [N, K], counts for `classes`; None if no corpus has votes; a row is all zero
-    where a clip has none (`has_votes` is False there).
+    where a clip has none.
     `outside`: float32 [N, M], the votes for `outside_classes`, which the study does not have;
     None where `votes` is.
     `ratings`: the RATING_COLUMNS, one row a rating, those by the speakers themselves included;
@@ -128,11 +131,11 @@ class Corpus:
 
     table: pd.DataFrame
     classes: tuple[str, ...]
-    votes: np.ndarray | None = None
+    votes: NDArray[np.float32] | None = None
     ratings: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
     simulated: frozenset[str] = frozenset()
-    outside: np.ndarray | None = None
+    outside: NDArray[np.float32] | None = None
     outside_classes: tuple[str, ...] = ()
     rules: Votes = field(default_factory=Votes)
 
@@ -144,22 +147,15 @@ class Corpus:
         return self.rules.divide(self.votes, self.outside, self.codes)
 
     @property
-    def codes(self) -> np.ndarray:
+    def codes(self) -> NDArray[np.int64]:
         """int64 [N]: each row's class as an index into `classes`, -1 where it has no label."""
         index = {name: i for i, name in enumerate(self.classes)}
         return np.array([index.get(label, -1) for label in self.table["label"]], dtype=np.int64)
 
     @property
-    def labelled(self) -> np.ndarray:
+    def labelled(self) -> NDArray[np.bool_]:
         """bool [N]: True where the row has a label."""
         return self.codes >= 0
-
-    @property
-    def has_votes(self) -> np.ndarray:
-        """bool [N]: True where at least one vote for one of `classes` is known."""
-        if self.votes is None:
-            return np.zeros(len(self.table), dtype=bool)
-        return np.asarray(self.votes.sum(axis=1) > 0)
 
     @property
     def fingerprint(self) -> str:
@@ -171,7 +167,9 @@ class Corpus:
         if self.votes is not None:
             digest.update(np.ascontiguousarray(self.votes, dtype="<f4").tobytes())
         if self.ratings is not None:
-            ratings = self.ratings.dropna(axis=1, how="all")  # only what the raters said counts
+            ratings = self.ratings.dropna(
+                axis=1, how="all"
+            )  # columns that no rater filled do not count
             if "own" in ratings and not ratings["own"].any():
                 ratings = ratings.drop(columns=["own"])
             for row in ratings.itertuples(index=False):
@@ -180,68 +178,3 @@ class Corpus:
             digest.update("\x1f".join(self.outside_classes).encode())
             digest.update(np.ascontiguousarray(self.outside, dtype="<f4").tobytes())
         return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `check` found: every problem, and what there is.
-
-    `counts[corpus][class]` is the number of clips that can be used ("" = unlabelled clips).
-    `votes[corpus]` says in sentences how the corpus's raters agree.
-    """
-
-    problems: tuple[Problem, ...]
-    counts: Mapping[str, Mapping[str, int]]
-    speakers: Mapping[str, int]
-    seconds: Mapping[str, float]
-    notes: tuple[str, ...] = ()
-    votes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        """The problems that stop a study."""
-        return tuple(p for p in self.problems if p.severity == "error")
-
-    @property
-    def notices(self) -> tuple[Problem, ...]:
-        """The problems that are only printed."""
-        return tuple(p for p in self.problems if p.severity == "notice")
-
-    def sentences(self, limit: int = 5) -> tuple[str, ...]:
-        """All problems as sentences, errors first; see `sentences`."""
-        return sentences((*self.errors, *self.notices), limit)
-
-
-_HEADINGS = {
-    "missing": "clips are missing",
-    "unreadable": "clips cannot be read",
-    "truncated": "clips are truncated",
-    "empty": "clips hold no sound",
-    "short": "clips are too short",
-    "duplicate": "clips are byte-identical to others",
-    "conflict": "clips are byte-identical under different labels or speakers",
-    "name": "files are not named as this corpus names its clips, and are left out",
-}
-
-
-def sentences(problems: Sequence[Problem], limit: int = 5) -> tuple[str, ...]:
-    """One sentence a problem; where a kind occurs more than `limit` times, a count and the first.
-
-    The order of first occurrence is kept.
-    """
-    sizes = Counter((p.corpus, p.kind, p.severity) for p in problems)
-    seen: set[tuple[str, str, str]] = set()
-    out: list[str] = []
-    for problem in problems:
-        key = (problem.corpus, problem.kind, problem.severity)
-        if sizes[key] <= limit or problem.kind not in _HEADINGS:
-            out.append(problem.sentence)
-        elif key not in seen:
-            seen.add(key)
-            group = [p for p in problems if (p.corpus, p.kind, p.severity) == key]
-            first = ", ".join(p.utterance for p in group[:limit])
-            out.append(
-                f"{problem.corpus}: {len(group)} {_HEADINGS[problem.kind]}: {first} "
-                f"and {len(group) - limit} more."
-            )
-    return tuple(out)

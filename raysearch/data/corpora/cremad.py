@@ -8,16 +8,22 @@ raters who only heard the clip (rows 1xxxxx of tabulatedVotes.csv).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from raysearch.data.corpora.corpus import CorpusInfo, Problem, Raw
-from raysearch.data.corpora.files import audio_files, clip_table, misnamed, one_of, rooted
-from raysearch.data.corpora.votes import TIES, labels_by_votes
+from raysearch.data.corpora.agreement import TIES, labels_by_votes
+from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.readers import (
+    ClipRow,
+    audio_files,
+    clip_row,
+    clip_table,
+    name_problem,
+    one_of,
+    with_root,
+)
 from raysearch.errors import BadInput
 
 EMOTIONS = {
@@ -73,8 +79,8 @@ def voice_votes(path: Path) -> pd.DataFrame:
     return votes.rename(columns=_LETTERS)
 
 
-@rooted
-def _read(root: Path, options: Mapping[str, Any]) -> Raw:
+@with_root
+def _read(root: Path, options: Options) -> Raw:
     by = one_of(options, "label", ("intended", "votes"))
     ties = one_of(options, "ties", TIES)
     folder = root / "AudioWAV" if (root / "AudioWAV").is_dir() else root
@@ -82,22 +88,20 @@ def _read(root: Path, options: Mapping[str, Any]) -> Raw:
     if not files:
         raise BadInput(f"corpus.root={root} holds no CREMA-D clips: {LAYOUT}.")
     places = (root / "tabulatedVotes.csv", root / "processedResults" / "tabulatedVotes.csv")
-    found = [p for p in places if p.is_file()]
-    votes = voice_votes(found[0]) if found else None
+    tables = [p for p in places if p.is_file()]
+    votes = voice_votes(tables[0]) if tables else None
     problems: list[Problem] = []
     names = sorted(files.keys() | (set() if votes is None else set(votes.index)))
-    rows: list[tuple[str, ...]] = []
+    rows: list[ClipRow] = []
     for stem in names:
         match = _NAME.fullmatch(stem)
         if match is None:
-            problems.append(misnamed("cremad", stem, "1001_IEO_HAP_LO.wav"))
+            problems.append(name_problem("cremad", stem, "1001_IEO_HAP_LO.wav"))
             continue
         actor, text, emotion, _ = match.groups()
         path = files.get(stem, folder / f"{stem}.wav")
-        label, said = EMOTIONS[emotion], SENTENCES.get(text, text)
-        rows.append(
-            (f"cremad/{stem}", str(path.absolute()), "cremad", f"cremad/{actor}", "", label, said)
-        )
+        label, sentence = EMOTIONS[emotion], SENTENCES.get(text, text)
+        rows.append(clip_row("cremad", stem, path, actor, label, transcript=sentence))
     if not rows:
         raise BadInput(f"corpus.root={root} holds no file named like 1001_IEO_HAP_LO.wav.")
     table = clip_table(rows)
@@ -118,8 +122,8 @@ def _read(root: Path, options: Mapping[str, Any]) -> Raw:
                 f"corpus.options.label=votes needs tabulatedVotes.csv in {root} (or in "
                 "processedResults/): put it there, or leave label=intended."
             )
-        table, counts, ties_said = labels_by_votes("cremad", table, counts, ties)
-        notes += ties_said
+        table, counts, tie_notes = labels_by_votes("cremad", table, counts, ties)
+        notes += tie_notes
     return Raw(
         table, tuple(EMOTIONS.values()), counts, None, tuple(notes), frozenset(), tuple(problems)
     )

@@ -21,7 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from raysearch.data.corpora.corpus import CorpusInfo, Progress, Raw, Reader
+from raysearch.data.corpora.corpus import CorpusInfo, Options, Progress, Raw, Reader
 from raysearch.data.corpora.manifest import read_manifest
 from raysearch.errors import RaysearchError
 
@@ -251,7 +251,7 @@ def _reader(only: str | None) -> Reader:
     def read(
         root: Path | None,
         *,
-        options: Mapping[str, Any],
+        options: Options,
         seed: int,
         home: Path,
         progress: Progress | None,

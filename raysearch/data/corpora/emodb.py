@@ -10,7 +10,10 @@ import re
 from pathlib import Path
 
 from raysearch.data.corpora.corpus import CorpusInfo
-from raysearch.data.corpora.files import Named, named_reader
+from raysearch.data.corpora.readers import (
+    NameParts,
+    name_reader,
+)
 
 LETTERS = {
     "N": "neutral",
@@ -36,19 +39,19 @@ SENTENCES = {
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<letter>[NFTWAEL])[a-z]", re.IGNORECASE)
 
 
-def _fields(path: Path) -> Named | None:
+def _fields(path: Path) -> NameParts | None:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         return None
     text = match["text"].lower()
-    return Named(match["speaker"], LETTERS[match["letter"].upper()], SENTENCES.get(text, text))
+    return NameParts(match["speaker"], LETTERS[match["letter"].upper()], SENTENCES.get(text, text))
 
 
 LAYOUT = "give the folder that holds wav/03a01Fa.wav and the others"
 INFO = CorpusInfo(
     name="emodb",
     description="Berlin EmoDB: acted German, 10 speakers, 7 emotions",
-    read=named_reader(
+    read=name_reader(
         "emodb",
         _fields,
         classes=tuple(LETTERS.values()),

@@ -10,7 +10,10 @@ import re
 from pathlib import Path
 
 from raysearch.data.corpora.corpus import CorpusInfo
-from raysearch.data.corpora.files import Named, named_reader
+from raysearch.data.corpora.readers import (
+    NameParts,
+    name_reader,
+)
 
 EMOTIONS = {
     "neu": "neutral",
@@ -24,19 +27,19 @@ EMOTIONS = {
 _NAME = re.compile(r"(neu|gio|tri|rab|pau|dis|sor)-([fm]\d)-([a-z]+\d*)", re.IGNORECASE)
 
 
-def _fields(path: Path) -> Named | None:
+def _fields(path: Path) -> NameParts | None:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         return None
     emotion, actor, _ = match.groups()
-    return Named(actor.lower(), EMOTIONS[emotion.lower()])
+    return NameParts(actor.lower(), EMOTIONS[emotion.lower()])
 
 
 LAYOUT = "give the folder that holds f1/dis-f1-b1.wav and the others"
 INFO = CorpusInfo(
     name="emovo",
     description="EMOVO: acted Italian, 6 speakers, 7 emotions",
-    read=named_reader(
+    read=name_reader(
         "emovo",
         _fields,
         classes=tuple(EMOTIONS.values()),

@@ -22,25 +22,24 @@ A turn is spoken by the actor of its last part: Ses01F_impro01_M000 is session 1
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from raysearch.data.corpora.corpus import CorpusInfo, Problem, Raw
-from raysearch.data.corpora.files import (
+from raysearch.data.corpora.agreement import count_votes
+from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.names import common_name
+from raysearch.data.corpora.readers import (
+    ClipRow,
+    RatingRow,
     audio_files,
+    clip_row,
     clip_table,
-    misnamed,
+    name_problem,
     one_of,
     rating_table,
-    rooted,
     text_lines,
+    with_root,
 )
-from raysearch.data.corpora.names import common_name
-from raysearch.data.corpora.votes import count_votes
 from raysearch.errors import BadInput
 
 LABELS = {
@@ -61,6 +60,7 @@ _TURN = re.compile(
     r"\[[\d.]+ - [\d.]+\]\s+(Ses0(\d)[FM]_(impro|script)\w*_([FM])[A-Z]*\d+\w*)\s+(\w+)\s+\[.*"
 )
 _RATING = re.compile(r"([CA])-([EFM])(\d*):\s*(.*)")
+_ATTRIBUTES = {"val": "valence", "act": "activation", "dom": "dominance"}
 _ATTRIBUTE = re.compile(r"(val|act|dom)\s*(\d+(?:\.\d+)?)")
 
 
@@ -71,11 +71,11 @@ class _Turn:
     kind: str
     actor: str
     code: str
-    ratings: list[tuple[Any, ...]] = field(default_factory=list)
+    ratings: list[RatingRow] = field(default_factory=list)
 
 
-@rooted
-def _read(root: Path, options: Mapping[str, Any]) -> Raw:
+@with_root
+def _read(root: Path, options: Options) -> Raw:
     part = one_of(options, "part", ("all", "improvised", "scripted"))
     several = one_of(options, "several", ("each", "share"))
     inner = root / "IEMOCAP_full_release"
@@ -94,8 +94,8 @@ def _read(root: Path, options: Mapping[str, Any]) -> Raw:
         for folder in sessions
         for path in reversed(audio_files(folder / "sentences" / "wav", deep=True))
     }
-    rows: list[tuple[str, ...]] = []
-    graded: list[tuple[Any, ...]] = []
+    rows: list[ClipRow] = []
+    graded: list[RatingRow] = []
     problems: list[Problem] = []
     for path in evaluations:
         for turn in _turns(path, several, problems):
@@ -104,14 +104,14 @@ def _read(root: Path, options: Mapping[str, Any]) -> Raw:
             place = top / f"Session{turn.session}" / "sentences" / "wav"
             wav = place / turn.name.rpartition("_")[0] / f"{turn.name}.wav"
             rows.append(
-                (
-                    f"iemocap/{turn.name}",
-                    str(files.get(turn.name, wav).absolute()),
+                clip_row(
                     "iemocap",
-                    f"iemocap/Ses0{turn.session}{turn.actor}",
-                    f"iemocap/{turn.session}",
+                    turn.name,
+                    files.get(turn.name, wav),
+                    f"Ses0{turn.session}{turn.actor}",
                     LABELS[turn.code],
-                    texts.get(turn.name, ""),
+                    transcript=texts.get(turn.name, ""),
+                    session=turn.session,
                 )
             )
             graded += turn.ratings
@@ -127,45 +127,45 @@ def _read(root: Path, options: Mapping[str, Any]) -> Raw:
 
 def _turns(path: Path, several: str, problems: list[Problem]) -> list[_Turn]:
     """The turns of one dialogue. Lines that are neither turns nor ratings are not read."""
-    found: list[_Turn] = []
+    turns: list[_Turn] = []
     for line in text_lines(path):
         if line.startswith("["):
             match = _TURN.fullmatch(line)
             if match is not None and match[5] in LABELS:
-                found.append(_Turn(match[1], match[2], match[3], match[4], match[5]))
+                turns.append(_Turn(match[1], match[2], match[3], match[4], match[5]))
             elif "Ses" in line:
-                problems.append(misnamed("iemocap", line, "[..] Ses01F_impro01_F000 neu [..]"))
-        elif found and (match := _RATING.fullmatch(line)) is not None:
-            found[-1].ratings += _ratings(found[-1], *match.groups(), several=several)
-    return found
+                problems.append(name_problem("iemocap", line, "[..] Ses01F_impro01_F000 neu [..]"))
+        elif turns and (match := _RATING.fullmatch(line)) is not None:
+            turns[-1].ratings += _ratings(turns[-1], *match.groups(), several=several)
+    return turns
 
 
 def _ratings(
-    turn: _Turn, kind: str, who: str, number: str, said: str, *, several: str
-) -> list[tuple[Any, ...]]:
+    turn: _Turn, kind: str, who: str, number: str, text: str, *, several: str
+) -> list[RatingRow]:
     clip = f"iemocap/{turn.name}"
     rater = f"{kind}-E{number}" if who == "E" else f"Ses0{turn.session}{who}"
     own = who == turn.actor
-    said = said.split("(")[0]  # behind it are remarks
+    text = text.split("(")[0]  # behind it are remarks
     if kind == "A":
-        values = {name: float(value) for name, value in _ATTRIBUTE.findall(said)}
-        attributes = [values.get(name, np.nan) for name in ("val", "act", "dom")]
-        return [(clip, rater, "", 0.0, *attributes, own)] if values else []
-    words = dict.fromkeys(common_name(word) for word in said.split(";") if word.strip())
+        values = {name: float(value) for name, value in _ATTRIBUTE.findall(text)}
+        named = {_ATTRIBUTES[name]: value for name, value in values.items()}
+        return [RatingRow(clip, rater, "", 0.0, own=own, **named)] if values else []
+    words = dict.fromkeys(common_name(word) for word in text.split(";") if word.strip())
     weight = 1.0 if several == "each" else 1.0 / max(len(words), 1)
-    return [(clip, rater, word, weight, np.nan, np.nan, np.nan, own) for word in words]
+    return [RatingRow(clip, rater, word, weight, own=own) for word in words]
 
 
 def _transcripts(sessions: list[Path]) -> dict[str, str]:
     """Turn -> text, from lines like 'Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.'"""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for folder in sessions:
         for path in sorted((folder / "dialog" / "transcriptions").glob("Ses*.txt")):
             for line in text_lines(path):
                 head, colon, text = line.partition("]:")
                 if colon and head.startswith("Ses"):
-                    found[head.split()[0]] = text.strip()
-    return found
+                    texts[head.split()[0]] = text.strip()
+    return texts
 
 
 LAYOUT = (

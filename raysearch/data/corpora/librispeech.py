@@ -7,18 +7,18 @@ their texts beside them in SPEAKER-CHAPTER.trans.txt.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from raysearch.data.corpora.corpus import CorpusInfo, Problem, Raw
-from raysearch.data.corpora.files import (
+from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.readers import (
+    ClipRow,
     audio_files,
+    clip_row,
     clip_table,
-    misnamed,
+    name_problem,
     one_of,
-    rooted,
     text_lines,
+    with_root,
 )
 from raysearch.errors import BadInput
 
@@ -34,8 +34,8 @@ SUBSETS = (
 _NAME = re.compile(r"(\d+)-(\d+)-\d+")
 
 
-@rooted
-def _read(root: Path, options: Mapping[str, Any]) -> Raw:
+@with_root
+def _read(root: Path, options: Options) -> Raw:
     subset = one_of(options, "subset", SUBSETS)
     places = [root / subset, root / "LibriSpeech" / subset]
     if root.name == subset:
@@ -49,19 +49,18 @@ def _read(root: Path, options: Mapping[str, Any]) -> Raw:
         for line in text_lines(path):
             clip, _, text = line.partition(" ")
             texts[clip] = text
-    rows: list[tuple[str, ...]] = []
+    rows: list[ClipRow] = []
     problems: list[Problem] = []
     for path in files:
         match = _NAME.fullmatch(path.stem)
         if match is None:
-            problems.append(misnamed("librispeech", path.name, "103-1240-0000.flac"))
+            problems.append(name_problem("librispeech", path.name, "103-1240-0000.flac"))
             continue
-        where, speaker = str(path.absolute()), f"librispeech/{match[1]}"
-        clip, text = f"librispeech/{path.stem}", texts.get(path.stem, "")
-        rows.append((clip, where, "librispeech", speaker, "", "", text))
+        text = texts.get(path.stem, "")
+        rows.append(clip_row("librispeech", path.stem, path, match[1], "", transcript=text))
     if not rows:
         raise BadInput(f"{folder} holds no clips named like 103-1240-0000.flac: {LAYOUT}.")
-    silent = sum(not row[-1] for row in rows)
+    silent = sum(not row.transcript for row in rows)
     notes = (f"librispeech: {silent} clips have no transcript beside them.",) if silent else ()
     return Raw(table=clip_table(rows), classes=(), notes=notes, problems=tuple(problems))
 

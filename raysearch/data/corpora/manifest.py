@@ -36,15 +36,22 @@ import csv
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from raysearch.data.corpora.corpus import RAW_COLUMNS, CorpusInfo, Problem, Raw
-from raysearch.data.corpora.files import one_of, rating_table, rooted
+from raysearch.data.corpora.agreement import TIES, count_votes, labels_by_votes
+from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
 from raysearch.data.corpora.names import common_name, in_order
-from raysearch.data.corpora.votes import TIES, count_votes, labels_by_votes
+from raysearch.data.corpora.readers import (
+    ClipRow,
+    RatingRow,
+    clip_row,
+    clip_table,
+    one_of,
+    rating_table,
+    with_root,
+)
 from raysearch.errors import BadInput
 
 _REQUIRED = ("file", "speaker")
@@ -152,7 +159,7 @@ def _clips(
     def column(key: str, default: str = "") -> list[str]:
         return list(frame[key]) if key in frame else [default] * len(frame)
 
-    rows: list[tuple[str, ...]] = []
+    rows: list[ClipRow] = []
     kept: list[int] = []
     seen: dict[str, int] = {}
     for index, file, speaker, session, corpus, label, transcript in zip(
@@ -181,17 +188,17 @@ def _clips(
         corpus = corpus or name
         place = Path(file) if Path(file).is_absolute() else audio / file
         rows.append(
-            (
-                f"{corpus}/{_stem(file, corpus)}",
-                str(place.absolute()),
+            clip_row(
                 corpus,
-                f"{corpus}/{speaker}",
-                f"{corpus}/{session}" if session else "",
+                _stem(file, corpus),
+                place,
+                speaker,
                 common_name(label),
-                transcript,
+                transcript=transcript,
+                session=session,
             )
         )
-    table = pd.DataFrame(rows, columns=list(RAW_COLUMNS), dtype=str)
+    table = clip_table(rows)
     doubled = table["id"].duplicated(keep=False)  # a.wav beside a.flac
     suffixes = [Path(p).suffix for p in table["path"]]
     table["id"] = [
@@ -273,7 +280,7 @@ def _ratings(
     corpora = dict(zip(table["id"], table["corpus"], strict=True))
     speakers = dict(zip(table["id"], frame["speaker"], strict=True))
     asked = [name for name in _ATTRIBUTES if name in scores]
-    rows: list[tuple[Any, ...]] = []
+    rows: list[RatingRow] = []
     for index, row in zip(scores.index, scores.to_dict("records"), strict=True):
         file, rater, rating = row["file"], row["rater"], row.get("rating", "")
         if file not in ids:
@@ -294,14 +301,16 @@ def _ratings(
             sentence = f"The rating in row {index + 2} ({file}) of {path} has {fault}: correct it."
             problems.append(Problem("votes", "error", corpora[clip], clip, sentence))
             continue
-        attributes = (given.get(name, math.nan) for name in _ATTRIBUTES)
+        attributes = {name: value for name, value in given.items() if value is not None}
         own = rater == speakers[clip]
-        rows.append((clip, rater, common_name(rating), weight, *attributes, own))
+        rows.append(
+            RatingRow(clip, rater, common_name(rating), weight or 0.0, own=own, **attributes)
+        )
     return rating_table(rows)
 
 
-@rooted
-def _read(root: Path, options: Mapping[str, Any]) -> Raw:
+@with_root
+def _read(root: Path, options: Options) -> Raw:
     given = options.get("csv")
     folder = root.parent if root.is_file() else root
     path = folder / str(given) if given else root if root.is_file() else root / "manifest.csv"

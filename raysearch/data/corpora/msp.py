@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from raysearch.data.corpora.names import common_name
+from raysearch.data.corpora.readers import (
+    RatingRow,
+)
 
 LETTERS = {
     "N": "neutral",
@@ -45,6 +48,12 @@ class Rating:
     valence: float
     activation: float
     dominance: float
+
+    def row(self, clip: str) -> RatingRow:
+        """The rating as a row of a Raw's ratings, of the clip with that id."""
+        return RatingRow(
+            clip, self.rater, self.label, 1.0, self.valence, self.activation, self.dominance
+        )
 
 
 @dataclass
@@ -85,7 +94,7 @@ def rating(line: str) -> Rating | None:
             values[match[1]] = np.nan
     if not words or not values or " " in cells[0]:
         return None
-    said = words[0].split(",")[0].strip()  # 'Other-Concerned' and the like are other
-    label = "other" if said.lower().startswith("other") else common_name(said)
+    word = words[0].split(",")[0].strip()  # 'Other-Concerned' and the like are other
+    label = "other" if word.lower().startswith("other") else common_name(word)
     attributes = (values.get(name, np.nan) for name in "VAD")
     return Rating(cells[0], label, *attributes)

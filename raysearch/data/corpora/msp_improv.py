@@ -10,21 +10,22 @@ videos; a clip is sessionN/SCENARIO/TYPE/MSP-IMPROV-SCENARIO-SPEAKER-TYPE-TURN.w
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from raysearch.data.corpora.corpus import CorpusInfo, Problem, Raw
-from raysearch.data.corpora.files import (
-    audio_files,
-    clip_table,
-    misnamed,
-    rating_table,
-    rooted,
-    text_lines,
-)
+from raysearch.data.corpora.agreement import count_votes
+from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
 from raysearch.data.corpora.msp import LETTERS, blocks
-from raysearch.data.corpora.votes import count_votes
+from raysearch.data.corpora.readers import (
+    ClipRow,
+    RatingRow,
+    audio_files,
+    clip_row,
+    clip_table,
+    name_problem,
+    rating_table,
+    text_lines,
+    with_root,
+)
 from raysearch.errors import BadInput
 
 CLASSES = ("neutral", "happy", "sad", "angry", "other")
@@ -33,45 +34,36 @@ _NAME = re.compile(r"(?:MSP|UTD)-IMPROV-(S\d\d[AHNS])-([FM])(\d\d)-([TRSP])-([A-
 _FILES = ("Evalution.txt", "Evaluation.txt")
 
 
-@rooted
-def _read(root: Path, options: Mapping[str, Any]) -> Raw:
+@with_root
+def _read(root: Path, options: Options) -> Raw:
     types = _types(options)
     places = [folder / name for folder in (root, *_below(root)) for name in _FILES]
     labels = next((place for place in places if place.is_file()), None)
     if labels is None:
         raise BadInput(f"corpus.root={root} holds no Evalution.txt: {LAYOUT}.")
     files = {path.stem.upper(): path for path in reversed(audio_files(root, deep=True))}
-    rows: list[tuple[str, ...]] = []
-    graded: list[tuple[Any, ...]] = []
+    rows: list[ClipRow] = []
+    graded: list[RatingRow] = []
     problems: list[Problem] = []
     for block in blocks(text_lines(labels)):
         match = _NAME.fullmatch(block.clip.upper())
         if match is None or block.letter not in LETTERS:
-            problems.append(misnamed("msp_improv", block.clip, "UTD-IMPROV-S01A-F01-S-FM01; N;"))
+            problems.append(
+                name_problem("msp_improv", block.clip, "UTD-IMPROV-S01A-F01-S-FM01; N;")
+            )
             continue
         scenario, sex, session, kind, turn = match.groups()
         if kind not in types:
             continue
         stem = f"MSP-IMPROV-{scenario}-{sex}{session}-{kind}-{turn}"
-        clip = f"msp_improv/{stem}"
         path = files.get(
             stem, root / "Audio" / f"session{int(session)}" / scenario / kind / f"{stem}.wav"
         )
+        label = LETTERS[block.letter]
         rows.append(
-            (
-                clip,
-                str(path.absolute()),
-                "msp_improv",
-                f"msp_improv/{sex}{session}",
-                f"msp_improv/{int(session)}",
-                LETTERS[block.letter],
-                "",
-            )
+            clip_row("msp_improv", stem, path, f"{sex}{session}", label, session=str(int(session)))
         )
-        graded += [
-            (clip, r.rater, r.label, 1.0, r.valence, r.activation, r.dominance, False)
-            for r in block.ratings
-        ]
+        graded += [one.row(rows[-1].id) for one in block.ratings]
     if not rows:
         raise BadInput(
             f"{labels} holds no turns of the types {'+'.join(types)}: its lines start like "
@@ -82,7 +74,7 @@ def _read(root: Path, options: Mapping[str, Any]) -> Raw:
     return Raw(table, CLASSES, votes, ratings if graded else None, problems=tuple(problems))
 
 
-def _types(options: Mapping[str, Any]) -> tuple[str, ...]:
+def _types(options: Options) -> tuple[str, ...]:
     given = str(options.get("types", "all"))
     types = tuple(TYPES) if given == "all" else tuple(given.upper().split("+"))
     if unknown := [word for word in types if word not in TYPES]:

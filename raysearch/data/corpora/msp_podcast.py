@@ -14,14 +14,21 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from raysearch.data.corpora.corpus import CorpusInfo, Problem, Raw
-from raysearch.data.corpora.files import clip_table, misnamed, rating_table, rooted, text_lines
+from raysearch.data.corpora.agreement import count_votes
+from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
 from raysearch.data.corpora.msp import LETTERS, Rating, blocks, rating
-from raysearch.data.corpora.votes import count_votes
+from raysearch.data.corpora.readers import (
+    ClipRow,
+    RatingRow,
+    clip_row,
+    clip_table,
+    name_problem,
+    rating_table,
+    text_lines,
+    with_root,
+)
 from raysearch.errors import BadInput
 
 CLASSES = tuple(name for name in LETTERS.values() if name)
@@ -29,8 +36,8 @@ _NAME = re.compile(r"MSP-PODCAST_(\d+)_\d+(?:_\d+)?")
 _NEEDED = ("FileName", "EmoClass", "SpkrID", "Split_Set")
 
 
-@rooted
-def _read(root: Path, options: Mapping[str, Any]) -> Raw:
+@with_root
+def _read(root: Path, options: Options) -> Raw:
     labels = next((root / name for name in ("Labels", "label") if (root / name).is_dir()), root)
     audio = next((root / name for name in ("Audios", "Audio") if (root / name).is_dir()), root)
     consensus = _first(labels, "labels_consensus.csv", "labels_concensus.csv")
@@ -41,28 +48,30 @@ def _read(root: Path, options: Mapping[str, Any]) -> Raw:
         found = ", ".join(frame[0]) if frame else "none"
         raise BadInput(f"{consensus} has no column {', '.join(lacking)}: its columns are {found}.")
     texts = root / "Transcripts"
-    rows: list[tuple[str, ...]] = []
+    rows: list[ClipRow] = []
     problems: list[Problem] = []
     for row in frame:
         stem = row["FileName"].rpartition(".")[0] or row["FileName"]
         match = _NAME.fullmatch(stem)
         if match is None or row["EmoClass"] not in LETTERS:
             problems.append(
-                misnamed("msp_podcast", f"{stem} ({row['EmoClass']})", "MSP-PODCAST_0001_0008 (N)")
+                name_problem(
+                    "msp_podcast", f"{stem} ({row['EmoClass']})", "MSP-PODCAST_0001_0008 (N)"
+                )
             )
             continue
         who = row["SpkrID"].strip()
         speaker = who if who.isdigit() else f"unknown-{match[1]}"
         text = texts / f"{stem}.txt"
         rows.append(
-            (
-                f"msp_podcast/{stem}",
-                str((audio / f"{stem}.wav").absolute()),
+            clip_row(
                 "msp_podcast",
-                f"msp_podcast/{speaker}",
-                f"msp_podcast/{row['Split_Set']}",
+                stem,
+                audio / f"{stem}.wav",
+                speaker,
                 LETTERS[row["EmoClass"]],
-                " ".join(text_lines(text)) if text.is_file() else "",
+                transcript=" ".join(text_lines(text)) if text.is_file() else "",
+                session=row["Split_Set"],
             )
         )
     if not rows:
@@ -82,7 +91,7 @@ def _read(root: Path, options: Mapping[str, Any]) -> Raw:
     )
 
 
-def _single(labels: Path, clips: set[str]) -> list[tuple[Any, ...]]:
+def _single(labels: Path, clips: set[str]) -> list[RatingRow]:
     """The single ratings, from the CSV or else the text, of clips that are in the table."""
     pairs: list[tuple[str, Rating | None]] = []
     detailed = _first(labels, "labels_detailed.csv")
@@ -93,9 +102,9 @@ def _single(labels: Path, clips: set[str]) -> list[tuple[Any, ...]]:
     elif text is not None:
         pairs = [(b.clip, one) for b in blocks(text_lines(text)) for one in b.ratings]
     return [
-        (clip, r.rater, r.label, 1.0, r.valence, r.activation, r.dominance, False)
-        for stem, r in pairs
-        if r is not None and (clip := f"msp_podcast/{stem}") in clips
+        one.row(clip)
+        for stem, one in pairs
+        if one is not None and (clip := f"msp_podcast/{stem}") in clips
     ]
 
 

@@ -1,9 +1,10 @@
-"""What can be wrong with clips, and with their number."""
+"""What can be wrong with clips and with their number, and how it is told."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
@@ -82,3 +83,68 @@ def count_notices(info: CorpusInfo, table: pd.DataFrame) -> list[Problem]:
         sentence = f"{info.name} has {speakers} speakers; {info.speakers} are published."
         problems.append(Problem("count", "notice", info.name, "", sentence))
     return problems
+
+
+@dataclass(frozen=True)
+class CorpusCheck:
+    """A corpus looked at as a whole: every problem, and how much there is.
+
+    `counts[corpus][class]` is the number of clips that can be used ("" = unlabelled clips).
+    `votes[corpus]` are sentences on how the corpus's raters agree.
+    """
+
+    problems: tuple[Problem, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    speakers: Mapping[str, int]
+    seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+    votes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that stop a study."""
+        return tuple(p for p in self.problems if p.severity == "error")
+
+    @property
+    def notices(self) -> tuple[Problem, ...]:
+        """The problems that are only printed."""
+        return tuple(p for p in self.problems if p.severity == "notice")
+
+    def sentences(self, limit: int = 5) -> tuple[str, ...]:
+        """All problems as sentences, errors first; see `sentences`."""
+        return sentences((*self.errors, *self.notices), limit)
+
+
+_HEADINGS = {
+    "missing": "clips are missing",
+    "unreadable": "clips cannot be read",
+    "truncated": "clips are truncated",
+    "empty": "clips hold no sound",
+    "short": "clips are too short",
+    "duplicate": "clips are byte-identical to others",
+    "conflict": "clips are byte-identical under different labels or speakers",
+    "name": "files are not named as this corpus names its clips, and are left out",
+}
+
+
+def sentences(problems: Sequence[Problem], limit: int = 5) -> tuple[str, ...]:
+    """One sentence a problem; where a kind occurs more than `limit` times, a count and the first.
+
+    The order of first occurrence is kept.
+    """
+    sizes = Counter((p.corpus, p.kind, p.severity) for p in problems)
+    seen: set[tuple[str, str, str]] = set()
+    out: list[str] = []
+    for problem in problems:
+        key = (problem.corpus, problem.kind, problem.severity)
+        if sizes[key] <= limit or problem.kind not in _HEADINGS:
+            out.append(problem.sentence)
+        elif key not in seen:
+            seen.add(key)
+            group = [p for p in problems if (p.corpus, p.kind, p.severity) == key]
+            first = ", ".join(p.utterance for p in group[:limit])
+            out.append(
+                f"{problem.corpus}: {len(group)} {_HEADINGS[problem.kind]}: {first} "
+                f"and {len(group) - limit} more."
+            )
+    return tuple(out)

@@ -7,12 +7,13 @@ modality-channel-emotion-intensity-statement-repetition-actor. Only speech (chan
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from raysearch.data.corpora.corpus import CorpusInfo
-from raysearch.data.corpora.files import Named, named_reader
+from raysearch.data.corpora.corpus import CorpusInfo, Options
+from raysearch.data.corpora.readers import (
+    NameParts,
+    name_reader,
+)
 
 EMOTIONS = {
     "01": "neutral",
@@ -28,15 +29,15 @@ STATEMENTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by 
 _NAME = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)")
 
 
-def _fields(path: Path) -> Named | None:
+def _fields(path: Path) -> NameParts | None:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         return None
     emotion, _, statement, _, actor = match.groups()
-    return Named(actor, EMOTIONS[emotion], STATEMENTS[statement])
+    return NameParts(actor, EMOTIONS[emotion], STATEMENTS[statement])
 
 
-def _folders(root: Path, options: Mapping[str, Any]) -> list[Path]:
+def _folders(root: Path, options: Options) -> list[Path]:
     found = [f for pattern in _PATTERNS for f in sorted(root.glob(pattern)) if f.is_dir()]
     return found or [root]
 
@@ -46,7 +47,7 @@ LAYOUT = "give the folder that holds Actor_01/ to Actor_24/, or Audio_Speech_Act
 INFO = CorpusInfo(
     name="ravdess",
     description="RAVDESS speech: acted North American English, 24 speakers, 8 emotions",
-    read=named_reader(
+    read=name_reader(
         "ravdess",
         _fields,
         classes=tuple(EMOTIONS.values()),

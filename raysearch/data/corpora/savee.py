@@ -10,7 +10,10 @@ import re
 from pathlib import Path
 
 from raysearch.data.corpora.corpus import CorpusInfo
-from raysearch.data.corpora.files import Named, named_reader
+from raysearch.data.corpora.readers import (
+    NameParts,
+    name_reader,
+)
 
 EMOTIONS = {
     "n": "neutral",
@@ -25,19 +28,19 @@ _NAME = re.compile(r"(?:([A-Z]{2})_)?(n|h|sa|a|f|d|su)(\d\d)")
 _ACTOR = re.compile(r"[A-Z]{2}")
 
 
-def _fields(path: Path) -> Named | None:
+def _fields(path: Path) -> NameParts | None:
     match = _NAME.fullmatch(path.stem)
     actor = (match and match[1]) or path.parent.name
     if match is None or not _ACTOR.fullmatch(actor):
         return None
-    return Named(actor, EMOTIONS[match[2]], clip=f"{actor}_{match[2]}{match[3]}")
+    return NameParts(actor, EMOTIONS[match[2]], clip=f"{actor}_{match[2]}{match[3]}")
 
 
 LAYOUT = "give the folder that holds DC/a01.wav and the others, or DC_a01.wav and the others"
 INFO = CorpusInfo(
     name="savee",
     description="SAVEE: acted British English, 4 male speakers, 7 emotions",
-    read=named_reader(
+    read=name_reader(
         "savee",
         _fields,
         classes=tuple(EMOTIONS.values()),

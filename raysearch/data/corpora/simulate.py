@@ -35,10 +35,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from raysearch.data.corpora.agreement import count_votes
 from raysearch.data.corpora.corpus import Raw
-from raysearch.data.corpora.files import rating_table
 from raysearch.data.corpora.names import common_name, in_order
-from raysearch.data.corpora.votes import Votes, count_votes
+from raysearch.data.corpora.readers import (
+    RatingRow,
+    rating_table,
+)
+from raysearch.data.rules import Votes
 from raysearch.errors import BadInput, near
 
 VERSION = 1  # raise it whenever the votes change
@@ -164,10 +168,12 @@ def simulated(name: str, raw: Raw, votes: Votes, attributes: bool = False) -> Ra
     rows = []
     for clip, label in zip(spoken["id"], spoken["label"], strict=True):
         for rater, vote, noise in _heard(clip, index[label], shares, accuracy, votes, odds):
-            said = np.full(2, np.nan)
+            values = np.full(2, np.nan)
             if attributes:
-                said = np.clip(np.rint(places[vote] + offsets[rater] + NOISE * noise), 1, 5)
-            rows.append((clip, f"sim{rater + 1:02d}", classes[vote], 1.0, *said, np.nan, False))
+                values = np.clip(np.rint(places[vote] + offsets[rater] + NOISE * noise), 1, 5)
+            rows.append(
+                RatingRow(clip, f"sim{rater + 1:02d}", classes[vote], 1.0, *values.tolist())
+            )
     ratings = rating_table(rows)
     custom = isinstance(votes.confusions, Mapping)
     leaning = f"a bias of {votes.bias:g} each, " if votes.bias else ""

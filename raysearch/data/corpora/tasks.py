@@ -8,39 +8,16 @@ high, and middle otherwise (Chou and Lee 2020, section 2.1: below 3, 3, above 3 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
+from raysearch.data.corpora.agreement import count_votes
 from raysearch.data.corpora.corpus import Raw
-from raysearch.data.corpora.votes import count_votes
+from raysearch.data.rules import Task
 from raysearch.errors import BadInput
 
 LEVELS = ("low", "middle", "high")
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the classes of a study are."""
-
-    name: Literal["categories", "valence", "activation", "dominance"] = "categories"
-    low: float = 3.0
-    """ratings below are low"""
-    high: float = 3.0
-    """ratings above are high"""
-
-    def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise BadInput(
-                f"task.low={self.low:g} and task.high={self.high:g} leave nothing in the middle: "
-                "`low <= high` must hold."
-            )
-
-    @property
-    def graded(self) -> bool:
-        """Whether it is an attribute in levels."""
-        return self.name != "categories"
 
 
 def as_task(name: str, raw: Raw, task: Task) -> Raw:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from raysearch.study.space.values import FrozenDict, Scalar, is_number, same, shown
+from raysearch.data.section import FrozenDict
+from raysearch.study.space.values import Scalar, is_number, same, shown
 
 
 @dataclass(frozen=True, kw_only=True)

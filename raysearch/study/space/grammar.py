@@ -8,9 +8,10 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from raysearch.data.section import FrozenDict
 from raysearch.errors import near
 from raysearch.study.space.domains import Choice, Const, Domain, Float, Grid, Int
-from raysearch.study.space.values import NEEDS, FrozenDict, Scalar, is_number, member, shown
+from raysearch.study.space.values import NEEDS, Scalar, is_number, member, shown
 
 
 class Reader:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from raysearch.data.section import FrozenDict
 from raysearch.errors import near
 from raysearch.study.space.domains import Const, Domain, Float, Int, Listed
 from raysearch.study.space.grammar import Reader
 from raysearch.study.space.values import (
     NAME,
     NEEDS,
-    FrozenDict,
     Scalar,
     is_number,
     member,

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from raysearch.data import corpora
+from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput
 
 RATE = 16_000
@@ -70,13 +71,24 @@ def test_names_roots_and_options_are_told_together(tmp_path: Path) -> None:
         ["emodbb", "ravdess", "cremad"],
         {"ravdess": tmp_path / "nowhere", "emodb": tmp_path},
         tmp_path,
-        options={"lable": "votes"},
+        votes=Votes(raters=5),
+        task=Task(name="valence", low=4, high=2),
     )
-    assert "corpus=emodbb is unknown (did you mean 'emodb'?): the corpora are demo" in said
+    assert "there is no corpus 'emodbb' (did you mean 'emodb'?); known corpora: demo" in said
     assert "nowhere does not exist: give the folder that holds Actor_01/" in said
-    assert "corpus=cremad needs its folder, corpus.root=DIR" in said
-    assert "corpus.root.emodb belongs to no chosen corpus" in said
-    assert "corpus.options.lable is unknown (did you mean 'label'?)" in said
+    assert "corpus 'cremad' needs its folder; give the folder that holds AudioWAV/" in said
+    assert "corpus.root.cremad=DIR (get it from https://" in said
+    assert "corpus.root.emodb is the folder of a corpus that the study does not use" in said
+    assert "votes.raters=5 is a setting of simulated raters" in said
+    assert "task.low=4 and task.high=2 leave nothing in the middle" in said
+
+
+def test_options_that_no_corpus_takes(root: Path, tmp_path: Path) -> None:
+    folders = {"emodb": root, "cremad": tmp_path}
+    said = message(["emodb", "cremad"], folders, tmp_path, options={"lable": "votes"})
+    assert "corpus.options.lable is no option of emodb, cremad (did you mean 'label'?)" in said
+    said = message(["emodb", "cremad"], folders, tmp_path, options={"emodb": {"label": "votes"}})
+    assert "corpus.options.emodb.label is no option of emodb; options here are none" in said
 
 
 @pytest.mark.parametrize("name", ["emodb", "ravdess", "cremad"])
@@ -97,7 +109,7 @@ def test_no_corpus_and_doubled_ones(root: Path, tmp_path: Path) -> None:
     assert "No corpus is named" in message([], {}, tmp_path)
     assert "twice" in message(["emodb", "emodb"], {"emodb": root}, tmp_path)
     both = message(["emodb"], {"emodb": root}, tmp_path, unlabelled=("emodb",))
-    assert "in corpus and in corpus.unlabelled" in both
+    assert "in corpus.name and in corpus.unlabelled" in both
 
 
 def test_classes(root: Path, tmp_path: Path) -> None:

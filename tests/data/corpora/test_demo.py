@@ -98,7 +98,7 @@ def test_votes_count_the_ratings_and_are_partly_divided(corpus: corpora.Corpus) 
     labelled = corpus.votes[corpus.labelled]
     assert (labelled.sum(axis=1) == demo.HEARD_BY).all()
     assert not corpus.votes[~corpus.labelled].any()
-    assert not corpus.has_votes[~corpus.labelled].any()
+    assert not corpus.votes[~corpus.labelled].any()
     assert len(corpus.ratings) == labelled.sum()
     agreed = corpora.vote_partition(labelled)
     assert 0.2 < agreed.unanimous / len(labelled) < 0.8
@@ -113,7 +113,7 @@ def test_parts_load_singly_and_as_unlabelled(home: Path, corpus: corpora.Corpus)
     assert set(studio.table["corpus"][studio.labelled]) == {"demo-studio"}
     assert set(studio.table["corpus"][~studio.labelled]) == {"demo-phone"}
     assert studio.votes is not None
-    assert not studio.has_votes[~studio.labelled].any()
+    assert not studio.votes[~studio.labelled].any()
     both = load(["demo-studio", "demo-phone"], home)
     assert set(both.table["id"]) == set(corpus.table["id"][corpus.labelled])
 

@@ -12,6 +12,7 @@ import soundfile
 
 from raysearch.data import corpora
 from raysearch.data.corpora import msp
+from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput
 from trainables import labels
 
@@ -172,7 +173,7 @@ def test_iemocap_keeps_every_single_rating(iemocap: Path, tmp_path: Path) -> Non
 
 
 def test_levels_of_iemocaps_attributes_by_rater(iemocap: Path, tmp_path: Path) -> None:
-    valence = corpora.Task("valence")
+    valence = Task(name="valence")
     corpus = load("iemocap", iemocap, tmp_path, task=valence, per_rater=True)
     ratings = corpora.by_rater(corpus)
     assert ratings is not None
@@ -209,7 +210,7 @@ def test_levels_of_iemocaps_attributes_by_rater(iemocap: Path, tmp_path: Path) -
 def test_the_rules_of_votes_on_iemocap(
     rules: dict[str, Any], sets: dict[str, int], clips: int, iemocap: Path, tmp_path: Path
 ) -> None:
-    corpus = load("iemocap", iemocap, tmp_path, classes=FOUR, votes=corpora.Votes(**rules))
+    corpus = load("iemocap", iemocap, tmp_path, classes=FOUR, votes=Votes(**rules))
     assert len(corpus.table) == clips
     assert corpus.sets is not None
     assert corpus.sets.counts == sets
@@ -220,7 +221,7 @@ def test_the_rules_of_votes_on_iemocap(
         root={"iemocap": str(iemocap)},
         home=tmp_path / "home",
         classes=FOUR,
-        votes=corpora.Votes(**rules),
+        votes=Votes(**rules),
     )
     assert said in report.votes["iemocap"][1], "the check counts as the study does"
 

@@ -106,7 +106,7 @@ def test_cremad_votes_and_labels(shared_data: Path, home: Path, tmp_path: Path) 
     corpus = load(["cremad"], shared_data, home, **keywords)
     assert corpus.votes is not None
     assert corpus.votes.shape == (5, 2)
-    assert corpus.has_votes.any()
+    assert corpus.votes.any()
     assert corpus.table.set_index("id").loc["cremad/1033_IEO_HAP_LO", "label"] == "happy"
     assert any("1271 are published" in note for note in corpus.notes)
     raw = corpora.known()["cremad"].read(

@@ -11,9 +11,9 @@ import pytest
 
 from raysearch.data import corpora
 from raysearch.data.corpora.corpus import Raw
-from raysearch.data.corpora.files import clip_table
+from raysearch.data.corpora.readers import clip_table
 from raysearch.data.corpora.simulate import PLANE, confusions, rater_accuracies, simulated
-from raysearch.data.corpora.votes import Votes
+from raysearch.data.rules import Votes
 from raysearch.errors import BadInput
 from raysearch.study import load_study
 
@@ -147,14 +147,6 @@ def test_who_has_votes_gets_no_others() -> None:
         simulated("toy", raw(8, ("sad",)), votes())
 
 
-def test_settings_of_raters_need_raters() -> None:
-    with pytest.raises(BadInput, match=r"votes.raters=5 .*: set votes=simulate as well"):
-        Votes(raters=5)
-    with pytest.raises(BadInput, match=r"votes.raters=9 .* votes.pool=4"):
-        votes(raters=9, pool=4)
-
-
-# -- whole corpora and studies -------------------------------------------------------------------
 def load(names: list[str], data: Path, home: Path, **other: Any) -> corpora.Corpus:
     keywords: dict[str, Any] = {
         "root": {name: str(data / name) for name in names},
@@ -210,13 +202,13 @@ def test_a_study_of_simulated_votes_is_another_study(tmp_path: Path) -> None:
     ids = {plain.id}
     for more in (["votes=simulate"], ["votes=simulate", "votes.raters=5"], ["votes.outside=drop"]):
         study = load_study([*words, *more], cwd=tmp_path)
-        assert corpora.Votes(**dict(study.votes)).source == study.votes.source
+        assert study.votes.source == study.votes.source
         ids.add(study.id)
     assert len(ids) == 4
     given = load_study(
         [*words, "votes=simulate", "votes.confusions={angry: {sad: 1}}"], cwd=tmp_path
     )
-    assert corpora.Votes(**dict(given.votes)).confusions == {"angry": {"sad": 1}}
+    assert given.votes.confusions == {"angry": {"sad": 1}}
     with pytest.raises(BadInput, match=r"votes.accuracy must be a number from 0 to 1, but got 2"):
         load_study([*words, "votes=simulate", "votes.accuracy=2"], cwd=tmp_path)
     with pytest.raises(BadInput, match=r"votes.source must be corpus or simulate"):

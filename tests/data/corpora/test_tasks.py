@@ -12,10 +12,12 @@ import pytest
 import soundfile
 
 from raysearch.data import corpora
-from raysearch.data.corpora.files import clip_table, rating_table
-from raysearch.data.corpora.loading import known
+from raysearch.data.corpora.joining import ratings_by_person
+from raysearch.data.corpora.readers import clip_table, rating_table
 from raysearch.data.corpora.simulate import leanings, simulated
+from raysearch.data.corpora.sources import CorpusSource, known
 from raysearch.data.corpora.tasks import LEVELS, as_task
+from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput
 
 NAN = np.nan
@@ -35,7 +37,7 @@ def corpus_of(ratings: list[tuple[Any, ...]], classes: tuple[str, ...]) -> corpo
 def test_below_three_is_low_three_is_middle_and_above_is_high() -> None:
     given = [1, 2, 2.5, 3, 3.5, 4, 5, NAN]
     rows = [("u", f"r{i}", "", 0.0, v, 6 - v, NAN, False) for i, v in enumerate(given)]
-    found = as_task("c", raw(rows), corpora.Task("valence"))
+    found = as_task("c", raw(rows), Task(name="valence"))
     assert found.ratings is not None
     assert found.ratings["label"].tolist() == ["low"] * 3 + ["middle"] + ["high"] * 3
     assert found.ratings["weight"].tolist() == [1.0] * 7
@@ -43,24 +45,24 @@ def test_below_three_is_low_three_is_middle_and_above_is_high() -> None:
     assert found.votes is not None
     assert found.votes.to_dict("records") == [{"high": 3.0, "low": 3.0, "middle": 1.0}]
     assert found.table["label"].tolist() == [""]
-    wide = as_task("c", raw(rows), corpora.Task("valence", low=2, high=4)).ratings
+    wide = as_task("c", raw(rows), Task(name="valence", low=2, high=4)).ratings
     assert wide is not None
     assert wide["label"].tolist() == ["low"] + ["middle"] * 5 + ["high"]
-    other = as_task("c", raw(rows), corpora.Task("activation")).ratings
+    other = as_task("c", raw(rows), Task(name="activation")).ratings
     assert other is not None
     assert other["label"].tolist() == ["high"] * 3 + ["middle"] + ["low"] * 3
 
 
 def test_categories_are_left_as_they_are_and_what_is_missing_is_told() -> None:
     one = raw([("u", "r", "angry", 1.0, NAN, NAN, NAN, False)])
-    assert as_task("c", one, corpora.Task()) is one
+    assert as_task("c", one, Task()) is one
     with pytest.raises(BadInput, match="task=valence needs raters' valence, and c has none"):
-        as_task("c", one, corpora.Task("valence"))
+        as_task("c", one, Task(name="valence"))
 
 
 def test_self_ratings_are_ratings_and_no_votes_of_a_level() -> None:
     rows = [("u", "r", "", 0.0, 5.0, NAN, NAN, False), ("u", "s", "", 0.0, 1.0, NAN, NAN, True)]
-    found = as_task("c", raw(rows), corpora.Task("valence"))
+    found = as_task("c", raw(rows), Task(name="valence"))
     assert found.votes is not None
     assert found.votes.to_dict("records") == [{"high": 1.0}]
     assert found.ratings is not None
@@ -112,7 +114,7 @@ def test_a_manifest_of_attributes_alone(tmp_path: Path) -> None:
             seed=0,
             home=tmp_path / "home",
             options=options,
-            task=corpora.Task("valence"),
+            task=Task(name="valence"),
             per_rater=True,
         )
         ratings = corpora.by_rater(corpus)
@@ -136,7 +138,7 @@ def emodb() -> corpora.Raw:
 
 
 def test_without_bias_raters_are_the_same_as_before_there_was_any() -> None:
-    votes = corpora.Votes(source="simulate")
+    votes = Votes(source="simulate")
     plain = simulated("c", emodb(), votes).ratings
     attributes = simulated("c", emodb(), votes, attributes=True).ratings
     assert plain is not None
@@ -152,7 +154,7 @@ def test_without_bias_raters_are_the_same_as_before_there_was_any() -> None:
 
 
 def test_a_leaning_is_the_raters_own_and_lasts() -> None:
-    votes = corpora.Votes(source="simulate", bias=1.5, ambiguous=0.0, accuracy=0.5, spread=0.0)
+    votes = Votes(source="simulate", bias=1.5, ambiguous=0.0, accuracy=0.5, spread=0.0)
     made = simulated("c", emodb(), votes)
     assert made.ratings is not None
     assert any("a bias of 1.5 each" in note for note in made.notes)
@@ -173,18 +175,16 @@ def test_a_leaning_is_the_raters_own_and_lasts() -> None:
 
 
 def test_real_raters_of_two_corpora_are_different_people_and_simulated_ones_the_same() -> None:
-    from raysearch.data.corpora import loading
-
     info = known()["emodb"]
 
-    def rated(name: str, simulated_votes: bool) -> Any:
+    def rated(name: str, simulated_votes: bool) -> CorpusSource:
         one = raw([(f"{name}/u", "r1", "angry", 1.0, NAN, NAN, NAN, False)])
         marks = frozenset({"votes"} if simulated_votes else ())
-        return loading._Part(
+        return CorpusSource(
             name, info, corpora.Raw(one.table, one.classes, None, one.ratings, simulated=marks)
         )
 
-    people = loading._distinct_raters([rated("x", False), rated("y", False)])
+    people = ratings_by_person([rated("x", False), rated("y", False)])
     assert [frame["rater"].tolist() for frame in people] == [["x/r1"], ["y/r1"]]
-    made = loading._distinct_raters([rated("x", True), rated("y", True)])
-    assert [frame["rater"].tolist() for frame in made] == [["r1"], ["r1"]]
+    simulated = ratings_by_person([rated("x", True), rated("y", True)])
+    assert [frame["rater"].tolist() for frame in simulated] == [["r1"], ["r1"]]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from raysearch.data.corpora.corpus import (
     RATING_COLUMNS,
     RAW_COLUMNS,
+    Options,
     Problem,
     Progress,
     Raw,
@@ -21,7 +23,7 @@ from raysearch.errors import BadInput, near
 _SUFFIXES = frozenset({".wav", ".flac"})
 
 
-class Named(NamedTuple):
+class NameParts(NamedTuple):
     """What a file's name tells. `clip` is its id within the corpus: "" is the name's stem."""
 
     speaker: str
@@ -31,13 +33,60 @@ class Named(NamedTuple):
     clip: str = ""
 
 
-def rooted(read: Callable[[Path, Mapping[str, Any]], Raw]) -> Reader:
+class ClipRow(NamedTuple):
+    """A row of a Raw's table; see there."""
+
+    id: str
+    path: str
+    corpus: str
+    speaker: str
+    session: str
+    label: str
+    transcript: str
+
+
+def clip_row(
+    corpus: str,
+    clip: str,
+    path: Path,
+    speaker: str,
+    label: str,
+    *,
+    transcript: str = "",
+    session: str = "",
+) -> ClipRow:
+    """The row of one clip; `clip`, `speaker` and `session` are their names within the corpus."""
+    return ClipRow(
+        f"{corpus}/{clip}",
+        str(path.absolute()),
+        corpus,
+        f"{corpus}/{speaker}",
+        f"{corpus}/{session}" if session else "",
+        label,
+        transcript,
+    )
+
+
+class RatingRow(NamedTuple):
+    """A row of a Raw's ratings; see there. Attributes are NaN where not given."""
+
+    clip: str
+    rater: str
+    label: str
+    weight: float = 1.0
+    valence: float = math.nan
+    activation: float = math.nan
+    dominance: float = math.nan
+    own: bool = False
+
+
+def with_root(read: Callable[[Path, Options], Raw]) -> Reader:
     """The reader of a corpus that needs nothing but its folder and its options."""
 
     def reader(
         root: Path | None,
         *,
-        options: Mapping[str, Any],
+        options: Options,
         seed: int,
         home: Path,
         progress: Progress | None,
@@ -48,7 +97,7 @@ def rooted(read: Callable[[Path, Mapping[str, Any]], Raw]) -> Reader:
     return reader
 
 
-def one_of(options: Mapping[str, Any], name: str, known: Sequence[str]) -> str:
+def one_of(options: Options, name: str, known: Sequence[str]) -> str:
     """The value of a reader's option, the first of `known` where it is not given."""
     value = str(options.get(name, known[0]))
     if value not in known:
@@ -61,10 +110,10 @@ def one_of(options: Mapping[str, Any], name: str, known: Sequence[str]) -> str:
 
 def audio_files(folder: Path, *, deep: bool) -> list[Path]:
     """The .wav and .flac files in a folder (`deep`: and below it), sorted; hidden ones left out."""
-    found = folder.rglob("*") if deep else folder.glob("*")
+    paths = folder.rglob("*") if deep else folder.glob("*")
     return sorted(
         p
-        for p in found
+        for p in paths
         if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and p.is_file()
     )
 
@@ -77,32 +126,32 @@ def text_lines(path: Path) -> list[str]:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def clip_table(rows: Iterable[Sequence[str]]) -> pd.DataFrame:
-    """A Raw's table from rows of RAW_COLUMNS."""
+def clip_table(rows: Iterable[ClipRow]) -> pd.DataFrame:
+    """A Raw's table."""
     return pd.DataFrame(list(rows), columns=list(RAW_COLUMNS), dtype=str)
 
 
-def rating_table(rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
-    """A Raw's ratings from rows of RATING_COLUMNS."""
+def rating_table(rows: Iterable[RatingRow]) -> pd.DataFrame:
+    """A Raw's ratings."""
     kinds = dict.fromkeys(("weight", "valence", "activation", "dominance"), "float64")
     frame = pd.DataFrame(list(rows), columns=list(RATING_COLUMNS))
     return frame.astype({**kinds, "own": bool})
 
 
-def misnamed(name: str, file: str, example: str) -> Problem:
+def name_problem(name: str, file: str, example: str) -> Problem:
     """The notice that a file is not named as its corpus names its clips."""
     sentence = f"{name}: {file} is not named like {example} and is left out."
     return Problem("name", "notice", name, file, sentence)
 
 
-def named_reader(
+def name_reader(
     name: str,
-    fields: Callable[[Path], Named | None],
+    fields: Callable[[Path], NameParts | None],
     *,
     classes: tuple[str, ...],
     example: str,
     layout: str,
-    folders: Callable[[Path, Mapping[str, Any]], Sequence[Path]],
+    folders: Callable[[Path, Options], Sequence[Path]],
     deep: bool = False,
 ) -> Reader:
     """The reader of a corpus whose files' names tell all.
@@ -113,30 +162,38 @@ def named_reader(
     there are no files, or none is so named.
     """
 
-    def read(root: Path, options: Mapping[str, Any]) -> Raw:
+    def read(root: Path, options: Options) -> Raw:
         files = [p for folder in folders(root, options) for p in audio_files(folder, deep=deep)]
         if not files:
             raise BadInput(
                 f"corpus.root={root} holds no clips of {name} (.wav or .flac): {layout}."
             )
-        rows: list[tuple[str, ...]] = []
+        rows: list[ClipRow] = []
         problems: list[Problem] = []
         first: dict[str, Path] = {}
         for path in files:
-            told = fields(path)
-            if told is None:
-                problems.append(misnamed(name, path.name, example))
+            parts = fields(path)
+            if parts is None:
+                problems.append(name_problem(name, path.name, example))
                 continue
-            clip = f"{name}/{told.clip or path.stem}"
+            clip = parts.clip or path.stem
             if clip in first:
-                sentence = f"{clip} is there twice: {first[clip]} is used, {path} is left out."
-                problems.append(Problem("name", "notice", name, clip, sentence))
+                sentence = (
+                    f"{name}/{clip} is there twice: {first[clip]} is used, {path} is left out."
+                )
+                problems.append(Problem("name", "notice", name, f"{name}/{clip}", sentence))
                 continue
             first[clip] = path
-            speaker = f"{name}/{told.speaker}"
-            session = f"{name}/{told.session}" if told.session else ""
             rows.append(
-                (clip, str(path.absolute()), name, speaker, session, told.label, told.transcript)
+                clip_row(
+                    name,
+                    clip,
+                    path,
+                    parts.speaker,
+                    parts.label,
+                    transcript=parts.transcript,
+                    session=parts.session,
+                )
             )
         if not rows:
             raise BadInput(
@@ -145,4 +202,4 @@ def named_reader(
             )
         return Raw(table=clip_table(rows), classes=classes, problems=tuple(problems))
 
-    return rooted(read)
+    return with_root(read)

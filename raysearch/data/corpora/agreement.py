@@ -2,90 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from raysearch.data.corpora.names import in_order
-from raysearch.errors import BadInput
-from trainables.labels import Dominant, Outside, Partition, partition
 
 TIES = ("leave", "keep")
-
-_SIMULATION = ("raters", "pool", "accuracy", "spread", "ambiguous", "confusions", "bias", "seed")
-
-
-@dataclass(frozen=True)
-class Votes:
-    """What a study does with votes: where they come from, and by which rules clips divide.
-
-    The fields from `raters` to `seed` belong to source="simulate" (see `corpora.simulate`).
-    """
-
-    source: Literal["corpus", "simulate"] = "corpus"
-    labels: Literal["corpus", "votes"] = "corpus"
-    """the labels are the corpus's, or the class that leads the votes (elsewhere none)"""
-    dominant: Dominant = "plurality"
-    outside: Outside = "count"
-    """votes for classes that the study does not have"""
-    others: Literal["leave", "keep"] = "leave"
-    """clips labelled with such a class: left out, or kept as clips without a label where a rater
-    named a class of the study"""
-    self_ratings: Literal["leave", "count"] = "leave"
-    """speakers' ratings of their own clips"""
-    least: float = 1
-    raters: int = 4
-    pool: int = 12
-    accuracy: float = 0.75
-    spread: float = 0.1
-    ambiguous: float = 0.4
-    confusions: Literal["near", "even"] | Mapping[str, Mapping[str, float]] = "near"
-    bias: float = 0.0
-    """of each rater, towards some classes and values; 0 for raters without any"""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.source == "corpus":
-            standard = {f.name: f.default for f in fields(self)}
-            idle = [name for name in _SIMULATION if getattr(self, name) != standard[name]]
-            if idle:
-                raise BadInput(
-                    [
-                        f"votes.{name}={getattr(self, name)} is a setting of simulated raters: "
-                        "set votes=simulate as well, or leave it out."
-                        for name in idle
-                    ]
-                )
-        if self.raters > self.pool:
-            raise BadInput(
-                f"votes.raters={self.raters} hear each clip, of votes.pool={self.pool} in all: "
-                "give a pool of at least as many."
-            )
-
-    def divide(
-        self, votes: np.ndarray, outside: np.ndarray | None, label: np.ndarray | None
-    ) -> Partition:
-        """S_A, S_B and S_C of [N, K] votes; see `trainables.labels.partition`."""
-        return partition(
-            votes,
-            outside=outside,
-            label=label,
-            dominant=self.dominant,
-            others=self.outside,
-            least=self.least,
-        )
-
-    def said(self, sets: Partition) -> str:
-        """The sets' sizes, and the rules they follow, as part of a sentence."""
-        a, b, c, none = sets.counts.values()
-        return (
-            f"S_A {a}, S_B {b}, S_C {c}, in none {none} (votes.dominant={self.dominant}, "
-            f"votes.outside={self.outside}, votes.self_ratings={self.self_ratings}, "
-            f"votes.least={self.least:g})"
-        )
 
 
 @dataclass(frozen=True)
