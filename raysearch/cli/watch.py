@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
@@ -61,7 +60,7 @@ def follow(folder: StudyFolder, *, every: float = 10.0) -> int:
         print("raysearch: no longer watching; the study itself goes on", file=sys.stderr)
         return 130
     print(now)
-    honest = _honest(now, folder)
+    honest = _honest(folder)
     if honest:
         print(f"honest estimate {honest}")
         where = shlex.quote(str(folder.home))
@@ -103,11 +102,11 @@ class _Seen:
         record = Record.read(self._folder)
         rows = record.fold_rows
         progress.start(
-            max(now.wanted, len(now.trials)),
+            max(now.planned, len(now.trials)),
             len(record.folds),
             rows,
             now.trials,
-            objective=_metric(now),
+            objective=record.objectives[0].metric,
         )
         self._ended = {trial.number for trial in now.ended}
         for trial in now.trials:
@@ -157,29 +156,21 @@ class _Seen:
         if soon or len(self._ended) == self._estimated_of:
             return
         self._estimated, self._estimated_of = time.monotonic(), len(self._ended)
-        assert self._now is not None
-        before, self._honest = self._honest, _honest(self._now, self._folder)
+        before, self._honest = self._honest, _honest(self._folder)
         if self._honest and self._honest != before and not progress.live:
             progress.note(f"honest so far {self._honest}")
 
 
-def _metric(now: Standing) -> Literal["ua", "wa"]:
-    """What the study's (first) objective is made of, as `Study.metric`."""
-    objective = now.facts.get("objective", "ua")
-    return "wa" if objective == "wa" or list(objective)[:1] == ["wa"] else "ua"
-
-
-def _honest(now: Standing, folder: StudyFolder) -> str:
+def _honest(folder: StudyFolder) -> str:
     """The honest estimate over what has ended, in words; '' before there is one."""
-    metric = _metric(now)
     try:
         found = score(Record.read(folder))
     except (ValueError, sqlite3.Error):
         return ""  # a trial that ended between two reads; the next look has it whole
     if found is None:
         return ""
-    one = found.found.honest[metric]
+    one = found.found.honest[found.metric]
     interval = ""
     if one.low is not None and one.high is not None:
         interval = f" ({percent(one.low)} to {percent(one.high)})"
-    return f"{metric.upper()} {percent(one.mean)} %{interval}"
+    return f"{found.metric.upper()} {percent(one.mean)} %{interval}"

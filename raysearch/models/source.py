@@ -79,12 +79,11 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
     material = gather(study)
     StudyFolder(folder).check_fingerprint(study, material.fingerprint)
     ended = sum(report.states.values()) - report.states["running"]
-    wanted = study.trials if study.sampler != "listed" else min(study.trials, ended)
     unfinished = ""
-    if setting == "selected" and ended < wanted and study.sampler != "grid":
+    if setting == "selected" and ended < record.planned:
         unfinished = (
-            f"{ended} of {wanted} trials had ended when this was exported: the selected setting "
-            "may still change"
+            f"{ended} of {record.planned} trials had ended when this was exported: the selected "
+            "setting may still change"
         )
     whose = _rater(report.study, material, rater)
     return Source(

@@ -7,6 +7,7 @@ follows from the ledger and the sampler, so a killed driver's successor goes on 
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -45,7 +46,8 @@ class Driver:
         sampler: asked for settings; rebuilt here from the ledger.
         order: fold indices in the order in which every trial runs them.
         scores: the objectives, of a setting's folds; the first is what trials are raced by.
-        trials: how many trials the study shall have in all, finished ones counted.
+        trials: how many trials the study shall have in all, finished ones counted, as far as there
+            are settings for them.
         rule: the racing rule.
         batch: settings asked at once and told in order, or None to tell each as it ends.
         listeners: progress and tracking.
@@ -67,7 +69,6 @@ class Driver:
         self._sampler = sampler
         self._order = tuple(order)
         self._scores = tuple(scores)
-        self._trials = trials
         self._rule = rule
         self._batch = batch
         self._listeners = tuple(listeners)
@@ -85,9 +86,11 @@ class Driver:
             self._keep(row)
         self._again = [n for n, row in self._known.items() if row.state == RUNNING]
         self._untold: list[int] = []
-        self._exhausted = False
         self.fatal: Exception | None = None
         """what made it impossible to go on; the search ends and raises it"""
+        self.planned = sampler.planned(trials)
+        """how many trials the study shall have in all; the ledger's fact of that name"""
+        ledger.set_fact("planned", self.planned)
         self._rebuild()
         # a driver killed between a trial's last fold and its end
         self._again = [number for number in self._again if not self.settle(number)]
@@ -96,8 +99,7 @@ class Driver:
     @property
     def outstanding(self) -> int:
         """How many trials are still to be run, at most."""
-        new = 0 if self._exhausted else max(0, self._trials - len(self._known))
-        return new + len(self._again)
+        return max(0, self.planned - len(self._known)) + len(self._again)
 
     def next(self) -> Next | None:
         """The next trial; None while a batch has to be waited for, or where `done`."""
@@ -105,18 +107,19 @@ class Driver:
             number = self._again.pop(0)
             return self._start(self._known[number])
         number = len(self._known)
-        if self.done or number >= self._trials:
+        if self.done or number >= self.planned:
             return None
         if self._batch is not None and number % self._batch == 0 and self._running():
             return None
-        asked = self._sampler.ask(number)
-        if asked is None:
-            self._exhausted = True
-            return None
-        params, origin = asked
+        proposal = self._sampler.ask(number)
         try:
+            if proposal is None:  # the space has no further setting
+                self.planned = number
+                self._ledger.set_fact("planned", number)
+                return None
+            params, origin = proposal
             self._ledger.add_trial(number, params, origin)
-        except Exception as error:
+        except sqlite3.Error as error:
             self.fatal = error
             return None
         row = TrialRow(number, params, RUNNING, origin=origin)
@@ -128,9 +131,9 @@ class Driver:
     @property
     def done(self) -> bool:
         """Whether no further trial will be asked for."""
-        if self.fatal is not None or self._exhausted:
-            return not self._again or self.fatal is not None
-        return not self._again and len(self._known) >= self._trials
+        if self.fatal is not None:
+            return True
+        return not self._again and len(self._known) >= self.planned
 
     def _start(self, row: TrialRow) -> Next:
         for listener in self._listeners:
@@ -175,7 +178,7 @@ class Driver:
             return False
         count = len(self._known)
         verdict = self._rule(
-            self._cells[:count], number, trials=self._trials, alive=self._alive[:count]
+            self._cells[:count], number, trials=self.planned, alive=self._alive[:count]
         )
         if verdict.stop:
             self._end(number, PRUNED, verdict.mean, verdict.reason)
@@ -284,9 +287,9 @@ class Driver:
     def _tell(self) -> None:
         if self._batch is not None:
             first = min(self._untold, default=0) // self._batch * self._batch
-            batch = range(first, min(first + self._batch, self._trials))
+            batch = range(first, min(first + self._batch, self.planned))
             finished = all(n in self._known and self._known[n].state != RUNNING for n in batch)
-            if not self._untold or not (finished or self._exhausted):
+            if not self._untold or not finished:
                 return
         for number in sorted(self._untold):
             row = self._known[number]

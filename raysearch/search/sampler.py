@@ -89,6 +89,12 @@ class Sampler:
         self._distributions = {n: distribution(space.domains[n]) for n in self._order}
         self.rebuild(())
 
+    def planned(self, trials: int) -> int:
+        """How many of `trials` there are settings for: a list and a finite space have an end."""
+        if self._kind == "listed":
+            return min(trials, len({canonical(setting) for setting in self._first}))
+        return trials if self._size is None else min(trials, self._size)
+
     # -- history -------------------------------------------------------------------------------
     def rebuild(self, trials: Sequence[TrialRow]) -> None:
         """Forget everything and take over the ledger's trials."""

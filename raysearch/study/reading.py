@@ -354,7 +354,8 @@ def first_line(error: Exception) -> str:
     problem = getattr(error, "problem", None)
     if problem and mark is not None:
         return f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
-    return one_line(error)
+    first, *_ = str(error).splitlines() or [type(error).__name__]  # OmegaConf adds lines
+    return one_line(first)
 
 
 # -- the other way -----------------------------------------------------------------------------

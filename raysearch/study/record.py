@@ -60,6 +60,8 @@ class Record:
     """the paper's table that the study repeats, as `raysearch.study.published` has it"""
     space: Mapping[str, Any] | None
     """what was left of the space on this data: constants, and {"domain": text}; None: unknown"""
+    planned: int
+    """trials that the study shall have, those that ended included; 0 while no driver has said"""
     fingerprint: str
     """of the corpus: ids, labels, votes and audio"""
     instance: str
@@ -93,6 +95,7 @@ class Record:
                 simulated=_texts(ledger.fact("simulated")),
                 published=ledger.fact("published"),
                 space=ledger.fact("space"),
+                planned=int(ledger.fact("planned", 0)),
                 fingerprint=str(ledger.fact("fingerprint", "")),
                 instance=str(ledger.fact("instance", "")),
             )

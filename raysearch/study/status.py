@@ -20,10 +20,8 @@ class Standing:
     """One study at one moment."""
 
     name: str
-    facts: Mapping[str, Any]
-    """its study.yaml"""
-    wanted: int
-    """trials that it shall have"""
+    planned: int
+    """trials that it shall have; 0 while no driver has said"""
     trials: Sequence[TrialRow]
     folds: int
     """finished, of all trials"""
@@ -42,7 +40,7 @@ class Standing:
             return RUNS
         if self.ending.get("how") == FAILURE:
             return FAILURE
-        return DONE if len(self.ended) >= self.wanted else STOPPED
+        return DONE if 0 < self.planned <= len(self.ended) else STOPPED
 
     @property
     def best(self) -> tuple[float, int] | None:
@@ -58,7 +56,7 @@ class Standing:
     @property
     def seconds_left(self) -> float | None:
         """From the pace of the last trials to end; None where fewer than two have."""
-        missing = self.wanted - len(self.ended)
+        missing = self.planned - len(self.ended)
         ends = sorted(trial.ended for trial in self.trials if trial.ended)[-20:]
         if self.state != RUNS or missing <= 0 or len(ends) < 2:
             return None
@@ -85,7 +83,7 @@ class Standing:
         return f"not running{f'; {said}' if said else ''}; {again}"
 
     def __str__(self) -> str:
-        words = [f"{len(self.ended)} of {max(self.wanted, len(self.trials))} trials"]
+        words = [f"{len(self.ended)} of {max(self.planned, len(self.trials))} trials"]
         for state in (PRUNED, FAILED):
             count = sum(trial.state == state for trial in self.trials)
             words += [f"{count} {state}"] if count else []
@@ -104,9 +102,5 @@ def stand(folder: StudyFolder) -> Standing:
     holder = holder_of(folder)
     with folder.ledger() as ledger:
         trials, folds = ledger.trials(), ledger.count_folds()
-        ending = ledger.fact("ended") or {}
-    facts = folder.configuration()
-    wanted = int(facts["trials"])
-    if facts.get("sampler") == "listed":
-        wanted = min(wanted, len(facts.get("enqueue") or ()))
-    return Standing(folder.name, facts, wanted, trials, folds, holder, ending)
+        planned, ending = ledger.fact("planned", 0), ledger.fact("ended") or {}
+    return Standing(folder.name, planned, trials, folds, holder, ending)

@@ -112,7 +112,7 @@ def plan(study: Study) -> Plan:
             f"protocol {study.protocol.name}"
         ),
         notes=material.notes,
-        trials=study.trials,
+        trials=material.sampler().planned(study.trials),
         done=len(ended),
         new=len(settings),
         folds=tuple(fold.name for fold in material.folds),

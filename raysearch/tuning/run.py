@@ -116,7 +116,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         try:
             if driver.outstanding:
                 progress.start(
-                    _wanted(material),
+                    driver.planned,
                     len(material.folds),
                     ledger.folds(),
                     ledger.trials(),
@@ -222,17 +222,11 @@ def driver_of(material: Material, ledger: Ledger, listeners: Sequence[Listener] 
         sampler=material.sampler(),
         order=_race_order(material),
         scores=[Score(name) for name in study.objective],
-        trials=_wanted(material),
+        trials=study.trials,
         rule=RULES.get(study.racing),
         batch=study.batch if study.deterministic else None,
         listeners=listeners,
     )
-
-
-def _wanted(material: Material) -> int:
-    """How many trials the study shall have: a list has no more than its settings."""
-    study = material.study
-    return min(study.trials, len(material.enqueued)) if study.sampler == "listed" else study.trials
 
 
 def _race_order(material: Material) -> list[int]:

@@ -117,22 +117,6 @@ def test_no_table_without_rows(write: Write) -> None:
         reported(write, []).section("published")
 
 
-def test_a_ledger_of_one_metric_is_still_reported(write: Write) -> None:
-    """What studies kept before a row had several figures."""
-    table = scores()
-    rows = [
-        {"name": "CE", "params": {"strategy": "hard"}, "value": 0.431},
-        {"name": "RD", "params": {"gamma": 0.3}, "value": None},
-    ]
-    old = {"source": "Table 2", "metric": "wa", "rows": rows}
-    made = lines(reported(write, (), table, fact=old))
-    assert list(made) == [("CE", "WA"), ("RD", "WA")]
-    assert made["CE", "WA"]["published"] == 0.431
-    assert made["CE", "WA"]["here"] == pytest.approx(table[0, :, WA].mean())
-    assert made["RD", "WA"]["published"] is None
-    assert made["RD", "WA"]["here"] == pytest.approx(table[1, :, WA].mean())
-
-
 def test_files_hold_a_line_for_each_metric(write: Write) -> None:
     csv = dict(files.tables(reported(write, ROWS)))["published.csv"].splitlines()
     assert csv[0].startswith("name,trial,metric,published,")

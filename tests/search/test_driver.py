@@ -34,6 +34,9 @@ class FakeSampler:
         self.most = most
         self.log: list[Any] = []
 
+    def planned(self, trials: int) -> int:
+        return trials
+
     def rebuild(self, trials: Sequence[TrialRow]) -> None:
         self.log.append(("rebuild", [(t.number, t.state) for t in trials]))
 

@@ -22,6 +22,9 @@ ORDER = (2, 0, 3, 1)
 class Asker:
     """Proposes numbers without end."""
 
+    def planned(self, trials: int) -> int:
+        return trials
+
     def rebuild(self, trials: Sequence[TrialRow]) -> None: ...
 
     def ask(self, number: int) -> tuple[dict[str, Any], str]:

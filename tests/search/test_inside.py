@@ -209,6 +209,9 @@ class FakeSampler:
     def __init__(self) -> None:
         self.log: list[Any] = []
 
+    def planned(self, trials: int) -> int:
+        return trials
+
     def rebuild(self, trials: Any) -> None: ...
 
     def ask(self, number: int) -> tuple[dict[str, Any], str]:

@@ -8,11 +8,17 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raysearch.cli.main import main
-from raysearch.study.ledger import COMPLETE, FAILED, Ledger
+from raysearch.search.driver import Driver
+from raysearch.search.sampler import Sampler
+from raysearch.selection import Score
+from raysearch.study.folder import StudyFolder
+from raysearch.study.ledger import COMPLETE, FAILED, FoldRow, Ledger, StageUse
+from raysearch.study.space import Space
 
 
 @pytest.fixture
@@ -20,8 +26,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Five of eight trials: four ended, 10 s apart, after a night between two sessions."""
     folder = tmp_path / "runs" / "studies" / "rdlr-demo-12345678"
     folder.mkdir(parents=True)
-    (folder / "study.yaml").write_text("trials: 8\nsampler: tpe\n")
     ledger = Ledger(folder / "ledger.sqlite", write=True)
+    ledger.set_fact("planned", 8)
     clock = iter([1000.0, 40_000.0, 40_010.0, 40_020.0])
     for number in range(5):
         ledger.add_trial(number, {}, "sampler")
@@ -103,5 +109,47 @@ def test_how_the_last_session_ended(
 
 
 def test_a_finished_study(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (study / "study.yaml").write_text("trials: 4\n")
+    with Ledger(study / "ledger.sqlite", write=True) as ledger:
+        ledger.set_fact("planned", 4)
     assert ": done: 4 of 5 trials" in said(capsys)
+
+
+def search(folder: StudyFolder, **options: Any) -> None:
+    """Run a search of twelve settings to its end, each on one fold."""
+    choices = {"choice": [n / 10 for n in range(12)]}
+    sampler = Sampler(Space.parse({"gamma": choices})[0], seed=0, **options)
+    with Ledger(folder.ledger_file, write=True) as ledger:
+        driver = Driver(ledger=ledger, sampler=sampler, order=[0], scores=[Score("ua")], trials=20)
+        while (following := driver.next()) is not None:
+            use = StageUse("fit", str(following.number), True)
+            scores = {f"{part}_{m}": 0.5 for part in ("val", "test") for m in ("ua", "wa")}
+            row = FoldRow(following.number, "s0", 0, scores, [[1]], 0.1, (use,))
+            driver.record(following.number, [(row, 1, 0)])
+        assert driver.done
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({"kind": "grid"}, 12),
+        ({"kind": "tpe"}, 12),
+        ({"kind": "listed", "enqueue": [{"gamma": 0.1}, {"gamma": 0.2}, {"gamma": 0.1}]}, 2),
+    ],
+    ids=["grid", "tpe", "listed"],
+)
+def test_a_study_with_fewer_settings_than_trials_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any], count: int
+) -> None:
+    """`trials=20`, and no twenty settings to try."""
+    folder = StudyFolder(tmp_path / "runs" / "studies" / "rdlr-demo-12345678")
+    search(folder, **options)
+    home = f"home={tmp_path / 'runs'}"
+    assert f"{folder.name}: done: {count} of {count} trials" in said(capsys, home)
+    folder.configuration_file.write_text("objective: ua\n")
+    folder.folds_file.write_text(
+        json.dumps(
+            [{"name": "s0", "index": 0, "test_groups": ["a"], "val_groups": [], "n_test": 1}]
+        )
+    )
+    assert main(["watch", home]) == 0
+    assert f"done: {count} of {count} trials" in capsys.readouterr().out
