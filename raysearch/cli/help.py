@@ -14,6 +14,7 @@ from raysearch.cli.words import Key
 _COLUMN = 30
 """where the meanings begin"""
 _WIDEST = 100
+_HARD_SPACE = "\u00a0"
 
 _VALUES = (
     "A word is key=value, and its value is YAML: true or false, null for none, [a,b] for a list, "
@@ -72,6 +73,8 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list | tuple) and len(value) == 1:
+        return shown(value[0])  # one name stands for a list of it
     if isinstance(value, list | tuple):
         return f"[{','.join(shown(item) for item in value)}]"
     if isinstance(value, str | PurePath):
@@ -86,7 +89,10 @@ def _table(keys: Iterable[Key]) -> list[str]:
 def _rows(key: Key) -> list[str]:
     default = "required" if key.required else f"default: {shown(key.default)}"
     word = f"  {key.name}={key.example}"
-    lines = _wrap(f"{key.meaning} [{default}]", " " * _COLUMN)
+    unbroken = f"[{default}]".replace(" ", _HARD_SPACE)
+    lines = [
+        line.replace(_HARD_SPACE, " ") for line in _wrap(f"{key.meaning} {unbroken}", " " * _COLUMN)
+    ]
     if len(word) > _COLUMN - 2:
         return [word, *lines]
     return [word.ljust(_COLUMN) + lines[0][_COLUMN:], *lines[1:]]

@@ -25,66 +25,94 @@ class Votes(Section):
 
     source: Literal["corpus", "simulate"] = key(
         "corpus",
-        "the corpus's votes, or simulated ones where it has none",
+        "where the votes come from: the corpus, or simulated raters where it has none",
         "corpus or simulate",
         "simulate",
     )
     labels: Literal["corpus", "votes"] = key(
         "corpus",
-        "the corpus's labels, or the class that leads the votes",
+        "what a clip's label is: the corpus's own, or the class with most votes",
         "corpus or votes",
         "votes",
     )
     dominant: Dominant = key(
         "plurality",
-        "what makes a class dominant: most votes, more than half of them, or the corpus's label",
+        "which class of a clip is dominant: the one with most votes, the one with more than "
+        "half of them, or the corpus's label",
         "one of plurality, majority, label",
         "majority",
     )
     outside: Outside = key(
         "count",
-        "votes for classes that the study has not: they count, are ignored, or drop the clip",
+        "what votes for other classes than the study's do: they count among all votes, are "
+        "ignored, or drop the clip",
         "one of count, ignore, drop",
         "ignore",
     )
     others: Literal["leave", "keep"] = key(
         "leave",
-        "clips labelled with such a class: left out, or kept without a label if voted for",
+        "clips that are labelled with another class than the study's: leave them out, or "
+        "keep those with votes for a class of the study, without a label",
         "leave or keep",
         "keep",
     )
     self_ratings: Literal["leave", "count"] = key(
-        "leave", "speakers' ratings of their own clips", "leave or count", "count"
+        "leave",
+        "whether speakers' ratings of their own clips count as votes",
+        "leave or count",
+        "count",
     )
     least: float = key(
-        1, "votes that a clip needs", "a number above 0", "3", gt=0, allow_inf_nan=False
+        1, "the votes that a clip must have", "a number above 0", "3", gt=0, allow_inf_nan=False
     )
-    raters: int = key(4, "simulated raters a clip", "a whole number of at least 1", "5", ge=1)
-    pool: int = key(12, "simulated raters in all", "a whole number of at least 1", "20", ge=1)
+    raters: int = key(
+        4, "how many simulated raters rate each clip", "a whole number of at least 1", "5", ge=1
+    )
+    pool: int = key(
+        12, "how many simulated raters there are in all", "a whole number of at least 1", "20", ge=1
+    )
     accuracy: float = key(
-        0.75, "how often they hear what is expressed", "a number from 0 to 1", "0.8", ge=0, le=1
+        0.75,
+        "how often simulated raters choose the class that is expressed",
+        "a number from 0 to 1",
+        "0.8",
+        ge=0,
+        le=1,
     )
     spread: float = key(
-        0.1, "how far raters differ in that", "a number from 0 to 1", "0.2", ge=0, le=1
+        0.1,
+        "how much simulated raters differ from each other in votes.accuracy",
+        "a number from 0 to 1",
+        "0.2",
+        ge=0,
+        le=1,
     )
     ambiguous: float = key(
-        0.4, "share of clips between two classes", "a number from 0 to 1", "0.2", ge=0, le=1
+        0.4,
+        "the share of clips that lie between two classes, for simulated raters",
+        "a number from 0 to 1",
+        "0.2",
+        ge=0,
+        le=1,
     )
     confusions: Literal["near", "even"] | Anything = key(
         "near",
-        "what simulated raters confuse: near classes, any alike, or weights by class",
+        "which classes simulated raters confuse: similar ones (near), all equally (even), "
+        "or by weights",
         "near, even or a mapping of weights by class",
         "{angry: {disgust: 2, fearful: 1}}",
     )
     bias: float = key(
         0.0,
-        "how far each simulated rater leans to classes of its own, in log-odds",
+        "how strongly each simulated rater prefers some classes, in log-odds",
         "a number from 0 to 5",
         "1",
         ge=0,
         le=5,
     )
-    seed: int = key(0, "of the simulated raters", "a whole number of at least 0", "1", ge=0)
+    seed: int = key(
+        0, "the seed of the simulated raters", "a whole number of at least 0", "1", ge=0
+    )
 
     def problems(self) -> list[str]:
         """What is wrong with these values together, a sentence each."""
@@ -132,13 +160,20 @@ class Task(Section):
 
     name: TaskName = key(
         "categories",
-        "classes are categories, or low, middle and high of an attribute that raters gave",
+        "what the classes are: categories, or the levels low, middle and high of an "
+        "attribute that raters gave",
         "one of categories, valence, activation, dominance",
         "valence",
     )
-    low: float = key(3.0, "ratings below are low", "a number", "3", allow_inf_nan=False)
+    low: float = key(
+        3.0, "ratings of the attribute below this are low", "a number", "3", allow_inf_nan=False
+    )
     high: float = key(
-        3.0, "ratings above are high", "a number of at least task.low", "3", allow_inf_nan=False
+        3.0,
+        "ratings of the attribute above this are high",
+        "a number of at least task.low",
+        "3",
+        allow_inf_nan=False,
     )
 
     @property

@@ -42,26 +42,42 @@ class CorpusConfig(Section):
     """Which speech, and which classes of it."""
 
     name: Names = key(
-        ("demo",), "one or several corpora", "a corpus or a list of them", "emodb", min_length=1
+        ("demo",),
+        "the corpus, or several: python -m raysearch corpora lists them",
+        "a corpus or a list of them",
+        "emodb",
+        min_length=1,
     )
     root: Texts = key(
-        {}, "the folder of each corpus", "a folder, or a folder for each corpus", "DIR"
+        {},
+        "the folder of the corpus; of several, corpus.root.NAME=DIR for each",
+        "a folder, or a folder for each corpus",
+        "DIR",
     )
     classes: Names | None = key(
         None,
-        "classes to keep, by common names; null keeps all",
+        "the classes to keep, by common names; the others are left out",
         "a list of two or more different classes, or null",
         "[neutral,happy,sad,angry]",
         min_length=2,
     )
     unlabelled: Names = key(
-        (), "corpora whose labels are not used", "a corpus or a list of them", "[demo-plain]"
+        (),
+        "further corpora whose speech is used without its labels",
+        "a corpus or a list of them",
+        "[demo-plain]",
     )
     on_bad: Literal["stop", "skip"] = key(
-        "stop", "what to do about bad files: stop, or leave them out", "stop or skip", "skip"
+        "stop",
+        "what to do about bad clips: stop before anything runs, or skip them",
+        "stop or skip",
+        "skip",
     )
     options: Anything = key(
-        {}, "further options of the corpus", "a mapping of options", "{csv: table.csv}"
+        {},
+        "options of one corpus; python -m raysearch corpora lists them",
+        "a mapping of options",
+        "{csv: table.csv}",
     )
 
 
@@ -70,11 +86,12 @@ class ProtocolConfig(Section):
 
     name: Literal["loso", "loseso", "loco", "kfold"] = key(
         "loso",
-        "leave one speaker (loso), session (loseso) or corpus (loco) out, or stratified kfold",
+        "what a fold holds out: a speaker (loso), a session (loseso), a corpus (loco), or a "
+        "part of all clips with the same share of each class (kfold)",
         "one of loso, loseso, loco, kfold",
         "loso",
     )
-    folds: int = key(10, "folds of kfold", "a whole number of at least 2", "10", ge=2)
+    folds: int = key(10, "the number of folds of kfold", "a whole number of at least 2", "10", ge=2)
 
 
 class ValidationConfig(Section):
@@ -82,14 +99,21 @@ class ValidationConfig(Section):
 
     rule: Literal["next", "share"] = key(
         "next",
-        "validate on the next groups, or on a share of the speakers",
+        "which speakers validate a fold: the next ones in the list (next; sessions under "
+        "loseso), or a random share of those that are not tested (share; always so under loco)",
         "next or share",
         "next",
     )
-    speakers: int = key(1, "groups that 'next' takes", "a whole number of at least 1", "1", ge=1)
+    speakers: int = key(
+        1,
+        "how many speakers (or sessions) validation=next takes",
+        "a whole number of at least 1",
+        "1",
+        ge=1,
+    )
     share: float = key(
         0.2,
-        "share of the speakers that validate",
+        "the share of the speakers that validation=share takes",
         "a number above 0 and at most 0.5",
         "0.2",
         gt=0,
@@ -97,7 +121,8 @@ class ValidationConfig(Section):
     )
     select: int = key(
         0,
-        "further groups that score a setting and do not stop its training",
+        "how many further speakers (or sessions) score a setting without stopping its "
+        "training; with 0 the same ones do both",
         "a whole number of at least 0",
         "1",
         ge=0,
@@ -109,16 +134,18 @@ class StoppingConfig(Section):
 
     rule: Annotated[Literal["off", "asha", "median"], BeforeValidator(_switch)] = key(
         "off",
-        "Ray Tune scheduler that stops a training far behind the others on the same fold",
+        "stop a training inside a fold, by a scheduler of Ray Tune, when its epochs score "
+        "far below those of other trials on the same fold",
         "one of off, asha, median",
         "median",
     )
     grace: int = key(
-        5, "epochs that every training gets", "a whole number of at least 1", "5", ge=1
+        5, "the epochs that every training gets", "a whole number of at least 1", "5", ge=1
     )
     eta: float = key(
         3.0,
-        "asha: the best 1/eta go on past epochs grace, grace * eta, ...",
+        "for asha: after grace epochs, grace * eta epochs and so on, the best 1/eta of the "
+        "trainings go on",
         "a number of at least 1.1",
         "3",
         ge=1.1,
@@ -126,7 +153,7 @@ class StoppingConfig(Section):
     )
     folds: int = key(
         1,
-        "folds, the first that a trial runs, in which it may be stopped",
+        "a trial may be stopped in this many of its first folds",
         "a whole number of at least 1",
         "1",
         ge=1,
@@ -138,17 +165,22 @@ class RatersConfig(Section):
 
     targets: Names | None = key(
         None,
-        "target raters; null takes those with enough ratings",
+        "the raters whose perception is learnt, by methods that learn one rater's; none "
+        "given: all with enough ratings",
         "a rater or a list of different ones, or null",
         "[A-E1,A-E2]",
         min_length=1,
     )
     least: int = key(
-        100, "clips that a target must have rated", "a whole number of at least 2", "100", ge=2
+        100,
+        "the clips that a rater must have rated to be learnt",
+        "a whole number of at least 2",
+        "100",
+        ge=2,
     )
     most: int | None = key(
         None,
-        "take so many targets at most, those with most ratings",
+        "learn at most this many raters, those with most ratings",
         "a whole number of at least 1, or null",
         "4",
         ge=1,
@@ -160,46 +192,66 @@ class TrackingConfig(Section):
 
     uri: str | None = key(
         None,
-        "MLflow tracking URI; server is the one that MLFLOW_TRACKING_URI names, null is sqlite "
-        "under the home",
+        "where MLflow's runs go: a tracking URI, or server for the one in "
+        "MLFLOW_TRACKING_URI; none: a database under the home; tracking=false: nowhere",
         "a URI without a password, server, or null",
         "https://mlflow.example.org",
         min_length=1,
     )
     optuna: str | None = key(
         None,
-        "database in which optuna-dashboard shows the search; server is the one that "
-        "RAYSEARCH_OPTUNA_STORAGE names",
+        "a database in which optuna-dashboard shows the search, or server for the one in "
+        "RAYSEARCH_OPTUNA_STORAGE",
         "a database URI without a password, server, or null",
         "postgresql://raysearch@db.example.org/optuna",
         min_length=1,
     )
     fold_runs: int = key(
-        3, "number of best trials that get a run a fold", "a whole number of at least 0", "3", ge=0
+        3,
+        "how many of the best trials get a run in MLflow for each fold",
+        "a whole number of at least 0",
+        "3",
+        ge=0,
     )
-    enabled: bool = key(True, "whether to track at all", "true or false", "false")
+    enabled: bool = key(True, "whether MLflow gets anything", "true or false", "false")
 
 
 class Study(Section):
     """One study, resolved: everything that a run of it reads. Nothing in it can be changed."""
 
-    space: str = key(..., "a space by name or path", "the name or path of a space", "rdlr")
+    space: str = key(
+        ...,
+        "what is searched: a space by name, or the path of a YAML file",
+        "the name or path of a space",
+        "rdlr",
+    )
     description: str = key("", "one line about the study", "a text", "'first try'")
-    method: str = key(..., "the method", "the name of a method", "rdlr", min_length=1)
+    method: str = key(
+        ...,
+        "the method, by name or as module:NAME; the space gives it",
+        "the name of a method",
+        "rdlr",
+        min_length=1,
+    )
     corpus: CorpusConfig = Field(default_factory=CorpusConfig)
     features: Names = key(
-        (), "feature sets; the method's where none is given", "a feature set or a list", "is10"
+        (),
+        "the feature sets, or one; none: those that the method asks for",
+        "a feature set or a list",
+        "is10",
     )
     normalise: Literal["fold", "speaker"] = key(
         "fold",
-        "statistics of the training part (fold), or of each speaker (transductive)",
+        "features are normalised by statistics of the training speakers (fold), or of each "
+        "speaker alone, which needs clips of a test speaker too (speaker)",
         "fold or speaker",
         "speaker",
     )
     speaker_clips: Annotated[tuple[Annotated[int, Field(ge=2)], ...], BeforeValidator(freeze)] = (
         key(
             (5, 10, 20),
-            "under normalise=speaker, also score test speakers with statistics of so few clips",
+            "under normalise=speaker, also score test speakers with statistics of only so many "
+            "of their clips",
             "a list of whole numbers of at least 2",
             "[5,10,20]",
         )
@@ -215,77 +267,93 @@ class Study(Section):
         AfterValidator(_different),
     ] = key(
         ("ua",),
-        "validation score to maximise: mean over folds of ua or wa, the UA of all folds pooled "
-        "(pooled_ua) or of the worst quarter of them (worst_ua); of several, the first decides",
+        "the validation score to maximise: the mean over folds of ua or wa, the UA of all "
+        "folds together (pooled_ua), or the mean UA of the worst quarter of folds "
+        "(worst_ua); with several, the first chooses the best setting",
         "one of ua, wa, pooled_ua, worst_ua, or a list of different ones",
         "[ua,worst_ua]",
         min_length=1,
     )
     params: Anything = key(
         {},
-        "the method's parameters: constants and domains",
+        "the method's parameters; params.NAME=VALUE fixes one, params.NAME='{float: [0, "
+        "1]}' searches it",
         "a mapping from parameters to values or domains",
         "{gamma: 0.5}",
     )
-    trials: int = key(20, "settings to try", "a whole number of at least 1", "30", ge=1)
-    seed: int = key(0, "of everything random", "a whole number of at least 0", "0", ge=0)
+    trials: int = key(20, "how many settings to try", "a whole number of at least 1", "30", ge=1)
+    seed: int = key(0, "the seed of everything random", "a whole number of at least 0", "0", ge=0)
     seeds: int = key(
         1,
-        "trainings a fold, each from a seed of its own; a fold's score is their mean",
+        "trainings of each fold, each from another seed; their mean is the fold's score",
         "a whole number of at least 1",
         "5",
         ge=1,
     )
     sampler: Literal["tpe", "random", "grid", "listed"] = key(
         "tpe",
-        "tpe; random; grid, every point once; listed, the enqueued settings alone",
+        "how settings are chosen: by Optuna's TPE, at random, every point once (grid), or "
+        "only those of enqueue (listed)",
         "one of tpe, random, grid, listed",
         "tpe",
     )
     enqueue: Annotated[tuple[Anything, ...], BeforeValidator(freeze)] = key(
-        (), "settings to try first", "a list of settings", "[{gamma: 0.5}]"
+        (), "settings to try before all others", "a list of settings", "[{gamma: 0.5}]"
     )
     deterministic: bool = key(
         False,
-        "ask for settings in fixed batches, so that the list of trials is always the same",
+        "choose settings in fixed batches, so that the list of trials is the same on every machine",
         "true or false",
         "true",
     )
     batch: int = key(
-        4, "settings asked at once under deterministic", "a whole number of at least 1", "4", ge=1
+        4, "the size of a batch under deterministic=true", "a whole number of at least 1", "4", ge=1
     )
     home: Annotated[Path, BeforeValidator(_path)] = key(
-        Path("runs"), "folder of everything that is written", "a folder", "runs"
+        Path("runs"), "the folder in which everything is kept", "a folder", "runs"
     )
     store: str | None = key(
         None,
-        "folder or URI of the artifacts; null is HOME/store",
+        "the folder or URI of what stages make; none: the folder store in the home",
         "a folder, a URI, or null",
         "s3://bucket/store",
         min_length=1,
     )
-    cpus: float = key(1.0, "CPUs a stage", "a number above 0", "1", gt=0, allow_inf_nan=False)
+    cpus: float = key(
+        1.0, "the CPUs that each stage takes", "a number above 0", "1", gt=0, allow_inf_nan=False
+    )
     gpus: float = key(
-        0.0, "GPUs a stage", "a number of at least 0", "0.25", ge=0, allow_inf_nan=False
+        0.0,
+        "the GPUs, or the share of one, that each stage takes",
+        "a number of at least 0",
+        "0.25",
+        ge=0,
+        allow_inf_nan=False,
     )
     threads: int | None = key(
         None,
-        "torch's threads a stage; null follows cpus",
+        "the threads of torch in each stage; none: as many as cpus",
         "a whole number of at least 1, or null",
         "1",
         ge=1,
     )
-    workers: int = key(1, "Ray Train workers a stage", "a whole number of at least 1", "1", ge=1)
+    workers: int = key(
+        1,
+        "the Ray Train workers that train together in each stage",
+        "a whole number of at least 1",
+        "1",
+        ge=1,
+    )
     concurrent: int | None = key(
         None,
-        "trials at once; null follows the CPUs",
+        "how many trials run at once; none: as many as the CPUs allow",
         "a whole number of at least 1, or null",
         "4",
         ge=1,
     )
     timeout: float | None = key(
         None,
-        "seconds a stage may take",
+        "seconds that a stage may take; a stage that takes longer fails its trial",
         "a number above 0, or null",
         "600",
         gt=0,
@@ -293,7 +361,9 @@ class Study(Section):
     )
     memory: float | None = key(
         None,
-        "GB a stage may use, with the libraries it loads; Linux alone",
+        "GB by which a stage may make its process grow, with the libraries that it loads "
+        "and without the data that all stages share; a stage that needs more fails its "
+        "trial; on Linux only",
         "a number above 0, or null",
         "2",
         gt=0,
@@ -301,7 +371,8 @@ class Study(Section):
     )
     racing: Annotated[Literal["off", "mixed", "wilcoxon"], BeforeValidator(_switch)] = key(
         "off",
-        "rule that stops a setting once its finished folds say that it will not win",
+        "stop a setting when its finished folds show that it will not win: by a mixed model "
+        "over speakers (mixed), or by Wilcoxon's test (wilcoxon)",
         "one of off, mixed, wilcoxon",
         "mixed",
     )
@@ -309,16 +380,18 @@ class Study(Section):
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     cluster: str = key(
         "local",
-        "a Ray cluster of this study's own (local), the running one (auto), or a cluster file",
+        "where stages run: on this machine in a Ray cluster of the study's own (local), on "
+        "the Ray cluster that is running (auto), or on the one that a cluster file names",
         "local, auto or the path of a cluster file",
         "auto",
         min_length=1,
     )
-    quiet: bool = key(False, "print the closing table alone", "true or false", "true")
+    quiet: bool = key(False, "print no progress, only the end", "true or false", "true")
     published: Anything = key(
         {},
-        "a paper's table that the named settings repeat: source, and rows by name, each of figures "
-        "by metric (or tasks, the rows of each task)",
+        "a paper's figures that the named settings repeat, shown beside the study's own: "
+        "source, and rows by name, each with figures by metric (or tasks, with the rows of "
+        "each)",
         "a mapping with source and rows",
         "{source: 'a paper', rows: {CE: {wa: 0.452, ua: 0.431}}}",
     )

@@ -104,5 +104,5 @@ def test_bad_words_are_told_by_key(words: list[str], problem: str) -> None:
 
 
 def test_values_are_shown_as_words_give_them() -> None:
-    values = (None, (), True, 0.5, 3.0, ("a", "b"), Path("runs"))
-    assert [shown(x) for x in values] == ["none", "none", "true", "0.5", "3", "[a,b]", "runs"]
+    values = (None, (), True, 0.5, 3.0, ("a", "b"), ("a",), Path("runs"))
+    assert [shown(x) for x in values] == ["none", "none", "true", "0.5", "3", "[a,b]", "a", "runs"]
