@@ -50,6 +50,7 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     before = len(problems)
     tree, listed = _read_space(given, cwd, problems)
     told = ["method"] if len(problems) > before else []
+    _shrink_for_demo(tree, given, problems)
     _override(tree, given, problems)
     tree = _resolve(tree, problems, told)
     _check_keys(tree, "", problems)
@@ -165,6 +166,49 @@ def _read_space(
     is_path = name.endswith((".yaml", ".yml"))
     spelt.setdefault("space", path.stem if is_path else name)
     return spelt, bool(spelt.get("enqueue"))
+
+
+def _shrink_for_demo(tree: dict[str, Any], words: Mapping[str, Any], problems: list[str]) -> None:
+    """Take the space's section `demo`, and put it over the space where the corpus is the demo.
+
+    A space searches at a size that suits real speech; its section `demo` holds what lets the demo
+    end within minutes. Words of the command line go over both.
+    """
+    section = tree.pop("demo", None)
+    if section is None:
+        return
+    if not isinstance(section, dict):
+        problems.append(f"demo must be a mapping of keys, but the space has {shown(section)}")
+        return
+    if not _is_demo(tree, words):
+        return
+    smaller: dict[str, Any] = {}
+    for key, value in section.items():
+        if key == "params" and isinstance(value, dict):
+            smaller |= {f"params.{name}": item for name, item in value.items()}
+        else:
+            smaller |= dict(_spelt_out(key, value))
+    _override(tree, smaller, problems)
+    sizes = [
+        key.removeprefix("params.") + ("" if isinstance(value, dict) else f"={value}")
+        for key, value in smaller.items()
+        if key not in ("enqueue", "trials", *words) and "params" not in words
+    ]
+    if sizes:
+        note = (
+            f"the demo is searched with the small settings of the section `demo` of space "
+            f"{tree.get('space')}: {', '.join(sizes)}; any other corpus is searched at full size"
+        )
+        _put(tree, "notes", [*name_list(tree.get("notes")), note])
+
+
+def _is_demo(tree: Mapping[str, Any], words: Mapping[str, Any]) -> bool:
+    """Whether every labelled corpus of the study is (a part of) the demo."""
+    from raysearch.data.corpora.demo import INFOS
+
+    corpus = tree.get("corpus")
+    default = corpus.get("name", "demo") if isinstance(corpus, Mapping) else "demo"
+    return set(name_list(words.get("corpus.name", default))) <= {info.name for info in INFOS}
 
 
 def spaces(cwd: Path) -> dict[str, Path]:

@@ -12,7 +12,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def test_emoboosts_table_3_stands_beside_the_published_figures(shell: Any) -> None:
     """The paper's graph: one training a row and fold. Untrained weights and AlexNet are told."""
-    words = ("corpus=manifest", f"corpus.root={shell.tones}", "params.epochs=1")
+    small = ("params.ssl=tiny", "params.width=0.125", "params.lr=1e-3", "params.batch=32")
+    words = ("corpus=manifest", f"corpus.root={shell.tones}", "params.epochs=1", *small)
     done = shell.run("tune", "space=emoboost/table_3", *words, "tracking.enabled=false")
     assert done.code == 0, done.err
     report = shell.report()

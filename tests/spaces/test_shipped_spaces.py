@@ -7,56 +7,143 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
+import yaml
 
+from raysearch.errors import BadInput
 from raysearch.stages.methods import method
 from raysearch.study import Study, dump, load_study, spaces
+from raysearch.study.frozen import thaw
 from raysearch.study.space import NAME
+from raysearch.tuning.prepare import Material, gather
 
 FOLDER = Path(__file__).resolve().parents[2] / "spaces"
 FILES = sorted(FOLDER.rglob("*.yaml"))
-COMMAND = "# python -m raysearch tune space="
+COMMAND = "# python -m raysearch tune "
+METHODS = ("corater", "emoboost", "label_correction", "rdlr", "self_learning")
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(FOLDER).with_suffix("").as_posix()
 
 
+def commands(path: Path) -> list[list[str]]:
+    """The words of each command that a space's first comment shows."""
+    lines = path.read_text().splitlines()
+    return [shlex.split(line.removeprefix(COMMAND)) for line in lines if line.startswith(COMMAND)]
+
+
 def load(path: Path, cwd: Path, *words: str) -> Study:
-    return load_study([f"space={name_of(path)}", *words], cwd=cwd)
+    """The study of the command that a space opens with."""
+    return load_study([*commands(path)[0], *words], cwd=cwd)
+
+
+ALL_COMMANDS = [(path, words) for path in FILES for words in commands(path)]
 
 
 def test_there_are_spaces(tmp_path: Path) -> None:
-    assert {name_of(path) for path in FILES} >= {"rdlr", "strategies", "rdlr/paper", "rdlr/table_2"}
     assert {name_of(path) for path in FILES} == set(spaces(tmp_path))
+    wanted = {"strategies", "rdlr/table_2"}
+    assert {name_of(path) for path in FILES} >= {
+        *wanted, *METHODS, *(f"{method}/paper" for method in METHODS)
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_space_is_valid(path: Path, tmp_path: Path) -> None:
-    study = load(path, tmp_path)
-    space = study.search_space()
-    assert space.problems(method(study.method)) == []
-    assert study.notes == ()
+@pytest.mark.parametrize(("path", "words"), ALL_COMMANDS, ids=lambda each: str(each)[-60:])
+def test_every_command_of_a_space_is_a_valid_study(
+    path: Path, words: list[str], tmp_path: Path
+) -> None:
+    study = load_study(words, cwd=tmp_path)
+    assert study.search_space().problems(method(study.method)) == []
     assert study.description
+    on_demo = set(study.corpus.name) <= {"demo"}
+    assert bool(study.notes) == (on_demo and "params" in section(path))
     (tmp_path / "study.yaml").write_text(dump(study))
     assert load_study(["space=study.yaml"], cwd=tmp_path) == study
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_space_opens_with_its_commands(path: Path, tmp_path: Path) -> None:
-    lines = path.read_text().splitlines()
-    assert re.match(re.escape(COMMAND + name_of(path)) + r"( |$)", lines[0])
-    commands = [line for line in lines if line.startswith(COMMAND)]
-    assert len(commands) > 1, "an override example"
-    for line in commands:
-        load_study(shlex.split(line.removeprefix("# python -m raysearch tune ")), cwd=tmp_path)
+def test_a_space_opens_with_its_command_and_an_override(path: Path) -> None:
+    assert path.read_text().startswith(COMMAND)
+    first, *others = commands(path)
+    assert first[0] == f"space={name_of(path)}"
+    assert others, "an override example"
+    assert all(words[0] == first[0] for words in others)
 
 
+# -- the demo's section ------------------------------------------------------------------------
+def section(path: Path) -> dict[str, Any]:
+    """What a space changes for the demo."""
+    changes = yaml.safe_load(path.read_text()).get("demo", {})
+    assert isinstance(changes, dict)
+    return changes
+
+
+SMALLER = [path for path in FILES if "params" in section(path)]
+
+
+def on_real_speech(path: Path, cwd: Path, *words: str) -> Study:
+    root = "corpus=emodb", "corpus.root=DIR", "votes=simulate"
+    return load_study([f"space={name_of(path)}", *root, *words], cwd=cwd)
+
+
+def test_methods_with_toy_settings_keep_them_for_the_demo() -> None:
+    assert {name_of(path) for path in SMALLER} >= set(METHODS) - {"rdlr"}
+    papers = [path for path in FILES if path.stem == "paper"]
+    assert len(papers) == 5
+    assert not any(section(path) for path in papers)
+
+
+@pytest.mark.parametrize("path", SMALLER, ids=name_of)
+def test_the_demo_alone_is_searched_small(path: Path, tmp_path: Path) -> None:
+    changes = section(path)
+    demo = load_study([f"space={name_of(path)}"], cwd=tmp_path)
+    real = on_real_speech(path, tmp_path)
+    assert demo.trials == changes.get("trials", real.trials)
+    for name, value in changes["params"].items():
+        assert thaw(demo.params[name]) == value
+        assert thaw(real.params.get(name)) != value
+    assert real.notes == ()
+    (note,) = demo.notes
+    assert f"space {name_of(path)}" in note
+    assert all(f"{name}=" in note or f" {name}" in note for name in changes["params"])
+
+
+def test_words_go_over_the_demos_settings(tmp_path: Path) -> None:
+    study = load_study(["space=self_learning", "params.hop=7", "trials=9"], cwd=tmp_path)
+    assert study.params["hop"] == 7
+    assert study.params["width"] == 0.25
+    assert study.trials == 9
+    assert "hop" not in study.notes[0]
+    parts = load_study(["space=self_learning", "corpus=[demo-studio,demo-phone]"], cwd=tmp_path)
+    assert parts.params["hop"] == 48
+    mixed = ["corpus=[demo,emodb]", "corpus.root.emodb=DIR"]
+    assert load_study(["space=self_learning", *mixed], cwd=tmp_path).params["hop"] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("demo: 3\n", "demo must be a mapping of keys"),
+        ("demo: {trails: 3}\n", "did you mean 'trials'"),
+        ("demo: {params: {gama: 3}}\n", "did you mean 'gamma'"),
+        ("demo: {trials: {x: 3}}\n", "trials must be a whole number"),
+    ],
+)
+def test_a_wrong_section_is_told(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(f"method: rdlr\nparams: {{batch: 64}}\n{text}")
+    with pytest.raises(BadInput, match=said):
+        load_study(["space=own.yaml"], cwd=tmp_path)
+
+
+# -- what each space holds ---------------------------------------------------------------------
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_every_fact_of_the_data_leaves_a_space(path: Path, tmp_path: Path) -> None:
     study = load(path, tmp_path)
-    # what a space says of its labels, the data must have
-    least = frozenset({"votes"} if study.votes.labels == "votes" else ())
+    # label correction is about votes: its data must have some
+    least = frozenset({"votes"} if study.method == "label_correction" else ())
     for facts in (least, frozenset({"votes", "unlabelled", "corpora"})):
         space, told = study.search_space().available(facts)
         assert space.size() is None or space.size() > 0
@@ -280,3 +367,114 @@ def test_papers_that_print_wa_and_ua_have_both_in_every_row(tmp_path: Path) -> N
         wanted = {"ua"} if path.parent.name in alone else {"wa", "ua"}
         for rows in published.get("tasks", {"": published.get("rows")}).values():
             assert {frozenset(row) for row in rows.values()} == {frozenset(wanted)}, path
+
+
+# -- the papers' IEMOCAP -----------------------------------------------------------------------
+RELEASE = {
+    "neu": 1708, "hap": 595, "exc": 1041, "sad": 1084, "ang": 1103,
+    "fru": 1849, "fea": 40, "dis": 2, "sur": 107, "oth": 3, "xxx": 2507,
+}  # fmt: skip
+"""Turns of the release by its consensus labels."""
+SHARE = 50
+"""The tree has a fiftieth of them, rounded up."""
+HEARD = {
+    "neu": "Neutral", "hap": "Happiness", "exc": "Excited", "sad": "Sadness", "ang": "Anger",
+    "fru": "Frustration", "fea": "Fear", "dis": "Disgust", "sur": "Surprise", "oth": "Other",
+    "xxx": "Anger",
+}  # fmt: skip
+
+
+def write_iemocap(root: Path) -> dict[str, int]:
+    """A tree in IEMOCAP's format, with its classes in their proportions; returns turns by label.
+
+    Two raters of each turn hear its label and a third hears frustration; nobody agrees on `xxx`.
+    """
+    counts = {code: -(-count // SHARE) for code, count in RELEASE.items()}
+    turns = [code for code, count in counts.items() for _ in range(count)]
+    dialogues: dict[str, list[str]] = {}
+    for number, code in enumerate(turns):
+        session, actor = 1 + number % 5, "FM"[number // 5 % 2]
+        dialogue = f"Ses0{session}F_impro01"
+        name = f"{dialogue}_{actor}{number:03d}"
+        second = "Sadness" if code == "xxx" else HEARD[code]
+        dialogues.setdefault(dialogue, []).append(
+            f"[{number}.0 - {number}.9]\t{name}\t{code}\t[2.5, 2.5, 2.5]\n"
+            f"C-E1:\t{HEARD[code]};\t()\nC-E2:\t{second};\t()\nC-E3:\tFrustration;\t()\n"
+            "".join(
+                f"A-E{rater}:\tval {1 + number // 10 % 5}; act 3; dom 3;\t()\n" for rater in (1, 2)
+            )
+        )
+        wav = root / f"Session{session}" / "sentences" / "wav" / dialogue / f"{name}.wav"
+        wav.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).uniform(-0.3, 0.3, 1600)
+        soundfile.write(wav, noise, 16_000)
+    for dialogue, blocks in dialogues.items():
+        folder = root / f"Session{dialogue[4]}" / "dialog" / "EmoEvaluation"
+        folder.mkdir(parents=True)
+        (folder / f"{dialogue}.txt").write_text("\n".join(blocks))
+    return counts
+
+
+@pytest.fixture(scope="module")
+def iemocap(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    root = tmp_path_factory.mktemp("iemocap")
+    return root, write_iemocap(root)
+
+
+def study_of(space: str, root: Path, cwd: Path) -> Material:
+    """The study of the first command of a space that is about IEMOCAP, on the tree."""
+    words = next(w for w in commands(FOLDER / f"{space}.yaml") if "emodb" not in " ".join(w))
+    known = {"params.alexnet=OWNER/NAME": "params.alexnet=random"}
+    words = [known.get(word, word) for word in words if not word.startswith("corpus.root")]
+    return gather(load_study([*words, f"corpus.root={root}"], cwd=cwd))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        "label_correction/paper", "label_correction/table_4", "label_correction/table_6",
+        "emoboost/paper", "emoboost/table_3", "emoboost/table_4",
+    ],
+)  # fmt: skip
+def test_iemocaps_four_classes_are_the_papers(
+    space: str, iemocap: tuple[Path, dict[str, int]], tmp_path: Path
+) -> None:
+    root, counts = iemocap
+    corpus = study_of(space, root, tmp_path).corpus
+    table = corpus.table
+    assert corpus.classes == ("angry", "happy", "sad", "neutral")
+    labels = table["label"].value_counts().to_dict()
+    labels.pop("", None)
+    assert labels == {
+        "angry": counts["ang"],
+        "happy": counts["hap"] + counts["exc"],
+        "sad": counts["sad"],
+        "neutral": counts["neu"],
+    }
+    # the same rule on the release itself
+    assert sum(RELEASE[code] for code in ("neu", "hap", "exc", "sad", "ang")) == 5531
+
+
+def test_label_correction_hears_of_the_other_turns_those_with_a_vote_for_a_class(
+    iemocap: tuple[Path, dict[str, int]], tmp_path: Path
+) -> None:
+    root, counts = iemocap
+    material = study_of("label_correction/paper", root, tmp_path)
+    assert material.study.normalise == "speaker"
+    sets = material.corpus.sets
+    assert sets is not None
+    labelled = sum(counts[code] for code in ("neu", "hap", "exc", "sad", "ang"))
+    # one rater of three hears frustration: no set of votes is the label alone
+    assert sets.counts["A"] + sets.counts["B"] == labelled
+    assert sets.counts["C"] == counts["xxx"]
+    assert len(material.folds) == 10
+
+
+def test_corater_has_the_papers_folds(iemocap: tuple[Path, dict[str, int]], tmp_path: Path) -> None:
+    root, _ = iemocap
+    words = [*commands(FOLDER / "corater" / "paper.yaml")[0][:1], "raters=[A-E1,A-E2]"]
+    words += [f"corpus.root={root}", "raters.least=10"]
+    material = gather(load_study(words, cwd=tmp_path))
+    assert material.study.task.name == "valence"
+    assert {fold.rater for fold in material.folds} == {"A-E1", "A-E2"}
+    assert len(material.folds) == 2 * 5
