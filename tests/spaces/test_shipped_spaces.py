@@ -12,10 +12,10 @@ import pytest
 import soundfile
 import yaml
 
+from raysearch.data.section import thaw
 from raysearch.errors import BadInput
 from raysearch.stages.methods import method
 from raysearch.study import Study, dump, load_study, spaces
-from raysearch.study.frozen import thaw
 from raysearch.study.space import NAME
 from raysearch.tuning.prepare import Material, gather
 
