@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables import fitting
 from trainables.metrics import validation_scores
 from trainables.stage import NetworkState, Part, StageInputs, weight_arrays
 from trainables.waves import pad_rows
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     from trainables.epochs import Fit
     from trainables.networks.blstm import BLSTM
-
-CHECKPOINT_SECONDS = 20.0
-"""at least so long between two checkpoints of a training, which are written after epochs"""
 
 Read = Callable[[Part], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """a part -> [n, K] probabilities and [n, E] hidden vectors, by a frozen BLSTM"""
@@ -41,10 +39,10 @@ class Submodel:
 
     def arrays(self, inputs: StageInputs) -> dict[str, NDArray[Any]]:
         """What it says of the validation and the test part, and its weights where asked for."""
-        found: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for name, part in (("validation", inputs.validation), ("test", inputs.test)):
-            found[name], found[f"hidden_{name}"] = self.read(part)
-        return found | weight_arrays(self.fitted.weights if inputs.keep_weights else None)
+            arrays[name], arrays[f"hidden_{name}"] = self.read(part)
+        return arrays | weight_arrays(self.fitted.weights if inputs.keep_weights else None)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -55,7 +53,7 @@ def train(
     inputs: StageInputs,
     rows: NDArray[np.int64],
     target: NDArray[np.float32],
-    held: NDArray[np.int64],
+    stop: NDArray[np.int64],
     y: NDArray[np.int64],
     own: Mapping[str, Any],
 ) -> Submodel:
@@ -64,51 +62,42 @@ def train(
     Args:
         inputs: a fold
         rows, target: [m] training rows and [m, K] their targets
-        held, y: [v] validation rows and their classes
+        stop, y: [v] validation rows and their classes
         own: parameters of `corater.SUBMODEL`
 
     Raises:
         ValueError: frames or validation rows are not there
         NonFinite: the training diverged
     """
-    from trainables.loop import Training, fit
     from trainables.losses import target_loss
 
-    if not len(held) and not inputs.refit:
+    if not len(stop) and not inputs.refit:
         raise ValueError("no validation clip has ratings that the model could be stopped by")
     k = len(inputs.classes)
     frames = _frames(inputs.train).take(rows)
     size = int(frames.values.shape[1])
-    fitted = fit(
-        Training(
-            build=functools.partial(network, size, k, dict(own)),
-            forward=_forward,
-            infer=_logits,
-            loss=functools.partial(target_loss, weights=class_weights(target, own)),
-            score=functools.partial(validation_scores, y=y, k=k),
-            train={"frames": frames, "target": target},
-            validation={} if inputs.refit else {"frames": _frames(inputs.validation).take(held)},
-            predict={},
-            batch=own["batch"],
-            lr=own["lr"],
-            epochs=own["epochs"],
-            patience=own["patience"],
-            **{**inputs.training, "keep_weights": True},
-            checkpoint_every=1,
-            checkpoint_seconds=CHECKPOINT_SECONDS,
-            collate=functools.partial(collate, every=own["every"]),
-            bucket=own["bucket"],
-            optimiser=own["optimiser"],
-        )
+    fitted = fitting.fit(
+        inputs,
+        own,
+        build=functools.partial(network, size, k, dict(own)),
+        forward=_forward,
+        infer=_logits,
+        loss=functools.partial(target_loss, weights=fitting.class_weights(own, target.sum(axis=0))),
+        score=functools.partial(validation_scores, y=y, k=k),
+        train={"frames": frames, "target": target},
+        validation={"frames": _frames(inputs.validation).take(stop)},
+        predict={},
+        keep_weights=True,
+        collate=functools.partial(collate, every=own["every"]),
     )
     assert fitted.weights is not None
     read = _frozen(own, size, k, fitted.weights, inputs.threads, inputs.device)
     return Submodel(fitted, read, size)
 
 
-def reader(trained: NetworkState) -> Read:
+def reader(state: NetworkState) -> Read:
     """What a submodel of a model says of clips."""
-    return _frozen(trained.params, trained.info["inputs"], len(trained.classes), trained.weights)
+    return _frozen(state.params, state.info["inputs"], len(state.classes), state.weights)
 
 
 def _frozen(
@@ -125,7 +114,7 @@ def _frozen(
 
     module: Any = loaded(functools.partial(network, size, k, dict(own)), weights)
 
-    def said(part: Part) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def run(part: Part) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if not len(part):
             both = np.zeros((0, k + module.head.in_features), np.float32)
         else:
@@ -140,21 +129,7 @@ def _frozen(
             )
         return softmax(both[:, :k], axis=1), np.ascontiguousarray(both[:, k:])
 
-    return said
-
-
-def class_weights(
-    target: NDArray[np.float32], own: Mapping[str, Any]
-) -> NDArray[np.float32] | None:
-    """[K] weights of the classes in targets [n, K], as `class_weight` says; None for none."""
-    if own["class_weight"] == "none":
-        return None
-    import torch
-
-    from trainables.losses import inverse_frequency
-
-    found: NDArray[np.float32] = inverse_frequency(torch.as_tensor(target.sum(axis=0))).numpy()
-    return found
+    return run
 
 
 # --- Frames on their way to the network -----------------------------------------------------
@@ -173,13 +148,13 @@ def collate(rows: Mapping[str, Any], *, every: int) -> dict[str, Tensor]:
     """A batch: `frames` [n, T, D] with `length` [n], and the arrays of `rows`."""
     import torch
 
-    made = {
+    arrays = {
         name: torch.as_tensor(np.require(values, requirements=["C", "W"]))
         for name, values in rows.items()
         if not isinstance(values, list)
     }
     whole, lengths = pad_rows([pool_frames(frames, every) for frames in rows["frames"]])
-    return made | {"frames": torch.from_numpy(whole), "length": torch.from_numpy(lengths)}
+    return arrays | {"frames": torch.from_numpy(whole), "length": torch.from_numpy(lengths)}
 
 
 def _frames(part: Part) -> Any:
@@ -189,10 +164,10 @@ def _frames(part: Part) -> Any:
             f"co-rater training reads one feature set of frames, but features= names "
             f"{sorted(part.frames)}; take features=emobase-frames"
         )
-    (found,) = part.frames.values()
-    if found.values.ndim != 2:
+    (frames,) = part.frames.values()
+    if frames.values.ndim != 2:
         raise ValueError("co-rater training reads frames [L, D], not a wave")
-    return found
+    return frames
 
 
 # --- The network ----------------------------------------------------------------------------

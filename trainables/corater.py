@@ -12,23 +12,19 @@ its rows from there. Shares are nested: of each class, the first so many in one 
 
 A model judges as one target rater does: it is the network of the last stage, and with a fusion the
 frozen models beneath it.
-
-Torch is imported inside the stages: the processes which only plan, count and score read this
-module for its parameters and stay light.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import blstm_training
-from trainables.labels import partition
+from trainables import blstm_training, fitting, targets
+from trainables.labels import partition, share_of, target_ratings, vote_counts
 from trainables.metrics import validation_scores
 from trainables.stage import (
     Artifact,
@@ -60,36 +56,11 @@ MODELS = {
 }
 """What each model is made of."""
 
-PARAMS: dict[str, Param] = {
-    "model": Param(
-        "fusion_s",
-        "who is asked: the target's model alone (rater); the others' majority (others_h) or vote "
-        "shares (others_s), without a rating of the target (0 % in the paper); or their fusion",
-        tuple(MODELS),
-    ),
-    "percent": Param(
-        100.0,
-        "share of the target's ratings that train, in % (paper: 100 and 50)",
-        low=1.0,
-        high=100.0,
-    ),
-    "least": Param(
-        2, "ratings by others that a clip needs to train their models (paper: 2)", low=1, high=100
-    ),
-    "self_ratings": Param(
-        "count",
-        "whether speakers' ratings of their own clips are among the others' (paper: unsaid)",
-        ("count", "leave"),
-    ),
-    "class_weight": Param(
-        "none",
-        "'inverse' frequency of the classes in a model's own targets (mean one), or 'none' (paper)",
-        ("none", "inverse"),
-    ),
+SUBMODEL: dict[str, Param] = {
+    "class_weight": fitting.CLASS_WEIGHT,
     "every": Param(
         3, "frames that are averaged to one, after normalisation (paper: 3)", low=1, high=100
     ),
-    # Networks
     "width": Param(
         1.0, "multiplies every layer; 1 is the paper's IEMOCAP, 0.5 its NNIME", low=1 / 16, high=8.0
     ),
@@ -99,61 +70,78 @@ PARAMS: dict[str, Param] = {
         ("each", "both"),
     ),
     "dropout": Param(0.5, "behind every layer but the last (paper: 0.5)", low=0.0, high=0.9),
-    # Optimiser
-    "optimiser": Param("adamax", "adamax (paper) or adam", ("adamax", "adam")),
-    "batch": Param(64, "clips a step (paper: 64)", low=2, high=4096),
-    "lr": Param(5e-4, "step size (paper: 5e-4; NNIME 5e-3)", low=1e-6, high=1.0),
-    "epochs": Param(200, "epochs at most (paper: 200)", low=1, high=10000),
-    "patience": Param(
-        10, "epochs without a better validation UA until the end (paper: unsaid)", low=1, high=10000
+    **fitting.steps(
+        optimiser=("adamax", "paper: adamax"),
+        batch=(64, "paper: 64"),
+        lr=(5e-4, "paper: 5e-4; NNIME 5e-3"),
+        epochs=(200, "paper: 200"),
+        patience=(10, "paper: unsaid"),
+        bucket=(16, ""),
     ),
-    "bucket": Param(
-        16, "batches whose clips are sorted by length together; 0: none", low=0, high=100000
-    ),
-    # The fusion
-    "fusion_lr": Param(5e-4, "as lr", low=1e-6, high=1.0),
-    "fusion_epochs": Param(200, "as epochs", low=1, high=10000),
-    "fusion_patience": Param(10, "as patience", low=1, high=10000),
 }
-
-SUBMODEL = (
-    "class_weight", "every", "width", "units", "dropout", "optimiser", "batch", "lr", "epochs",
-    "patience", "bucket",
-)  # fmt: skip
 """Parameters of one BLSTM's training, whatever its targets."""
-FUSION = ("class_weight", "width", "dropout", "optimiser", "batch")
+OTHERS: dict[str, Param] = {
+    "least": Param(
+        2, "ratings by others that a clip needs to train their models (paper: 2)", low=1, high=100
+    ),
+    "self_ratings": Param(
+        "count",
+        "whether speakers' ratings of their own clips are among the others' (paper: unsaid)",
+        ("count", "leave"),
+    ),
+}
+"""Parameters of the others' votes."""
+RATER: dict[str, Param] = {
+    "percent": Param(
+        100.0,
+        "share of the target's ratings that train, in % (paper: 100 and 50)",
+        low=1.0,
+        high=100.0,
+    ),
+}
+"""Parameters of the target's own ratings."""
+FUSION = ("lr", "epochs", "patience")
+"""Those of SUBMODEL that the fusion has of its own, and those that it shares."""
+SHARED = ("class_weight", "width", "dropout", "optimiser", "batch")
+PARAMS: dict[str, Param] = {
+    "model": Param(
+        "fusion_s",
+        "who is asked: the target's model alone (rater); the others' majority (others_h) or vote "
+        "shares (others_s), without a rating of the target (0 % in the paper); or their fusion",
+        tuple(MODELS),
+    ),
+    **RATER,
+    **OTHERS,
+    **SUBMODEL,
+    **fitting.again("fusion", SUBMODEL, FUSION),
+}
 
 
 def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     parts = ("train", "validation", "test")
-    made_of = MODELS[setting["model"]]
-    own = _own(setting, SUBMODEL)
-    theirs = own | _own(setting, ("least", "self_ratings"))
+    submodels = MODELS[setting["model"]]
+    own = fitting.typed(PARAMS, setting)
+    base = fitting.pick(SUBMODEL, own)
+    theirs = base | fitting.pick(OTHERS, own)
     nodes = [
         Node(name, others, {**theirs, "labels": labels}, parts=parts, ratings="others")
         for name, labels in (("others_h", "hard"), ("others_s", "soft"))
-        if name in made_of
+        if name in submodels
     ]
-    if "rater" in made_of:
-        mine = own | _own(setting, ("percent",))
+    if "rater" in submodels:
+        mine = base | fitting.pick(RATER, own)
         nodes.append(Node("rater", rater, mine, parts=parts, ratings="target"))
-    if len(made_of) > 1:
-        last = _own(setting, FUSION)
-        for name in ("lr", "epochs", "patience"):
-            last |= {name: _own(setting, (f"fusion_{name}",))[f"fusion_{name}"]}
+    if len(submodels) > 1:
+        last = fitting.pick(SHARED, own) | fitting.second("fusion", FUSION, own)
         # all that it reads comes from its parents: no clip, and no rating of its own
-        nodes.append(Node("fusion", fusion, last, {name: name for name in made_of}, parts=()))
+        nodes.append(Node("fusion", fusion, last, {name: name for name in submodels}, parts=()))
     return tuple(nodes)
-
-
-def _own(setting: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: PARAMS[name].typed(setting[name]) for name in names}
 
 
 # --- Stages ---------------------------------------------------------------------------------
 
 
-@takes("labels", "least", "self_ratings", *SUBMODEL)
+@takes("labels", *OTHERS, *SUBMODEL)
 def others(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Learn what the raters beside the target heard, and read every clip.
 
@@ -174,38 +162,31 @@ def others(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         NonFinite: the training diverged
     """
     if inputs.target is not None and inputs.train.ratings is not None:
-        seen = np.concatenate([inputs.train.ratings, inputs.validation.ratings])
-        assert (seen[:, inputs.target] < 0).all(), "the target's ratings must not come here"
-    import torch
-
-    from trainables import targets
-
-    k = len(inputs.classes)
-    least, self_ratings = own["least"], own["self_ratings"]
-    votes = vote_counts(inputs.train, k, self_ratings)
+        ratings = np.concatenate([inputs.train.ratings, inputs.validation.ratings])
+        assert (ratings[:, inputs.target] < 0).all(), "the target's ratings must not come here"
+    k, least = len(inputs.classes), own["least"]
+    votes = vote_counts(inputs.train, k, own["self_ratings"])
     leader = partition(votes, least=least).dominant
     enough = votes.sum(axis=1) >= least
     rows = np.flatnonzero(leader >= 0 if own["labels"] == "hard" else enough)
     if not len(rows):
         raise ValueError(f"no training clip has least={least} ratings by others than the target")
-    target = targets.build(
-        own["labels"], y=torch.as_tensor(leader[rows]), k=k, votes=torch.as_tensor(votes[rows])
-    ).numpy()
-    check = partition(vote_counts(inputs.validation, k, self_ratings), least=least).dominant
-    held = np.flatnonzero(check >= 0)
-    made = blstm_training.train(inputs, rows, target, held, check[held], own)
-    _, learnt = made.read(inputs.train)
-    arrays = made.arrays(inputs) | {"hidden_train": learnt}
-    info = made.info | {
+    target = targets.of_setting({"strategy": own["labels"]}, y=leader[rows], k=k, votes=votes[rows])
+    votes_there = vote_counts(inputs.validation, k, own["self_ratings"])
+    y = partition(votes_there, least=least).dominant
+    stop = np.flatnonzero(y >= 0)
+    submodel = blstm_training.train(inputs, rows, target, stop, y[stop], own)
+    _, hidden = submodel.read(inputs.train)
+    info = submodel.info | {
         "clips": len(rows),
         "ties": int((enough & (leader < 0)).sum()),
-        "validation_clips": len(held),
+        "validation_clips": len(stop),
         "target_mass": [float(value) for value in target.sum(axis=0)],
     }
-    return Artifact(arrays=arrays, info=info)
+    return Artifact(arrays=submodel.arrays(inputs) | {"hidden_train": hidden}, info=info)
 
 
-@takes("percent", *SUBMODEL)
+@takes(*RATER, *SUBMODEL)
 def rater(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Learn the target's own ratings, `percent` of them, and read every clip.
 
@@ -220,34 +201,32 @@ def rater(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         NonFinite: the training diverged
     """
     k = len(inputs.classes)
-    mine = {name: _of_target(inputs, name) for name in ("train", "validation")}
-    rated = np.flatnonzero(mine["train"] >= 0)
-    held = np.flatnonzero(mine["validation"] >= 0)
-    if not len(rated) or not (len(held) or inputs.refit):
+    y = target_ratings(inputs, inputs.train)
+    y_stop = target_ratings(inputs, inputs.validation)
+    rows, stop = np.flatnonzero(y >= 0), np.flatnonzero(y_stop >= 0)
+    if not len(rows) or not (len(stop) or inputs.refit):
         raise ValueError("the target rater rated no clip of the training or the validation part")
-    chosen = rated[share_of(mine["train"][rated], own["percent"], inputs.seed)]
-    label = mine["train"][chosen]
-    made = blstm_training.train(
-        inputs, chosen, np.eye(k, dtype=np.float32)[label], held, mine["validation"][held], own
-    )
-    _, learnt = made.read(inputs.train.take(chosen))
-    arrays = made.arrays(inputs) | {
-        "chosen": chosen,
-        "label": label,
-        "validation_rows": held,
-        "validation_label": mine["validation"][held],
-        "hidden_train": learnt,
+    share = rows[share_of(y[rows], own["percent"], inputs.seed)]
+    target = np.eye(k, dtype=np.float32)[y[share]]
+    submodel = blstm_training.train(inputs, share, target, stop, y_stop[stop], own)
+    _, hidden = submodel.read(inputs.train.take(share))
+    arrays = submodel.arrays(inputs) | {
+        "chosen": share,
+        "label": y[share],
+        "validation_rows": stop,
+        "validation_label": y_stop[stop],
+        "hidden_train": hidden,
     }
-    info = made.info | {
-        "clips": len(chosen),
-        "rated": len(rated),
-        "validation_clips": len(held),
-        "target_mass": np.bincount(label, minlength=k).tolist(),
+    info = submodel.info | {
+        "clips": len(share),
+        "rated": len(rows),
+        "validation_clips": len(stop),
+        "target_mass": np.bincount(y[share], minlength=k).tolist(),
     }
     return Artifact(arrays=arrays, info=info)
 
 
-@takes(*FUSION, "lr", "epochs", "patience")
+@takes(*SHARED, *FUSION)
 def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Learn the target's ratings from the frozen models' last hidden vectors (section 2.2.4).
 
@@ -262,91 +241,37 @@ def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         ValueError: the target has a single training clip
         NonFinite: the training diverged
     """
-    from trainables.loop import Training, fit
     from trainables.losses import target_loss
 
     k = len(inputs.classes)
     mine = inputs.parents["rater"].arrays
-    chosen, held, label = mine["chosen"], mine["validation_rows"], np.asarray(mine["label"])
-    if len(chosen) < 2:
-        raise ValueError(f"a fusion needs 2 ratings of the target or more, but has {len(chosen)}")
+    rows, stop, label = mine["chosen"], mine["validation_rows"], np.asarray(mine["label"])
+    if len(rows) < 2:
+        raise ValueError(f"a fusion needs 2 ratings of the target or more, but has {len(rows)}")
     beside = [inputs.parents[name].arrays for name in sorted(inputs.parents) if name != "rater"]
-    train = np.hstack([*(one["hidden_train"][chosen] for one in beside), mine["hidden_train"]])
-    seen, unseen = (
+    train = np.hstack([*(one["hidden_train"][rows] for one in beside), mine["hidden_train"]])
+    validation, test = (
         np.hstack([one[f"hidden_{part}"] for one in (*beside, mine)])
         for part in ("validation", "test")
     )
     target = np.eye(k, dtype=np.float32)[label]
-    fitted = fit(
-        Training(
-            build=functools.partial(_fusion, train.shape[1], k, dict(own)),
-            forward=_forward_fusion,
-            infer=_infer_fusion,
-            loss=functools.partial(target_loss, weights=blstm_training.class_weights(target, own)),
-            score=functools.partial(validation_scores, y=np.array(mine["validation_label"]), k=k),
-            train={"x": train, "target": target},
-            validation={} if inputs.refit else {"x": seen[held]},
-            predict={"validation": {"x": seen}, "test": {"x": unseen}},
-            batch=own["batch"],
-            lr=own["lr"],
-            epochs=own["epochs"],
-            patience=own["patience"],
-            **{**inputs.training, "workers": 1},
-            checkpoint_every=1,
-            checkpoint_seconds=blstm_training.CHECKPOINT_SECONDS,
-            optimiser=own["optimiser"],
-        )
+    fitted = fitting.fit(
+        inputs,
+        own,
+        build=functools.partial(_fusion, train.shape[1], k, dict(own)),
+        forward=_forward_fusion,
+        infer=_infer_fusion,
+        loss=functools.partial(target_loss, weights=fitting.class_weights(own, target.sum(axis=0))),
+        score=functools.partial(validation_scores, y=np.array(mine["validation_label"]), k=k),
+        train={"x": train, "target": target},
+        validation={"x": validation[stop]},
+        predict={"validation": {"x": validation}, "test": {"x": test}},
+        workers=1,
     )
-    info = fitted.facts | {"clips": len(chosen), "validation_clips": len(held)}
+    info = fitted.facts | {"clips": len(rows), "validation_clips": len(stop)}
     if fitted.weights is not None:
         info["inputs"] = train.shape[1]
     return Artifact(fitted.probabilities | weight_arrays(fitted.weights), info)
-
-
-# --- Ratings --------------------------------------------------------------------------------
-
-
-def vote_counts(part: Part, k: int, self_ratings: str = "count") -> NDArray[np.float64]:
-    """[n, K] how many of the raters that the part shows gave each class.
-
-    Args:
-        part: with `ratings` and `own`
-        k: number of classes
-        self_ratings: "leave" counts no rating of a rater's own speech
-    """
-    if part.ratings is None or part.own is None:
-        raise ValueError("the raters' single ratings are not there")
-    counted = part.ratings if self_ratings == "count" else np.where(part.own, -1, part.ratings)
-    votes: NDArray[np.float64] = (counted[..., None] == np.arange(k)).sum(axis=1).astype(np.float64)
-    return votes
-
-
-def share_of(y: NDArray[np.int64], percent: float, seed: int) -> NDArray[np.int64]:
-    """Ascending rows of a stratified share: ceil(percent % of each class).
-
-    A smaller share lies within a larger one of the same seed.
-
-    Args:
-        y: [n] classes
-        percent: above 0, at most 100
-        seed: of the one order that all shares cut
-    """
-    order = np.random.default_rng(seed).permutation(len(y))
-    kept = []
-    for c in np.unique(y):
-        mine = order[y[order] == c]
-        # the product of floats may lie a hair above a whole number
-        kept.append(mine[: math.ceil(round(percent * len(mine) / 100, 9))])
-    return np.sort(np.concatenate(kept)) if kept else np.empty(0, dtype=np.int64)
-
-
-def _of_target(inputs: StageInputs, part: str) -> NDArray[np.int64]:
-    """[n] the target's class of each clip, -1 where there is none."""
-    ratings = getattr(inputs, part).ratings
-    if ratings is None or inputs.target is None:
-        raise ValueError("the target rater's ratings are not there")
-    mine: NDArray[np.int64] = ratings[:, inputs.target]
-    return mine
 
 
 # --- The fusion -----------------------------------------------------------------------------
@@ -369,19 +294,19 @@ def _forward_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> dict[str, Ten
 # --- A model --------------------------------------------------------------------------------
 
 
-def _predictor(trained: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
+def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     from trainables.passes import predictor
 
-    if not trained.parents:
-        read = blstm_training.reader(trained)
+    if not state.parents:
+        read = blstm_training.reader(state)
         return lambda part: read(part)[0]
     # by name, as the fusion's training lays them side by side: the rater's last
-    beneath = [blstm_training.reader(trained.parents[name]) for name in sorted(trained.parents)]
+    beneath = [blstm_training.reader(state.parents[name]) for name in sorted(state.parents)]
     predict = predictor(
         build=functools.partial(
-            _fusion, trained.info["inputs"], len(trained.classes), dict(trained.params)
+            _fusion, state.info["inputs"], len(state.classes), dict(state.params)
         ),
-        weights=trained.weights,
+        weights=state.weights,
         infer=_infer_fusion,
     )
     return lambda part: predict({"x": np.hstack([read(part)[1] for read in beneath])})

@@ -8,9 +8,6 @@ code of CA-MSER pads the wave at its front and the frames at their end, pads dec
 is the loudest level, and counts 301 frames in 3 s, so that utterances of exactly 3, 6, ... s get a
 clip more with almost nothing in it and a full vote. `compat=ca_mser` does all that. (It also stops
 and tests on the same speaker. Here nothing can: test labels exist in the scoring step alone.)
-
-Torch is imported inside the stage: the processes which only plan, count and score read this module
-for its parameters and stay light.
 """
 
 from __future__ import annotations
@@ -24,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import encoder_training, targets, waves
+from trainables import encoder_training, fitting, targets, waves
 from trainables.encoder_training import WAVE
+from trainables.fitting import equals
+from trainables.labels import have_votes, labels_of
 from trainables.stage import (
     Artifact,
     Exporter,
@@ -39,6 +38,7 @@ from trainables.stage import (
     weight_arrays,
 )
 from trainables.targets import STRATEGIES
+from trainables.weight_files import check_digest, digest_of, is_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,10 +48,6 @@ if TYPE_CHECKING:
     from trainables.networks.encoders import SSL
     from trainables.networks.guides import Guides
 
-SERVED = tuple(name for name, s in STRATEGIES.items() if s.needs <= {"votes"})
-"""Strategies of this method: those that need no other model and no division of the clips."""
-TARGETS = ("smoothing", "target_norm")
-"""The parameters of those."""
 DECIBELS = "spectrogram-db"
 GUIDES = ("mfcc", "spectrogram")
 GREYS = 255
@@ -63,10 +59,10 @@ class _AlexNetWeights(Param):
     """`random`, a hub name, or a path that is there."""
 
     def problem(self, name: str, value: Any) -> str | None:
-        told = super().problem(name, value)
-        if told is not None or value == RANDOM:
-            return told
-        if encoder_training.is_path(value):
+        problem = super().problem(name, value)
+        if problem is not None or value == RANDOM:
+            return problem
+        if is_path(value):
             if Path(value).expanduser().exists():
                 return None
             return (
@@ -80,41 +76,82 @@ class _AlexNetWeights(Param):
         return None
 
 
+def guides_of(own: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which of "mfcc" and "spectrogram" a setting reads."""
+    if own["arch"] == "ca_mser" or own["guidance"] == "both":
+        return GUIDES
+    return tuple(name for name in GUIDES if name == own["guidance"])
+
+
+def _reads(kind: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda own: kind in guides_of(own)
+
+
+def _attends(own: Mapping[str, Any]) -> bool:
+    return own["arch"] == "boost" and bool(guides_of(own))
+
+
 PARAMS: dict[str, Param] = {
-    # Targets
-    "strategy": Param(
-        "hard", "label strategy: what the network is trained towards (paper: hard)", SERVED
+    **targets.declare(
+        "votes",
+        default="hard",
+        help="label strategy: what the network is trained towards (paper: hard)",
     ),
-    **{name: targets.PARAMS[name] for name in TARGETS},
     # Network
     "arch": Param("boost", "MS-EmoBoost, or CA-MSER", ("boost", "ca_mser")),
     "guidance": Param(
         "both",
         "what weighs the encoder's states; none: their mean. For arch=boost; ca_mser takes both",
         ("none", *GUIDES, "both"),
+        matters=equals("arch", "boost"),
     ),
     "attention": Param(
-        True, "self-attention over the frames and the positions of the guides; for arch=boost"
+        True,
+        "self-attention over the frames and the positions of the guides; for arch=boost",
+        matters=_attends,
     ),
     "enhance_relu": Param(
         False,
         "a ReLU on the vector over the states; for arch=boost (eq. 11 has none, CA-MSER has one)",
+        matters=_attends,
     ),
     "alexnet": _AlexNetWeights(
         RANDOM,
         "weights of AlexNet: a hub name, a file or folder (paper: ImageNet's), or random",
+        matters=_reads("spectrogram"),
     ),
-    "alexnet_revision": Param("main", "commit or branch of a hub name"),
-    "dropout": Param(0.1, "before the layers of 128 (paper: 0.1)", low=0.0, high=0.95),
-    "lstm_dropout": Param(0.5, "between the BiLSTM's layers (paper: 0.5)", low=0.0, high=0.95),
+    "alexnet_revision": Param(
+        "main",
+        "commit or branch of a hub name",
+        matters=lambda own: (
+            "spectrogram" in guides_of(own)
+            and own["alexnet"] != RANDOM
+            and not is_path(own["alexnet"])
+        ),
+    ),
+    "dropout": Param(
+        0.1,
+        "before the layers of 128 (paper: 0.1)",
+        low=0.0,
+        high=0.95,
+        matters=lambda own: bool(guides_of(own)),
+    ),
+    "lstm_dropout": Param(
+        0.5,
+        "between the BiLSTM's layers (paper: 0.5)",
+        low=0.0,
+        high=0.95,
+        matters=_reads("mfcc"),
+    ),
     "width": Param(
         1.0,
         "multiplies the guides: BiLSTM, layers of 128, and AlexNet where its weights are random",
         low=1 / 16,
         high=4.0,
+        matters=lambda own: bool(guides_of(own)),
     ),
     # Encoder and training
-    **encoder_training.declared(
+    **encoder_training.declare(
         pre_emphasis=(0.0, "paper: 0"),
         batch=(16, "paper: 64, 32 or 16, by corpus and model"),
         lr=(1e-5, "paper: 1e-5"),
@@ -129,34 +166,40 @@ PARAMS: dict[str, Param] = {
         "seconds: a last clip that is shorter makes none; the network does not hear it",
         low=0.0,
         high=30.0,
+        matters=lambda own: own["compat"] == "none" and own["tail"] == "merge",
     ),
     "tail": Param(
         "merge",
         "a last clip shorter than shortest belongs to the clip before it (merge), or counts in "
         "full (pad)",
         ("merge", "pad"),
+        matters=equals("compat", "none"),
     ),
     "padding": Param(
         "masked",
         "what pads a short clip's wave: the encoder does not attend to it and its states weigh "
         "nothing (masked), or it is heard as silence (heard, as papers do)",
         ("masked", "heard"),
+        matters=equals("compat", "none"),
     ),
     "mfcc_norm": Param(
         "frame",
         "each frame's MFCC divided by their length (frame, CA-MSER), or as they come (given)",
         ("frame", "given"),
+        matters=_reads("mfcc"),
     ),
     "spectrogram_range": Param(
         "train",
         "what is black and white: the least and largest value of the training speakers, or -80 and "
         "0 dB (fixed)",
         ("train", "fixed"),
+        matters=_reads("spectrogram"),
     ),
     "image_norm": Param(
         "imagenet",
         "mean and deviation of ImageNet on the grey image, or none",
         ("imagenet", "none"),
+        matters=_reads("spectrogram"),
     ),
     "compat": Param(
         "none",
@@ -164,16 +207,8 @@ PARAMS: dict[str, Param] = {
         ("none", "ca_mser"),
     ),
 }
-
-FIT = (*PARAMS, "ssl_digest", "alexnet_digest")
-"""Parameters of the stage: the method's, and the digests of files of weights."""
-
-
-def guides_of(own: Mapping[str, Any]) -> tuple[str, ...]:
-    """Which of "mfcc" and "spectrogram" a setting reads."""
-    if own["arch"] == "ca_mser" or own["guidance"] == "both":
-        return GUIDES
-    return tuple(name for name in GUIDES if name == own["guidance"])
+DIGESTS = {"ssl_digest": "ssl", "alexnet_digest": "alexnet"}
+"""Parameters of the stage alone: digests of the weights that another parameter names."""
 
 
 def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,31 +217,8 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         setting: every parameter of the method
     """
-    own = encoder_training.encoder_settings({name: setting[name] for name in PARAMS})
-    defaults = {name: param.default for name, param in targets.PARAMS.items()}
-    made = targets.canonical(defaults | own)
-    own |= {name: made[name] for name in ("strategy", *TARGETS)}
-    read = guides_of(own)
-    own["alexnet_digest"] = None
-    unused: set[str] = set()
-    if own["arch"] == "ca_mser":
-        unused |= {"guidance", "attention", "enhance_relu"}
-    if not read:
-        unused |= {"attention", "enhance_relu", "dropout", "width"}
-    if "mfcc" not in read:
-        unused |= {"mfcc_norm", "lstm_dropout"}
-    if "spectrogram" not in read:
-        unused |= {"alexnet", "alexnet_revision", "image_norm", "spectrogram_range"}
-    elif encoder_training.is_path(own["alexnet"]):
-        own["alexnet_digest"] = encoder_training.digest(Path(own["alexnet"]).expanduser())
-        unused |= {"alexnet_revision"}
-    elif own["alexnet"] == RANDOM:
-        unused |= {"alexnet_revision"}
-    if own["compat"] != "none":
-        unused |= {"tail", "shortest", "padding"}
-    elif own["tail"] == "pad":
-        unused |= {"shortest"}
-    return encoder_training.like(PARAMS, own | dict.fromkeys(unused))
+    own = fitting.settle(PARAMS, {**setting, **targets.canonical(setting)})
+    return own | {name: digest_of(own[weights]) for name, weights in DIGESTS.items()}
 
 
 def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
@@ -218,19 +230,19 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
-    told = encoder_training.notes(setting)
+    notes = encoder_training.notes(setting)
     if "spectrogram" in guides_of(setting) and setting["alexnet"] == RANDOM:
-        told += (
+        notes += (
             "params.alexnet=random starts AlexNet from random weights, where the papers start from "
             "ImageNet's; name a file, a folder or a hub model",
         )
-    return told
+    return notes
 
 
 # --- The stage ------------------------------------------------------------------------------
 
 
-@takes(*FIT)
+@takes(*PARAMS, *DIGESTS)
 def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Train one network and predict validation and test.
 
@@ -249,7 +261,7 @@ def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     part, target, dropped = _targets(inputs, own)
     read = guides_of(own)
     span = _span(part, own) if "spectrogram" in read else None
-    bands = {name: int(part.frames[_found(part, name)].values.shape[1]) for name in read}
+    bands = {name: int(part.frames[_name_of(part, name)].values.shape[1]) for name in read}
     fitted, utterances, clips = encoder_training.fit_clips(
         inputs,
         part,
@@ -274,34 +286,15 @@ def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
 
 def _targets(inputs: StageInputs, own: Mapping[str, Any]) -> tuple[Part, NDArray[np.float32], int]:
     """The labelled utterances to learn from, their targets [n, K], and how many had no vote."""
-    import torch
-
-    part = inputs.train
-    if part.y is None or not len(part):
-        raise ValueError("a training needs labelled clips in its training part")
-    votes = None
-    dropped = 0
-    if "votes" in STRATEGIES[own["strategy"]].needs:
-        if part.votes is None:
-            raise ValueError(
-                f"strategy={own['strategy']} reads raters' votes, but this corpus has none; take "
-                "votes=simulate, or strategy=hard"
-            )
-        voted = part.votes.sum(axis=1) > 0
-        dropped = int((~voted).sum())
-        part = part.take(voted)
-        votes = torch.as_tensor(np.array(part.votes))
-    target = targets.build(
-        own["strategy"],
-        y=torch.as_tensor(np.array(part.y)),
-        k=len(inputs.classes),
-        votes=votes,
-        **{name: own[name] for name in TARGETS},
-    )
-    return part, target.numpy(), dropped
+    part, strategy = inputs.train, own["strategy"]
+    labels_of(part)
+    if "votes" in STRATEGIES[strategy].needs:
+        part = part.take(have_votes(part, strategy))
+    target = targets.of_setting(own, y=labels_of(part), k=len(inputs.classes), votes=part.votes)
+    return part, target, len(inputs.train) - len(part)
 
 
-def _found(part: Part, kind: str) -> str:
+def _name_of(part: Part, kind: str) -> str:
     """The feature set of the kind "mfcc" or "spectrogram"."""
     names = [name for name in part.frames if name.startswith(kind)]
     if len(names) != 1:
@@ -314,7 +307,7 @@ def _found(part: Part, kind: str) -> str:
 
 def _span(train: Part, own: Mapping[str, Any]) -> tuple[float, float]:
     """The values of the spectrogram that are black (0) and white (1)."""
-    name = _found(train, "spectrogram")
+    name = _name_of(train, "spectrogram")
     if name != DECIBELS and (own["compat"] != "none" or own["spectrogram_range"] == "fixed"):
         raise ValueError(
             f"compat=ca_mser and spectrogram_range=fixed read decibels, but features= names "
@@ -333,22 +326,22 @@ def _cut(part: Part, own: Mapping[str, Any]) -> waves.Pieces:
     if WAVE not in part.frames:
         raise ValueError("the encoder hears the wave; name it among features=[wave,...]")
     read = guides_of(own)
-    streams = {WAVE: part.frames[WAVE]} | {n: part.frames[_found(part, n)] for n in read}
+    streams = {WAVE: part.frames[WAVE]} | {n: part.frames[_name_of(part, n)] for n in read}
     if own["compat"] == "none":
         return waves.cut(
             streams, longest=own["longest"], shortest=own["shortest"] or 0.0, tail=own["tail"]
         )
     if not read:
-        streams["spectrogram"] = part.frames[_found(part, "spectrogram")]
-    made = waves.cut(
+        streams["spectrogram"] = part.frames[_name_of(part, "spectrogram")]
+    pieces = waves.cut(
         streams,
         longest=own["longest"],
         shortest=0.0,
         tail="pad",
         leader="spectrogram" if "spectrogram" in streams else "mfcc",
     )
-    kept = {name: rows for name, rows in made.streams.items() if name == WAVE or name in read}
-    return waves.Pieces(kept, made.clip, made.clips)
+    heard = {name: rows for name, rows in pieces.streams.items() if name in (WAVE, *read)}
+    return waves.Pieces(heard, pieces.clip, pieces.clips)
 
 
 def _collate(
@@ -429,7 +422,7 @@ def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Mapping[st
             frames, bands["mfcc"], hidden, units=units, lstm_dropout=own["lstm_dropout"], **shared
         )
     if "spectrogram" in bands:
-        encoder_training.check_digest("alexnet", own["alexnet"], own["alexnet_digest"])
+        check_digest("alexnet", own["alexnet"], own["alexnet_digest"])
         weights = alexnet.load(
             own["alexnet"], width=own["width"], revision=own["alexnet_revision"] or "main"
         )
@@ -443,15 +436,15 @@ def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Mapping[st
     )
 
 
-def _predictor(trained: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
-    own, shape = trained.params, trained.info["network"]
-    span = trained.info.get("black_white")
+def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
+    own, shape = state.params, state.info["network"]
+    span = state.info.get("black_white")
     return encoder_training.clip_predictor(
-        trained,
+        state,
         cut=functools.partial(_cut, own=own),
         build=functools.partial(
             _network,
-            classes=len(trained.classes),
+            classes=len(state.classes),
             bands=shape["bands"],
             own=own,
             config=shape["encoder"],
@@ -473,7 +466,5 @@ METHOD = Method(
     inputs=("frames",),
     paper="Song, Zhang, Gao, Zhang, Hain, Shan: MS-EmoBoost: a novel strategy for enhancing "
     "self-supervised speech emotion representations (Scientific Reports 15, 21607, 2025)",
-    export=Exporter(
-        _predictor, several=lambda setting: "votes" in STRATEGIES[setting["strategy"]].needs
-    ),
+    export=Exporter(_predictor, several=targets.several),
 )

@@ -10,19 +10,18 @@ Torch is imported inside functions: processes that only plan read the parameters
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import waves
+from trainables import fitting, waves
 from trainables.embedding import embedding
+from trainables.fitting import CLASS_WEIGHT, equals
 from trainables.stage import NetworkState, Param, Part, StageInputs
+from trainables.weight_files import TINY, EncoderWeights, check_digest, is_path
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,34 +31,18 @@ if TYPE_CHECKING:
     from trainables.networks.encoders import SSL
     from trainables.rows import Collate
 
-CHECKPOINT_SECONDS = 20.0
-"""at least so long between two checkpoints of a training, which are written after epochs"""
 WAVE = "wave"
-TINY = "tiny"
 
-
-@dataclass(frozen=True)
-class Weights(Param):
-    """A model by name; one that is named as a folder must be there."""
-
-    def problem(self, name: str, value: Any) -> str | None:
-        told = super().problem(name, value)
-        if told is not None or not is_path(value):
-            return told
-        if not (Path(value).expanduser() / "config.json").is_file():
-            return (
-                f"{name} must be tiny, a hub name, or a folder with config.json and weights, but "
-                f"there is no {value}/config.json"
-            )
-        return None
-
-
-_ENCODER: dict[str, Param] = {
-    "ssl": Weights(
+ENCODER: dict[str, Param] = {
+    "ssl": EncoderWeights(
         "facebook/wav2vec2-base",
         "speech encoder: a hub name, a local folder, or tiny (small, untrained)",
     ),
-    "ssl_revision": Param("main", "commit or branch of a hub name"),
+    "ssl_revision": Param(
+        "main",
+        "commit or branch of a hub name",
+        matters=lambda own: own["ssl"] != TINY and not is_path(own["ssl"]),
+    ),
     "ssl_train": Param(
         "all",
         "what of the encoder is trained: all, the transformer without the convolutions that read "
@@ -67,10 +50,18 @@ _ENCODER: dict[str, Param] = {
         ("all", "transformer", "none"),
     ),
     "layerdrop": Param(
-        0.0, "share of the encoder's layers that a step leaves out", low=0.0, high=0.9
+        0.0,
+        "share of the encoder's layers that a step leaves out",
+        low=0.0,
+        high=0.9,
+        matters=equals("ssl_train", "all", "transformer"),
     ),
     "mask_time": Param(
-        0.05, "share of the encoder's states hidden in training (SpecAugment)", low=0.0, high=0.9
+        0.05,
+        "share of the encoder's states hidden in training (SpecAugment)",
+        low=0.0,
+        high=0.9,
+        matters=equals("ssl_train", "all", "transformer"),
     ),
     "pre_emphasis": Param(0.97, "of the wave that the encoder hears", low=0.0, high=1.0),
     "wave_norm": Param(
@@ -78,119 +69,55 @@ _ENCODER: dict[str, Param] = {
         "level of the wave: as `normalise` gives it, or mean 0 and deviation 1 by piece",
         ("given", "piece"),
     ),
-    "ssl_lr_scale": Param(1.0, "the encoder's step size over the others'", low=0.0, high=100.0),
+    "ssl_lr_scale": Param(
+        1.0,
+        "the encoder's step size over the others'",
+        low=0.0,
+        high=100.0,
+        matters=equals("ssl_train", "all", "transformer"),
+    ),
     "checkpointing": Param(
-        False, "recompute the transformer's activations: less memory, a third more time"
+        False,
+        "recompute the transformer's activations: less memory, a third more time",
+        matters=equals("ssl_train", "all", "transformer"),
     ),
 }
-_TRAINING: dict[str, Param] = {
-    "class_weight": Param(
-        "none",
-        "'inverse' frequency of the classes in the stage's own targets (mean one), on each entry "
-        "of a target, or 'none'",
-        ("none", "inverse"),
-    ),
+TRAINING: dict[str, Param] = {
+    "class_weight": CLASS_WEIGHT,
     "clip_score": Param(
         "mean",
         "a clip's score: mean of its pieces' probabilities, or of their logarithms",
         ("mean", "mean_log"),
     ),
-    "batch": Param(16, "pieces a step", low=2, high=4096),
-    "lr": Param(1e-5, "Adam's step size", low=1e-7, high=1.0),
-    "weight_decay": Param(0.0, "Adam's L2 term", low=0.0, high=1.0),
-    "epochs": Param(100, "epochs at most", low=1, high=10000),
-    "patience": Param(
-        8, "epochs without a better validation UA until the end", low=1, high=10000
+    **fitting.steps(
+        batch=(16, ""),
+        lr=(1e-5, ""),
+        weight_decay=(0.0, ""),
+        epochs=(100, ""),
+        patience=(8, ""),
+        precision=("fp32", ""),
+        accumulate=(1, ""),
+        clip_norm=(0.0, ""),
     ),
-    "precision": Param("fp32", "of the network's sums; fp16 needs a GPU", ("fp32", "bf16", "fp16")),
-    "accumulate": Param(1, "parts that a step's batch is passed in", low=1, high=4096),
-    "clip_norm": Param(0.0, "longest gradient; 0: any", low=0.0, high=1e6),
-}  # fmt: skip
+}
 
 
-NAMES = (*_ENCODER, *_TRAINING, "ssl_digest")
-"""The parameters of a stage that trains so: those that `declared` gives, and the digest of the
-encoder's files, which is no parameter of a method."""
-
-
-def declared(**defaults: tuple[Any, str]) -> dict[str, Param]:
+def declare(**defaults: tuple[Any, str]) -> dict[str, Param]:
     """The parameters of an encoder and of a training, as a method declares them.
+
+    A stage that has them also takes `ssl_digest` (`weight_files.digest_of`), which is no parameter
+    of the method: other weights in the same folder are another stage.
 
     Args:
         defaults: name -> (the method's own default, what its help says of that, or "")
     """
-    shared = _ENCODER | _TRAINING
-    own = {}
-    for name, (default, remark) in defaults.items():
-        told = f"{shared[name].help} ({remark})" if remark else shared[name].help
-        own[name] = replace(shared[name], default=default, help=told)
-    return shared | own
-
-
-# --- Identity -------------------------------------------------------------------------------
-
-
-def encoder_settings(own: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` with the encoder's parameters that have no effect made alike, and `ssl_digest`.
-
-    That is of the files of a folder, so that other weights in the same folder are another stage;
-    None where the encoder is named otherwise.
-    """
-    made = {**own, "ssl_digest": None}
-    if is_path(own["ssl"]):
-        made["ssl_digest"] = digest(Path(own["ssl"]).expanduser())
-    if made["ssl_digest"] is not None or own["ssl"] == TINY:
-        made["ssl_revision"] = None
-    if own["ssl_train"] == "none":
-        made |= {"layerdrop": 0.0, "mask_time": 0.0, "ssl_lr_scale": None, "checkpointing": False}
-    return made
+    shared = ENCODER | TRAINING
+    return shared | fitting.declare(shared, **defaults)
 
 
 def without_encoder(own: Mapping[str, Any]) -> dict[str, Any]:
     """`own` for a network that hears no wave."""
-    return {**own, "ssl_digest": None, **dict.fromkeys(_ENCODER)}
-
-
-def like(params: Mapping[str, Param], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` with each number of its parameter's kind: 0 and 0.0 must not differ in a key."""
-    return {name: params[name].typed(v) if name in params else v for name, v in own.items()}
-
-
-def is_path(name: str) -> bool:
-    """Whether a model is named as a folder or file of this machine."""
-    return name.startswith(("/", ".", "~"))
-
-
-def digest(place: Path) -> str:
-    """Of the names and contents of a folder's files, or of a file. "missing" where none is."""
-    if place.is_file():
-        files = [place]
-    elif place.is_dir():
-        files = sorted(path for path in place.iterdir() if path.is_file())
-    else:
-        return "missing"
-    stamp = tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files)
-    return _content(place if place.is_dir() else place.parent, stamp)
-
-
-@functools.cache
-def _content(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
-    """Read once while the files' sizes and times stay: a space has many settings."""
-    whole = hashlib.sha256()
-    for name, _, _ in stamp:
-        with (folder / name).open("rb") as file:
-            whole.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
-    return whole.hexdigest()
-
-
-def check_digest(name: str, place: str, planned: str | None) -> None:
-    """Raises ValueError where a path holds other files than a setting's digest says."""
-    if planned is not None and digest(Path(place).expanduser()) != planned:
-        what = "file" if Path(place).expanduser().is_file() else "folder"
-        raise ValueError(
-            f"the {what} {name}={place} holds other files than when the study was planned, or is "
-            "not on this machine; put them back, or start the study again"
-        )
+    return {**own, "ssl_digest": None, **dict.fromkeys(ENCODER)}
 
 
 def notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
@@ -210,7 +137,7 @@ def encoder(own: Mapping[str, Any], config: dict[str, Any] | None = None) -> SSL
     """The speech encoder that a setting names.
 
     Args:
-        own: values of `declared`'s parameters, and `ssl_digest`
+        own: values of `declare`'s parameters, and `ssl_digest`
         config: of `encoder_config`, for an encoder whose weights are filled in later: nothing is
             read or fetched
 
@@ -223,7 +150,7 @@ def encoder(own: Mapping[str, Any], config: dict[str, Any] | None = None) -> SSL
     return SSL(
         _pretrained(own) if config is None else of_config(config),
         train=own["ssl_train"],
-        mask_time=own["mask_time"],
+        mask_time=own["mask_time"] or 0.0,
         checkpointing=bool(own["checkpointing"]),
     )
 
@@ -232,15 +159,16 @@ def _pretrained(own: Mapping[str, Any]) -> PreTrainedModel:
     from trainables.networks.encoders import load
 
     check_digest("ssl", own["ssl"], own["ssl_digest"])
-    return load(own["ssl"], layerdrop=own["layerdrop"], revision=own["ssl_revision"] or "main")
+    drop, revision = own["layerdrop"] or 0.0, own["ssl_revision"] or "main"
+    return load(own["ssl"], layerdrop=drop, revision=revision)
 
 
 def encoder_config(own: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `encoder` builds an encoder of a setting from without its weights; None without one."""
     if own["ssl"] is None:
         return None
-    found: dict[str, Any] = json.loads(_pretrained(own).config.to_json_string(use_diff=False))
-    return found
+    config: dict[str, Any] = json.loads(_pretrained(own).config.to_json_string(use_diff=False))
+    return config
 
 
 def fit_clips(
@@ -253,7 +181,6 @@ def fit_clips(
     cut: Callable[[Part], waves.Pieces],
     build: Callable[[], nn.Module],
     collate: Collate,
-    bucket: int = 0,
 ) -> tuple[Fit, dict[str, NDArray[Any]], int]:
     """Train a network on pieces of clips, towards the targets of these.
 
@@ -262,9 +189,9 @@ def fit_clips(
         train: the clips to learn from
         target: [n, K] of these clips
         predict: parts whose clips are to be predicted
-        own: values of `declared`'s parameters
+        own: values of `declare`'s parameters, and `bucket` where pieces differ in length
         cut: a part -> the pieces that the network reads
-        build, collate, bucket: of `loop.Training`; the module maps a batch to logits, by a `head`
+        build, collate: of `training.Training`; the module maps a batch to logits, by a `head`
 
     Returns:
         what the loop gave, the clips' probabilities [n, K] of the parts asked for (with them,
@@ -275,54 +202,30 @@ def fit_clips(
         ValueError: no labelled validation clips
         NonFinite: the training diverged
     """
-    import torch
+    from trainables.losses import target_loss
 
-    from trainables.loop import Training, fit
-    from trainables.losses import inverse_frequency, target_loss
-
-    validation = inputs.validation
-    if not inputs.refit and (validation.y is None or not len(validation)):
-        raise ValueError("a training needs labelled clips in its validation part")
+    y, k = fitting.stop_labels(inputs), len(inputs.classes)
     pieces = cut(train)
     others = {name: cut(part) for name, part in predict.items() if len(part)}
-    held = others["validation"] if "validation" in others else cut(validation)
+    stop = others["validation"] if "validation" in others else cut(inputs.validation)
     rows = target[pieces.clip]
-    weights = None
-    if own["class_weight"] == "inverse":
-        weights = inverse_frequency(torch.as_tensor(rows.sum(axis=0))).numpy()
-    k = len(inputs.classes)
-    fitted = fit(
-        Training(
-            build=build,
-            forward=_forward,
-            infer=_infer,
-            loss=functools.partial(target_loss, weights=weights),
-            score=functools.partial(
-                waves.clip_scores,
-                y=np.array(validation.y),
-                pieces=_map_of(held),
-                how=own["clip_score"],
-                k=k,
-            ),
-            train={**pieces.streams, "target": rows},
-            validation={} if inputs.refit else dict(held.streams),
-            predict={name: dict(part.streams) for name, part in others.items()},
-            embed={"test": "head"} if "test" in others else {},
-            batch=own["batch"],
-            lr=own["lr"],
-            lr_scale={} if own["ssl_lr_scale"] in (None, 1.0) else {"ssl.": own["ssl_lr_scale"]},
-            weight_decay=own["weight_decay"],
-            epochs=own["epochs"],
-            patience=own["patience"],
-            checkpoint_every=1,
-            checkpoint_seconds=CHECKPOINT_SECONDS,
-            **inputs.training,
-            collate=collate,
-            bucket=bucket,
-            precision=own["precision"],
-            accumulate=own["accumulate"],
-            clip_norm=own["clip_norm"],
-        )
+    weights = fitting.class_weights(own, rows.sum(axis=0))
+    fitted = fitting.fit(
+        inputs,
+        {"bucket": 0, **own},
+        build=build,
+        forward=_forward,
+        infer=_infer,
+        loss=functools.partial(target_loss, weights=weights),
+        score=functools.partial(
+            waves.clip_scores, y=y, pieces=stop.without_streams(), how=own["clip_score"], k=k
+        ),
+        train={**pieces.streams, "target": rows},
+        validation=dict(stop.streams),
+        predict={name: dict(part.streams) for name, part in others.items()},
+        embed={"test": "head"} if "test" in others else {},
+        lr_scale={} if own["ssl_lr_scale"] in (None, 1.0) else {"ssl.": own["ssl_lr_scale"]},
+        collate=collate,
     )
     clips = {name: np.zeros((len(part), k), np.float32) for name, part in predict.items()}
     clips |= {
@@ -334,28 +237,27 @@ def fit_clips(
 
 
 def clip_predictor(
-    trained: NetworkState,
+    state: NetworkState,
     *,
     cut: Callable[[Part], waves.Pieces],
     build: Callable[[], nn.Module],
     collate: Collate,
-    bucket: int = 0,
 ) -> Callable[[Part], NDArray[np.float32]]:
     """What `fit_clips` trained as a function: a part -> its clips' probabilities [n, K].
 
     Args:
-        trained: of a stage whose parameters are values of `declared`'s
-        cut, build, collate, bucket: of `fit_clips`
+        state: of a stage whose parameters are values of `declare`'s
+        cut, build, collate: of `fit_clips`
     """
     from trainables.passes import predictor
 
-    own = trained.params
+    own = state.params
     run = predictor(
         build=build,
-        weights=trained.weights,
+        weights=state.weights,
         infer=_infer,
         collate=collate,
-        bucket=bucket,
+        bucket=own.get("bucket", 0),
         batch=own["batch"],
         precision=own["precision"],
     )
@@ -369,15 +271,9 @@ def clip_predictor(
 
 def facts(fitted: Fit, own: Mapping[str, Any]) -> dict[str, Any]:
     """What an artifact's `info` tells of a training: curves, epochs, and the encoder's weights."""
-    told = fitted.facts
-    if own.get("ssl") is not None:
-        told["weights"] = f"{TINY}, untrained" if own["ssl"] == TINY else own["ssl"]
-    return told
-
-
-def _map_of(pieces: waves.Pieces) -> waves.Pieces:
-    """Which piece is of which clip, without the audio, for what travels to workers."""
-    return waves.Pieces({}, pieces.clip, pieces.clips)
+    if own["ssl"] is None:
+        return fitted.facts
+    return fitted.facts | {"weights": f"{TINY}, untrained" if own["ssl"] == TINY else own["ssl"]}
 
 
 def _infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:

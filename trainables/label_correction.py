@@ -8,9 +8,6 @@ there is none.
 
 A network reads pieces of at most 7 s. A piece has its clip's target, and a clip's probabilities are
 the mean over its pieces.
-
-Torch is imported inside the stages: the processes which only plan, count and score read this
-module for its parameters and stay light.
 """
 
 from __future__ import annotations
@@ -25,7 +22,8 @@ from numpy.typing import NDArray
 
 from trainables import encoder_training, fitting, targets, waves
 from trainables.encoder_training import WAVE, facts
-from trainables.labels import A, partition
+from trainables.fitting import equals
+from trainables.labels import A, have_votes, labels_of, partition
 from trainables.stage import (
     Artifact,
     Exporter,
@@ -39,6 +37,7 @@ from trainables.stage import (
     weight_arrays,
 )
 from trainables.targets import STRATEGIES
+from trainables.weight_files import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,31 +45,40 @@ if TYPE_CHECKING:
     from trainables.epochs import Fit
     from trainables.networks.spatial_temporal import SpatialTemporal
 
-SERVED = tuple(name for name, s in STRATEGIES.items() if "group" not in s.needs)
-"""Strategies of this method: those that need no groups of segments, as a row is a clip."""
-PARAMS: dict[str, Param] = {
-    # Targets
-    "strategy": Param(
-        "correction_soft",
-        "label strategy: what the student is trained towards (paper: correction_soft, "
+
+def _divides(own: Mapping[str, Any]) -> bool:
+    """Whether the student's rows or targets depend on S_A, S_B and S_C."""
+    return "sets" in STRATEGIES[own["strategy"]].needs or own["train_on"] != "A+B"
+
+
+TARGETS: dict[str, Param] = {
+    **targets.declare(
+        "votes",
+        "sets",
+        "predictions",
+        default="correction_soft",
+        help="label strategy: what the student is trained towards (paper: correction_soft, "
         "correction_hard, uncorrected; hard for its baselines)",
-        SERVED,
     ),
-    **targets.PARAMS,
     "dominant": Param(
         "label",
         "what makes a class dominant in the votes and so divides S_A, S_B and S_C: the clip's "
         "label, the most votes, or more than half of them",
         ("label", "plurality", "majority"),
+        matters=_divides,
     ),
-    "least": Param(1, "votes that a clip needs to be in any set", low=1, high=1000),
+    "least": Param(
+        1, "votes that a clip needs to be in any set", low=1, high=1000, matters=_divides
+    ),
     "train_on": Param(
         "auto",
         "sets the student learns from; auto: all that the strategy gives targets to",
         ("auto", "A", "A+B", "C", "A+B+C"),
     ),
-    # Encoder and training
-    **encoder_training.declared(
+}
+"""Parameters of the student's targets."""
+TRAINING: dict[str, Param] = {
+    **encoder_training.declare(
         class_weight=("inverse", ""),
         pre_emphasis=(0.97, "paper: yes; CA-MSER: 0.97"),
         wave_norm=("given", "paper: by speaker"),
@@ -83,7 +91,12 @@ PARAMS: dict[str, Param] = {
     ),
     # Network
     "arch": Param("fused", "both inputs, or one of them alone", ("fused", "spatial", "temporal")),
-    "pool": Param("mean", "pooling of the temporal pyramid (paper: unsaid)", ("mean", "max")),
+    "pool": Param(
+        "mean",
+        "pooling of the temporal pyramid (paper: unsaid)",
+        ("mean", "max"),
+        matters=equals("arch", "fused", "temporal"),
+    ),
     "width": Param(1.0, "multiplies the spatial network and the head", low=1 / 16, high=8.0),
     # Audio
     "longest": Param(7.0, "seconds of a piece (paper: 7)", low=0.5, high=60.0),
@@ -96,10 +109,15 @@ PARAMS: dict[str, Param] = {
         "counts in full (pad)",
         ("merge", "pad"),
     ),
-    "bucket": Param(
-        16, "batches whose pieces are sorted by length together; 0: none", low=0, high=100000
-    ),
-    # The teacher
+    **fitting.steps(bucket=(16, "")),
+}
+"""Parameters of one training, whatever its targets."""
+FIT = (*TRAINING, "ssl_digest")
+TEACHER = ("lr", "epochs", "patience")
+"""Those of TRAINING that the teacher has of its own."""
+PARAMS: dict[str, Param] = {
+    **TARGETS,
+    **TRAINING,
     "teacher_train": Param("A+B", "sets the teacher learns from", ("A", "A+B")),
     "teacher": Param(
         "in_sample",
@@ -108,15 +126,8 @@ PARAMS: dict[str, Param] = {
         ("in_sample", "crossfit"),
     ),
     "teacher_folds": Param(5, "groups of speakers for crossfit", low=2, high=1000),
-    "teacher_lr": Param(1e-5, "as lr", low=1e-7, high=1.0),
-    "teacher_epochs": Param(100, "as epochs", low=1, high=10000),
-    "teacher_patience": Param(8, "as patience", low=1, high=10000),
+    **fitting.again("teacher", TRAINING, TEACHER),
 }
-
-LABELS = ("strategy", *targets.PARAMS, "dominant", "least", "train_on")
-"""Parameters of the student's targets."""
-FIT = ("arch", "pool", "width", "longest", "floor", "tail", "bucket", *encoder_training.NAMES)
-"""Parameters of one training, whatever its targets."""
 
 
 def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,30 +139,16 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         setting: every parameter of the method
     """
-    own = {name: setting[name] for name in LABELS} | _training(setting)
-    own |= targets.canonical(own)
-    strategy = STRATEGIES[own["strategy"]]
+    own = fitting.pick([*TARGETS, *TRAINING], setting)
+    own |= {"ssl_digest": digest_of(own["ssl"]), **targets.canonical(own)}
+    if own["arch"] == "spatial":
+        own = encoder_training.without_encoder(own)
     if own["train_on"] == "auto":
-        own["train_on"] = "A+B+C" if strategy.undecided else "A+B"
+        own["train_on"] = "A+B+C" if STRATEGIES[own["strategy"]].undecided else "A+B"
     nothing_to_correct = {"A": ("C", "B+C"), "A+B": ("C",)}.get(own["train_on"], ())
     if own["correct"] in nothing_to_correct:
         own |= targets.canonical({**setting, "strategy": "hard"})
-    if not _divides(own):
-        own["dominant"] = own["least"] = None
-    return encoder_training.like(PARAMS, own)
-
-
-def _training(setting: Mapping[str, Any]) -> dict[str, Any]:
-    own = {name: setting[name] for name in FIT if name != "ssl_digest"}
-    if own["arch"] == "spatial":
-        return encoder_training.without_encoder(own) | {"pool": None}
-    return encoder_training.encoder_settings(own)
-
-
-def _divides(own: Mapping[str, Any]) -> bool:
-    """Whether the student's rows or targets depend on S_A, S_B and S_C."""
-    needs = STRATEGIES[own["strategy"]].needs
-    return "sets" in needs or own["train_on"] != "A+B"
+    return fitting.settle(PARAMS, own)
 
 
 def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
@@ -160,24 +157,22 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     last = Node("student", student, own, parts=("train", "validation", "test", *undecided))
     if "predictions" not in STRATEGIES[own["strategy"]].needs:
         return (last,)
-    crossfit = setting["teacher"] == "crossfit"
     # Where the labels divide, S_A and S_B are all clips with a label: one teacher whatever divides
     # the student's.
     own_rule = own["dominant"] is not None and (own["dominant"] != "label" or own["least"] > 1)
     divides = setting["teacher_train"] == "A" or own_rule
-    first = {name: own[name] for name in FIT}
-    for name in ("lr", "epochs", "patience"):
-        first[name] = setting[f"teacher_{name}"]
-    first |= {
+    first = {
+        **fitting.pick(FIT, own),
+        **fitting.second("teacher", TEACHER, setting),
         "train_on": setting["teacher_train"],
         "dominant": setting["dominant"] if divides else None,
         "least": setting["least"] if divides else None,
-        "crossfit": int(setting["teacher_folds"]) if crossfit else None,
+        "crossfit": int(setting["teacher_folds"]) if setting["teacher"] == "crossfit" else None,
     }
     before = Node(
         "teacher",
         teacher,
-        encoder_training.like(PARAMS, first),
+        fitting.typed(PARAMS, first),
         parts=("train", "validation", "undecided"),
     )
     return (before, replace(last, parents={"teacher": "teacher"}))
@@ -195,7 +190,7 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 # --- Stages ---------------------------------------------------------------------------------
 
 
-@takes(*LABELS, *FIT)
+@takes(*TARGETS, *FIT)
 def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Train towards the strategy's targets and predict validation and test.
 
@@ -214,41 +209,25 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         ValueError: votes, predictions or frames that the setting needs are not there
         NonFinite: the training diverged
     """
-    import torch
-
     strategy, train_on = own["strategy"], own["train_on"]
-    every = _pool(inputs, own["dominant"], own["least"])
-    keep = every.within(train_on)
     needs = STRATEGIES[strategy].needs
-    dropped = 0
-    if "votes" in needs:
-        assert every.part.votes is not None
-        voted = every.part.votes.sum(axis=1) > 0
-        dropped = int((keep & ~voted).sum())
-        keep &= voted
-    if not STRATEGIES[strategy].undecided and (every.label[keep] < 0).any():
-        raise ValueError(
-            f"the strategy {strategy!r} gives clips without a dominant class no target, but "
-            f"train_on={train_on} holds some; take train_on=A+B, or one of "
-            f"{[n for n in SERVED if STRATEGIES[n].undecided]}"
-        )
-    if not keep.any():
-        raise ValueError(f"no training clip is in train_on={train_on} and can have a target")
+    every = _pool(inputs, own["dominant"], own["least"])
+    wanted = every.within(train_on)
+    keep = wanted & have_votes(every.part, strategy) if "votes" in needs else wanted
+    _check_targets(every.label[keep], own)
     rows = np.flatnonzero(keep)
     predictions = None
     if "predictions" in needs:
-        made = inputs.parents["teacher"].arrays
-        predictions = np.concatenate([made["train"], made["undecided"]])[rows]
+        predictions = fitting.lessons(inputs.parents["teacher"])[rows]
     part = every.part.take(rows)
-    target = targets.build(
-        strategy,
-        y=torch.as_tensor(every.label[rows]),
+    target = targets.of_setting(
+        own,
+        y=every.label[rows],
         k=len(inputs.classes),
-        votes=None if part.votes is None else torch.as_tensor(np.array(part.votes)),
-        sets=torch.as_tensor(every.sets[rows]),
-        predictions=None if predictions is None else torch.as_tensor(predictions),
-        **{name: own[name] for name in targets.PARAMS},
-    ).numpy()
+        votes=part.votes,
+        sets=every.sets[rows],
+        predictions=predictions,
+    )
     fitted, clips, pieces = _fit(
         inputs, part, target, {"validation": inputs.validation, "test": inputs.test}, own
     )
@@ -256,7 +235,7 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         "sets": every.counts,
         "clips": len(rows),
         "pieces": pieces,
-        "dropped": dropped,
+        "dropped": int((wanted & ~keep).sum()),
         "target_mass": [float(value) for value in target.sum(axis=0)],
     }
     if fitted.weights is not None:
@@ -265,6 +244,19 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
             "encoder": encoder_training.encoder_config(own),
         }
     return Artifact(arrays={**clips, **weight_arrays(fitted.weights)}, info=info)
+
+
+def _check_targets(label: NDArray[np.int64], own: Mapping[str, Any]) -> None:
+    """Raises ValueError where the strategy gives one of these clips no target, or none is left."""
+    strategy, train_on = own["strategy"], own["train_on"]
+    if not STRATEGIES[strategy].undecided and (label < 0).any():
+        others = [n for n in PARAMS["strategy"].choices or () if STRATEGIES[n].undecided]
+        raise ValueError(
+            f"the strategy {strategy!r} gives clips without a dominant class no target, but "
+            f"train_on={train_on} holds some; take train_on=A+B, or one of {others}"
+        )
+    if not len(label):
+        raise ValueError(f"no training clip is in train_on={train_on} and can have a target")
 
 
 @takes("train_on", "dominant", "least", "crossfit", *FIT)
@@ -285,53 +277,29 @@ def teacher(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         ValueError: frames or votes are not there, or crossfit with a single training speaker
         NonFinite: the training diverged
     """
-    crossfit = own["crossfit"]
-    parts = {"train": inputs.train, "undecided": inputs.undecided}
     every = _pool(inputs, own["dominant"], own["least"])
-    learnt = every.within(own["train_on"])
-    k = len(inputs.classes)
-    arrays = {name: np.zeros((len(part), k), np.float32) for name, part in parts.items()}
-    runs = []
-    for number, held in enumerate(_groups(inputs, crossfit)):
-        here = inputs
-        if crossfit is not None:
-            here = fitting.training(inputs, number)
-            away = np.concatenate([~held["train"], ~held["undecided"]])[: len(learnt)]
-            learn = np.flatnonzero(learnt & away)
-        else:
-            learn = np.flatnonzero(learnt)
-        if not len(learn):
+    lesson = every.within(own["train_on"])
+
+    def fit(here: StageInputs, away: fitting.Rows, predict: Mapping[str, Part]) -> fitting.Outcome:
+        left_out = np.concatenate([away["train"], away["undecided"]])[: len(lesson)]
+        rows = np.flatnonzero(lesson & ~left_out)
+        if not len(rows):
             raise ValueError(f"no training clip is in teacher_train={own['train_on']}")
-        part = every.part.take(learn)
-        asked = {n: p.take(held[n]) for n, p in parts.items() if held[n].any()}
-        target = np.eye(k, dtype=np.float32)[every.label[learn]]
-        fitted, clips, _ = _fit(here, part, target, asked, own)
-        for name, probabilities in clips.items():
-            arrays[name][held[name]] = probabilities
-        runs.append(facts(fitted, own))
-    assert inputs.train.y is not None
-    flagged = float(np.mean(arrays["train"].argmax(axis=1) != inputs.train.y))
-    info: dict[str, Any] = {"flagged": flagged, "runs": runs, "learnt_from": int(learnt.sum())}
-    if len(runs) == 1:
-        info["curves"] = runs[0]["curves"]
-    return Artifact(arrays=arrays, info=info)
+        target = np.eye(len(here.classes), dtype=np.float32)[every.label[rows]]
+        fitted, clips, _ = _fit(here, every.part.take(rows), target, predict, own)
+        return clips, facts(fitted, own)
 
-
-def _groups(inputs: StageInputs, crossfit: int | None) -> list[dict[str, NDArray[np.bool_]]]:
-    """The clips of each part that one training predicts; together all of them, each once."""
-    parts = {"train": inputs.train, "undecided": inputs.undecided}
-    if crossfit is None:
-        return [{name: np.ones(len(part), dtype=bool) for name, part in parts.items()}]
-    speakers = np.unique(np.concatenate([part.speaker for part in parts.values()]))
-    if len(np.unique(inputs.train.speaker)) < 2:
-        raise ValueError(
-            "teacher=crossfit needs two training speakers or more, but the training part has "
-            f"{len(np.unique(inputs.train.speaker))}; use teacher=in_sample"
+    groups = None
+    if own["crossfit"] is not None:
+        groups = fitting.speaker_groups(
+            inputs,
+            np.concatenate([inputs.train.speaker, inputs.undecided.speaker]),
+            own["crossfit"],
+            option="teacher=crossfit",
+            instead="teacher=in_sample",
         )
-    return [
-        {name: np.isin(part.speaker, group) for name, part in parts.items()}
-        for group in fitting.by_group(speakers, crossfit, inputs.seed)
-    ]
+    artifact = fitting.teach(inputs, groups, fit)
+    return replace(artifact, info={**artifact.info, "learnt_from": int(lesson.sum())})
 
 
 # --- Clips and their sets -------------------------------------------------------------------
@@ -343,7 +311,7 @@ class _Pool:
 
     part: Part
     sets: NDArray[np.int8]
-    """[n] codes of `votes.partition`"""
+    """[n] codes of `labels.partition`"""
     label: NDArray[np.int64]
     """[n] the class of clips in S_A and S_B, -1 elsewhere"""
     counts: Mapping[str, int]
@@ -363,11 +331,9 @@ def _pool(inputs: StageInputs, dominant: str | None, least: int | None) -> _Pool
     `dominant` None: nothing asks for the division, and the clips without a label are not used.
     """
     train, undecided = inputs.train, inputs.undecided
-    if train.y is None or not len(train):
-        raise ValueError("a training needs labelled clips in its training part")
+    y = labels_of(train)
     if dominant is None:
-        counts = {"A+B": len(train)}
-        return _Pool(train, np.full(len(train), A, np.int8), train.y, counts, False)
+        return _Pool(train, np.full(len(train), A, np.int8), y, {"A+B": len(train)}, False)
     if train.votes is None:
         raise ValueError(
             "the sets S_A, S_B and S_C are of raters' votes, but this corpus has none; take "
@@ -377,14 +343,10 @@ def _pool(inputs: StageInputs, dominant: str | None, least: int | None) -> _Pool
     assert part.votes is not None
     assert part.y is not None
     rule: Any = dominant
-    found = partition(
-        part.votes,
-        outside=part.outside,
-        label=part.y,
-        dominant=rule,
-        least=float(least or 1),
+    division = partition(
+        part.votes, outside=part.outside, label=part.y, dominant=rule, least=float(least or 1)
     )
-    return _Pool(part, found.part, found.dominant, dict(found.counts), True)
+    return _Pool(part, division.part, division.dominant, dict(division.counts), True)
 
 
 # --- One training ---------------------------------------------------------------------------
@@ -410,7 +372,6 @@ def _fit(
             _network, classes=len(inputs.classes), bins=_bins(train, own), own=dict(own)
         ),
         collate=_collate(own),
-        bucket=own["bucket"],
     )
 
 
@@ -461,20 +422,19 @@ def _network(
     )
 
 
-def _predictor(trained: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
-    own, shape = trained.params, trained.info["network"]
+def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
+    own, shape = state.params, state.info["network"]
     return encoder_training.clip_predictor(
-        trained,
+        state,
         cut=functools.partial(_pieces, own=own),
         build=functools.partial(
             _network,
-            classes=len(trained.classes),
+            classes=len(state.classes),
             bins=shape["bins"],
             own=own,
             config=shape["encoder"],
         ),
         collate=_collate(own),
-        bucket=own["bucket"],
     )
 
 
@@ -489,7 +449,5 @@ METHOD = Method(
     inputs=("frames",),
     paper="Gan, Zhou, Wang, Zhu, Jain, Štruc: Optimizing ambiguous speech emotion recognition "
     "through spatial-temporal parallel network with label correction strategy (2025)",
-    export=Exporter(
-        _predictor, several=lambda setting: "votes" in STRATEGIES[setting["strategy"]].needs
-    ),
+    export=Exporter(_predictor, several=targets.several),
 )

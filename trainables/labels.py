@@ -1,6 +1,6 @@
-"""How far raters agree on each clip: the sets S_A, S_B and S_C of label correction.
+"""Labels and votes: which clips can be learnt from, which class leads, how far raters agree.
 
-Gan et al. 2025, section 3.3. A clip belongs to
+Gan et al. 2025, section 3.3, divide clips by their raters' votes. A clip belongs to
 - S_A (exact) where a class is dominant and no other class got a vote,
 - S_B (ambiguous, with a dominant class) where other classes got votes as well,
 - S_C (ambiguous, without a dominant class) where no class is dominant,
@@ -11,12 +11,15 @@ here. Plain functions of numpy arrays, for the stages of methods and for the pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainables.stage import Part, StageInputs
 
 NONE, A, B, C = -1, 0, 1, 2
 """the codes of `Partition.part`"""
@@ -40,8 +43,8 @@ class Partition:
     @property
     def counts(self) -> Mapping[str, int]:
         """How many clips are in A, B and C, and in none of them ("none")."""
-        found = {name: int((self.part == code).sum()) for code, name in enumerate(_NAMES)}
-        return found | {"none": int((self.part == NONE).sum())}
+        counts = {name: int((self.part == code).sum()) for code, name in enumerate(_NAMES)}
+        return counts | {"none": int((self.part == NONE).sum())}
 
     def where(self, sets: str) -> NDArray[np.bool_]:
         """bool [N]: the clips of one or several sets, as in "A" or "A+B".
@@ -83,9 +86,9 @@ def partition(
     Raises:
         ValueError: shapes that do not fit, counts below 0, or a rule that does not exist
     """
-    inside = _checked("votes", votes)
+    inside = _counts("votes", votes)
     n, k = inside.shape
-    foreign = np.zeros((n, 0)) if outside is None else _checked("outside", outside)
+    foreign = np.zeros((n, 0)) if outside is None else _counts("outside", outside)
     if len(foreign) != n:
         raise ValueError(f"outside must have the {n} rows of votes, but has {len(foreign)}")
     if others not in ("count", "ignore", "drop"):
@@ -118,10 +121,10 @@ def _leader(
     if dominant == "label":
         if label is None:
             raise ValueError("dominant='label' needs label, the corpus's own labels")
-        given = np.asarray(label, dtype=np.int64)
-        if given.shape != (n,) or (n and not -1 <= given.min() <= given.max() < k):
+        own = np.asarray(label, dtype=np.int64)
+        if own.shape != (n,) or (n and not -1 <= own.min() <= own.max() < k):
             raise ValueError(f"label must hold {n} classes from -1 to {k - 1}")
-        return given
+        return own
     if dominant not in ("plurality", "majority"):
         raise ValueError(
             f"dominant must be 'plurality', 'majority' or 'label', but got {dominant!r}"
@@ -136,7 +139,7 @@ def _leader(
     return np.where(sole & (first < k), first, -1).astype(np.int64)
 
 
-def _checked(name: str, votes: NDArray[np.floating]) -> NDArray[np.float64]:
+def _counts(name: str, votes: NDArray[np.floating]) -> NDArray[np.float64]:
     counts = np.asarray(votes)
     if counts.dtype.kind not in "iuf" or counts.ndim != 2:
         raise ValueError(
@@ -145,3 +148,90 @@ def _checked(name: str, votes: NDArray[np.floating]) -> NDArray[np.float64]:
     if counts.size and (not np.isfinite(counts).all() or (counts < 0).any()):
         raise ValueError(f"{name} must be finite and 0 or more")
     return counts.astype(np.float64)
+
+
+# --- Clips that can be learnt from ----------------------------------------------------------
+
+
+def labels_of(part: Part, name: str = "training") -> NDArray[np.int64]:
+    """[n] the classes of a part's clips.
+
+    Args:
+        part: that a training learns from, or that stops it
+        name: of the part, for the message
+
+    Raises:
+        ValueError: it has no clips, or they have no labels
+    """
+    if part.y is None or not len(part):
+        raise ValueError(f"a training needs labelled clips in its {name} part")
+    return part.y
+
+
+def have_votes(part: Part, strategy: str) -> NDArray[np.bool_]:
+    """[n] which clips have a vote, of which a strategy that reads votes makes targets.
+
+    Raises:
+        ValueError: no clip has one
+    """
+    if part.votes is None:
+        raise ValueError(
+            f"the strategy {strategy!r} needs votes, but this corpus has none; take "
+            "votes=simulate, or a strategy without votes"
+        )
+    keep: NDArray[np.bool_] = part.votes.sum(axis=1) > 0
+    if not keep.any():
+        raise ValueError(f"the strategy {strategy!r} needs votes, but no training clip has one")
+    return keep
+
+
+# --- Single ratings -------------------------------------------------------------------------
+
+
+def vote_counts(part: Part, k: int, self_ratings: str = "count") -> NDArray[np.float64]:
+    """[n, K] how many of the raters that the part shows gave each class.
+
+    Args:
+        part: with `ratings` and `own`
+        k: number of classes
+        self_ratings: "leave" counts no rating of a rater's own speech
+
+    Raises:
+        ValueError: the part has no single ratings
+    """
+    if part.ratings is None or part.own is None:
+        raise ValueError("the raters' single ratings are not there")
+    codes = part.ratings if self_ratings == "count" else np.where(part.own, -1, part.ratings)
+    votes: NDArray[np.float64] = (codes[..., None] == np.arange(k)).sum(axis=1).astype(np.float64)
+    return votes
+
+
+def target_ratings(inputs: StageInputs, part: Part) -> NDArray[np.int64]:
+    """[n] the target rater's class of each clip, -1 where there is none.
+
+    Raises:
+        ValueError: the part has no ratings of the target
+    """
+    if part.ratings is None or inputs.target is None:
+        raise ValueError("the target rater's ratings are not there")
+    own: NDArray[np.int64] = part.ratings[:, inputs.target]
+    return own
+
+
+def share_of(y: NDArray[np.int64], percent: float, seed: int) -> NDArray[np.int64]:
+    """Ascending rows of a stratified share: ceil(percent % of each class).
+
+    A smaller share lies within a larger one of the same seed.
+
+    Args:
+        y: [n] classes
+        percent: above 0, at most 100
+        seed: of the one order that all shares cut
+    """
+    order = np.random.default_rng(seed).permutation(len(y))
+    rows = [np.empty(0, dtype=np.int64)]
+    for c in np.unique(y):
+        mine = order[y[order] == c]
+        # the product of floats may lie a hair above a whole number
+        rows.append(mine[: math.ceil(round(percent * len(mine) / 100, 9))])
+    return np.sort(np.concatenate(rows))

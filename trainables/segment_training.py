@@ -1,4 +1,7 @@
-"""The network that reads a segment: built from a setting, in training and in a model."""
+"""One training of deep self-learning: a network that reads segments, one by one.
+
+Torch is imported inside functions: processes that only plan import this module.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,83 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import segments
-from trainables.stage import NetworkState, Sequences
+from trainables import fitting, segments, waves
+from trainables.stage import NetworkState, Part, Sequences, StageInputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from trainables.epochs import Fit
+
+
+def frames_of(part: Part) -> Sequences:
+    """[n] rows of [L, D], the one feature set of frames.
+
+    Raises:
+        ValueError: there are several, or none
+    """
+    if len(part.frames) != 1:
+        raise ValueError(
+            f"self_learning reads one feature set of frames, but features= names "
+            f"{sorted(part.frames)}; take features=logmel64"
+        )
+    return next(iter(part.frames.values()))
+
+
+def fit(
+    inputs: StageInputs,
+    train: Part,
+    target: NDArray[np.float32],
+    predict: Mapping[str, Part],
+    own: Mapping[str, Any],
+) -> tuple[Fit, segments.Segments]:
+    """Train one network on the segments of utterances and predict those of the parts asked for.
+
+    Args:
+        inputs: the fold; its validation part stops the training
+        train: the utterances to learn from
+        target: [S, K] of their segments, utterance by utterance
+        predict: parts to predict, by name
+        own: parameters of `self_learning.TRAINING`
+
+    Returns:
+        what the loop gave, and the segments of all parts, `train` among them
+
+    Raises:
+        ValueError: labels or frames are not there, or several workers share batch norm
+        NonFinite: the training diverged
+    """
+    from trainables.losses import target_loss
+
+    y = fitting.stop_labels(inputs)
+    if inputs.workers > 1 and own["bn_momentum"] is not None:
+        raise ValueError(
+            f"workers={inputs.workers}: each worker would normalise its own share of a batch, and "
+            "the result would depend on their number; take workers=1 (folds run side by side)"
+        )
+    parts = {"train": train, "validation": inputs.validation, **predict}
+    cut = segments.cut(
+        {name: frames_of(part) for name, part in parts.items()},
+        length=own["segment"],
+        hop=own["hop"],
+    )
+    k, bands = len(inputs.classes), cut.frames.shape[1]
+    fitted = fitting.fit(
+        inputs,
+        {**own, "bucket": 0},
+        build=functools.partial(build, classes=k, bands=bands, own=dict(own)),
+        forward=forward,
+        infer=infer,
+        loss=functools.partial(target_loss, weights=None),
+        score=functools.partial(
+            waves.clip_scores, y=y, pieces=segments.owners(cut.counts["validation"]), k=k
+        ),
+        train={"start": cut.starts["train"], "target": target},
+        validation={"start": cut.starts["validation"]},
+        predict={name: {"start": cut.starts[name]} for name in predict},
+        collate=functools.partial(segments.collate, frames=cut.frames, length=own["segment"]),
+    )
+    return fitted, cut
 
 
 def build(*, classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
@@ -29,9 +104,9 @@ def build(*, classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
     """
     import torch
 
-    made = _backbone(classes, bands, own)
+    network = _backbone(classes, bands, own)
     # twice as fast on a CPU, for the depthwise convolutions
-    moved: nn.Module = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    moved: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
 
 
@@ -70,8 +145,8 @@ def _backbone(classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
 
 
 def infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
-    made: Tensor = module(rows["segment"])
-    return made
+    logits: Tensor = module(rows["segment"])
+    return logits
 
 
 def forward(module: nn.Module, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -79,28 +154,28 @@ def forward(module: nn.Module, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def reader(
-    trained: NetworkState,
+    state: NetworkState,
 ) -> Callable[[Sequences], tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """What a trained network says of utterances' frames: rows -> the probabilities [S, K] of their
     segments, utterance by utterance, and the segments of each [n].
 
     Args:
-        trained: its parameters are those of `build`, `segment`, `hop` and `batch`; its info has
+        state: its parameters are those of `build`, `segment`, `hop` and `batch`; its info has
             `bands`
     """
     from scipy.special import softmax
 
     from trainables.passes import loaded, read
 
-    own = trained.params
+    own = state.params
     module = loaded(
         functools.partial(
-            build, classes=len(trained.classes), bands=trained.info["bands"], own=dict(own)
+            build, classes=len(state.classes), bands=state.info["bands"], own=dict(own)
         ),
-        trained.weights,
+        state.weights,
     )
 
-    def said(rows: Sequences) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def run(rows: Sequences) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         cut = segments.cut({"all": rows}, length=own["segment"], hop=own["hop"])
         logits = read(
             module,
@@ -111,4 +186,4 @@ def reader(
         )
         return softmax(logits, axis=1), cut.counts["all"]
 
-    return said
+    return run

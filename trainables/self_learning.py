@@ -32,13 +32,10 @@ would need labels of the held-out utterances inside a stage).
 
 A model is the network of the last iteration and the forest. In paper mode its refit learns from
 what the networks of the study's folds said of the clips that each of them held out.
-
-Torch and scikit-learn are imported inside the stages.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,15 +43,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import (
-    encoder_training,
-    fitting,
-    forest,
-    segment_training,
-    segments,
-    targets,
-    waves,
-)
+from trainables import fitting, forest, segment_training, segments, targets, waves
+from trainables.fitting import equals
+from trainables.labels import have_votes, labels_of
+from trainables.segment_training import frames_of
 from trainables.stage import (
     Artifact,
     Exporter,
@@ -63,7 +55,6 @@ from trainables.stage import (
     Node,
     Param,
     Part,
-    Sequences,
     StageInputs,
     takes,
     weight_arrays,
@@ -73,46 +64,26 @@ from trainables.targets import STRATEGIES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trainables.epochs import Fit
-
-SERVED = tuple(name for name, s in STRATEGIES.items() if "sets" not in s.needs)
-"""Strategies of this method: all but those that need clips divided by their votes."""
-RULES = tuple(sorted({name for rule in SERVED for name in STRATEGIES[rule].params}))
-"""Parameters of these."""
 BACKBONES = ("efficientnet_b0", "mobilenet_v2", "densenet22", "vgg19")
 TREES = 100
 """scikit-learn's default since 0.22; the paper's date makes it 100"""
 
-PARAMS: dict[str, Param] = {
-    "mode": Param(
-        "nested",
-        "paper: labels from other folds' networks, as published, which have seen the held-out "
-        "labels; nested: from inner folds of the training part",
-        ("paper", "nested"),
-    ),
-    # Targets
-    "strategy": Param(
-        "wdsl",
-        "update rule of the labels (paper: wdsl, bdsl, gsl, dhl); those that need no predictions, "
-        "such as hard, are one training without iterations",
-        SERVED,
-    ),
-    **{name: targets.PARAMS[name] for name in RULES},
-    "iterations": Param(1, "times that labels are updated; 0: hard labels alone", low=0, high=20),
-    "inner_folds": Param(5, "nested: inner folds of a training part", low=2, high=100),
-    "inner_by": Param(
-        "utterance",
-        "nested: inner folds divide utterances, by class (as the paper's folds), or speakers",
-        ("utterance", "speaker"),
-    ),
-    # Utterances
-    "utterance": Param(
-        "forest",
-        "an utterance's score: a random forest on 8 statistics a class (paper), or the mean of its "
-        "segments' probabilities",
-        ("forest", "mean"),
-    ),
-    "trees": Param(TREES, "of the forest (paper: scikit-learn's default)", low=1, high=10000),
+
+def _normalises(own: Mapping[str, Any]) -> bool:
+    """Whether the network has batch normalisation."""
+    return own["backbone"] != "vgg19" or bool(own["vgg_norm"])
+
+
+TARGETS: dict[str, Param] = targets.declare(
+    "votes",
+    "predictions",
+    "group",
+    default="wdsl",
+    help="update rule of the labels (paper: wdsl, bdsl, gsl, dhl); those that need no predictions, "
+    "such as hard, are one training without iterations",
+)
+"""Parameters of the labels."""
+TRAINING: dict[str, Param] = {
     # Segments
     "segment": Param(32, "frames of 10 ms in a segment (paper: 32)", low=4, high=1000),
     "hop": Param(
@@ -121,52 +92,109 @@ PARAMS: dict[str, Param] = {
     ),
     # Network
     "backbone": Param("efficientnet_b0", "network that reads a segment", BACKBONES),
-    "width": Param(1.0, "multiplies its channels; not of densenet22", low=1 / 16, high=4.0),
+    "width": Param(
+        1.0,
+        "multiplies its channels; not of densenet22",
+        low=1 / 16,
+        high=4.0,
+        matters=equals("backbone", "efficientnet_b0", "mobilenet_v2", "vgg19"),
+    ),
     "dropout": Param(
         1.0,
         "multiplies the published dropout: mobilenet_v2 0.2, efficientnet_b0 0.2 and stochastic "
         "depth 0.2, vgg19 0.5",
         low=0.0,
         high=1.5,
+        matters=equals("backbone", "efficientnet_b0", "mobilenet_v2", "vgg19"),
     ),
-    "growth": Param(12, "densenet22: channels that a layer adds (unsaid)", low=1, high=128),
-    "vgg_hidden": Param(4096, "vgg19: units of its hidden layers (unsaid)", low=8, high=8192),
-    "vgg_norm": Param(False, "vgg19: batch normalisation, which the published network lacks"),
+    "growth": Param(
+        12,
+        "densenet22: channels that a layer adds (unsaid)",
+        low=1,
+        high=128,
+        matters=equals("backbone", "densenet22"),
+    ),
+    "vgg_hidden": Param(
+        4096,
+        "vgg19: units of its hidden layers (unsaid)",
+        low=8,
+        high=8192,
+        matters=equals("backbone", "vgg19"),
+    ),
+    "vgg_norm": Param(
+        False,
+        "vgg19: batch normalisation, which the published network lacks",
+        matters=equals("backbone", "vgg19"),
+    ),
     "bn_momentum": Param(
         0.01,
         "weight of a batch in the running statistics (TensorFlow's 0.99 is 0.01 here); trainings "
         "of few steps need more",
         low=1e-4,
         high=1.0,
+        matters=_normalises,
     ),
-    "bn_eps": Param(1e-3, "of batch normalisation (TensorFlow's 0.001)", low=1e-8, high=1.0),
-    # Optimiser
-    "batch": Param(128, "segments a step (paper: 128)", low=2, high=65536),
-    "lr": Param(1e-3, "Adam's step size (paper: 0.001)", low=1e-7, high=1.0),
-    "decay": Param(0.8, "of the step size (paper: 0.8 every two epochs)", low=1e-3, high=1.0),
-    "decay_every": Param(2, "epochs between two of them", low=1, high=10000),
-    "adam_eps": Param(1e-7, "Adam's term in the denominator (Keras: 1e-7)", low=1e-12, high=1.0),
-    "epochs": Param(12, "epochs at most (paper: 12; CASIA 20, SAVEE 8)", low=1, high=10000),
-    "patience": Param(
-        3, "epochs without a better validation UA until the end (paper: 3)", low=1, high=10000
+    "bn_eps": Param(
+        1e-3,
+        "of batch normalisation (TensorFlow's 0.001)",
+        low=1e-8,
+        high=1.0,
+        matters=_normalises,
+    ),
+    **fitting.steps(
+        batch=(128, "segments; paper: 128"),
+        lr=(1e-3, "Adam's; paper: 0.001"),
+        decay=(0.8, "paper: 0.8 every two epochs"),
+        decay_every=(2, ""),
+        adam_eps=(1e-7, "Keras: 1e-7"),
+        epochs=(12, "paper: 12; CASIA 20, SAVEE 8"),
+        patience=(3, "paper: 3"),
     ),
 }  # fmt: skip
-
-LABELS = ("strategy", *RULES)
-OWN = {
-    "efficientnet_b0": ("width", "dropout", "bn_momentum", "bn_eps"),
-    "mobilenet_v2": ("width", "dropout", "bn_momentum", "bn_eps"),
-    "densenet22": ("growth", "bn_momentum", "bn_eps"),
-    "vgg19": ("width", "dropout", "vgg_hidden", "vgg_norm", "bn_momentum", "bn_eps"),
-}
-"""by backbone: the parameters of the network that matter to it"""
-NETWORK = tuple(dict.fromkeys(name for names in OWN.values() for name in names))
-FIT = (
-    "segment", "hop", "backbone", *NETWORK, "batch", "lr", "decay", "decay_every", "adam_eps",
-    "epochs", "patience",
-)  # fmt: skip
 """Parameters of one training, whatever its targets."""
-DIVISION = ("inner_folds", "inner_by")
+DIVISION: dict[str, Param] = {
+    "inner_folds": Param(
+        5,
+        "nested: inner folds of a training part",
+        low=2,
+        high=100,
+        matters=equals("mode", "nested"),
+    ),
+    "inner_by": Param(
+        "utterance",
+        "nested: inner folds divide utterances, by class (as the paper's folds), or speakers",
+        ("utterance", "speaker"),
+        matters=equals("mode", "nested"),
+    ),
+}
+"""Parameters of the inner folds."""
+PARAMS: dict[str, Param] = {
+    "mode": Param(
+        "nested",
+        "paper: labels from other folds' networks, as published, which have seen the held-out "
+        "labels; nested: from inner folds of the training part",
+        ("paper", "nested"),
+    ),
+    **TARGETS,
+    "iterations": Param(1, "times that labels are updated; 0: hard labels alone", low=0, high=20),
+    **DIVISION,
+    "utterance": Param(
+        "forest",
+        "an utterance's score: a random forest on 8 statistics a class (paper), or the mean of its "
+        "segments' probabilities",
+        ("forest", "mean"),
+    ),
+    "trees": Param(
+        TREES,
+        "of the forest (paper: scikit-learn's default)",
+        low=1,
+        high=10000,
+        matters=equals("utterance", "forest"),
+    ),
+    **TRAINING,
+}
+HARD = {"strategy": "hard", **dict.fromkeys(name for name in TARGETS if name != "strategy")}
+"""The parameters of hard labels."""
 
 
 def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,69 +206,55 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         setting: every parameter of the method
     """
-    own = {name: setting[name] for name in PARAMS}
-    rule = {**dict.fromkeys(targets.PARAMS), **{name: setting[name] for name in LABELS}}
-    own |= {name: value for name, value in targets.canonical(rule).items() if name in LABELS}
+    own = {**setting, **targets.canonical(setting)}
     if "predictions" not in STRATEGIES[own["strategy"]].needs:
         own["iterations"] = 0
     elif not own["iterations"]:
-        own |= _hard()
-    for name in NETWORK:
-        if name not in OWN[own["backbone"]]:
-            own[name] = None
-    if own["backbone"] == "vgg19" and not own["vgg_norm"]:
-        own["bn_momentum"] = own["bn_eps"] = None
-    if own["utterance"] == "mean":
-        own["trees"] = None
+        own |= HARD
     if not own["iterations"] and own["utterance"] == "mean":
         own["mode"] = None  # nothing is predicted out of sample
-    if own["mode"] != "nested":
-        own["inner_folds"] = own["inner_by"] = None
-    return encoder_training.like(PARAMS, own)
-
-
-def _hard() -> dict[str, Any]:
-    return {"strategy": "hard", **dict.fromkeys(RULES)}
+    return fitting.settle(PARAMS, own)
 
 
 def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     own = canonical(setting)
-    fit = {name: own[name] for name in FIT}
     last, nested = own["iterations"], own["mode"] == "nested"
     grows = own["utterance"] == "forest"
-    rule = {name: own[name] for name in LABELS}
-    first = _hard() if last else rule
-    division = {name: own[name] for name in DIVISION}
+    rule, training = fitting.pick(TARGETS, own), fitting.pick(TRAINING, own)
+    division = fitting.pick(DIVISION, own)
     nodes = []
-    parts: tuple[str, ...]
     for t in range(last + 1):
-        labels = rule if t else first
+        params = {**(rule if t or not last else HARD), **training}
         source: dict[str, Any] = {}
         if t:
             before = f"inner_{t - 1}" if nested else f"iteration_{t - 1}"
             source = {"parents" if nested else "across": {"before": before}}
         if t == last or not nested:
-            own_params = {**labels, **fit, **dict.fromkeys(division)}
+            whole = {**params, **dict.fromkeys(DIVISION)}
             parts = ("train", "validation", "test")
-            nodes.append(Node(f"iteration_{t}", network, own_params, parts=parts, **source))
+            nodes.append(Node(f"iteration_{t}", network, whole, parts=parts, **source))
         if nested and (t < last or grows):
-            own_params = {**labels, **fit, **division}
-            parts = ("train", "validation")
-            nodes.append(Node(f"inner_{t}", network, own_params, parts=parts, **source))
+            inner = {**params, **division}
+            nodes.append(
+                Node(f"inner_{t}", network, inner, parts=("train", "validation"), **source)
+            )
+    return (*nodes, _last_node(own))
+
+
+def _last_node(own: Mapping[str, Any]) -> Node:
+    """The stage that makes utterances' classes of what the last iteration says."""
+    last, nested = own["iterations"], own["mode"] == "nested"
+    grows = own["utterance"] == "forest"
     of = f"iteration_{last}"
-    across = {"outside": of} if grows and not nested else {}
-    parents = {"network": of} | ({"outside": f"inner_{last}"} if grows and nested else {})
-    nodes.append(
-        Node(
-            "utterance",
-            utterance,
-            {"trees": own["trees"]},
-            parents,
-            parts=("train",) if grows else (),
-            across=across,
-        )
+    inner = {"outside": f"inner_{last}"} if grows and nested else {}
+    return Node(
+        "utterance",
+        utterance,
+        {"trees": own["trees"]},
+        {"network": of, **inner},
+        parts=("train",) if grows else (),
+        across={"outside": of} if grows and not nested else {},
     )
-    return tuple(nodes)
 
 
 def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
@@ -251,7 +265,7 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 # --- Stages ---------------------------------------------------------------------------------
 
 
-@takes(*LABELS, *FIT, *DIVISION)
+@takes(*TARGETS, *TRAINING, *DIVISION)
 def network(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     """Train on the training part and predict the segments of validation and test.
 
@@ -274,42 +288,43 @@ def network(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         ValueError: frames, votes or predictions that the setting needs are not there
         NonFinite: the training diverged
     """
-    learnt = _learnt(inputs, own)
+    lesson = _lesson(inputs, own)
     if own["inner_folds"] is not None:
-        return _inner_networks(inputs, learnt, own)
+        return _inner_networks(inputs, lesson, own)
     parts = {"validation": inputs.validation, "test": inputs.test}
-    fitted, cut = _fit(inputs, inputs.train.take(learnt.rows), learnt.target, parts, own)
+    train = inputs.train.take(lesson.rows)
+    fitted, cut = segment_training.fit(inputs, train, lesson.target, parts, own)
     arrays: dict[str, NDArray[Any]] = {}
     for name in parts:
         nothing = np.zeros((0, len(inputs.classes)), np.float32)
         arrays[name] = fitted.probabilities.get(name, nothing)
         arrays[f"{name}_counts"] = cut.counts[name]
-    info = encoder_training.facts(fitted, own) | {
+    info = fitted.facts | {
         "ids": inputs.test.ids.tolist(),
         "segments": len(cut.starts["train"]),
-        "target_entropy": learnt.entropy,
+        "target_entropy": lesson.entropy,
     }
     if fitted.weights is not None:
         info["bands"] = cut.frames.shape[1]
     return Artifact(arrays | weight_arrays(fitted.weights), info)
 
 
-def _inner_networks(inputs: StageInputs, learnt: _Learnt, own: Mapping[str, Any]) -> Artifact:
+def _inner_networks(inputs: StageInputs, lesson: _Lesson, own: Mapping[str, Any]) -> Artifact:
     """As many trainings as there are inner folds, each of which predicts its own fold."""
-    which = fitting.divided(inputs.train, own["inner_folds"], own["inner_by"])
-    counts = segments.count(_frames(inputs.train), length=own["segment"], hop=own["hop"])
-    place = np.repeat(which, counts)
-    made = np.zeros((len(place), len(inputs.classes)), np.float32)
-    runs = []
-    for fold in range(int(which.max()) + 1):
-        held = {"held": inputs.train.take(which == fold)}
-        learn = which[learnt.rows] != fold
-        target = learnt.target[learn[learnt.of]]
-        train = inputs.train.take(learnt.rows[learn])
-        fitted, _ = _fit(fitting.training(inputs, fold), train, target, held, own)
-        made[place == fold] = fitted.probabilities["held"]
-        runs.append(encoder_training.facts(fitted, own))
-    return Artifact({"train": made, "train_counts": counts}, {"runs": runs})
+    fold = fitting.inner_folds(inputs.train, own["inner_folds"], own["inner_by"])
+    counts = segments.count(frames_of(inputs.train), length=own["segment"], hop=own["hop"])
+
+    def fit(here: StageInputs, away: fitting.Rows, predict: Mapping[str, Part]) -> fitting.Outcome:
+        learn = ~away["train"][lesson.rows]
+        train, target = here.train.take(lesson.rows[learn]), lesson.target[learn[lesson.of]]
+        # "train" are those that are learnt from
+        held = {"held": predict["train"]}
+        fitted, _ = segment_training.fit(here, train, target, held, own)
+        return {"train": fitted.probabilities["held"]}, fitted.facts
+
+    groups = [{"train": fold == number} for number in range(int(fold.max()) + 1)]
+    arrays, runs = fitting.cross_fit(inputs, groups, fit, sizes={"train": counts})
+    return Artifact({**arrays, "train_counts": counts}, {"runs": runs})
 
 
 def utterance(inputs: StageInputs, *, trees: int | None) -> Artifact:
@@ -325,25 +340,27 @@ def utterance(inputs: StageInputs, *, trees: int | None) -> Artifact:
         arrays `validation` and `test` [n, K]; info of the network's training; with
         `inputs.keep_weights` also the forest, as `forest.arrays_of` has it
     """
-    made = inputs.parents["network"]
-    info = {name: made.info[name] for name in ("curves", "best_epoch", "epochs", "segments")}
-    parts = ("validation", "test")
-    said = {name: (made.arrays[name], made.arrays[f"{name}_counts"]) for name in parts}
+    before = inputs.parents["network"]
+    info = {name: before.info[name] for name in ("curves", "best_epoch", "epochs", "segments")}
+    parts = {
+        name: (before.arrays[name], before.arrays[f"{name}_counts"])
+        for name in ("validation", "test")
+    }
     if trees is None:
-        means = {n: waves.over_clips(p, segments.owners(counts)) for n, (p, counts) in said.items()}
+        means = {n: waves.over_clips(p, segments.owners(c)) for n, (p, c) in parts.items()}
         return Artifact(means, info)
     from sklearn.ensemble import RandomForestClassifier
 
-    assert inputs.train.y is not None
-    fitted = RandomForestClassifier(n_estimators=trees, random_state=inputs.seed, n_jobs=1)
-    fitted.fit(segments.statistics(*_outside(inputs, "outside")), inputs.train.y)
+    model = RandomForestClassifier(n_estimators=trees, random_state=inputs.seed, n_jobs=1)
+    model.fit(segments.statistics(*_outside(inputs, "outside")), labels_of(inputs.train))
     arrays: dict[str, NDArray[Any]] = {}
-    for name, each in said.items():
-        arrays[name] = np.zeros((len(each[1]), len(inputs.classes)), np.float32)
-        if len(each[1]):
-            arrays[name][:, fitted.classes_] = fitted.predict_proba(segments.statistics(*each))
+    for name, (probabilities, counts) in parts.items():
+        arrays[name] = np.zeros((len(counts), len(inputs.classes)), np.float32)
+        if len(counts):
+            rows = segments.statistics(probabilities, counts)
+            arrays[name][:, model.classes_] = model.predict_proba(rows)
     if inputs.keep_weights:
-        arrays |= weight_arrays(forest.arrays_of(fitted, len(inputs.classes)))
+        arrays |= weight_arrays(forest.arrays_of(model, len(inputs.classes)))
     return Artifact(arrays, info)
 
 
@@ -358,30 +375,29 @@ def _outside(inputs: StageInputs, role: str) -> tuple[NDArray[np.float32], NDArr
     the first is that from all.
     """
     if role in inputs.parents:
-        found = inputs.parents[role].arrays
-        return found["train"], found["train_counts"]
-    said: dict[str, list[NDArray[np.float32]]] = {}
+        arrays = inputs.parents[role].arrays
+        return arrays["train"], arrays["train_counts"]
+    rows: dict[str, list[NDArray[np.float32]]] = {}
     for artifact in inputs.across[role]:
-        ends = np.cumsum(artifact.arrays["test_counts"])
+        counts = artifact.arrays["test_counts"]
         here: set[str] = set()
-        for name, end, count in zip(
-            artifact.info["ids"], ends, artifact.arrays["test_counts"], strict=True
-        ):
+        for name, end, count in zip(artifact.info["ids"], np.cumsum(counts), counts, strict=True):
             if name not in here:
-                said.setdefault(name, []).append(artifact.arrays["test"][end - count : end])
+                rows.setdefault(name, []).append(artifact.arrays["test"][end - count : end])
             here.add(name)
-    missing = [name for name in inputs.train.ids.tolist() if name not in said]
+    ids = inputs.train.ids.tolist()
+    missing = [name for name in ids if name not in rows]
     if missing:
         raise ValueError(
             f"mode=paper needs every utterance in the test part of some fold, but {len(missing)} "
             f"training utterances are in none (the first is {missing[0]}); take mode=nested"
         )
-    rows = [np.mean(said[name], axis=0) for name in inputs.train.ids.tolist()]
-    return np.concatenate(rows), np.array([len(row) for row in rows], dtype=np.int64)
+    means = [np.mean(rows[name], axis=0) for name in ids]
+    return np.concatenate(means), np.array([len(mean) for mean in means], dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class _Learnt:
+class _Lesson:
     """What a training learns from: utterances of the training part, and their segments' targets."""
 
     rows: NDArray[np.int64]
@@ -397,121 +413,41 @@ class _Learnt:
         return float(-(self.target * np.log(np.maximum(self.target, 1e-12))).sum(axis=1).mean())
 
 
-def _learnt(inputs: StageInputs, own: Mapping[str, Any]) -> _Learnt:
-    import torch
-
-    part = inputs.train
-    if part.y is None or not len(part):
-        raise ValueError("a training needs labelled clips in its training part")
-    needs = STRATEGIES[own["strategy"]].needs
+def _lesson(inputs: StageInputs, own: Mapping[str, Any]) -> _Lesson:
+    part, strategy = inputs.train, own["strategy"]
+    y, needs = labels_of(part), STRATEGIES[strategy].needs
     rows = np.arange(len(part))
     if "votes" in needs:
-        if part.votes is None:
-            raise ValueError(
-                f"the strategy {own['strategy']!r} needs votes, but this corpus has none; take "
-                "votes=simulate, or a strategy without votes"
-            )
-        rows = np.flatnonzero(part.votes.sum(axis=1) > 0)
+        rows = np.flatnonzero(have_votes(part, strategy))
     predictions = None
     if "predictions" in needs:
         predictions, counts = _outside(inputs, "before")
     else:
-        counts = segments.count(_frames(part), length=own["segment"], hop=own["hop"])
+        counts = segments.count(frames_of(part), length=own["segment"], hop=own["hop"])
     of = np.repeat(np.arange(len(rows)), counts[rows])
-    target = targets.build(
-        own["strategy"],
-        y=torch.as_tensor(part.y[rows][of]),
+    target = targets.of_setting(
+        own,
+        y=y[rows][of],
         k=len(inputs.classes),
-        votes=None if part.votes is None else torch.as_tensor(part.votes[rows][of]),
-        predictions=None if predictions is None else torch.as_tensor(np.array(predictions)),
-        group=torch.as_tensor(of),
-        **{name: own[name] for name in RULES},
+        votes=None if part.votes is None else part.votes[rows][of],
+        predictions=predictions,
+        group=of,
     )
-    return _Learnt(rows, of, target.numpy())
-
-
-# --- One training ---------------------------------------------------------------------------
-
-
-def _frames(part: Part) -> Sequences:
-    if len(part.frames) != 1:
-        raise ValueError(
-            f"self_learning reads one feature set of frames, but features= names "
-            f"{sorted(part.frames)}; take features=logmel64"
-        )
-    return next(iter(part.frames.values()))
-
-
-def _fit(
-    inputs: StageInputs,
-    train: Part,
-    target: NDArray[np.float32],
-    predict: Mapping[str, Part],
-    own: Mapping[str, Any],
-) -> tuple[Fit, segments.Segments]:
-    """Train one network towards the targets [S, K] of the training part's segments."""
-    from trainables.loop import Training, fit
-    from trainables.losses import target_loss
-
-    validation = inputs.validation
-    if not inputs.refit and (validation.y is None or not len(validation)):
-        raise ValueError("a training needs labelled clips in its validation part")
-    if inputs.workers > 1 and own["bn_momentum"] is not None:
-        raise ValueError(
-            f"workers={inputs.workers}: each worker would normalise its own share of a batch, and "
-            "the result would depend on their number; take workers=1 (folds run side by side)"
-        )
-    parts = {"train": train, "validation": validation, **predict}
-    cut = segments.cut(
-        {name: _frames(part) for name, part in parts.items()},
-        length=own["segment"],
-        hop=own["hop"],
-    )
-    k, bands = len(inputs.classes), cut.frames.shape[1]
-    fitted = fit(
-        Training(
-            build=functools.partial(segment_training.build, classes=k, bands=bands, own=dict(own)),
-            forward=segment_training.forward,
-            infer=segment_training.infer,
-            loss=functools.partial(target_loss, weights=None),
-            score=functools.partial(
-                waves.clip_scores,
-                y=np.array(validation.y),
-                pieces=segments.owners(cut.counts["validation"]),
-                k=k,
-            ),
-            train={"start": cut.starts["train"], "target": target},
-            validation={} if inputs.refit else {"start": cut.starts["validation"]},
-            predict={name: {"start": cut.starts[name]} for name in predict},
-            batch=own["batch"],
-            lr=own["lr"],
-            decay=own["decay"],
-            decay_every=own["decay_every"],
-            adam_eps=own["adam_eps"],
-            epochs=own["epochs"],
-            patience=own["patience"],
-            checkpoint_every=1,
-            checkpoint_seconds=encoder_training.CHECKPOINT_SECONDS,
-            **inputs.training,
-            collate=functools.partial(segments.collate, frames=cut.frames, length=own["segment"]),
-            bucket=0,
-        )
-    )
-    return fitted, cut
+    return _Lesson(rows, of, target)
 
 
 # --- A model ---------------------------------------------------------------------------------
 
 
-def _predictor(trained: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
+def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     """The network of the last iteration on all segments, and the forest, or the mean, on these."""
-    said_of = segment_training.reader(trained.parents["network"])
+    read = segment_training.reader(state.parents["network"])
 
     def predict(part: Part) -> NDArray[np.float32]:
-        said, counts = said_of(_frames(part))
-        if trained.params["trees"] is None:
-            return waves.over_clips(said, segments.owners(counts))
-        return forest.probabilities(trained.weights, segments.statistics(said, counts))
+        probabilities, counts = read(frames_of(part))
+        if state.params["trees"] is None:
+            return waves.over_clips(probabilities, segments.owners(counts))
+        return forest.probabilities(state.weights, segments.statistics(probabilities, counts))
 
     return predict
 
@@ -552,7 +488,7 @@ METHOD = Method(
     export=Exporter(
         _predictor,
         keeps=("network",),
-        several=lambda setting: "votes" in STRATEGIES[setting["strategy"]].needs,
+        several=targets.several,
         notes=_export_notes,
         remarks=_remarks,
     ),

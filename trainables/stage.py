@@ -198,6 +198,8 @@ class Param:
     choices: tuple[Any, ...] | None = None
     low: float | None = None
     high: float | None = None
+    matters: Callable[[Mapping[str, Any]], bool] | None = None
+    """whether it has an effect, by the other parameters of its stage; None: always"""
 
     def typed(self, value: Any) -> Any:
         """A value in the type of the default: 0 and 0.0 must not differ in a key."""

@@ -16,6 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trainables.labels import B, C
 from trainables.stage import Param
 
@@ -181,7 +184,7 @@ def corrected(
     Args:
         base: [n, K] one-hot targets; those of corrected rows are not read
         blend: [n, K] of `correction`
-        sets: [n] codes of `votes.partition`; S_A keeps its one-hot target always
+        sets: [n] codes of `labels.partition`; S_A keeps its one-hot target always
         correct: the sets whose rows get `blend`
     """
     import torch
@@ -373,6 +376,23 @@ PARAMS: dict[str, Param] = {
 """Parameters of strategies, as methods declare them."""
 
 
+def declare(
+    *available: str, default: str, help: str = "label strategy: what a network is trained towards"
+) -> dict[str, Param]:
+    """The parameters of a method's targets: `strategy`, and those of the strategies it serves.
+
+    Args:
+        available: what the method has of a strategy's `needs`
+        default, help: of `strategy`
+    """
+    served = [name for name, one in STRATEGIES.items() if one.needs <= set(available)]
+    used = {name for rule in served for name in STRATEGIES[rule].params}
+    return {
+        "strategy": Param(default, help, tuple(served)),
+        **{name: param for name, param in PARAMS.items() if name in used},
+    }
+
+
 def canonical(own: Mapping[str, Any]) -> dict[str, Any]:
     """`strategy` and PARAMS of settings that give the same targets, made the same.
 
@@ -380,14 +400,19 @@ def canonical(own: Mapping[str, Any]) -> dict[str, Any]:
     (a value of its own, where only some values of another leave it without).
 
     Args:
-        own: `strategy` and PARAMS by name, and whatever else
+        own: `strategy` and those of PARAMS that the method has, and whatever else
     """
     strategy = _simplest(own)
     used = STRATEGIES[strategy].params
-    made = {name: own[name] if name in used else None for name in PARAMS}
-    if strategy.startswith("correction_") and made["correction_lambda"] == 1:
-        made["target_norm"] = PARAMS["target_norm"].default  # no multi-label is left in the mix
-    return {"strategy": strategy} | made
+    params = {name: own[name] if name in used else None for name in PARAMS if name in own}
+    if strategy.startswith("correction_") and params["correction_lambda"] == 1:
+        params["target_norm"] = PARAMS["target_norm"].default  # no multi-label is left in the mix
+    return {"strategy": strategy} | params
+
+
+def several(setting: Mapping[str, Any]) -> bool:
+    """Whether a target of the setting's `strategy` may hold several classes."""
+    return "votes" in STRATEGIES[setting["strategy"]].needs
 
 
 def _simplest(own: Mapping[str, Any]) -> str:
@@ -409,15 +434,16 @@ def _simplest(own: Mapping[str, Any]) -> str:
     return strategy
 
 
-def build(strategy: str, *, y: Tensor, k: int, **given: Any) -> Tensor:
+def build(strategy: str, *, y: Tensor, k: int, **columns: Any) -> Tensor:
     """The targets [n, k] of a strategy by name.
 
     Args:
         strategy: a name in STRATEGIES
         y: [n] class indices; -1 for rows without a label, where the strategy takes `undecided`
         k: number of classes
-        given: whatever the strategy reads of votes [n, k], sets [n] (codes of `votes.partition`),
-            predictions [n, k], group [n] and PARAMS; the rest is ignored, None counts as absent
+        columns: whatever the strategy reads of votes [n, k], sets [n] (codes of
+            `labels.partition`), predictions [n, k], group [n] and PARAMS; the rest is ignored, and
+            None counts as absent
 
     Raises:
         KeyError: unknown strategy
@@ -426,9 +452,28 @@ def build(strategy: str, *, y: Tensor, k: int, **given: Any) -> Tensor:
     import inspect
 
     chosen = STRATEGIES[strategy]
-    have = {"y": y, "k": k, **{name: value for name, value in given.items() if value is not None}}
+    have = {"y": y, "k": k, **{name: value for name, value in columns.items() if value is not None}}
     takes = inspect.signature(chosen.make).parameters
     missing = [name for name, p in takes.items() if name not in have and p.default is p.empty]
     if missing:
         raise ValueError(f"the strategy {strategy!r} needs {missing}, but they were not given")
     return chosen.make(**{name: have[name] for name in takes if name in have})
+
+
+def of_setting(
+    own: Mapping[str, Any], *, y: NDArray[np.int64], k: int, **columns: NDArray[Any] | None
+) -> NDArray[np.float32]:
+    """The targets [n, k] that a stage's parameters ask for: `build` with arrays of numpy.
+
+    Args:
+        own: `strategy`, and those of PARAMS that the stage has
+        y, k, columns: of `build`
+    """
+    import torch
+
+    arrays = {n: torch.tensor(values) for n, values in columns.items() if values is not None}
+    params = {name: own.get(name) for name in PARAMS}
+    target: NDArray[np.float32] = build(
+        own["strategy"], y=torch.tensor(y), k=k, **arrays, **params
+    ).numpy()
+    return target

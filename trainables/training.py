@@ -46,7 +46,53 @@ class Refresh:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Steps:
+    """How the steps of a training go: the arguments that methods declare as parameters.
+
+    A parameter of one of these names is that argument (`fitting.fit`).
+    """
+
+    batch: int = 64
+    """rows a step; a last batch of one row joins the one before it"""
+    bucket: int = 16
+    """with `collate`, batches are formed by length within `bucket` of them at a time (`by_length`);
+    0 forms them of any lengths"""
+    accumulate: int = 1
+    """a step's batch is passed through the network in so many parts, and their gradients added; the
+    same step where the loss is a mean over rows"""
+
+    optimiser: Optimiser = "adam"
+    """Adam, or Adamax (the largest gradient so far in place of their second moment)"""
+    lr: float = 2e-4
+    """the optimiser's step size, > 0"""
+    weight_decay: float = 0.0
+    """the optimiser's L2 term"""
+    adam_eps: float = 1e-8
+    """Adam's term in the denominator (Keras: 1e-7)"""
+    clip_norm: float = 0.0
+    """gradients longer than this (L2, over all parameters) are cut to it; 0 for never"""
+    epochs: int = 100
+    """at most, >= 1"""
+    patience: int = 5
+    """epochs without a new best score until the end, >= 1"""
+    plateau_patience: int = 2
+    """of ReduceLROnPlateau on `monitor`"""
+    plateau_factor: float = 1.0
+    """by which it cuts the step size; 1 leaves it as it is"""
+    cuts: Sequence[int] = ()
+    """the step size is multiplied by `plateau_factor` after each of these epochs too, whatever the
+    score"""
+    decay: float = 1.0
+    """the step size is multiplied by this, in (0, 1], every `decay_every` epochs, whatever the
+    score"""
+    decay_every: int = 1
+    precision: Precision = "fp32"
+    """bf16 and fp16 run the network under autocast (fp16 on CUDA alone, with a scaled loss);
+    weights and losses stay float32"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Steps):
     """The arguments of `loop.fit`, as they travel to its workers.
 
     Raises:
@@ -91,51 +137,13 @@ class Training:
     where they are and only batches go to the device. `loss` is given the arrays of the whole batch,
     `forward` and `infer` what `collate` made of this worker's share"""
 
-    batch: int = 64
-    """rows a step; a last batch of one row joins the one before it"""
-    bucket: int = 16
-    """with `collate`, batches are formed by length within `bucket` of them at a time (`by_length`);
-    0 forms them of any lengths"""
     eval_batch: int = 0
     """with `collate`, rows a pass when only scoring; 0 for twice `batch`"""
-    accumulate: int = 1
-    """a step's batch is passed through the network in so many parts, and their gradients added; the
-    same step where the loss is a mean over rows"""
-
-    optimiser: Optimiser = "adam"
-    """Adam, or Adamax (the largest gradient so far in place of their second moment)"""
-    lr: float = 2e-4
-    """the optimiser's step size, > 0"""
     lr_scale: Mapping[str, float] = field(default_factory=dict)
     """parameter name -> factor on `lr` for it alone; a name that ends in "." means all parameters
     of that module"""
-    weight_decay: float = 0.0
-    """the optimiser's L2 term"""
-    adam_eps: float = 1e-8
-    """Adam's term in the denominator (Keras: 1e-7)"""
-    clip_norm: float = 0.0
-    """gradients longer than this (L2, over all parameters) are cut to it; 0 for never"""
-    epochs: int = 100
-    """at most, >= 1"""
-    patience: int = 5
-    """epochs without a new best score until the end, >= 1"""
-    plateau_patience: int = 2
-    """of ReduceLROnPlateau on `monitor`"""
-    plateau_factor: float = 1.0
-    """by which it cuts the step size; 1 leaves it as it is"""
-    cuts: Sequence[int] = ()
-    """the step size is multiplied by `plateau_factor` after each of these epochs too, whatever the
-    score"""
-    decay: float = 1.0
-    """the step size is multiplied by this, in (0, 1], every `decay_every` epochs, whatever the
-    score"""
-    decay_every: int = 1
-
     seed: int = 0
     """of initial weights, dropout and shuffling"""
-    precision: Precision = "fp32"
-    """bf16 and fp16 run the network under autocast (fp16 on CUDA alone, with a scaled loss);
-    weights and losses stay float32"""
     threads: int = 1
     """torch's threads in each worker; part of the result's last digits"""
     workers: int = 1

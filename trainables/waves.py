@@ -40,6 +40,10 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.clip)
 
+    def without_streams(self) -> Pieces:
+        """Which piece is of which clip, without the audio, for what travels to workers."""
+        return Pieces({}, self.clip, self.clips)
+
 
 def _unit(stream: str) -> int:
     """Samples or frames a second."""

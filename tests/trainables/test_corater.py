@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from trainables import blstm_training
 from trainables.blstm_training import pool_frames
-from trainables.corater import METHOD, MODELS, share_of, vote_counts
+from trainables.corater import METHOD, MODELS
+from trainables.labels import share_of, vote_counts
 from trainables.passes import loaded, read
 from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
 

@@ -209,7 +209,7 @@ def test_needs() -> None:
 # What it trains
 
 
-@pytest.mark.parametrize("strategy", rdlr.SERVED)
+@pytest.mark.parametrize("strategy", METHOD.params["strategy"].choices or ())
 def test_every_strategy_trains(strategy: str) -> None:
     made = run({"strategy": strategy})["student"]
     assert set(made.arrays) == {"validation", "test", "embedding_test"}
@@ -342,7 +342,7 @@ def test_rows_without_votes_are_left_out_and_counted() -> None:
     parts["train"].votes[:5] = 0
     assert run({"strategy": "correction_soft"}, parts)["student"].info["dropped"] == 5
     parts["train"].votes[:] = 0
-    with pytest.raises(ValueError, match="no training row has one"):
+    with pytest.raises(ValueError, match="no training clip has one"):
         run({"strategy": "soft"}, parts)
 
 
@@ -419,5 +419,5 @@ def test_a_refit_needs_no_validation_and_trains_all_its_epochs(mask: str) -> Non
     assert made["student"].info["best_epoch"] == made["student"].info["epochs"] == 5
     assert {one["best_epoch"] for one in made["pretrained"].info["runs"]} == {4}
     assert weights_of(made["student"].arrays)
-    with pytest.raises(ValueError, match="labelled rows in its validation part"):
+    with pytest.raises(ValueError, match="labelled clips in its validation part"):
         run(setting, given)

@@ -15,7 +15,7 @@ import pytest
 
 from raysearch import stages
 from raysearch.stages.folds import divide
-from trainables import encoder_training, segments, self_learning
+from trainables import fitting, segment_training, segments, self_learning
 from trainables.self_learning import METHOD
 from trainables.stage import Artifact, NetworkState, Part, Sequences, StageInputs, weights_of
 
@@ -215,7 +215,7 @@ def test_defaults_are_values_of_their_parameters() -> None:
 
 
 def test_every_strategy_it_serves_has_a_graph() -> None:
-    for name in self_learning.SERVED:
+    for name in METHOD.params["strategy"].choices or ():
         needs = self_learning.STRATEGIES[name].needs
         found = {call.name for call in calls(dataset(), 0, {"strategy": name, "gamma": 0.5})}
         assert ("iteration_1" in found) == ("predictions" in needs)
@@ -309,7 +309,7 @@ def told_of(part: Part, counts: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     found = Told()
-    monkeypatch.setattr(self_learning, "_fit", found)
+    monkeypatch.setattr(segment_training, "fit", found)
     return found
 
 
@@ -545,7 +545,7 @@ class Killed(Exception):
 def test_interrupted_trainings_go_on_at_their_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoder_training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
     data = dataset()
     call = calls(data, 0, {"epochs": 3, "patience": 3})[0]
     assert call.name == "inner_0"

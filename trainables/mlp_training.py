@@ -1,0 +1,255 @@
+"""One training of RDLR: the five-layer network on feature vectors, with the loss of eq. 11.
+
+Numbers of equations are those of Ahn et al. 2024 (Sensors 24, 4111). Torch is imported inside
+functions: processes that only plan import this module.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables import fitting
+from trainables.labels import labels_of
+from trainables.metrics import corpus_accuracy
+from trainables.stage import NetworkState, Part, StageInputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.epochs import Fit
+    from trainables.networks import MLP
+    from trainables.training import Refresh
+
+
+def uses_unlabelled(own: Mapping[str, Any]) -> bool:
+    """Whether a training with these parameters reads unlabelled rows."""
+    return bool(own["lambda_pel"] > 0 or (own["lambda_ae"] > 0 and own["ae_on"] == "both"))
+
+
+def fit(
+    inputs: StageInputs,
+    train: Part,
+    target: NDArray[np.float32],
+    predict: Mapping[str, Part],
+    own: Mapping[str, Any],
+) -> Fit:
+    """Train one network and predict the parts asked for.
+
+    Args:
+        inputs: the fold; its validation part stops the training
+        train: the rows to learn from; -1 in `y` is a row without a label
+        target: [n, K] of these rows
+        predict: parts to predict; of `test` the last hidden layer comes back too
+        own: parameters of `rdlr.TRAINING`, and `cuts`
+
+    Raises:
+        ValueError: labels or unlabelled rows that the parameters need are not there
+        NonFinite: the training diverged
+    """
+    y = labels_of(train)
+    if own["metric"] != "none" and (y < 0).any():
+        raise ValueError(
+            f"metric={own['metric']} needs a label of every clip, but label correction also learns "
+            "from clips without one; use metric=none with it"
+        )
+    unlabelled = uses_unlabelled(own)
+    if unlabelled and not len(inputs.unlabelled):
+        raise ValueError(
+            "lambda_pel > 0 and ae_on='both' need unlabelled speech, but there is none; name some "
+            "by corpus.unlabelled"
+        )
+    k, size = len(inputs.classes), train.x.shape[1]
+    return fitting.fit(
+        inputs,
+        own,
+        build=functools.partial(_network, size, k, dict(own)),
+        forward=functools.partial(
+            _forward, decode=own["lambda_ae"] > 0, reduction=own["ae_reduction"]
+        ),
+        infer=_infer,
+        loss=functools.partial(_loss, own=dict(own), beta=_class_weights(own, y, k)),
+        score=functools.partial(
+            _score, y=fitting.stop_labels(inputs), corpus=np.array(inputs.validation.corpus), k=k
+        ),
+        train={"x": train.x, "y": y, "target": target, "weight": np.ones(len(y), np.float32)},
+        validation={"x": inputs.validation.x},
+        predict={name: {"x": part.x} for name, part in predict.items()},
+        embed={"test": "head"} if "test" in predict else {},
+        side={"x": inputs.unlabelled.x} if unlabelled else {},
+        side_batch=own["pel_batch"] if unlabelled else 0,
+        refresh=_refresh(own, train, k),
+        lr_scale={"proxies": own["proxy_lr_scale"]} if own["metric"] == "proxy_anchor" else {},
+    )
+
+
+def facts(fitted: Fit) -> dict[str, Any]:
+    """What an artifact's `info` tells of a training; of corpus weights those of the last epoch."""
+    weights = {
+        name.rsplit("_", 1)[1]: values[-1]
+        for name, values in fitted.curves.items()
+        if name.startswith("corpus_weight_")
+    }
+    return fitted.facts | {"corpus_weights": weights}
+
+
+def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
+    """A trained network as a function: a part -> class probabilities [n, K]."""
+    from trainables import passes
+
+    predict = passes.predictor(
+        build=functools.partial(
+            _network, state.info["inputs"], len(state.classes), dict(state.params)
+        ),
+        weights=state.weights,
+        infer=_infer,
+    )
+    return lambda part: predict({"x": part.x})
+
+
+def _network(inputs: int, classes: int, own: Mapping[str, Any]) -> MLP:
+    from trainables.networks import MLP
+
+    return MLP(
+        inputs,
+        classes,
+        dropout=own["dropout"],
+        width=own["width"],
+        decoder_layers=own["decoder_layers"] or 0,
+        proxies=own["metric"] == "proxy_anchor",
+    )
+
+
+def _infer(module: MLP, rows: Mapping[str, Tensor]) -> Tensor:
+    return module(rows["x"]).logits
+
+
+def _forward(
+    module: MLP, rows: Mapping[str, Tensor], *, decode: bool, reduction: Any
+) -> dict[str, Tensor]:
+    from trainables.losses import reconstruction_error
+
+    outputs = module(rows["x"], reconstruct=decode)
+    named = {"logits": outputs.logits, "embedding": outputs.embedding}
+    if decode:
+        # Already an error a row, so that workers exchange [n] and not [n, D].
+        assert outputs.reconstruction is not None
+        named["error"] = reconstruction_error(rows["x"], outputs.reconstruction, reduction)
+    return named
+
+
+def _class_weights(
+    own: Mapping[str, Any], y: NDArray[np.int64], k: int
+) -> NDArray[np.float32] | None:
+    """beta of eq. 5, of the labelled rows."""
+    return fitting.class_weights(own, np.bincount(y[y >= 0], minlength=k))
+
+
+def _loss(
+    module: MLP,
+    outputs: Mapping[str, Tensor],
+    rows: Mapping[str, Tensor],
+    side_outputs: Mapping[str, Tensor],
+    side_rows: Mapping[str, Tensor],
+    *,
+    own: Mapping[str, Any],
+    beta: NDArray[np.float32] | None,
+) -> dict[str, Tensor]:
+    """Eq. 11: L_CWW + lambda_RD L_RD + lambda_AE L_AE + lambda_PEL L_PEL, and a metric loss."""
+    import torch
+
+    from trainables import losses
+
+    logits, target = outputs["logits"], rows["target"]
+    weights = None if beta is None else torch.as_tensor(beta, device=logits.device)
+    if own["loss"] == "focal":
+        main = losses.focal(logits, target, own["focal_gamma"], rows["weight"], weights)
+    else:
+        main = losses.cross_entropy(logits, target, rows["weight"], weights)
+    terms = {own["loss"]: main}
+    if own["lambda_rd"] > 0:
+        rd = losses.relative_difficulty(logits, target, own["rd_alpha"], own["rd_delta"])
+        terms["rd"] = own["lambda_rd"] * rd
+    if own["lambda_ae"] > 0:
+        errors = outputs["error"]
+        if own["ae_on"] == "both":
+            errors = torch.cat([errors, side_outputs["error"]])
+        terms["ae"] = own["lambda_ae"] * errors.mean()
+    if own["lambda_pel"] > 0:
+        terms["pel"] = own["lambda_pel"] * losses.pseudo_label(side_outputs["logits"])
+    if own["metric"] != "none":
+        metric = _metric_loss(module, outputs["embedding"], rows["y"], own)
+        terms[own["metric"]] = own["lambda_metric"] * metric
+    return terms
+
+
+def _metric_loss(module: MLP, embedding: Tensor, y: Tensor, own: Mapping[str, Any]) -> Tensor:
+    from trainables import losses
+
+    if own["metric"] == "contrastive":
+        return losses.contrastive(embedding, y, own["margin"])
+    assert module.proxies is not None
+    return losses.proxy_anchor(embedding, module.proxies, y, own["proxy_alpha"], own["proxy_delta"])
+
+
+def _score(
+    probabilities: NDArray[np.float32],
+    *,
+    y: NDArray[np.int64],
+    corpus: NDArray[np.int64],
+    k: int,
+) -> dict[str, float]:
+    """Mean over corpora of the validation UA (section 3.2), and the mean of -log p of the label."""
+    by_corpus = corpus_accuracy(y, probabilities.argmax(axis=1), corpus, k)
+    own = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return {
+        "validation_ua": float(np.mean(list(by_corpus.values()))),
+        "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
+    }
+
+
+def _refresh(
+    own: Mapping[str, Any], train: Part, k: int
+) -> Callable[[NDArray[np.float32]], Refresh] | None:
+    """What sets the corpus-wise weights after an epoch, where there are several corpora."""
+    if own["lambda_w"] == 0 or len(np.unique(train.corpus)) < 2:
+        return None
+    return functools.partial(
+        _corpus_weights,
+        y=np.array(train.y),
+        corpus=np.array(train.corpus),
+        k=k,
+        exponent=own["lambda_w"],
+    )
+
+
+def _corpus_weights(
+    probabilities: NDArray[np.float32],
+    *,
+    y: NDArray[np.int64],
+    corpus: NDArray[np.int64],
+    k: int,
+    exponent: float,
+) -> Refresh:
+    """Eq. 6 after an epoch, from the training UA: validation scores would leak into the fit.
+
+    Clips without a label have no accuracy: their weight is that of their corpus's labelled ones.
+    """
+    import torch
+
+    from trainables.losses import corpus_weights
+    from trainables.training import Refresh
+
+    labelled = y >= 0
+    guess = probabilities.argmax(axis=1)
+    accuracy = corpus_accuracy(y[labelled], guess[labelled], corpus[labelled], k)
+    weights = corpus_weights(torch.tensor(list(accuracy.values())), exponent).numpy()
+    by_corpus = dict(zip(accuracy, weights, strict=True))
+    rows = np.array([by_corpus.get(int(c), 1.0) for c in corpus], dtype=np.float32)
+    curves = {f"corpus_weight_{c}": float(weight) for c, weight in by_corpus.items()}
+    curves |= {f"training_ua_{c}": float(ua) for c, ua in accuracy.items()}
+    return Refresh(columns={"weight": rows}, curves=curves)
