@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import sqlite3
 import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysearch.errors import StudyFailed
 from raysearch.report import Report, build
 from raysearch.search.driver import Driver, Listener
 from raysearch.search.racing import RULES
@@ -30,7 +27,8 @@ from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import FoldRow, Ledger, TrialRow
 from raysearch.study.software import versions
-from raysearch.study.wording import clean, duration
+from raysearch.study.wording import duration
+from raysearch.tuning.ends import plain_failure, record_end, recorded_failure
 from raysearch.tuning.mirror import Mirror, addresses, check_places, close, tracker_of
 from raysearch.tuning.prepare import Material, gather, runtime_of
 from raysearch.tuning.progress import Progress
@@ -99,7 +97,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     count = _Count()
     interrupted = False
     with ExitStack() as stack:
-        stack.enter_context(_disk_told(folder))
+        stack.enter_context(plain_failure(folder))
         lease = stack.enter_context(Lease(folder))
         ledger = stack.enter_context(begin(folder, material))
         ledger.set_fact("ended", None)
@@ -111,7 +109,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         mirror = None if tracker is None else Mirror(tracker)
         if mirror is not None:
             told.append(mirror)
-        stack.enter_context(_end_told(ledger, mirror))
+        stack.enter_context(recorded_failure(ledger, mirror))
         driver = driver_of(material, ledger, told)
         try:
             if driver.outstanding:
@@ -144,9 +142,9 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
                 if not lost and not interrupted:
                     ledger.set_fact("tracked", mark)
         if interrupted:
-            _set_end(ledger, "interrupted", "it was interrupted by its user")
+            record_end(ledger, "interrupted", "it was interrupted by its user")
         else:
-            _set_end(ledger, "failed" if failure else "done", failure)
+            record_end(ledger, "failed" if failure else "done", failure)
     return Outcome(
         study=study,
         report=report,
@@ -157,38 +155,6 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         interrupted=interrupted,
         failure=failure,
     )
-
-
-def _set_end(ledger: Ledger, how: str, reason: str) -> None:
-    """Leave word of how this session ended, for `status` and `watch`."""
-    ledger.set_fact("ended", {"how": how, "reason": reason, "at": time.time()})
-
-
-@contextmanager
-def _end_told(ledger: Ledger, mirror: Mirror | None) -> Iterator[None]:
-    """A session that cannot go on says why where people look: in the ledger and in MLflow."""
-    try:
-        yield
-    except Exception as error:
-        reason = clean(str(getattr(error, "cause", error))) or type(error).__name__
-        if mirror is not None:
-            mirror.died(reason, traceback.format_exc(limit=-40))
-        with suppress(OSError, sqlite3.Error):  # the disk that is full may be why
-            _set_end(ledger, "failed", reason)
-        raise
-
-
-@contextmanager
-def _disk_told(folder: StudyFolder) -> Iterator[None]:
-    """A disk that fails, or is full, ends the study with one sentence, wherever it is noticed."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        cause = str(getattr(error, "cause", error)).splitlines()  # Ray wraps what its tasks raise
-        what = cause[0] if cause else type(error).__name__
-        raise StudyFailed(
-            f"{folder.path} cannot be written: {what}; make room and run again"
-        ) from error
 
 
 # -- the study's folder ------------------------------------------------------------------------
