@@ -20,7 +20,7 @@ from raysearch.stages.store import Store
 KEY, OTHER = "ab" * 32, "cd" * 32
 HOLD = """
 import sys, time
-from raysearch.store import Store
+from raysearch.stages.store import Store
 print(Store(sys.argv[1]).claim(sys.argv[2]), flush=True)
 time.sleep(60)
 """

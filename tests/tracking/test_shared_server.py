@@ -35,9 +35,9 @@ DRIVER = f"""
     sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "tracking")!r}]
     from pathlib import Path
     from conftest import MadeUp
-    from raysearch.ledger import FAILED
+    from raysearch.study.ledger import FAILED
     from raysearch.tracking.optuna_mirror import OptunaMirror
-    from raysearch.space import Space
+    from raysearch.study.space import Space
     home, name, uri, optuna = sys.argv[1:]
     study = MadeUp(Path(home), name)
     domains = Space.parse({{"gamma": {{"float": [0.2, 0.8], "step": 0.1}}}})[0].domains
