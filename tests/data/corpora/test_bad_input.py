@@ -91,15 +91,6 @@ def test_options_that_no_corpus_takes(root: Path, tmp_path: Path) -> None:
     assert "corpus.options.emodb.label is no option of emodb; options here are none" in said
 
 
-@pytest.mark.parametrize("name", ["emodb", "ravdess", "cremad"])
-def test_a_root_without_audio(name: str, tmp_path: Path) -> None:
-    (tmp_path / "bare").mkdir()
-    said = message([name], {name: tmp_path / "bare"}, tmp_path)
-    assert str(tmp_path / "bare") in said
-    assert "holds no" in said
-    assert "give the folder" in said
-
-
 def test_audio_of_another_corpus(root: Path, tmp_path: Path) -> None:
     said = message(["ravdess"], {"ravdess": root / "wav"}, tmp_path)
     assert "none is named as ravdess names its clips (03-01-05-02-01-01-12.wav)" in said
