@@ -118,6 +118,7 @@ COMMANDS: dict[str, Command] = {
             _STUDY,
             _HOME,
             *_FORMS,
+            Key("full", "also the tables of parameters with few settings a value", "true", False),
             Key(
                 "tsne",
                 "trials whose last hidden layer is drawn by t-SNE: selected, a number, or a list",

@@ -30,9 +30,11 @@ def report(words: Sequence[str]) -> str:
     values = read_words(words, COMMANDS["report"].keys)
     kind, out = _target(values)
     folder = study_folder(Path(str(values["home"])), values["study"])
-    tsne = values["tsne"]
-    made = build(folder.path, True, None if tsne is None else _layers(folder, tsne))
-    return _give(made, kind, out, values["figures"])
+    full, tsne = values["full"], values["tsne"]
+    if not isinstance(full, bool):
+        raise BadInput(f"full must be true or false, but got {full!r}")
+    layers = None if tsne is None else _layers(folder, tsne)
+    return _give(build(folder.path, True, layers), kind, out, values["figures"], full)
 
 
 def compare(words: Sequence[str]) -> str:
@@ -81,25 +83,27 @@ def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
     return str(kind), out
 
 
-def _give(made: Report, kind: str, out: Path | None, figures: Any) -> str:
-    """Write what was asked for; what is to be printed: the report itself, or where it is now."""
-    render = _renderer(kind)
+def _give(report: Report, kind: str, out: Path | None, figures: Any, full: bool = True) -> str:
+    """Write the files; what is to be printed: the report itself, or where it is now.
+
+    Files of figures and tables, and JSON, hold all of a report, whether `full` or not.
+    """
+    text = _renderer(kind)(report if full or kind == "json" else report.brief())
     lines = []
     try:
         if figures is not None:
             folder = Path(str(figures))
-            lines.append(f"{len(files.write(made, folder))} figures and tables in {folder}")
+            lines.append(f"{len(files.write(report, folder))} figures and tables in {folder}")
         if out is None:
             for line in lines:  # the report is what is printed
                 print(line, file=sys.stderr)
-            return render(made)
+            return text
+        path = out
         if out.is_dir() or not out.suffix:
             path = out / f"report.{_SUFFIXES[kind]}"
             if figures is None:
-                lines.append(f"{len(files.write(made, out))} figures and tables in {out}")
-        else:
-            path = out
-        write_whole(path, render(made))
+                lines.append(f"{len(files.write(report, out))} figures and tables in {out}")
+        write_whole(path, text)
     except OSError as error:
         raise BadInput(f"{error.filename or out or figures} cannot be written: {error}") from error
     return "\n".join([f"report: {path}", *lines]) + "\n"

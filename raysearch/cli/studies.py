@@ -18,8 +18,8 @@ from raysearch.study.status import stand
 
 
 def tune(words: Sequence[str]) -> int:
-    """Search a space, and print the estimates and the closing lines."""
-    from raysearch.report import show
+    """Search a space, and print a screen: the result, and where the rest is."""
+    from raysearch.report import show_screen
     from raysearch.tuning.progress import Progress
     from raysearch.tuning.run import tune as run
 
@@ -33,8 +33,8 @@ def tune(words: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 130
-    show(outcome.report)
-    print(outcome.closing)
+    show_screen(outcome.report)
+    print(f"\n{outcome.closing}")
     if outcome.failure:
         print(f"raysearch: {outcome.failure}", file=sys.stderr)
         return 1

@@ -19,11 +19,12 @@ from raysearch.cli.commands import COMMANDS
 from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
 from raysearch.report.scoring import score
+from raysearch.report.sentences import figure
 from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.ledger import RUNNING
 from raysearch.study.record import Record
 from raysearch.study.status import DONE, FAILURE, RUNS, Standing, stand
-from raysearch.study.wording import duration, percent
+from raysearch.study.wording import duration
 from raysearch.tuning.progress import Progress
 
 CODES = {DONE: 0, FAILURE: 1}
@@ -164,13 +165,9 @@ class _Seen:
 def _honest(folder: StudyFolder) -> str:
     """The honest estimate over what has ended, in words; '' before there is one."""
     try:
-        found = score(Record.read(folder))
+        scores = score(Record.read(folder))
     except (ValueError, sqlite3.Error):
         return ""  # a trial that ended between two reads; the next look has it whole
-    if found is None:
+    if scores is None:
         return ""
-    one = found.found.honest[found.metric]
-    interval = ""
-    if one.low is not None and one.high is not None:
-        interval = f" ({percent(one.low)} to {percent(one.high)})"
-    return f"{found.metric.upper()} {percent(one.mean)} %{interval}"
+    return f"{scores.metric.upper()} {figure(scores.estimates.honest[scores.metric])}"

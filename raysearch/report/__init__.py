@@ -6,7 +6,7 @@ from raysearch.report.formats.json import plain as to_plain
 from raysearch.report.formats.json import render as to_json
 from raysearch.report.formats.markdown import render as to_markdown
 from raysearch.report.formats.text import render as to_text
-from raysearch.report.formats.text import show
+from raysearch.report.formats.text import show, show_screen
 from raysearch.report.sections.selected_setting import confusion
 from raysearch.report.sections.tsne import SELECTED, Layers, Truth
 
@@ -21,6 +21,7 @@ __all__ = [
     "build",
     "confusion",
     "show",
+    "show_screen",
     "to_json",
     "to_markdown",
     "to_plain",

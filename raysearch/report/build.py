@@ -1,32 +1,38 @@
-"""From a study's folder to a `Report`: reads it, scores it, and puts the sections in their order.
+"""From a study's folder to a `Report`: its record, its scores, and the sections in their order.
 
-`reading` opens the files, `scoring` makes the tables and the estimates; every other file here
-writes one kind of section from these two.
+`study.record` opens the files, `scoring` makes the tables and the estimates; the files of
+`sections` write one kind of section each from these two.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from raysearch.report.document import Report
+from raysearch.report import sentences
+from raysearch.report.document import Comparison, Race, Report, Section, SeedSpread
+from raysearch.report.scoring import Scores, score
 from raysearch.report.scoring import race as race_of
-from raysearch.report.scoring import score
-from raysearch.report.sections import by_rater as raters
-from raysearch.report.sections import comparisons as comparing
-from raysearch.report.sections import curves, estimates, importance
-from raysearch.report.sections import introduction as opening
-from raysearch.report.sections import pareto as front
-from raysearch.report.sections import published_tables as published
-from raysearch.report.sections import selected_setting as selected
-from raysearch.report.sections import trials as work
-from raysearch.report.sections import tsne as layers
+from raysearch.report.sections import (
+    best_settings,
+    by_rater,
+    comparisons,
+    curves,
+    estimates,
+    importance,
+    pareto,
+    published_tables,
+    selected_setting,
+    trials,
+    tsne,
+)
 from raysearch.report.sections.tsne import Layers
 from raysearch.study.folder import StudyFolder
 from raysearch.study.record import Record
 
 
 def build(folder: Path, whole: bool = False, layers_of: Layers | None = None) -> Report:
-    """The report of the study kept in `folder`, finished or not.
+    """The report of the study in `folder`, finished or not.
 
     Args:
         folder: of the study.
@@ -40,55 +46,80 @@ def build(folder: Path, whole: bool = False, layers_of: Layers | None = None) ->
     record = Record.read(StudyFolder(folder))
     scores = score(record)
     race = race_of(record, scores)
+    spread = None if scores is None else estimates.seed_spread(record, scores)
+    families = () if scores is None else comparisons.comparisons(record, scores)
+    sections: list[Section | None] = [estimates.empty_section(record)]
+    if scores is not None:
+        sections = [
+            *_results(record, scores, race, families),
+            *_parameters(record, scores, families, whole),
+            *_speakers(record, scores, spread),
+            None if layers_of is None else tsne.section(record, scores.best.number, layers_of),
+        ]
     uses = [use for row in record.fold_rows for use in row.stages]
     run = len({use.key for use in uses if use.made_here})
-    spread = None if scores is None else estimates.seed_spread(record, scores)
-    compared = () if scores is None else comparing.comparisons(record, scores)
-
-    if scores is None:
-        sections = [opening.no_result(record)]
-    else:
-        maybe = [
-            estimates.section(record, scores, race),
-            None if spread is None else estimates.seeds_section(record, scores, spread),
-            raters.section(record, scores),
-            raters.settings_section(record, scores),
-            estimates.settings_section(record, scores),
-            front.section(record, scores),
-            *(comparing.section(found, record) for found in compared),
-            estimates.folds_section(record, scores),
-            published.section(record, scores),
-            importance.section(record, scores) if whole else None,
-            *curves.sections(record, scores),
-            selected.clips_section(record, scores),
-            selected.sets_section(record, scores),
-            selected.classes_section(record, scores),
-            None
-            if layers_of is None
-            else layers.section(record, scores.trials[scores.found.best].number, layers_of),
-        ]
-        sections = [section for section in maybe if section is not None]
-    if record.trials:
-        sections.append(work.trials_section(record))
-        if race is not None:
-            sections.append(work.race_section(race, record.states["complete"]))
-        sections.append(work.stages_section(record, run, len(uses)))
-    best = None if scores is None else scores.trials[scores.found.best]
     return Report(
         study=record.name,
-        headline=opening.headline(record),
-        warnings=opening.warnings(record, scores),
-        sections=tuple(sections),
+        headline=sentences.headline(record),
+        warnings=sentences.warnings(record, scores),
+        sections=tuple(one for one in [*sections, *_work(record, race)] if one is not None),
         facts=record.configuration,
         states=record.states,
         folds=tuple(fold.name for fold in record.folds),
         stages_run=run,
         stages_reused=len(uses) - run,
         seconds=sum(row.seconds for row in record.fold_rows),
-        estimates=scores.found if scores else None,
-        best_trial=best.number if best else None,
-        best=dict(best.params) if best else {},
+        estimates=scores.estimates if scores else None,
+        best_trial=scores.best.number if scores else None,
+        best=dict(scores.best.params) if scores else {},
         race=race,
-        comparisons=compared,
+        comparisons=families,
         seeds=spread,
     )
+
+
+def _results(
+    record: Record, scores: Scores, race: Race | None, families: tuple[Comparison, ...]
+) -> Iterator[Section | None]:
+    """What came out, which setting is best, what it means, and how a paper's table compares."""
+    yield estimates.section(record, scores)
+    yield best_settings.best_section(record, scores)
+    yield comparisons.strategy_section(families, record)
+    yield estimates.meaning_section(record, scores, race)
+    yield published_tables.section(record, scores)
+    yield best_settings.settings_section(record, scores)
+    yield from (comparisons.section(one, record) for one in families if one.parameter is None)
+    yield pareto.section(record, scores)
+
+
+def _parameters(
+    record: Record, scores: Scores, families: tuple[Comparison, ...], whole: bool
+) -> Iterator[Section | None]:
+    """Which parameters matter, and which of their values are better."""
+    yield comparisons.joint_section(families, record)
+    yield from (comparisons.section(one, record) for one in families if one.parameter is not None)
+    yield importance.section(record, scores) if whole else None
+    yield from curves.sections(record, scores)
+
+
+def _speakers(
+    record: Record, scores: Scores, spread: SeedSpread | None
+) -> Iterator[Section | None]:
+    """For whom it works: speakers, seeds, raters, classes."""
+    yield best_settings.folds_section(record, scores)
+    yield None if spread is None else estimates.seeds_section(record, scores, spread)
+    yield by_rater.section(record, scores)
+    yield by_rater.settings_section(record, scores)
+    yield selected_setting.classes_section(record, scores)
+    yield selected_setting.sets_section(record, scores)
+    yield selected_setting.clips_section(record, scores)
+
+
+def _work(record: Record, race: Race | None) -> Iterator[Section]:
+    """How it was run."""
+    yield trials.about_section(record)
+    if record.trials:
+        yield trials.trials_section(record)
+        if race is not None:
+            yield trials.race_section(race, record.states["complete"])
+        yield trials.stages_section(record)

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from raysearch.errors import BadInput
+from raysearch.report import sentences
 from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Comparison, Pair, Report, Section, Table
 from raysearch.report.scoring import METRICS, Scores, score
-from raysearch.report.sections import introduction as opening
 from raysearch.report.sections.comparisons import picture
-from raysearch.selection import Difference, Matrix, compare_over_draws, interval, sentence
+from raysearch.selection import Difference, Matrix, compare_over_draws, interval
 from raysearch.study.folder import StudyFolder
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many
@@ -24,7 +24,7 @@ _LETTERS = ("A", "B")
 
 
 def build(first: Path, second: Path) -> Report:
-    """What the studies kept in two folders say about each other, as a report.
+    """What the studies in two folders say about each other, as a report.
 
     Each study is stood for by its honest choice: for each fold, the setting that the validation
     scores of the folds without that fold's test groups choose. A difference is between two such
@@ -38,46 +38,27 @@ def build(first: Path, second: Path) -> Report:
     a, b = studies
     scored = [_scored(one) for one in studies]
     shared = _shared(a, b)
-    places = [[[fold.name for fold in one.folds].index(name) for name in shared] for one in studies]
     honest = [
-        {m: _honest(s, m)[:, at] for m in METRICS} for s, at in zip(scored, places, strict=True)
+        {m: _honest(scores, m)[:, _places(one, shared)] for m in METRICS}
+        for one, scores in zip(studies, scored, strict=True)
     ]
+    differences = {m: _difference(honest[0][m], honest[1][m]) for m in METRICS}
     names = _names(a, b)
-    pairs = {m: _difference(honest[0][m], honest[1][m]) for m in METRICS}
     metric = scored[0].metric
-    each = len(shared)
-    compared = Comparison(
-        "studies",
-        None,
-        metric,
-        tuple(
-            Pair(*names, pairs[m], pairs[m].p_t, sentence(pairs[m], *names, unit=a.units))
-            for m in (metric,)
-        ),
-    )
-    of = f"{each} of {len(a.folds)} and {len(b.folds)}"
-    headline = [
-        f"{letter} is {name}: {' '.join(opening.headline(one))}"
+    d = differences[metric]
+    pair = Pair(*names, d, d.p, sentences.difference(d, *names, unit=a.units))
+    family = Comparison("studies", None, metric, (pair,))
+    headlines = [
+        f"{letter} is {name}: {' '.join(sentences.headline(one))}"
         for letter, name, one in zip(_LETTERS, names, studies, strict=True)
     ]
-    warnings = _told([opening.warnings(one, s) for one, s in zip(studies, scored, strict=True)])
+    warnings = [sentences.warnings(one, s) for one, s in zip(studies, scored, strict=True)]
     return Report(
         study=f"{a.name} against {b.name}",
-        headline=tuple(headline),
-        warnings=(*warnings, *_cautions(a, b, scored, shared)),
+        headline=tuple(headlines),
+        warnings=(*_cautions(a, b, scored, shared), *_warnings(warnings)),
         sections=(
-            Section(
-                "estimates",
-                f"{names[0]} against {names[1]}",
-                (compared.pairs[0].sentence,),
-                _table(honest, pairs),
-                (
-                    f"Each study is stood for by its honest choices. Differences are paired over "
-                    f"the folds that both have: {of}. One pair of studies is one test, so p is not "
-                    "corrected.",
-                ),
-                plots=(picture(compared, a),),
-            ),
+            _result(a, b, family, _table(honest, differences), len(shared)),
             _by_fold(a, shared, honest, metric),
         ),
         facts={},
@@ -86,12 +67,35 @@ def build(first: Path, second: Path) -> Report:
         stages_run=0,
         stages_reused=0,
         seconds=0.0,
-        comparisons=(compared,),
+        comparisons=(family,),
     )
 
 
-def _told(each: Sequence[Sequence[str]]) -> list[str]:
-    """The cautions of both studies; one that both have is said once."""
+def _result(a: Record, b: Record, family: Comparison, table: Table, shared: int) -> Section:
+    (pair,) = family.pairs
+    of = f"{shared} of {len(a.folds)} and {len(b.folds)}"
+    return Section(
+        "estimates",
+        f"{pair.a} against {pair.b}",
+        (pair.sentence,),
+        table,
+        (
+            "Each study is stood for by its honest choices. Differences are paired over the folds "
+            f"that both have: {of}. One pair of studies is one test, so p is not corrected.",
+        ),
+        plots=(picture(family, a),),
+        opening=True,
+    )
+
+
+def _places(record: Record, names: Sequence[str]) -> list[int]:
+    """Where these folds are among the study's."""
+    every = [fold.name for fold in record.folds]
+    return [every.index(name) for name in names]
+
+
+def _warnings(each: Sequence[Sequence[str]]) -> list[str]:
+    """The cautions of both studies; one that both have stands once."""
     both = [line for line in each[0] if line in each[1]]
     return both + [
         f"{letter}: {line}"
@@ -114,19 +118,20 @@ def _scored(record: Record) -> Scores:
 def _shared(a: Record, b: Record) -> list[str]:
     """Names of the folds that both hold out, in the first study's order."""
     problems = []
-    for what, mine, its in (
+    for what, mine, other in (
         ("corpora", _corpora(a), _corpora(b)),
         ("classes", sorted(a.classes), sorted(b.classes)),
     ):
-        if mine != its:
+        if mine != other:
             problems.append(
-                f"{a.name} and {b.name} differ in their {what} ({listed(mine)} and {listed(its)}): "
-                f"their scores cannot be compared; name two studies of the same {what}"
+                f"{a.name} and {b.name} differ in their {what} ({listed(mine)} and "
+                f"{listed(other)}): their scores cannot be compared; name two studies "
+                f"of the same {what}"
             )
     if problems:
         raise BadInput(problems)
-    other = {fold.name: fold.test_groups for fold in b.folds}
-    shared = [fold.name for fold in a.folds if other.get(fold.name) == fold.test_groups]
+    groups = {fold.name: fold.test_groups for fold in b.folds}
+    shared = [fold.name for fold in a.folds if groups.get(fold.name) == fold.test_groups]
     if not shared:
         raise BadInput(
             f"{a.name} and {b.name} share no fold ({a.division}: "
@@ -150,7 +155,7 @@ def _names(a: Record, b: Record) -> tuple[str, str]:
 
 def _honest(scores: Scores, metric: str) -> Matrix:
     """[draws, K] test scores of the honest choices; one row where nothing was drawn."""
-    rows, columns = list(scores.found.honest_choices), np.arange(len(scores.found.judges))
+    rows, columns = list(scores.estimates.honest_choices), np.arange(len(scores.estimates.judges))
     return np.array([t[metric][rows, columns] for _, t in scores.draws])
 
 
@@ -168,7 +173,7 @@ def _table(honest: Sequence[Mapping[str, Matrix]], pairs: Mapping[str, Differenc
         means = [interval(one[m].mean(axis=0))[0] for one in honest]
         rows.append(
             {"score": m.upper(), "a": means[0], "b": means[1], "difference": d.mean}
-            | {"interval": bounds(d.low, d.high), "p": d.p_t}
+            | {"interval": bounds(d.low, d.high), "p": d.p}
         )
     columns = (
         Column("score", "test score", "name"),
@@ -201,22 +206,22 @@ def _by_fold(
 
 def _cautions(a: Record, b: Record, scored: Sequence[Scores], shared: Sequence[str]) -> list[str]:
     """What a reader must know of the pairing."""
-    said = []
+    lines = []
     if scored[0].metric != scored[1].metric:
-        said.append(
+        lines.append(
             f"{a.name} chose its settings by {scored[0].metric.upper()}, {b.name} by "
             f"{scored[1].metric.upper()}."
         )
     clips = [{fold.name: fold.clips for fold in one.folds} for one in (a, b)]
     apart = [name for name in shared if clips[0][name] != clips[1][name]]
     if apart:
-        said.append(
+        lines.append(
             f"{many(len(apart), 'fold')} test other clips in one study than in the other "
             f"({_few(apart)}), so they are paired by {a.unit} alone."
         )
     left = len(a.folds) + len(b.folds) - 2 * len(shared)
     if left:
-        said.append(f"{many(left, 'fold')} that only one of the studies has are left out.")
+        lines.append(f"{many(left, 'fold')} that only one of the studies has are left out.")
     if set(a.simulated) != set(b.simulated):
-        said.append("What is simulated differs between the studies.")
-    return [clean(line) for line in said]
+        lines.append("What is simulated differs between the studies.")
+    return [clean(line) for line in lines]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pandas as pd
 
 from raysearch.report.plots import Plot
 from raysearch.selection import Difference, Estimates
+
+SHOWN = 0.05
+"""the corrected p under which a difference is called one"""
 
 Kind = Literal[
     "text",
@@ -81,6 +84,10 @@ class Section:
     """pictures, for the formats and files that hold some"""
     data: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """further tables, too long to be read: name -> raw values, for files alone"""
+    opening: bool = False
+    """whether it belongs to the screen that ends `tune` and opens a report"""
+    detail: bool = False
+    """whether people see it only where they ask for a full report"""
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,11 @@ class Pair:
     p: float | None
     """of the paired t test, after Holm's correction over the comparison; None with one fold"""
     sentence: str
+
+    @property
+    def shown(self) -> bool:
+        """Whether these folds show a difference: p < 0.05 after the correction."""
+        return self.p is not None and self.p < SHOWN
 
 
 @dataclass(frozen=True)
@@ -153,13 +165,13 @@ class SeedSpread:
 
 @dataclass(frozen=True)
 class Report:
-    """What a study found, from its folder alone. No renderer is known here."""
+    """What a study says, from its folder alone. No renderer is known here."""
 
     study: str
     headline: tuple[str, ...]
     """sentences: what was searched, on what, how it was divided"""
     warnings: tuple[str, ...]
-    """what a reader must know before the numbers: synthetic speech, simulated votes, ..."""
+    """what a reader must know before the numbers, the gravest first: synthetic speech, ..."""
     sections: tuple[Section, ...]
     facts: Mapping[str, Any]
     """the resolved study, as in study.yaml"""
@@ -183,6 +195,10 @@ class Report:
     comparisons: tuple[Comparison, ...] = ()
     seeds: SeedSpread | None = None
     """None where each fold was trained once"""
+
+    def brief(self) -> Report:
+        """The report without what is for those who ask for all of it."""
+        return replace(self, sections=tuple(one for one in self.sections if not one.detail))
 
     def section(self, name: str) -> Section:
         """The section of that name; KeyError where the report has none."""

@@ -63,7 +63,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Grid:
+class HeatMap:
     """A table of numbers as colours. NaN is left blank."""
 
     name: str
@@ -84,12 +84,12 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Grids:
-    """Grids of one shape and meaning, a panel beside the other; their first names the cells."""
+class HeatMaps:
+    """HeatMaps of one shape and meaning, a panel beside the other; their first names the cells."""
 
     name: str
     title: str
-    grids: tuple[Grid, ...]
+    grids: tuple[HeatMap, ...]
 
 
 @dataclass(frozen=True)
@@ -111,4 +111,4 @@ class Scatter:
     panels: tuple[Panel, ...]
 
 
-Plot = Intervals | Curves | Grid | Grids | Scatter
+Plot = Intervals | Curves | HeatMap | HeatMaps | Scatter

@@ -1,9 +1,9 @@
 """From a study's folds to its tables of scores and its estimates.
 
 Rows are the complete trials and, after a race, those stopped with a fold behind them; what a
-stopped trial did not run is drawn from a joint model of validation and test scores
-(`impute`), so that the estimates speak of all settings and not of those alone that looked
-well early. Failed trials are left out: why they failed is not a matter of their scores.
+stopped trial did not run is drawn from a joint model of validation and test scores, so that the
+estimates speak of all settings and not of those alone that looked well early. Failed trials are
+left out: why they failed is not a matter of their scores.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ DRAWS = 100
 """completed tables. The honest figure moves by about 0.15 points from seed to seed with 30, by 0.1
 with 100; for 1000 trials on 10 folds they take half a second"""
 
+Draw = tuple[Matrix, Mapping[str, Matrix]]
+"""(V, T by metric), neither with a hole"""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -46,14 +49,14 @@ class Scores:
     """the rows whose trials ran all folds"""
     test: Mapping[str, Matrix]
     """metric -> [C, K], NaN where not run"""
-    draws: tuple[tuple[Matrix, Mapping[str, Matrix]], ...]
-    """(V, T) without a hole; one, the tables themselves, where no row was cut short"""
+    draws: tuple[Draw, ...]
+    """one, the tables themselves, where no row was cut short"""
     judge: Judge
     """by which settings are chosen for folds: folds -> [C] validation scores, expected ones where
     a row was cut short"""
-    standing: Mapping[str, NDArray[np.float64]]
+    validation: Mapping[str, NDArray[np.float64]]
     """objective -> [C] validation score over all folds, NaN for rows that were cut short"""
-    found: Estimates
+    estimates: Estimates
     at_least: Mapping[str, float]
     """metric -> the best mean test score of a complete row"""
     metric: str
@@ -70,11 +73,21 @@ class Scores:
         return len(self.trials) - len(self.complete)
 
     @property
+    def best(self) -> TrialRow:
+        """The selected trial."""
+        return self.trials[self.estimates.best]
+
+    @property
     def order(self) -> list[int]:
         """The complete rows, best first by the first objective, as `estimates` chooses."""
-        mean = next(iter(self.standing.values()))[list(self.complete)]
-        # the tolerance of `selection`: the order of a sum must not decide between equals
-        return [self.complete[i] for i in np.lexsort((np.arange(len(mean)), -np.round(mean, 12)))]
+        mean = next(iter(self.validation.values()))[list(self.complete)]
+        return [self.complete[i] for i in best_first(mean)]
+
+
+def best_first(scores: Matrix) -> NDArray[np.intp]:
+    """Positions of scores [C], the highest first; of equals the earlier one first."""
+    # the tolerance of `selection`: the order of a sum must not decide between equals
+    return np.lexsort((np.arange(len(scores)), -np.round(scores, 12)))
 
 
 def score(record: Record) -> Scores | None:
@@ -91,57 +104,53 @@ def score(record: Record) -> Scores | None:
     full = [c for c, trial in enumerate(trials) if trial.state == COMPLETE]
     if not full:
         return None
-    objectives = record.objectives
-    first = objectives[0]
+    first = record.objectives[0]
     validation = {m: _table(record, trials, f"val_{m}") for m in METRICS}
     test = {m: _table(record, trials, f"test_{m}") for m in METRICS}
     V = validation[first.metric]
+    confusions = _confusions(record, [trials[c] for c in full])
+    judge = _judge(first, V[full], confusions)
     groups = [fold.groups for fold in record.folds]
     names = [f"trial {trial.number}" for trial in trials]
-
-    confusions = _confusions(record, [trials[c] for c in full], objectives)
-    complete = _judge(first, V[full], confusions)
     # of the complete rows alone: it refuses holes by name, and finds the setting to hand over
-    found = estimates(
+    whole = estimates(
         V[full],
         {m: x[full] for m, x in test.items()},
         groups,
         settings=[names[c] for c in full],
-        judge=complete,
+        judge=judge,
     )
-    at_least = {m: e.mean for m, e in found.oracle.items()}
-    draws: tuple[tuple[Matrix, Mapping[str, Matrix]], ...] = ((V, test),)
-    judge = complete
+    at_least = {m: e.mean for m, e in whole.oracle.items()}
+    draws: tuple[Draw, ...] = ((V, test),)
     if len(full) < len(trials):
         completed = impute(V, test, draws=DRAWS, seed=record.seed)
-        draws = completed.draws
-        judge = _expecting(first, V)
-        found = estimates_over_draws(
+        draws, judge = completed.draws, _expecting(first, V)
+        whole = estimates_over_draws(
             [t for _, t in draws],
             groups,
             judge=judge,
             imputed=completed.imputed,
             settings=names,
-            selectable=[full[found.best]],
+            selectable=[full[whole.best]],
         )
-    everything = range(len(groups))
-    standing = {}
+    standing = _over_all_folds(record.objectives, validation, full, confusions)
+    return Scores(trials, tuple(full), test, draws, judge, standing, whole, at_least, first.metric)
+
+
+def _over_all_folds(
+    objectives: Sequence[Score],
+    validation: Mapping[str, Matrix],
+    full: Sequence[int],
+    confusions: NDArray[np.float64] | None,
+) -> dict[str, Matrix]:
+    """Objective -> [C] validation score over all folds, NaN for rows that were cut short."""
+    scores = {}
     for objective in objectives:
-        values = np.full(len(trials), np.nan)
-        mine = validation[objective.metric][full]
-        values[full] = _judge(objective, mine, confusions)(everything)
-        standing[objective.name] = values
-    return Scores(
-        trials=trials,
-        complete=tuple(full),
-        test=test,
-        draws=draws,
-        judge=judge,
-        standing=standing,
-        found=found,
-        at_least=at_least,
-        metric=first.metric,
-    )
+        table = validation[objective.metric]
+        values = np.full(len(table), np.nan)
+        values[full] = _judge(objective, table[full], confusions)(range(table.shape[1]))
+        scores[objective.name] = values
+    return scores
 
 
 def race(record: Record, scores: Scores | None) -> Race | None:
@@ -156,12 +165,13 @@ def race(record: Record, scores: Scores | None) -> Race | None:
         inside=sum(trial.reason.startswith(("asha:", "median:")) for trial in stopped),
         ran=sum(len(record.rows_of(trial.number)) for trial in took_part),
         full=len(took_part) * len(record.folds),
-        imputed=0.0 if scores is None else scores.found.imputed,
+        imputed=0.0 if scores is None else scores.estimates.imputed,
         draws=len(scores.draws) if scores is not None and scores.cut else 0,
     )
 
 
 def _table(record: Record, trials: Sequence[TrialRow], name: str) -> Matrix:
+    """One score of every trial on every fold [C, K], NaN where not run."""
     table = np.full((len(trials), len(record.folds)), np.nan)
     for c, trial in enumerate(trials):
         for f, fold in enumerate(record.folds):
@@ -171,24 +181,22 @@ def _table(record: Record, trials: Sequence[TrialRow], name: str) -> Matrix:
     return table
 
 
-def _confusions(
-    record: Record, trials: Sequence[TrialRow], objectives: Sequence[Score]
-) -> NDArray[np.float64] | None:
+def _confusions(record: Record, trials: Sequence[TrialRow]) -> NDArray[np.float64] | None:
     """Validation counts [C, K, k, k] of complete trials, where an objective pools clips."""
-    if not any(objective.name == "pooled_ua" for objective in objectives):
+    if not any(objective.name == "pooled_ua" for objective in record.objectives):
         return None
     rows = [
         (c, f, record.cells.get((t.number, x.name)))
         for c, t in enumerate(trials)
         for f, x in enumerate(record.folds)
     ]
-    there = [(c, f, row.val_confusion) for c, f, row in rows if row is not None]
-    k = max((len(counts) for _, _, counts in there), default=0)
+    counts = [(c, f, row.val_confusion) for c, f, row in rows if row is not None]
+    k = max((len(table) for _, _, table in counts), default=0)
     # a hole is refused by its name when the estimates are made
-    table = np.zeros((len(trials), len(record.folds), k, k))
-    for c, f, counts in there:
-        table[c, f] = counts
-    return table
+    confusions = np.zeros((len(trials), len(record.folds), k, k))
+    for c, f, table in counts:
+        confusions[c, f] = table
+    return confusions
 
 
 def _judge(score: Score, v: Matrix, confusions: NDArray[np.float64] | None) -> Judge:
@@ -201,9 +209,9 @@ def _judge(score: Score, v: Matrix, confusions: NDArray[np.float64] | None) -> J
         assert confusions is not None
         counts = confusions[:, list(over)].sum(axis=1)
         totals, hits = counts.sum(axis=2), np.diagonal(counts, axis1=1, axis2=2)
-        there = totals > 0
-        recalls = np.divide(hits, totals, out=np.zeros(totals.shape), where=there)
-        out: Matrix = recalls.sum(axis=1) / there.sum(axis=1)
+        present = totals > 0
+        recalls = np.divide(hits, totals, out=np.zeros(totals.shape), where=present)
+        out: Matrix = recalls.sum(axis=1) / present.sum(axis=1)
         return out
 
     if score.name == "worst_ua":
@@ -212,7 +220,7 @@ def _judge(score: Score, v: Matrix, confusions: NDArray[np.float64] | None) -> J
 
 
 def _expecting(score: Score, v: Matrix) -> Judge:
-    """The same for a table with holes, expected from what was measured in the folds asked for.
+    """The same for a table with holes, expected from what was measured in the folds in question.
 
     Clips that were not scored cannot be pooled, so the mean stands in for `pooled_ua`.
     """
@@ -220,11 +228,11 @@ def _expecting(score: Score, v: Matrix) -> Judge:
     @cache
     def worst(over: tuple[int, ...]) -> Matrix:
         part = v[:, list(over)]
-        there = np.isfinite(part).any(axis=1)
-        found = np.full(len(v), -np.inf)  # nothing is known of it there: not to be chosen
-        drawn = impute(part[there], {}, draws=DRAWS).draws
-        found[there] = np.mean([worst_mean(one) for one, _ in drawn], axis=0)
-        return found
+        some = np.isfinite(part).any(axis=1)
+        means = np.full(len(v), -np.inf)  # nothing is known of it there: not to be chosen
+        drawn = impute(part[some], {}, draws=DRAWS).draws
+        means[some] = np.mean([worst_mean(one) for one, _ in drawn], axis=0)
+        return means
 
     if score.name == "worst_ua":
         return lambda over: worst(tuple(over))

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from raysearch.selection.signed_rank import signed_rank
+from raysearch.selection import signed_rank
 
 Array = NDArray[np.float64]
 

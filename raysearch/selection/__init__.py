@@ -5,22 +5,34 @@ Pure numpy and scipy.special (scipy.stats takes a second to import); it knows no
 a fold but its groups, and no third-party system.
 """
 
-from raysearch.selection.choices import Judge, by_mean, honest_choice, judged, pareto
+from raysearch.selection.choices import Judge, by_mean, choice_scores, honest_choice, pareto
 from raysearch.selection.differences import (
     Difference,
     compare,
     compare_over_draws,
-    gain,
     holm,
-    nothing,
-    sentence,
+    signed_rank,
 )
-from raysearch.selection.estimating import Estimate, Estimates, estimates, estimates_over_draws
+from raysearch.selection.estimating import (
+    KINDS,
+    Estimate,
+    Estimates,
+    estimates,
+    estimates_over_draws,
+)
 from raysearch.selection.imputing import impute
-from raysearch.selection.intervals import FoldGroups, Matrix, interval, over_groups
-from raysearch.selection.scores import Score, of_all, worst_mean
+from raysearch.selection.intervals import (
+    FoldGroups,
+    Matrix,
+    Score,
+    interval,
+    of_all,
+    over_groups,
+    worst_mean,
+)
 
 __all__ = [
+    "KINDS",
     "Difference",
     "Estimate",
     "Estimates",
@@ -29,20 +41,18 @@ __all__ = [
     "Matrix",
     "Score",
     "by_mean",
+    "choice_scores",
     "compare",
     "compare_over_draws",
     "estimates",
     "estimates_over_draws",
-    "gain",
     "holm",
     "honest_choice",
     "impute",
     "interval",
-    "judged",
-    "nothing",
     "of_all",
     "over_groups",
     "pareto",
-    "sentence",
+    "signed_rank",
     "worst_mean",
 ]

@@ -23,7 +23,7 @@ def by_mean(V: ArrayLike) -> Judge:
     return lambda over: v[:, list(over)].mean(axis=1)
 
 
-def judged(folds: Sequence[Groups], judge: Judge) -> Matrix:
+def choice_scores(folds: Sequence[Groups], judge: Judge) -> Matrix:
     """The validation scores [K, C] by which the honest choice of each fold is made.
 
     Row f holds every setting's score over the folds that neither test nor validate on the groups
@@ -38,11 +38,14 @@ def judged(folds: Sequence[Groups], judge: Judge) -> Matrix:
 
 
 def honest_choice(scores: ArrayLike, rows: Sequence[int] | None = None) -> tuple[int, ...]:
-    """The best row for each fold, of some of the rows.
+    """The best row for each of K folds, of some of the rows.
 
     Args:
-        scores: [K, C], from `judged`.
+        scores: [K, C], from `choice_scores`.
         rows: the rows to choose among, at least one; default all.
+
+    Raises:
+        ValueError: `rows` is empty.
     """
     x = np.asarray(scores, dtype=np.float64)
     among = np.arange(x.shape[1]) if rows is None else np.array(sorted(rows), dtype=np.int64)
@@ -58,15 +61,16 @@ def pareto(scores: ArrayLike) -> tuple[int, ...]:
     equal in all do not beat each other.
     """
     x = np.asarray(scores, dtype=np.float64)
-    kept = []
+    front = []
     for c, row in enumerate(x):
         no_worse, better = (x >= row - TIE).all(axis=1), (x > row + TIE).any(axis=1)
         if not (no_worse & better).any():
-            kept.append(c)
-    return tuple(kept)
+            front.append(c)
+    return tuple(front)
 
 
 def judges_of(f: int, folds: Sequence[Groups]) -> tuple[int, ...]:
+    """The folds that neither test nor validate on the groups that fold `f` tests."""
     held = folds[f].test_groups
     return tuple(
         g
@@ -76,4 +80,5 @@ def judges_of(f: int, folds: Sequence[Groups]) -> tuple[int, ...]:
 
 
 def first_best(x: Matrix) -> int:
+    """The first position of the highest of scores [C]."""
     return int(np.argmax(x >= x.max() - TIE))

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from raysearch.selection.choices import Judge, by_mean, first_best, honest_choice, judged, judges_of
+from raysearch.selection.choices import (
+    Judge,
+    by_mean,
+    choice_scores,
+    first_best,
+    honest_choice,
+    judges_of,
+)
 from raysearch.selection.intervals import (
     LEVEL,
     Groups,
@@ -18,6 +25,8 @@ from raysearch.selection.intervals import (
     over_groups,
     pooled_variance,
 )
+
+KINDS = ("honest", "nested", "selected", "oracle")
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Estimates:
-    """The four estimates of a study, each by metric ("ua", "wa"), as fractions.
+    """The four estimates of a study (`KINDS`), each by metric ("ua", "wa"), as fractions.
 
     `optimism` is oracle - honest. It is what choosing on test scores would have added to the
     claim, and may be negative: the honest procedure can choose differently for every fold.
@@ -64,6 +73,11 @@ class Estimates:
     notes: tuple[str, ...] = ()
     imputed: float = 0.0
     """share of the cells that were drawn, not measured"""
+
+    def of(self, kind: str) -> dict[str, Estimate]:
+        """One of `KINDS` by its name: metric -> estimate."""
+        by_metric: dict[str, Estimate] = getattr(self, kind)
+        return by_metric
 
 
 def estimates(
@@ -100,10 +114,10 @@ def estimates(
             score that is not finite (the first such cell is named).
     """
     v, t = _tables(V, T, folds, settings)
-    chosen = _choose(judge or by_mean(v), folds, selectable)
+    choices = _choose(judge or by_mean(v), folds, selectable)
     oracle_rows = {name: first_best(x.mean(axis=1)) for name, x in t.items()}
-    each = [_scored(x, chosen, oracle_rows[name], folds) for name, x in t.items()]
-    return _told(dict(zip(t, each, strict=True)), chosen, oracle_rows, folds, imputed=0.0)
+    each = [_kinds(x, choices, oracle_rows[name], folds) for name, x in t.items()]
+    return _estimates(dict(zip(t, each, strict=True)), choices, oracle_rows, folds, imputed=0.0)
 
 
 def estimates_over_draws(
@@ -130,9 +144,12 @@ def estimates_over_draws(
         folds: as for `estimates`.
         judge: folds -> the validation score [C] that is expected of each setting over them, from
             the validation scores of these folds alone.
-        imputed: share of cells drawn, in [0, 1]; kept for the reader.
+        imputed: share of cells drawn, in [0, 1]; for the reader.
         settings: as for `estimates`.
         selectable: as for `estimates`: the rows whose cells were all measured.
+
+    Raises:
+        ValueError: no draw, a share outside [0, 1], or tables that `estimates` refuses.
     """
     if not 0 <= imputed <= 1:
         raise ValueError(f"0 <= imputed <= 1 must hold, but got {imputed!r}")
@@ -142,31 +159,31 @@ def estimates_over_draws(
         tables.append(_tables(first, draw, folds, settings)[1])
     if not tables:
         raise ValueError("at least one draw is needed, but got none")
-    chosen = _choose(judge, folds, selectable)
+    choices = _choose(judge, folds, selectable)
     metrics = list(tables[0])
     mean = {m: np.mean([t[m].mean(axis=1) for t in tables], axis=0) for m in metrics}
     oracle_rows = {m: first_best(mean[m]) for m in metrics}
-    pooled = {}
+    by_metric = {}
     for m in metrics:
-        each = [_scored(t[m], chosen, oracle_rows[m], folds) for t in tables]
-        pooled[m] = {kind: _pool([one[kind] for one in each], folds) for kind in each[0]}
-    return _told(pooled, chosen, oracle_rows, folds, imputed=imputed)
+        each = [_kinds(t[m], choices, oracle_rows[m], folds) for t in tables]
+        by_metric[m] = {kind: _pool([one[kind] for one in each], folds) for kind in each[0]}
+    return _estimates(by_metric, choices, oracle_rows, folds, imputed=imputed)
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _Choices:
     honest: tuple[int, ...]
     nested: tuple[int, ...]
     best: int
     judges: tuple[tuple[int, ...], ...]
 
 
-def _choose(judge: Judge, folds: Sequence[Groups], selectable: Sequence[int] | None) -> _Chosen:
+def _choose(judge: Judge, folds: Sequence[Groups], selectable: Sequence[int] | None) -> _Choices:
     judges = tuple(judges_of(f, folds) for f in range(len(folds)))
-    scores = judged(folds, judge)
+    scores = choice_scores(folds, judge)
     alone = np.array([np.asarray(judge([f]), dtype=np.float64) for f in range(len(folds))])
     whole = np.asarray(judge(range(len(folds))), dtype=np.float64)
-    return _Chosen(
+    return _Choices(
         honest=honest_choice(scores),
         nested=honest_choice(alone),
         best=honest_choice(whole[None], selectable)[0],
@@ -174,37 +191,40 @@ def _choose(judge: Judge, folds: Sequence[Groups], selectable: Sequence[int] | N
     )
 
 
-def _scored(
-    x: Matrix, chosen: _Chosen, oracle: int, folds: Sequence[Groups]
+def _kinds(
+    x: Matrix, choices: _Choices, oracle: int, folds: Sequence[Groups]
 ) -> dict[str, Estimate]:
     columns = np.arange(x.shape[1])
     return {
-        "honest": _estimate(x[list(chosen.honest), columns], folds),
-        "nested": _estimate(x[list(chosen.nested), columns], folds),
-        "selected": _estimate(x[chosen.best], folds),
+        "honest": _estimate(x[list(choices.honest), columns], folds),
+        "nested": _estimate(x[list(choices.nested), columns], folds),
+        "selected": _estimate(x[choices.best], folds),
         "oracle": _estimate(x[oracle], folds),
     }
 
 
-def _told(
-    found: Mapping[str, Mapping[str, Estimate]],
-    chosen: _Chosen,
+def _estimates(
+    by_metric: Mapping[str, Mapping[str, Estimate]],
+    choices: _Choices,
     oracle_rows: dict[str, int],
     folds: Sequence[Groups],
     *,
     imputed: float,
 ) -> Estimates:
-    """`found`: metric -> kind of estimate -> the estimate."""
-    by_kind = {kind: {m: found[m][kind] for m in found} for kind in next(iter(found.values()), {})}
+    """`by_metric`: metric -> kind of estimate -> the estimate."""
+    by_kind = {
+        kind: {m: by_metric[m][kind] for m in by_metric}
+        for kind in next(iter(by_metric.values()), {})
+    }
     return Estimates(
         **by_kind,
-        optimism={m: found[m]["oracle"].mean - found[m]["honest"].mean for m in found},
-        best=chosen.best,
-        honest_choices=chosen.honest,
-        nested_choices=chosen.nested,
+        optimism={m: by_metric[m]["oracle"].mean - by_metric[m]["honest"].mean for m in by_metric},
+        best=choices.best,
+        honest_choices=choices.honest,
+        nested_choices=choices.nested,
         oracle_rows=oracle_rows,
-        judges=chosen.judges,
-        notes=_notes(folds, chosen.judges),
+        judges=choices.judges,
+        notes=_notes(folds, choices.judges),
         imputed=imputed,
     )
 

@@ -60,13 +60,15 @@ class Outcome:
 
     @property
     def closing(self) -> str:
-        """The last lines: what this session did, and how to see and extend the results."""
+        """The last lines: what this session did, and where the rest is."""
         home = shlex.quote(str(self.study.home))
+        name = self.folder.name
         return (
-            f"this session: {self.ran} stages computed, {self.reused} found stored, "
+            f"This session: {self.ran} stages computed, {self.reused} found stored, "
             f"{duration(self.seconds)}\n"
-            f"results: python -m raysearch ui home={home}\n"
-            f"more trials: {self.command} trials={2 * self.study.trials}"
+            f"  all of it    python -m raysearch report study={name} home={home}\n"
+            f"  in MLflow    python -m raysearch ui home={home}\n"
+            f"  more trials  {self.command} trials={2 * self.study.trials}"
         )
 
 

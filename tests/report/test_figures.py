@@ -12,13 +12,23 @@ import pytest
 
 from raysearch.report import Layers, Truth, build
 from raysearch.report.figures import png, svg
-from raysearch.report.plots import Curves, Grid, Grids, Intervals, Line, Mark, Panel, Plot, Scatter
+from raysearch.report.plots import (
+    Curves,
+    HeatMap,
+    HeatMaps,
+    Intervals,
+    Line,
+    Mark,
+    Panel,
+    Plot,
+    Scatter,
+)
 from raysearch.stages.store import Provenance, Store
 from trainables.stage import Artifact
 
 Write = Callable[..., Path]
 HOLED = np.array([[1.0, np.nan], [3.0, 4.0]])
-GRID = Grid("g", "t $x_1$", HOLED, ("a", "b"), ("c", "d"), "y", "x", "%")
+GRID = HeatMap("g", "t $x_1$", HOLED, ("a", "b"), ("c", "d"), "y", "x", "%")
 RISING = Line("", (1.0, 200.0), (5.0, 6.0), (4.0, None), (6.0, None))
 MANY = tuple(Line(f"s={i}", (1.0,), (5.0,), (4.0,), (6.0,)) for i in range(12))
 PLOTS: list[Plot] = [
@@ -27,8 +37,8 @@ PLOTS: list[Plot] = [
     Curves("c", "t", "γ", "UA", (RISING,), log=True),
     Curves("c", "t", "x", "UA", MANY),
     GRID,
-    Grid("g", "t", np.zeros((1000, 10)), ("r",) * 1000, ("c",) * 10, "y", "x", "%"),
-    Grids("gs", "t", (GRID,) * 7),
+    HeatMap("g", "t", np.zeros((1000, 10)), ("r",) * 1000, ("c",) * 10, "y", "x", "%"),
+    HeatMaps("gs", "t", (GRID,) * 7),
     Scatter("s", "t", ("a", "b"), (Panel("f", np.zeros((4, 2)), np.array([0, 1, 1, 0])),) * 5),
 ]  # fmt: skip
 
@@ -53,7 +63,7 @@ def test_the_heat_map_has_the_best_on_top_and_is_blank_where_a_race_stopped(writ
     table[1, 3:] = np.nan
     table[2, :, 0] = 0.95
     grid = plot_of(write(table), "settings", "folds_by_setting")
-    assert isinstance(grid, Grid)
+    assert isinstance(grid, HeatMap)
     assert grid.rows[0] == "trial 2"
     np.testing.assert_allclose(grid.values[0], 100 * table[2, :, 2])
     at = grid.rows.index("trial 1")
@@ -65,8 +75,8 @@ def test_confusions_are_shares_of_the_true_class(write: Write) -> None:
     folder = write(scores(2, 4), corpus={"classes": ["low", "high"]})
     pooled = plot_of(folder, "classes", "confusion")
     by_fold = plot_of(folder, "classes", "confusion_by_fold")
-    assert isinstance(pooled, Grid)
-    assert isinstance(by_fold, Grids)
+    assert isinstance(pooled, HeatMap)
+    assert isinstance(by_fold, HeatMaps)
     # each fold counts [[4, 1], [2, 3]]
     np.testing.assert_allclose(pooled.values, [[80, 20], [40, 60]])
     assert pooled.rows == ("low (20)", "high (20)")

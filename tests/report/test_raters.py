@@ -62,7 +62,7 @@ def test_each_rater_has_a_row_and_their_mean_is_the_estimate(
     assert rows["mean"]["honest"] == pytest.approx(found.estimates.honest["ua"].mean)
     said = " ".join(text.render(found).split())
     assert "84 ratings by 2 target raters (E1, E2)" in said
-    assert "intervals above are over sessions" in said
+    assert "all intervals are over sessions" in said
 
 
 def test_named_settings_are_told_by_rater(study: tuple[Path, np.ndarray]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from raysearch.selection import FoldGroups, by_mean, estimates, estimates_over_draws, gain
+from raysearch.selection import FoldGroups, by_mean, estimates, estimates_over_draws
 
 Table = list[list[float]]
 
@@ -187,15 +187,6 @@ def test_choices_follow_the_objective_and_the_oracle_its_own_metric() -> None:
     found = estimates(v, {"ua": [[0.5] * 4, [0.6] * 4], "wa": [[0.7] * 4, [0.2] * 4]}, ring(4))
     assert found.selected["wa"].mean == pytest.approx(0.7)
     assert found.oracle_rows == {"ua": 1, "wa": 0}
-
-
-def test_gain_is_paired_with_the_baseline() -> None:
-    v = np.array([[0.9] * 4, [0.1] * 4])
-    t = np.array([[0.5, 0.6, 0.7, 0.8], [0.4, 0.4, 0.6, 0.6]])
-    found = estimates(v, {"ua": t}, ring(4))
-    d = gain(found, {"ua": t}, 1)["ua"]
-    assert d.mean == pytest.approx(0.15)
-    assert d.low == pytest.approx(0.15 - stats.t.ppf(0.975, 3) * np.std(t[0] - t[1], ddof=1) / 2)
 
 
 @pytest.mark.parametrize(

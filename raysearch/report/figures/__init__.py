@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raysearch.report.plots import Curves, Grid, Grids, Intervals, Plot, Scatter
+from raysearch.report.plots import Curves, HeatMap, HeatMaps, Intervals, Plot, Scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ __all__ = ["draw", "png", "svg"]
 
 def draw(plot: Plot) -> Figure:
     """The figure, in the house's style. Call it under `style.styled`."""
-    from raysearch.report.figures import grid_chart as grid
+    from raysearch.report.figures import heat_map
     from raysearch.report.figures import interval_chart as intervals
     from raysearch.report.figures import line_chart as curves
     from raysearch.report.figures import scatter_chart as scatter
@@ -24,10 +24,10 @@ def draw(plot: Plot) -> Figure:
             return intervals.draw(plot)
         case Curves():
             return curves.draw(plot)
-        case Grid():
-            return grid.draw(plot)
-        case Grids():
-            return grid.draw_all(plot)
+        case HeatMap():
+            return heat_map.draw(plot)
+        case HeatMaps():
+            return heat_map.draw_all(plot)
         case Scatter():
             return scatter.draw(plot)
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from raysearch.report.cells import bounds
-from raysearch.report.document import Comparison, Report
-from raysearch.selection import Estimate, Estimates
+from raysearch.report.document import Comparison, Pair, Report
+from raysearch.selection import KINDS, Estimate, Estimates
 
 
 def render(report: Report) -> str:
@@ -52,49 +52,49 @@ def plain(report: Report) -> dict[str, Any]:
     }
 
 
-def _estimates(found: Estimates) -> dict[str, Any]:
+def _estimates(estimates: Estimates) -> dict[str, Any]:
     return {
-        "honest": _estimate(found.honest),
-        "nested": _estimate(found.nested),
-        "selected": _estimate(found.selected),
-        "oracle": _estimate(found.oracle),
-        "optimism": dict(found.optimism),
-        "imputed": found.imputed,
+        **{kind: _estimate(estimates.of(kind)) for kind in KINDS},
+        "optimism": dict(estimates.optimism),
+        "imputed": estimates.imputed,
     }
 
 
 def _estimate(by_metric: Mapping[str, Estimate]) -> dict[str, Any]:
-    made: dict[str, Any] = {metric: e.mean for metric, e in by_metric.items()}
+    plain: dict[str, Any] = {metric: e.mean for metric, e in by_metric.items()}
     for metric, e in by_metric.items():
-        made[f"{metric}_interval"] = None if e.low is None else [e.low, e.high]
-        made[f"{metric}_sd"] = e.sd
-    return made
+        plain[f"{metric}_interval"] = None if e.low is None else [e.low, e.high]
+        plain[f"{metric}_sd"] = e.sd
+    return plain
 
 
-def _comparison(found: Comparison) -> dict[str, Any]:
+def _comparison(family: Comparison) -> dict[str, Any]:
     return {
-        "name": found.name,
-        "parameter": found.parameter,
-        "metric": found.metric,
-        "levels": [asdict(level) for level in found.levels],
-        "pairs": [
-            {
-                "a": pair.a,
-                "b": pair.b,
-                "difference": pair.difference.mean,
-                "interval": _value(bounds(pair.difference.low, pair.difference.high)),
-                "sd": pair.difference.sd,
-                "folds": pair.difference.n,
-                "p": pair.difference.p_t,
-                "p_holm": pair.p,
-                "sentence": pair.sentence,
-            }
-            for pair in found.pairs
-        ],
+        "name": family.name,
+        "parameter": family.parameter,
+        "metric": family.metric,
+        "levels": [asdict(level) for level in family.levels],
+        "pairs": [_pair(pair) for pair in family.pairs],
+    }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    d = pair.difference
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "difference": d.mean,
+        "interval": _value(bounds(d.low, d.high)),
+        "sd": d.sd,
+        "folds": d.n,
+        "p": d.p,
+        "p_holm": pair.p,
+        "sentence": pair.sentence,
     }
 
 
 def _value(x: Any) -> Any:
+    """A value as JSON can hold it; what is not finite is null."""
     if isinstance(x, Mapping):
         return {str(key): _value(y) for key, y in x.items()}
     if isinstance(x, list | tuple):

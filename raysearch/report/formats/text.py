@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import textwrap
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -12,28 +14,56 @@ from rich.text import Text
 
 from raysearch.report.cells import cell, groups, term
 from raysearch.report.document import Column, Report, Section, Table
+from raysearch.study.wording import many
+
+CAUTIONS = 3
+"""lines that the screen's warnings may take"""
 
 _WRAPS = {"text", "params"}
 _UNBOUNDED = 10_000
 
 
 def show(report: Report, console: Console | None = None) -> None:
-    """Print the report (default: on stdout, in colour and as wide as the terminal if it is one)."""
+    """Print the report: the screen that ends `tune`, then all else.
+
+    Args:
+        report: what to print.
+        console: where to (default: stdout, in colour and as wide as the terminal if it is one).
+    """
     out = console or Console(highlight=False)
-    out.print(Text(f"Study {report.study}", style="bold cyan"))
-    for line in report.headline:
-        out.print(Padding(Text(line), (0, 0, 0, 2)))
-    for line in report.warnings:
-        out.print(Padding(_hanging("! ", Text(line, style="yellow")), (0, 0, 0, 2)))
-    for section in report.sections:
+    _print_screen(report, out, "all of them stand below")
+    if len(_first(report.warnings, out.width)) < len(report.warnings):
         out.print()
-        _section(section, out)
+        out.print(Text("What the scores do not say", style="bold"))
+        _print_warnings(report.warnings, out)
+    for section in report.sections:
+        if not section.opening:
+            out.print()
+            _print_section(section, out)
+
+
+def show_screen(report: Report, console: Console | None = None) -> None:
+    """Print what a study's end is worth on one screen; `console` as for `show`."""
+    _print_screen(report, console or Console(highlight=False), "the report has all of them")
 
 
 def render(report: Report, width: int = 80, colour: bool = False) -> str:
-    """The same as a string, without escape codes unless `colour` is true."""
+    """What `show` prints, as a string, without escape codes unless `colour` is true."""
+    file, console = _paper(width, colour)
+    show(report, console)
+    return _stripped(file)
+
+
+def render_screen(report: Report, width: int = 100) -> str:
+    """What `show_screen` prints, as a string."""
+    file, console = _paper(width, colour=False)
+    show_screen(report, console)
+    return _stripped(file)
+
+
+def _paper(width: int, colour: bool) -> tuple[io.StringIO, Console]:
     file = io.StringIO()
-    console = Console(
+    return file, Console(
         file=file,
         force_jupyter=False,  # there rich would show the text and write nothing
         width=width,
@@ -42,36 +72,77 @@ def render(report: Report, width: int = 80, colour: bool = False) -> str:
         highlight=False,
         legacy_windows=False,
     )
-    show(report, console)
+
+
+def _stripped(file: io.StringIO) -> str:
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
-def _section(section: Section, out: Console) -> None:
+# -- parts -----------------------------------------------------------------------------------------
+def _print_screen(report: Report, out: Console, rest: str) -> None:
+    """The opening sections behind what was run and the first warnings.
+
+    `rest`: where the other warnings are.
+    """
+    out.print(Text(f"Study {report.study}", style="bold cyan"))
+    for line in report.headline:
+        out.print(_indented(Text(line)))
+    first = _first(report.warnings, out.width)
+    _print_warnings(first, out)
+    left = len(report.warnings) - len(first)
+    if left:
+        out.print(_indented(Text(f"! {many(left, 'more caution')}: {rest}", style="yellow")))
+    for section in report.sections:
+        if section.opening:
+            out.print()
+            _print_section(section, out)
+
+
+def _first(warnings: Sequence[str], width: int) -> Sequence[str]:
+    """The warnings that fit into `CAUTIONS` lines, one of them kept for those that do not."""
+    lines = [len(textwrap.wrap(text, max(20, width - 4))) for text in warnings]
+    if sum(lines) <= CAUTIONS:
+        return warnings
+    count = 0
+    while sum(lines[: count + 1]) < CAUTIONS:
+        count += 1
+    return warnings[:count]
+
+
+def _print_warnings(warnings: Sequence[str], out: Console) -> None:
+    for line in warnings:
+        out.print(_indented(_hanging("! ", Text(line, style="yellow"))))
+
+
+def _print_section(section: Section, out: Console) -> None:
     out.print(Text(section.title, style="bold"))
     first = section.name == "estimates"
     for line in section.before:
-        out.print(Padding(Text(line, style="bold green" if first else ""), (0, 0, 0, 2)))
+        out.print(_indented(Text(line, style="bold green" if first else "")))
     if section.table is not None:
         grid = _grid(section.table)
         whole = out.measure(grid, options=out.options.update_width(_UNBOUNDED)).maximum
         grid.collapse_padding = whole > out.width - 2  # the room is needed for words and numbers
-        out.print(Padding(grid, (0, 0, 0, 2)))
+        out.print(_indented(grid))
     for line in section.after:
-        told = term(line)
-        if told is not None:
-            word, rest = told
-            out.print(Padding(_hanging(f"{word:<9} ", Text(rest), style="bold"), (0, 0, 0, 2)))
+        explanation = term(line)
+        if explanation is not None:
+            word, rest = explanation
+            out.print(_indented(_hanging(f"{word:<9} ", Text(rest), style="bold")))
         else:
-            out.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
+            out.print(_indented(Text(line, style="dim")))
+
+
+def _indented(what: Text | Grid) -> Padding:
+    return Padding(what, (0, 0, 0, 2))
 
 
 def _grid(table: Table) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     for column in table.columns:
-        left = column.left
         grid.add_column(
             Text(column.heading),
-            justify="left" if left else "right",
+            justify="left" if column.left else "right",
             no_wrap=column.kind not in _WRAPS,
             overflow="fold",
             min_width=_longest_word(table, column) if column.once else None,

@@ -18,8 +18,8 @@ def section(record: Record, scores: Scores) -> Section | None:
     """Each target rater's ratings and scores; None where labels are learnt."""
     if not record.raters:
         return None
-    m, found = scores.metric, scores.found
-    made = []
+    m, estimates = scores.metric, scores.estimates
+    rows = []
     for rater in record.raters:
         mine = _folds_of(record, rater)
         row = {
@@ -27,9 +27,9 @@ def section(record: Record, scores: Scores) -> Section | None:
             "folds": len(mine),
             "ratings": sum(record.folds[f].clips for f in mine),
         }
-        row |= {f"selected_{x}": scores.test[x][found.best, mine].mean() for x in METRICS}
-        made.append(row | {"honest": np.array(found.honest[m].values)[mine].mean()})
-    frame = pd.DataFrame(made)
+        row |= {f"selected_{x}": scores.test[x][estimates.best, mine].mean() for x in METRICS}
+        rows.append(row | {"honest": np.array(estimates.honest[m].values)[mine].mean()})
+    frame = pd.DataFrame(rows)
     means = frame[["selected_ua", "selected_wa", "honest"]].mean().to_dict()
     total = {"rater": MEAN, "folds": len(record.folds), "ratings": int(frame["ratings"].sum())}
     frame = pd.concat([frame, pd.DataFrame([total | means])], ignore_index=True)
@@ -41,7 +41,7 @@ def section(record: Record, scores: Scores) -> Section | None:
         Column("selected_wa", "selected\nWA", "percent"),
         Column("honest", f"honest\n{m.upper()}", "percent"),
     )
-    number = scores.trials[found.best].number
+    number = scores.best.number
     return Section(
         "raters",
         f"By target rater, on the rater's own ratings: trial {number} (selected), honest choice",
@@ -49,8 +49,9 @@ def section(record: Record, scores: Scores) -> Section | None:
         Table(frame, columns),
         (
             f"A rater's score is the mean over that rater's folds; {MEAN} is over raters.",
-            f"Folds of one held-out {record.unit} share its clips, so intervals above are over "
-            f"{record.units}, whatever the number of raters; a race takes folds for independent.",
+            f"Folds of one held-out {record.unit} share its clips, so all intervals are over "
+            f"{record.units}, whatever the number of raters. A race treats the folds as "
+            "independent.",
         ),
     )
 
@@ -60,21 +61,21 @@ def settings_section(record: Record, scores: Scores) -> Section | None:
     if not record.raters:
         return None
     names = _names(record)
-    listed = [
+    settings = [
         (names[key], c) for c in scores.complete if (key := _key(scores.trials[c].params)) in names
     ] or [(f"trial {scores.trials[c].number}", c) for c in scores.order[:10]]
     test = scores.test[scores.metric]
-    made = []
-    for name, c in listed:
+    rows = []
+    for name, c in settings:
         each = {f"r{i}": test[c, _folds_of(record, x)].mean() for i, x in enumerate(record.raters)}
-        made.append({"setting": name} | each | {MEAN: float(np.mean(list(each.values())))})
+        rows.append({"setting": name} | each | {MEAN: float(np.mean(list(each.values())))})
     columns = (
         Column("setting", "setting", "text"),
         *(Column(f"r{i}", name, "percent") for i, name in enumerate(record.raters)),
         Column(MEAN, MEAN, "percent"),
     )
     title = f"Test {scores.metric.upper()} of each setting by target rater"
-    return Section("raters_settings", title, (), Table(pd.DataFrame(made), columns))
+    return Section("raters_settings", title, (), Table(pd.DataFrame(rows), columns))
 
 
 def _folds_of(record: Record, rater: str) -> list[int]:
@@ -86,7 +87,7 @@ def _names(record: Record) -> dict[str, str]:
     return {
         _key({n: x for n, x in entry.items() if n != "_name"}): str(entry["_name"])
         for entry in record.enqueued
-        if isinstance(entry, dict) and "_name" in entry
+        if "_name" in entry
     }
 
 

@@ -3,13 +3,13 @@
 Settings: the best complete one by validation against each of the next best; and, where a setting
 was enqueued, the honest procedure's choices against the first of those, the baseline.
 
-Values of a parameter were tried with different settings, one lucky and another not, so their
-plain means would compare the company they record. What a user of a value would get is its best
+The values of a parameter were tried in different settings, so the plain means of two values also
+compare the other parameters of these settings. What a user of a value would get is its best
 setting, and so each value is stood for by the setting that the honest procedure chooses among
 its own: for fold f, by the folds that neither test nor validate on the groups that f tests. Two
 values are compared by the differences of these choices' test scores, fold by fold. A value that
 was tried more often had more to choose from, which is why the counts are shown. Intervals are
-over speakers: what settings that were not tried would have done, they do not tell.
+over speakers: they say nothing of settings that were not tried.
 Simulated with 10 and 24 speakers, such differences have no bias, and their 95 % intervals miss
 in 6 to 9 % of the studies: the choices for two speakers share most of their folds. One setting a
 value, chosen on all folds, would miss in 3 to 5 %, but favour the value with more settings (by 0.2
@@ -23,13 +23,13 @@ correction over each table, since each is one family.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from raysearch.report import sentences
 from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Comparison, Level, Pair, Section, Table
 from raysearch.report.plots import Intervals, Mark
@@ -37,13 +37,11 @@ from raysearch.report.scoring import Scores
 from raysearch.selection import (
     Difference,
     Matrix,
+    choice_scores,
     compare_over_draws,
     holm,
     honest_choice,
-    judged,
-    nothing,
     over_groups,
-    sentence,
 )
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, many, percent, value
@@ -51,10 +49,12 @@ from raysearch.study.wording import clean, many, percent, value
 HONEST = "honest choice"
 OTHERS = 4
 """further settings that the best one is held against"""
-SHOWN = 0.05
-"""the corrected p under which a difference is called one, as in `sentence`"""
 ALL_PAIRS = 6
 """values of a parameter up to which each is held against each other"""
+FEW = 3
+"""settings that a value needs more than, for its parameter to have a section of its own"""
+STRATEGY = "strategy"
+"""the parameter that a study is first asked about"""
 
 _Sides = tuple[str, str, Difference]
 
@@ -62,118 +62,197 @@ _Sides = tuple[str, str, Difference]
 def comparisons(record: Record, scores: Scores) -> tuple[Comparison, ...]:
     """The settings' comparison first, then one for each parameter with two values or more."""
     # [K, C]: what each fold's honest choice is made by, and [draws][C, K]: test scores
-    judges = judged([fold.groups for fold in record.folds], scores.judge)
+    judges = choice_scores([fold.groups for fold in record.folds], scores.judge)
     tests = [t[scores.metric] for _, t in scores.draws]
-    found = [_settings(record, scores, judges, tests)]
+    families = [_settings(record, scores, judges, tests)]
     for name, domain in sorted(record.params.items()):
         if isinstance(domain, dict) and ("choice" in domain or "grid" in domain):
-            found.append(_parameter(name, record, scores, judges, tests))
-    return tuple(x for x in found if x is not None)
+            families.append(_parameter(name, record, scores, judges, tests))
+    return tuple(x for x in families if x is not None)
 
 
-def section(found: Comparison, record: Record) -> Section:
+# -- sections --------------------------------------------------------------------------------------
+def strategy_section(families: Sequence[Comparison], record: Record) -> Section | None:
+    """What the search says of the strategy, in two sentences at most.
+
+    Where no strategy was searched, it is of the parameter whose values differ most clearly, or of
+    the settings.
+    """
+    parameters = [one for one in families if one.parameter is not None]
+    named = [one for one in parameters if one.parameter == STRATEGY]
+    one = next(iter(named or sorted(parameters, key=_least_p) or families), None)
+    if one is None:
+        return None
+    what = "the settings" if one.parameter is None else f"the {one.parameter}"
+    if one.parameter not in (None, STRATEGY):
+        what = one.parameter or ""
+    lines = sentences.comparison(one, record.units)
+    if few_settings(one):
+        lines = (*lines[:1], sentences.few_settings(one))
+    title = clean(f"What the search says of {what}")
+    return Section("strategy", title, before=lines[:2], opening=True)
+
+
+def _least_p(one: Comparison) -> float:
+    return min((pair.p for pair in one.pairs if pair.p is not None), default=1.0)
+
+
+def few_settings(one: Comparison) -> bool:
+    """Whether every value of a parameter was tried in so few settings that luck decides."""
+    return one.parameter is not None and all(level.settings <= FEW for level in one.levels)
+
+
+def joint_section(families: Sequence[Comparison], record: Record) -> Section | None:
+    """The parameters with few settings a value, in one table: each value against the best one."""
+    rows = []
+    thin = [one for one in families if few_settings(one)]
+    for one in thin:
+        best = f"{one.parameter}={one.levels[0].name}"
+        pairs = {pair.b: pair for pair in one.pairs if pair.a == best}
+        for level in one.levels:
+            pair = pairs.get(f"{one.parameter}={level.name}")
+            d = None if pair is None else pair.difference
+            rows.append(
+                {
+                    "parameter": one.parameter,
+                    "value": level.name,
+                    "settings": level.settings,
+                    "score": level.score,
+                    # of the value, against the best one: the comparison's has the other sign
+                    "difference": None if d is None else -d.mean,
+                    "interval": None if d is None else _turned(d),
+                    "p": None if pair is None else pair.p,
+                }
+            )
+    if not rows:
+        return None
+    columns = (
+        Column("parameter", "parameter", "name", once=True),
+        Column("value", "value", "name"),
+        Column("settings", "settings", "count"),
+        Column("score", f"test\n{thin[0].metric.upper()}", "percent"),
+        Column("difference", "against\nthe best", "points"),
+        Column("interval", "95 %\ninterval", "range"),
+        Column("p", "p\n(Holm)", "p"),
+    )
+    return Section(
+        "parameters",
+        f"Values of the parameters, tried in {FEW} settings or fewer each",
+        (),
+        Table(pd.DataFrame(rows, dtype=object), columns),
+        (
+            "With so few settings a value, the settings' other parameters may make the difference. "
+            f"Each value is stood for by its best setting, chosen anew for every held-out "
+            f"{record.unit} by the validation scores of folds in which that {record.unit} had no "
+            "part. report full=true has a section for each parameter.",
+        ),
+    )
+
+
+def _turned(d: Difference) -> tuple[float, float] | None:
+    """The interval of b - a, of the difference a - b."""
+    return None if d.low is None or d.high is None else (-d.high, -d.low)
+
+
+def section(one: Comparison, record: Record) -> Section:
     """A comparison as a table, with what was compared and the sentences of its first rows."""
+    before = _about_settings(one, record) if one.parameter is None else _about_values(one, record)
+    title = "Best settings against each other"
+    if one.parameter is not None:
+        title = f"{one.parameter}: each value against {_against(one)}"
+    return Section(
+        "compare" if one.parameter is None else f"compare_{one.parameter}",
+        clean(title),
+        tuple(clean(line) for line in before),
+        _table(one),
+        sentences.comparison(one, record.units),
+        plots=(picture(one, record),),
+        detail=few_settings(one),
+    )
+
+
+def _table(one: Comparison) -> Table:
+    """A row a pair; the section's title says which parameter it is."""
     frame = pd.DataFrame(
         [
             {
-                # the section's title says which parameter it is
-                "a": pair.a.removeprefix(f"{found.parameter}="),
-                "b": pair.b.removeprefix(f"{found.parameter}="),
+                "a": _short(pair.a, one),
+                "b": _short(pair.b, one),
                 "difference": pair.difference.mean,
                 "interval": bounds(pair.difference.low, pair.difference.high),
                 "p": pair.p,
             }
-            for pair in found.pairs
+            for pair in one.pairs
         ],
         dtype=object,
     )
     columns = (
-        Column("a", found.parameter or "", "text"),
+        Column("a", one.parameter or "setting", "text"),
         Column("b", "against", "text"),
-        Column("difference", f"test {found.metric.upper()}", "points"),
+        Column("difference", f"test {one.metric.upper()}", "points"),
         Column("interval", "95 %\ninterval", "range"),
         Column("p", "p\n(Holm)", "p"),
     )
-    if found.parameter is None:
-        title = "Best settings against each other"
-        best = found.pairs[0].a
-        chosen = f" {best.capitalize()} was chosen by the validation scores of all folds, which "
-        chosen += "flatters it a little."
-        before: tuple[str, ...] = (
-            f"Differences over {record.units}, paired.{'' if best == HONEST else chosen}",
-        )
-        told = found.pairs
-    else:
-        name = found.parameter
-        title = f"{name}: each value against {_against(found)}"
-        counts = ", ".join(
-            f"{level.name} {percent(level.score)} ({many(level.settings, 'setting')})"
-            for level in found.levels
-        )
-        before = (
-            f"Each value of {name} is stood for by its own best setting, chosen anew for every "
-            f"held-out {record.unit} by the validation scores of folds in which that "
-            f"{record.unit} had no part. Differences of test {found.metric.upper()} are over "
-            f"{record.units}, paired, for the settings that were tried. In simulations such "
-            "intervals miss in 6 to 9 % of studies rather than 5: read a p near 0.05 as doubt.",
-            f"Test {found.metric.upper()} in %: {counts}.",
-        )
-        best = f"{name}={found.levels[0].name}"
-        told = tuple(pair for pair in found.pairs if pair.a == best)
-    return Section(
-        "compare" if found.parameter is None else f"compare_{found.parameter}",
-        clean(title),
-        tuple(clean(line) for line in before),
-        Table(frame, columns),
-        tuple(clean(line) for line in _told(told, record)),
-        plots=(picture(found, record),),
+    return Table(frame, columns)
+
+
+def _about_settings(one: Comparison, record: Record) -> tuple[str, ...]:
+    best = one.pairs[0].a
+    line = f"Differences over {record.units}, paired."
+    if best != HONEST:
+        line += f" {best.capitalize()} was chosen by the validation scores of all folds, which "
+        line += "flatters it a little."
+    return (line,)
+
+
+def _about_values(one: Comparison, record: Record) -> tuple[str, ...]:
+    counts = ", ".join(
+        f"{level.name} {percent(level.score)} ({many(level.settings, 'setting')})"
+        for level in one.levels
+    )
+    m, unit = one.metric.upper(), record.unit
+    return (
+        f"Each value of {one.parameter} is stood for by its own best setting, chosen anew for "
+        f"every held-out {unit} by the validation scores of folds in which that {unit} had no "
+        f"part. Differences of test {m} are over {record.units}, paired, for the settings that "
+        "were tried. In simulations the true difference lies outside such an interval in 6 to 9 % "
+        "of the studies, not in 5: a p near 0.05 is no proof.",
+        f"Test {m} in %: {counts}.",
     )
 
 
-def picture(found: Comparison, record: Record) -> Intervals:
+def picture(one: Comparison, record: Record) -> Intervals:
     """The differences with their intervals."""
-    what = "settings" if found.parameter is None else f"values of {found.parameter}"
+    what = "settings" if one.parameter is None else f"values of {one.parameter}"
     return Intervals(
-        f"compare_{found.parameter or 'settings'}",
+        f"compare_{one.parameter or 'settings'}",
         clean(f"Differences of {what}, paired over {record.units}"),
-        f"difference of test {found.metric.upper()} in points, and 95 % interval",
+        f"difference of test {one.metric.upper()} in points, and 95 % interval",
         tuple(
             Mark(
-                clean(
-                    f"{pair.a.removeprefix(f'{found.parameter}=')} − "
-                    f"{pair.b.removeprefix(f'{found.parameter}=')}"
-                ),
+                clean(f"{_short(pair.a, one)} − {_short(pair.b, one)}"),
                 100 * pair.difference.mean,
                 None if pair.difference.low is None else 100 * pair.difference.low,
                 None if pair.difference.high is None else 100 * pair.difference.high,
-                strong=pair.p is not None and pair.p < SHOWN,
+                strong=pair.shown,
             )
-            for pair in found.pairs
+            for pair in one.pairs
         ),
         zero=True,
     )
 
 
-def _told(pairs: Sequence[Pair], record: Record) -> list[str]:
-    """What the pairs show: a sentence each, or one for several that show nothing."""
-    shown = [pair for pair in pairs if pair.p is not None and pair.p < SHOWN]
-    lines = [pair.sentence for pair in shown]
-    rest = [pair for pair in pairs if pair not in shown]
-    for a in dict.fromkeys(pair.a for pair in rest):
-        mine = [pair for pair in rest if pair.a == a]
-        n = mine[0].difference.n
-        if len(mine) == 1 or n < 2:
-            lines += [pair.sentence for pair in mine]
-        else:
-            lines.append(nothing(a, [pair.b for pair in mine], n, unit=record.units))
-    return lines
+def _short(name: str, one: Comparison) -> str:
+    """A side without the parameter's name."""
+    return name.removeprefix(f"{one.parameter}=")
 
 
-def _against(found: Comparison) -> str:
-    few = len(found.levels) <= ALL_PAIRS
-    return "each other" if few else f"the best one, of {len(found.levels)}"
+def _against(one: Comparison) -> str:
+    few = len(one.levels) <= ALL_PAIRS
+    return "each other" if few else f"the best one, of {len(one.levels)}"
 
 
+# -- comparisons -----------------------------------------------------------------------------------
 def _settings(
     record: Record, scores: Scores, judges: Matrix, tests: Sequence[Matrix]
 ) -> Comparison | None:
@@ -191,33 +270,26 @@ def _settings(
     enqueued = [c for c in scores.complete if scores.trials[c].origin == "enqueued"]
     if enqueued and len(scores.trials) > 1:
         first = enqueued[0]
-        gained = compare_over_draws(
+        gain = compare_over_draws(
             [
                 (_honest(judges, t, None, record), g[first])
                 for t, g in zip(tests, grouped, strict=True)
             ]
         )
-        sides.append((HONEST, f"{_trial(scores, first)} (enqueued)", gained))
+        sides.append((HONEST, f"{_trial(scores, first)} (enqueued)", gain))
     return Comparison("settings", None, scores.metric, _family(sides, record)) if sides else None
 
 
 def _parameter(
     name: str, record: Record, scores: Scores, judges: Matrix, tests: Sequence[Matrix]
 ) -> Comparison | None:
-    rows: dict[str, list[int]] = {}
-    shown: dict[str, str] = {}
-    for c, trial in enumerate(scores.trials):
-        if name in trial.params:
-            key = _key(trial.params[name])
-            rows.setdefault(key, []).append(c)
-            shown[key] = value(trial.params[name])
+    rows, names = _rows_by_value(name, scores)
     if len(rows) < 2:
         return None
-    everything = range(len(record.folds))
-    standing = np.asarray(scores.judge(everything), dtype=np.float64)
-    # best by validation first; of equals, the one seen first
-    levels = sorted(rows, key=lambda key: -round(float(standing[rows[key]].max()), 12))
-    chosen = {key: [_honest(judges, t, rows[key], record) for t in tests] for key in levels}
+    whole = np.asarray(scores.judge(range(len(record.folds))), dtype=np.float64)
+    # best by validation first; of equals, the one that came first
+    levels = sorted(rows, key=lambda key: -round(float(whole[rows[key]].max()), 12))
+    choices = {key: [_honest(judges, t, rows[key], record) for t in tests] for key in levels}
     pairs = (
         list(combinations(levels, 2))
         if len(levels) <= ALL_PAIRS
@@ -225,9 +297,9 @@ def _parameter(
     )
     sides = [
         (
-            f"{name}={shown[a]}",
-            f"{name}={shown[b]}",
-            compare_over_draws(zip(chosen[a], chosen[b], strict=True)),
+            f"{name}={names[a]}",
+            f"{name}={names[b]}",
+            compare_over_draws(zip(choices[a], choices[b], strict=True)),
         )
         for a, b in pairs
     ]
@@ -236,23 +308,35 @@ def _parameter(
         name,
         scores.metric,
         _family(sides, record),
-        tuple(Level(shown[k], len(rows[k]), float(np.stack(chosen[k]).mean())) for k in levels),
+        tuple(Level(names[k], len(rows[k]), float(np.stack(choices[k]).mean())) for k in levels),
     )
+
+
+def _rows_by_value(name: str, scores: Scores) -> tuple[Mapping[str, list[int]], dict[str, str]]:
+    """The rows that have each value of a parameter, and how the value is written."""
+    rows: dict[str, list[int]] = {}
+    names: dict[str, str] = {}
+    for c, trial in enumerate(scores.trials):
+        if name in trial.params:
+            key = _key(trial.params[name])
+            rows.setdefault(key, []).append(c)
+            names[key] = value(trial.params[name])
+    return rows, names
 
 
 def _honest(scores: Matrix, test: Matrix, rows: Sequence[int] | None, record: Record) -> Matrix:
     """Test scores of what the honest procedure chooses among some rows, by held-out group."""
-    found = test[list(honest_choice(scores, rows)), np.arange(test.shape[1])]
-    return over_groups(found, record.folds)
+    choices = test[list(honest_choice(scores, rows)), np.arange(test.shape[1])]
+    return over_groups(choices, record.folds)
 
 
 def _family(sides: Sequence[_Sides], record: Record) -> tuple[Pair, ...]:
-    each = [d.p_t for _, _, d in sides]
-    tested = [p for p in each if p is not None]  # all of them, or with one fold none
-    adjusted: Sequence[float | None] = holm(tested) if tested else each
+    each = [d.p for _, _, d in sides]
+    values = [p for p in each if p is not None]  # all of them, or with one fold none
+    corrected: Sequence[float | None] = holm(values) if values else each
     return tuple(
-        Pair(a, b, d, p, sentence(d, a, b, p=p, unit=record.units))
-        for (a, b, d), p in zip(sides, adjusted, strict=True)
+        Pair(a, b, d, p, sentences.difference(d, a, b, p=p, unit=record.units))
+        for (a, b, d), p in zip(sides, corrected, strict=True)
     )
 
 
@@ -260,6 +344,6 @@ def _trial(scores: Scores, row: int) -> str:
     return f"trial {scores.trials[row].number}"
 
 
-def _key(x: Any) -> str:
+def _key(x: object) -> str:
     # a grid's 0.30000000000000004 is its 0.3; true is not 1
     return json.dumps(float(f"{x:.9g}") if isinstance(x, float) else x)

@@ -9,8 +9,7 @@ point are rows of a paper's table, the mean of its figures stands beside.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,10 +18,14 @@ from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import Curves, Line
 from raysearch.report.scoring import Scores
-from raysearch.report.sections.published_tables import printed
+from raysearch.report.sections.comparisons import FEW
+from raysearch.report.sections.published_tables import paper_figures
 from raysearch.selection import Matrix, interval, over_groups
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, value
+
+Points = Mapping[float, Sequence[int]]
+"""value -> the rows that have it"""
 
 LEAST = 3
 """values that make a curve"""
@@ -36,30 +39,53 @@ WIDE = 50.0
 
 def sections(record: Record, scores: Scores) -> list[Section]:
     """A table a parameter, in the order of their names."""
-    names = sorted({n for t in scores.trials for n, x in t.params.items() if _number(x)})
-    paper = printed(record, scores, scores.metric)
-    made = [_curve(name, record, scores, paper) for name in names]
-    return [section for section in made if section is not None]
-
-
-def _curve(name: str, record: Record, scores: Scores, paper: Mapping[int, float]) -> Section | None:
-    m = scores.metric
-    # [C, K]: measured, or where a race left a hole the mean of its draws
-    test = np.mean([t[m] for _, t in scores.draws], axis=0)
-    validation = np.mean([v for v, _ in scores.draws], axis=0)
-    found: dict[str, dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for c, trial in enumerate(scores.trials):
-        x = trial.params.get(name)
-        if _number(x):
-            found[_series(trial.params)][float(x)].append(c)  # type: ignore[arg-type]
-    curves = {series: points for series, points in found.items() if len(points) >= LEAST}
-    if not curves:
-        return None
+    names = sorted(
+        {n for t in scores.trials for n, x in t.params.items() if _number(x) is not None}
+    )
+    paper = paper_figures(record, scores, scores.metric)
     papers = np.array([paper.get(trial.number, np.nan) for trial in scores.trials])
-    plot = _plot(name, curves, test, scores, record, papers)
-    if sum(map(len, curves.values())) > MOST:
-        line = f"{sum(map(len, curves.values()))} values, too many for a table: see the figure."
-        return Section(f"curve_{name}", _title(name, m), (line,), plots=(plot,))
+    return [
+        _section(name, curves, record, scores, papers)
+        for name in names
+        if (curves := _curves(name, scores))
+    ]
+
+
+def _curves(name: str, scores: Scores) -> dict[str, Points]:
+    """The curves of a parameter that have enough points, by what their settings share."""
+    curves: dict[str, dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for c, trial in enumerate(scores.trials):
+        x = _number(trial.params.get(name))
+        if x is not None:
+            curves[_series(trial.params)][x].append(c)
+    return {series: points for series, points in curves.items() if len(points) >= LEAST}
+
+
+def _section(
+    name: str, curves: Mapping[str, Points], record: Record, scores: Scores, papers: Matrix
+) -> Section:
+    m = scores.metric
+    plot = _plot(name, curves, record, scores, papers)
+    few = all(len(rows) <= FEW for points in curves.values() for rows in points.values())
+    count = sum(map(len, curves.values()))
+    if count > MOST:
+        line = f"{count} values, too many for a table: see the figure."
+        return Section(f"curve_{name}", _title(name, m), (line,), plots=(plot,), detail=few)
+    cut = " Folds that a race left out are filled with what is predicted." if scores.cut else ""
+    return Section(
+        f"curve_{name}",
+        _title(name, m),
+        table=_table(curves, record, scores, papers),
+        after=(f"Means over the settings of each value; intervals are over {record.units}.{cut}",),
+        plots=(plot,),
+        detail=few,
+    )
+
+
+def _table(curves: Mapping[str, Points], record: Record, scores: Scores, papers: Matrix) -> Table:
+    """A row a point; what a paper gives beside it, where it gives any."""
+    m = scores.metric
+    test, validation = _test(scores), np.mean([v for v, _ in scores.draws], axis=0)
     rows = []
     for series, points in sorted(curves.items()):
         for x, settings in sorted(points.items()):
@@ -86,14 +112,13 @@ def _curve(name: str, record: Record, scores: Scores, paper: Mapping[int, float]
     ]
     if any(row["paper"] is not None for row in rows):
         columns.append(Column("paper", "paper", "percent"))
-    cut = " Folds that a race left out are filled with what is predicted." if scores.cut else ""
-    return Section(
-        f"curve_{name}",
-        _title(name, m),
-        table=Table(pd.DataFrame(rows), tuple(columns)),
-        after=(f"Means over the settings of each value; intervals are over {record.units}.{cut}",),
-        plots=(plot,),
-    )
+    return Table(pd.DataFrame(rows), tuple(columns))
+
+
+def _test(scores: Scores) -> Matrix:
+    """[C, K] test scores: measured, or where a race left a hole the mean of its draws."""
+    table: Matrix = np.mean([t[scores.metric] for _, t in scores.draws], axis=0)
+    return table
 
 
 def _title(name: str, metric: str) -> str:
@@ -101,30 +126,12 @@ def _title(name: str, metric: str) -> str:
 
 
 def _plot(
-    name: str,
-    curves: Mapping[str, Mapping[float, list[int]]],
-    test: Matrix,
-    scores: Scores,
-    record: Record,
-    papers: Matrix,
+    name: str, curves: Mapping[str, Points], record: Record, scores: Scores, papers: Matrix
 ) -> Curves:
-    """The curves with the most settings first; neighbouring values together where they are many."""
-    ranked = sorted(curves.items(), key=lambda one: (-sum(map(len, one[1].values())), one[0]))
-    lines = []
-    for series, points in ranked:
-        groups = np.array_split(np.array(sorted(points)), min(BINS, len(points)))
-        spans = [
-            interval(
-                over_groups(
-                    test[[c for x in group for c in points[float(x)]]].mean(axis=0), record.folds
-                )
-            )
-            for group in groups
-        ]
-        mean, low, high = zip(*((100 * s[0], _in(s[1]), _in(s[2])) for s in spans), strict=True)
-        there = tuple(_in(_mean(papers[[c for x in g for c in points[float(x)]]])) for g in groups)
-        shown = there if any(v is not None for v in there) else ()
-        lines.append(Line(series, tuple(float(g.mean()) for g in groups), mean, low, high, shown))
+    """The curves with the most settings first."""
+    test = _test(scores)
+    first = sorted(curves.items(), key=lambda one: (-sum(map(len, one[1].values())), one[0]))
+    lines = [_line(series, points, test, record, papers) for series, points in first]
     values = [x for line in lines for x in line.x]
     return Curves(
         f"curve_{name}",
@@ -136,19 +143,39 @@ def _plot(
     )
 
 
-def _series(params: Mapping[str, Any]) -> str:
+def _line(series: str, points: Points, test: Matrix, record: Record, papers: Matrix) -> Line:
+    """A curve of at most `BINS` points: of more values, neighbours are taken together."""
+    groups = np.array_split(np.array(sorted(points)), min(BINS, len(points)))
+    settings = [[c for x in group for c in points[float(x)]] for group in groups]
+    spans = [interval(over_groups(test[rows].mean(axis=0), record.folds)) for rows in settings]
+    mean, low, high = zip(
+        *((100 * s[0], _percent(s[1]), _percent(s[2])) for s in spans), strict=True
+    )
+    paper = tuple(_percent(_mean(papers[rows])) for rows in settings)
+    return Line(
+        series,
+        tuple(float(group.mean()) for group in groups),
+        mean,
+        low,
+        high,
+        paper if any(x is not None for x in paper) else (),
+    )
+
+
+def _series(params: Mapping[str, object]) -> str:
     """What tells a setting's curve from others: its texts and truths."""
-    return " ".join(f"{n}={value(x)}" for n, x in sorted(params.items()) if not _number(x))
+    return " ".join(f"{n}={value(x)}" for n, x in sorted(params.items()) if _number(x) is None)
 
 
-def _mean(printed: Matrix) -> float | None:
-    """Of a point's settings; None where the paper does not give all of them."""
-    return float(printed.mean()) if np.isfinite(printed).all() else None
+def _mean(paper: Matrix) -> float | None:
+    """A paper's figures of a point's settings; None where it does not give all of them."""
+    return float(paper.mean()) if np.isfinite(paper).all() else None
 
 
-def _number(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool)
+def _number(x: object) -> float | None:
+    """A parameter's value where it is a number."""
+    return float(x) if isinstance(x, int | float) and not isinstance(x, bool) else None
 
 
-def _in(x: float | None) -> float | None:
+def _percent(x: float | None) -> float | None:
     return None if x is None else 100 * x

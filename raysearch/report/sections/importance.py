@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ import pandas as pd
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import Intervals, Mark
 from raysearch.report.scoring import Scores
-from raysearch.search.fanova import LEAST, MOST, branches, importances
+from raysearch.search.fanova import LEAST, MOST, Importance, branches, importances
 from raysearch.study.record import Record
 from raysearch.study.space import Space
 from raysearch.study.wording import clean, listed, many, value
@@ -23,18 +22,37 @@ def section(record: Record, scores: Scores) -> Section | None:
     if problems or len(scores.trials) < LEAST:
         return None
     standing = np.asarray(scores.judge(range(len(record.folds))), dtype=np.float64)
-    there = np.flatnonzero(np.isfinite(standing))
-    settings = [dict(scores.trials[c].params) for c in there]
-    values = [float(standing[c]) for c in there]
+    rows = np.flatnonzero(np.isfinite(standing))
+    settings = [dict(scores.trials[c].params) for c in rows]
+    values = [float(standing[c]) for c in rows]
     seed = record.seed
-    found = importances(space, settings, values, seed)
+    whole = importances(space, settings, values, seed)
     parts = [(when, importances(space, settings, values, seed, when)) for when in branches(space)]
-    if not found and not any(part for _, part in parts):
+    shares = [("", x) for x in whole] + [(_with(when), x) for when, part in parts for x in part]
+    if not shares:
         return None
+    m = scores.metric.upper()
+    plot = Intervals(
+        "importance",
+        f"What moves the validation {m} (fANOVA)",
+        "share of main effects in %, least and greatest of 8 resamples",
+        tuple(Mark(clean(x.name), 100 * x.share, 100 * x.low, 100 * x.high) for x in whole),
+        bars=True,
+    )
+    return Section(
+        "importance",
+        "Importance of the parameters",
+        (),
+        _table(shares),
+        tuple(_remarks(space, shares, m, len(rows))),
+        plots=(plot,) if whole else (),
+    )
+
+
+def _table(shares: Sequence[tuple[str, Importance]]) -> Table:
     rows = [
         {"with": label, "parameter": x.name, "share": x.share, "low": x.low, "high": x.high}
-        for label, part in [("", found), *((_with(when), part) for when, part in parts)]
-        for x in part
+        for label, x in shares
     ]
     columns = (
         *([Column("with", "settings with", "text", once=True)] if rows[-1]["with"] else []),
@@ -43,37 +61,28 @@ def section(record: Record, scores: Scores) -> Section | None:
         Column("low", "least", "percent"),
         Column("high", "greatest", "percent"),
     )
-    m = scores.metric.upper()
-    after = [
-        f"Shares of what single parameters explain of the validation {m} over the space, by a "
-        f"random forest on {many(min(len(there), MOST), 'setting')} (fANOVA); least and greatest "
+    return Table(pd.DataFrame(rows), columns)
+
+
+def _remarks(
+    space: Space, shares: Sequence[tuple[str, Importance]], metric: str, settings: int
+) -> list[str]:
+    lines = [
+        f"How much each parameter alone explains of the validation {metric} over the space, by a "
+        f"random forest on {many(min(settings, MOST), 'setting')} (fANOVA); least and greatest "
         "over 8 resamples of these settings. Whether a value is better, the comparisons say."
     ]
-    if any(part for _, part in parts):
-        after.append(
+    if any(label for label, _ in shares):
+        lines.append(
             "Parameters that not every setting has are looked at among the settings that have "
-            "them, where their shares sum to 100 % anew."
+            "them; their shares sum to 100 % anew."
         )
-    named = {row["parameter"] for row in rows}
-    left = [n for n in space.searched() if n not in named and space.domains[n].size != 1]
+    names = {x.name for _, x in shares}
+    left = [n for n in space.searched() if n not in names and space.domains[n].size != 1]
     if left:
-        after.append(f"Not looked at, as fewer than {LEAST} settings have them: {listed(left)}.")
-    plot = Intervals(
-        "importance",
-        f"What moves the validation {m} (fANOVA)",
-        "share of main effects in %, least and greatest of 8 resamples",
-        tuple(Mark(clean(x.name), 100 * x.share, 100 * x.low, 100 * x.high) for x in found),
-        bars=True,
-    )
-    return Section(
-        "importance",
-        "Importance of the parameters",
-        (),
-        Table(pd.DataFrame(rows), columns),
-        tuple(after),
-        plots=(plot,) if found else (),
-    )
+        lines.append(f"Not looked at, as fewer than {LEAST} settings have them: {listed(left)}.")
+    return lines
 
 
-def _with(when: Mapping[str, Sequence[Any]]) -> str:
-    return " ".join(f"{name}={' or '.join(map(value, held))}" for name, held in when.items())
+def _with(when: Mapping[str, Sequence[object]]) -> str:
+    return " ".join(f"{name}={' or '.join(map(value, values))}" for name, values in when.items())

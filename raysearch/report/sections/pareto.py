@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -27,17 +25,17 @@ def section(record: Record, scores: Scores) -> Section | None:
     if len(names) < 2:
         return None
     full = list(scores.complete)
-    values = np.stack([scores.standing[name][full] for name in names], axis=1)
+    values = np.stack([scores.validation[name][full] for name in names], axis=1)
     front = [full[i] for i in pareto(values)]
     place = {c: i for i, c in enumerate(scores.order)}
     worst = "worst_ua" in names
-    made = []
+    rows = []
     for c in sorted(front, key=lambda c: place[c]):
-        row: dict[str, Any] = {"trial": scores.trials[c].number}
-        row |= {f"val_{name}": scores.standing[name][c] for name in names}
+        row: dict[str, object] = {"trial": scores.trials[c].number}
+        row |= {f"val_{name}": scores.validation[name][c] for name in names}
         row |= {f"test_{m}": scores.test[m][c].mean() for m in METRICS}
         row |= {"test_worst_ua": float(worst_mean(scores.test["ua"][c]))} if worst else {}
-        made.append(row | {"params": dict(scores.trials[c].params)})
+        rows.append(row | {"params": dict(scores.trials[c].params)})
     columns = [Column("trial", "trial", "count")]
     columns += [Column(f"val_{name}", _HEADINGS[name], "percent") for name in names]
     columns += [Column(f"test_{m}", f"test\n{m.upper()}", "percent") for m in METRICS]
@@ -56,6 +54,6 @@ def section(record: Record, scores: Scores) -> Section | None:
         "pareto",
         f"Pareto front of {' and '.join(names)}",
         (),
-        Table(pd.DataFrame(made), tuple(columns)),
+        Table(pd.DataFrame(rows), tuple(columns)),
         tuple(after),
     )

@@ -1,6 +1,6 @@
 """A paper's table beside the study's own trials.
 
-A row of it (`raysearch.published`) is the first complete trial that has all of its `params`
+A row of it (`raysearch.study.published`) is the first complete trial that has all of its `params`
 (constants of the space included). Each of its figures stands beside the same metric of that trial.
 The first row is the baseline that gains are counted from.
 """
@@ -40,7 +40,7 @@ _COLUMNS = (
 @dataclass(frozen=True)
 class _Row:
     name: str
-    printed: Mapping[str, float]
+    figures: Mapping[str, float]
     """the paper's figures by metric"""
     trial: int | None
     """None where no complete trial is this row"""
@@ -53,15 +53,15 @@ def section(record: Record, scores: Scores) -> Section | None:
     published = record.published
     if not published or not published["rows"]:
         return None
-    rows = [_found(row, record, scores) for row in published["rows"]]
-    made = [
+    rows = [_row(row, record, scores) for row in published["rows"]]
+    lines = [
         {"name": row.name, "trial": row.trial, "metric": m.upper()}
         | _beside(m, row, None if row is rows[0] else rows[0])
         for row in rows
         for m in published["metrics"]
     ]
     after = [f"Gains are over {rows[0].name}, here paired by fold."]
-    if any(line["mark"] for line in made):
+    if any(line["mark"] for line in lines):
         after.append(
             f"{APART}: the published figure lies outside the 95 % interval, over {record.units}, "
             "of the score here. Corpora and inputs may differ; the settings are the table's."
@@ -76,41 +76,44 @@ def section(record: Record, scores: Scores) -> Section | None:
         "published",
         f"Beside the published figures: {clean(str(published['source']))}",
         (),
-        Table(pd.DataFrame(made, columns=[c.name for c in _COLUMNS], dtype=object), _COLUMNS),
+        Table(pd.DataFrame(lines, columns=[c.name for c in _COLUMNS], dtype=object), _COLUMNS),
         tuple(after),
     )
 
 
-def printed(record: Record, scores: Scores, metric: str) -> dict[int, float]:
+def paper_figures(record: Record, scores: Scores, metric: str) -> dict[int, float]:
     """By trial that is a row of the paper's table, the figure that the paper gives it."""
-    rows = [_found(row, record, scores) for row in (record.published or {}).get("rows", ())]
+    rows = [_row(row, record, scores) for row in (record.published or {}).get("rows", ())]
     return {
-        row.trial: row.printed[metric]
+        row.trial: row.figures[metric]
         for row in rows
-        if row.trial is not None and metric in row.printed
+        if row.trial is not None and metric in row.figures
     }
 
 
-def _beside(m: str, row: _Row, base: _Row | None) -> dict[str, Any]:
+def _beside(m: str, row: _Row, base: _Row | None) -> dict[str, object]:
     """A row's published figure and score of one metric, and what they gain over those of `base`."""
-    paper, here = row.printed.get(m), row.scores.get(m)
-    first, before = (None, None) if base is None else (base.printed.get(m), base.scores.get(m))
+    paper, here = row.figures.get(m), row.scores.get(m)
+    first, before = (None, None) if base is None else (base.figures.get(m), base.scores.get(m))
     mean, low, high, _ = (None,) * 4 if here is None else interval(here)
-    gained = None if here is None or before is None else compare(here, before)
-    apart = None not in (paper, low, high) and not low <= paper <= high  # type: ignore[operator]
+    gain = None if here is None or before is None else compare(here, before)
     return {
         "published": paper,
         "published_gain": None if paper is None or first is None else paper - first,
         "here": mean,
         "difference": None if mean is None or paper is None else mean - paper,
         # beyond what these folds leave open
-        "mark": APART if apart else "",
-        "gain": None if gained is None else gained.mean,
-        "interval": None if gained is None else bounds(gained.low, gained.high),
+        "mark": APART if _outside(paper, low, high) else "",
+        "gain": None if gain is None else gain.mean,
+        "interval": None if gain is None else bounds(gain.low, gain.high),
     }
 
 
-def _found(row: Mapping[str, Any], record: Record, scores: Scores) -> _Row:
+def _outside(x: float | None, low: float | None, high: float | None) -> bool:
+    return x is not None and low is not None and high is not None and not low <= x <= high
+
+
+def _row(row: Mapping[str, Any], record: Record, scores: Scores) -> _Row:
     """A row with the trial that it is."""
     constants = {n: x for n, x in record.params.items() if not isinstance(x, dict)}
     for c in scores.complete:
@@ -121,7 +124,7 @@ def _found(row: Mapping[str, Any], record: Record, scores: Scores) -> _Row:
     return _Row(str(row["name"]), row["values"], None, {})
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: object, b: object) -> bool:
     # a grid's 0.30000000000000004 is the 0.3 that a table names
     if isinstance(a, float) and isinstance(b, int | float) and not isinstance(b, bool):
         return math.isclose(a, b, rel_tol=1e-9)

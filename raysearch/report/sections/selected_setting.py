@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from raysearch.report.document import Column, Section, Table
-from raysearch.report.plots import Grid, Grids
+from raysearch.report.plots import HeatMap, HeatMaps
 from raysearch.report.scoring import Scores
 from raysearch.selection import Matrix
 from raysearch.study.record import Record
@@ -23,12 +23,15 @@ _SETS = {
 
 def clips_section(record: Record, scores: Scores) -> Section | None:
     """UA of the selected setting against the clips that give a test speaker's statistics."""
-    best = scores.trials[scores.found.best].number
-    mine = record.rows_of(best)
-    names = [name for name in mine[0].scores if re.fullmatch(r"test_ua_\d+_clips", name)]
+    rows = record.rows_of(scores.best.number)
+    names = [name for name in rows[0].scores if re.fullmatch(r"test_ua_\d+_clips", name)]
     if not names:
         return None
-    full = np.array([row.scores["test_ua"] for row in mine])
+    each = {
+        name.split("_")[2]: np.array([row.scores[name] for row in rows])
+        for name in sorted(names, key=lambda name: int(name.split("_")[2]))
+    }
+    full = np.array([row.scores["test_ua"] for row in rows])
     frame = pd.DataFrame(
         [
             {
@@ -37,27 +40,19 @@ def clips_section(record: Record, scores: Scores) -> Section | None:
                 "sd": values.std(ddof=1) if len(values) > 1 else None,
                 "loss": values.mean() - full.mean(),
             }
-            for clips, values in [
-                *(
-                    (name.split("_")[2], np.array([row.scores[name] for row in mine]))
-                    for name in sorted(names, key=lambda name: int(name.split("_")[2]))
-                ),
-                ("all", full),
-            ]
+            for clips, values in [*each.items(), ("all", full)]
         ]
+    )
+    columns = (
+        Column("clips", "clips of the speaker", "text"),
+        Column("test", "test UA", "percent"),
+        Column("sd", "± sd", "spread"),
+        Column("loss", "against all", "points"),
     )
     return Section(
         "speaker_clips",
-        f"Clips needed of a new speaker: trial {best} (selected)",
-        table=Table(
-            frame,
-            (
-                Column("clips", "clips of the speaker", "text"),
-                Column("test", "test UA", "percent"),
-                Column("sd", "± sd", "spread"),
-                Column("loss", "against all", "points"),
-            ),
-        ),
+        f"Clips needed of a new speaker: trial {scores.best.number} (selected)",
+        table=Table(frame, columns),
         after=(
             "Each test speaker's features are normalised by statistics of that many of the "
             "speaker's own clips, drawn once whatever their class.",
@@ -67,18 +62,17 @@ def clips_section(record: Record, scores: Scores) -> Section | None:
 
 def sets_section(record: Record, scores: Scores) -> Section | None:
     """Scores on the clips that raters agree on and on those they do not, where there are votes."""
-    best = scores.trials[scores.found.best].number
-    mine = record.rows_of(best)
-    made = []
-    for short, said in _SETS.items():
-        having = [row.scores for row in mine if f"test_ua_{short}" in row.scores]
+    rows = []
+    for short, name in _SETS.items():
+        folds = [row.scores for row in record.rows_of(scores.best.number)]
+        having = [one for one in folds if f"test_ua_{short}" in one]
         if having:
             ua = np.array([one[f"test_ua_{short}"] for one in having])
             wa = np.array([one[f"test_wa_{short}"] for one in having])
             sd = ua.std(ddof=1) if len(ua) > 1 else None
-            row = {"set": said, "folds": len(ua), "ua": ua.mean(), "sd": sd, "wa": wa.mean()}
-            made.append(row)
-    if not made:
+            row = {"set": name, "folds": len(ua), "ua": ua.mean(), "sd": sd, "wa": wa.mean()}
+            rows.append(row)
+    if not rows:
         return None
     columns = (
         Column("set", "test clips", "text"),
@@ -89,68 +83,45 @@ def sets_section(record: Record, scores: Scores) -> Section | None:
     )
     return Section(
         "sets",
-        f"By the raters' agreement: trial {best} (selected)",
-        table=Table(pd.DataFrame(made), columns),
+        f"By the raters' agreement: trial {scores.best.number} (selected)",
+        table=Table(pd.DataFrame(rows), columns),
         after=("Means over the folds that have such clips; UA is over the classes among them.",),
     )
 
 
 def classes_section(record: Record, scores: Scores) -> Section | None:
     """Recalls of the classes, from the clips of all folds together."""
-    best = scores.trials[scores.found.best].number
-    classes: Sequence[str] = record.classes
-    tables = [np.array(row.confusion) for row in record.rows_of(best) if row.confusion]
+    number = scores.best.number
+    rows = [row for row in record.rows_of(number) if row.confusion]
+    tables = [np.array(row.confusion) for row in rows]
     if not tables or len({t.shape for t in tables}) != 1:
         return None
     counts = np.sum(tables, axis=0)
+    classes = record.classes
     if len(classes) != len(counts):
-        classes = [f"class {i}" for i in range(len(counts))]
-    made = []
-    for i, label in enumerate(classes):
-        wrong = counts[i].copy()
-        wrong[i] = 0
-        other = int(wrong.argmax())
-        total = counts[i].sum()
-        made.append(
-            {
-                "class": label,
-                "clips": int(total) // record.seeds,
-                "recall": counts[i, i] / total if total else None,
-                "taken_for": f"{classes[other]} ({wrong[other] / record.seeds:.4g})"
-                if wrong.any()
-                else None,
-            }
-        )
-    columns = (
-        Column("class", "class", "name"),
-        Column("clips", "clips", "count"),
-        Column("recall", "recall %", "percent"),
-        Column("taken_for", "most often taken for (clips)"),
-    )
+        classes = tuple(f"class {i}" for i in range(len(counts)))
     pooled = "all folds pooled" if record.seeds == 1 else "all folds pooled, mean of the seeds"
-    title = f"Classes: trial {best} (selected), {pooled}"
-    mine = [row for row in record.rows_of(best) if row.confusion]
+    by_fold = [
+        confusion(row.fold, row.fold, one, classes) for row, one in zip(rows, tables, strict=True)
+    ]
     return Section(
         "classes",
-        title,
+        f"Classes: trial {number} (selected), {pooled}",
         (),
-        Table(pd.DataFrame(made), columns),
+        _recalls(counts, classes, record.seeds),
         plots=(
-            confusion("confusion", f"Trial {best} (selected), {pooled}", counts, classes),
-            Grids(
+            confusion("confusion", f"Trial {number} (selected), {pooled}", counts, classes),
+            HeatMaps(
                 "confusion_by_fold",
-                f"Trial {best} (selected), by held-out {record.unit}",
-                tuple(
-                    confusion(row.fold, row.fold, one, classes)
-                    for row, one in zip(mine, tables, strict=True)
-                ),
+                f"Trial {number} (selected), by held-out {record.unit}",
+                tuple(by_fold),
             ),
         ),
         data={
             "confusions": pd.DataFrame(
                 [
                     {"fold": row.fold, "true": a, "predicted": b, "clips": int(one[i, j])}
-                    for row, one in zip(mine, tables, strict=True)
+                    for row, one in zip(rows, tables, strict=True)
                     for i, a in enumerate(classes)
                     for j, b in enumerate(classes)
                 ]
@@ -159,12 +130,38 @@ def classes_section(record: Record, scores: Scores) -> Section | None:
     )
 
 
-def confusion(name: str, title: str, counts: Matrix, classes: Sequence[str]) -> Grid:
+def _recalls(counts: Matrix, classes: Sequence[str], seeds: int) -> Table:
+    """A row a class, from counts [K, K] summed over folds and seeds."""
+    rows = []
+    for i, label in enumerate(classes):
+        wrong = counts[i].copy()
+        wrong[i] = 0
+        other = int(wrong.argmax())
+        total = counts[i].sum()
+        most = f"{classes[other]} ({wrong[other] / seeds:.4g})" if wrong.any() else None
+        rows.append(
+            {
+                "class": label,
+                "clips": int(total) // seeds,
+                "recall": counts[i, i] / total if total else None,
+                "taken_for": most,
+            }
+        )
+    columns = (
+        Column("class", "class", "name"),
+        Column("clips", "clips", "count"),
+        Column("recall", "recall %", "percent"),
+        Column("taken_for", "most often taken for (clips)"),
+    )
+    return Table(pd.DataFrame(rows), columns)
+
+
+def confusion(name: str, title: str, counts: Matrix, classes: Sequence[str]) -> HeatMap:
     """A confusion matrix [K, K] as shares of the true class in %; classes without a clip blank."""
     totals = counts.sum(axis=1)
     shares = np.full(counts.shape, np.nan)
     np.divide(100.0 * counts, totals[:, None], out=shares, where=totals[:, None] > 0)
-    return Grid(
+    return HeatMap(
         name,
         title,
         shares,

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 
 import pandas as pd
 
+from raysearch.report import sentences
 from raysearch.report.document import Column, Race, Section, Table
 from raysearch.study.ledger import FAILED
 from raysearch.study.record import Record
@@ -14,11 +15,10 @@ from raysearch.study.wording import clean, duration, many, percent
 
 def trials_section(record: Record) -> Section:
     """How many trials ended how, and why those that failed did."""
-    trials, states = record.trials, record.states
-    said = [f"{n} {state}" for state, n in states.items() if n]
-    line = f"{many(len(trials), 'trial')}: {', '.join(said)}."
+    ended = ", ".join(f"{n} {sentences.STATES[state]}" for state, n in record.states.items() if n)
+    line = f"{many(len(record.trials), 'trial')}: {ended}."
     reasons: dict[str, list[int]] = defaultdict(list)
-    for trial in trials:
+    for trial in record.trials:
         if trial.state == FAILED:
             reasons[_short(clean(trial.reason)) or "no reason was recorded"].append(trial.number)
     if not reasons:
@@ -56,9 +56,9 @@ def race_section(race: Race, complete: int) -> Section:
         )
     if race.draws:
         lines.append(
-            f"Stopped trials take part in the estimates with the folds that they ran. The other "
-            f"{percent(race.imputed)} % of the cells are imputed, {race.draws} times, from a joint "
-            "model of validation and test scores."
+            "Stopped trials take part in the estimates with the folds that they ran. The other "
+            f"{percent(race.imputed)} % of the scores are imputed, {race.draws} times, from a "
+            "joint model of validation and test scores."
         )
     if race.unknown and complete:
         lines.append(
@@ -72,43 +72,48 @@ def _was(n: int) -> str:
     return "was" if n == 1 else "were"
 
 
-def stages_section(record: Record, run: int, asked: int) -> Section:
-    """What was computed and what was there already."""
-    rows = record.fold_rows
-    spent = duration(sum(row.seconds for row in rows))
-    if not asked:
-        return Section("stages", "Work", (f"{spent} of computing; no stage was asked for.",))
-    made: dict[str, set[str]] = defaultdict(set)
+def stages_section(record: Record) -> Section:
+    """What was computed and what was stored already, by stage."""
     times: Counter[str] = Counter()
-    for row in rows:
+    keys: dict[str, set[str]] = defaultdict(set)
+    for row in record.fold_rows:
         for use in row.stages:
             times[use.name] += 1
-            made[use.name].update([use.key] if use.made_here else [])
+            keys[use.name].update([use.key] if use.made_here else [])
+    computing = duration(sum(row.seconds for row in record.fold_rows))
+    if not times:
+        return Section("stages", "Work", (f"{computing} of computing; no stage was needed.",))
     frame = pd.DataFrame(
         [
             {
                 "stage": name,
                 "asked": times[name],
-                "run": len(made[name]),
-                "reused": times[name] - len(made[name]),
-                "share": 1 - len(made[name]) / times[name],
+                "run": len(keys[name]),
+                "reused": times[name] - len(keys[name]),
+                "share": 1 - len(keys[name]) / times[name],
             }
             for name in times
         ]
     )
     columns = (
         Column("stage", "stage", "name"),
-        Column("asked", "asked for", "count"),
+        Column("asked", "needed", "count"),
         Column("run", "computed", "count"),
         Column("reused", "reused", "count"),
         Column("share", "reused %", "percent"),
     )
+    needed, run = sum(times.values()), len(set().union(*keys.values()))
     line = (
-        f"{many(len(rows), 'finished fold')} asked for {many(asked, 'stage')}: {run} were "
-        f"computed, {asked - run} ({percent((asked - run) / asked)} %) were there already. "
-        f"Computing took {spent}, summed over cores."
+        f"{many(len(record.fold_rows), 'finished fold')} needed {many(needed, 'stage')}: {run} "
+        f"were computed, {needed - run} ({percent((needed - run) / needed)} %) were stored "
+        f"already. Computing took {computing}, summed over cores."
     )
     return Section("stages", "Work", (line,), Table(frame, columns))
+
+
+def about_section(record: Record) -> Section:
+    """What was run, in detail."""
+    return Section("about", "How it was run", sentences.details(record))
 
 
 def _short(text: str, most: int = 300) -> str:

@@ -57,22 +57,13 @@ class Layers:
 
 def section(record: Record, best: int, layers: Layers) -> Section | None:
     """A picture a trial; None where no artifact holds a layer. `best`: the selected trial."""
-    truth, store = layers.truth, layers.store
     plots: list[Scatter] = []
     lacking: list[int] = []
     for number in dict.fromkeys(best if x == SELECTED else int(x) for x in layers.trials):
-        panels = []
-        for row in record.rows_of(number)[:PANELS]:
-            points = _layer(store, row.stages[-1].key)
-            known = truth.get(row.fold)
-            if points is None or known is None:
-                continue
-            mine = points[known.first : known.first + len(known.y)]
-            if len(mine) == len(known.y) >= FEWEST:
-                panels.append(_panel(f"{row.fold}", mine, known.y))
+        panels = _panels(record, number, layers)
         if panels:
             title = f"Trial {number}: last hidden layer of held-out clips (t-SNE)"
-            plots.append(Scatter(f"tsne_{number}", title, record.classes, tuple(panels)))
+            plots.append(Scatter(f"tsne_{number}", title, record.classes, panels))
         else:
             lacking.append(number)
     if not plots:
@@ -95,12 +86,26 @@ def section(record: Record, best: int, layers: Layers) -> Section | None:
     )
 
 
+def _panels(record: Record, number: int, layers: Layers) -> tuple[Panel, ...]:
+    """The first folds of a trial, of those whose layers are stored and labels known."""
+    panels = []
+    for row in record.rows_of(number)[:PANELS]:
+        points = _layer(layers.store, row.stages[-1].key)
+        truth = layers.truth.get(row.fold)
+        if points is None or truth is None:
+            continue
+        mine = points[truth.first : truth.first + len(truth.y)]
+        if len(mine) == len(truth.y) >= FEWEST:
+            panels.append(_panel(row.fold, mine, truth.y))
+    return tuple(panels)
+
+
 def _layer(store: Store, key: str) -> NDArray[np.float64] | None:
     try:
-        found = store.get(key)
+        entry = store.get(key)
     except Damaged:
         return None
-    values = None if found is None else found[0].arrays.get(KEY)
+    values = None if entry is None else entry[0].arrays.get(KEY)
     return None if values is None else values.astype(np.float64)
 
 
@@ -109,8 +114,8 @@ def _panel(title: str, layer: NDArray[np.float64], y: NDArray[np.int64]) -> Pane
     from threadpoolctl import threadpool_limits
 
     if len(layer) > MOST:
-        chosen = np.sort(np.random.default_rng(0).choice(len(layer), MOST, replace=False))
-        layer, y = layer[chosen], y[chosen]
+        some = np.sort(np.random.default_rng(0).choice(len(layer), MOST, replace=False))
+        layer, y = layer[some], y[some]
     if np.ptp(layer) == 0:
         return Panel(title, np.zeros((len(layer), 2)), y)
     if layer.shape[1] < 2:
@@ -118,5 +123,5 @@ def _panel(title: str, layer: NDArray[np.float64], y: NDArray[np.int64]) -> Pane
     near = min(30.0, (len(layer) - 1) / 3)
     # its threads wait for each other by spinning: beside other work, one is 50 times as fast
     with threadpool_limits(1):
-        made = TSNE(2, perplexity=near, init="pca", random_state=0).fit_transform(layer)
-    return Panel(title, np.asarray(made, dtype=np.float64), y)
+        places = TSNE(2, perplexity=near, init="pca", random_state=0).fit_transform(layer)
+    return Panel(title, np.asarray(places, dtype=np.float64), y)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from raysearch.report.figures.style import GREY, figure, short, titled
-from raysearch.report.plots import Grid, Grids
+from raysearch.report.plots import HeatMap, HeatMaps
 
 _SIDE = 0.29
 """inches of a cell with a number"""
@@ -16,7 +16,7 @@ _TALL = 6.5
 """inches that rows may take; of more rows, neither names nor numbers are written"""
 
 
-def draw(plot: Grid) -> Figure:
+def draw(plot: HeatMap) -> Figure:
     """A cell a number, blank where there is none."""
     rows, columns = plot.values.shape
     named = rows * 0.14 <= _TALL
@@ -62,7 +62,7 @@ def draw(plot: Grid) -> Figure:
     return made
 
 
-def draw_all(plot: Grids) -> Figure:
+def draw_all(plot: HeatMaps) -> Figure:
     """Small panels without numbers; the first of a row has the rows' names."""
     n, first = len(plot.grids), plot.grids[0]
     wide = min(n, _ROW)
@@ -91,5 +91,5 @@ def draw_all(plot: Grids) -> Figure:
     return made
 
 
-def _colours(plot: Grid) -> str:
+def _colours(plot: HeatMap) -> str:
     return "Blues" if plot.shares else "cividis"

@@ -1,0 +1,257 @@
+"""Every sentence about a study that more than one reader shows: reports, the end of `tune`, MLflow.
+
+What an estimate means is written here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from raysearch.report.document import SHOWN, Comparison, Pair
+from raysearch.report.scoring import METRICS, Scores
+from raysearch.selection import Difference, Estimate, Estimates
+from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING
+from raysearch.study.record import Record
+from raysearch.study.wording import clean, listed, many, percent, points, value
+
+STATES = {COMPLETE: "complete", FAILED: "failed", PRUNED: "stopped early", RUNNING: "running"}
+"""how a trial's state is told"""
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_OBJECTIVES = {
+    "ua": "mean validation UA",
+    "wa": "mean validation WA",
+    "pooled_ua": "validation UA of all folds pooled",
+    "worst_ua": "validation UA of the worst quarter of folds",
+}
+_SIMULATED = {
+    "speech": "The speech is synthetic: these scores show that the machinery works, and say "
+    "nothing about people.",
+    "votes": "The raters' votes are simulated, not given by listeners.",
+}
+
+
+# -- the study -----------------------------------------------------------------------------------
+def headline(record: Record) -> tuple[str, ...]:
+    """What was run, in two sentences: method and data; folds, trials and objective."""
+    folds, classes = record.folds, record.classes
+    corpus = listed(record.corpora or "?")
+    clips = many(sum(f.clips for f in folds), "rating" if record.raters else "clip")
+    what = f"Method {record.method} on {corpus}: {clips}"
+    if record.raters:
+        what += f" by {many(len(record.raters), 'target rater')} ({', '.join(record.raters)})"
+    if classes:
+        what += f", {len(classes)} classes ({', '.join(classes)})"
+    ended = ", ".join(f"{n} {STATES[state]}" for state, n in record.states.items() if n)
+    trials = many(len(record.trials), "trial") + (f" ({ended})" if ended else "")
+    best = " and the best ".join(_OBJECTIVES[score.name] for score in record.objectives)
+    how = f"{many(len(folds), 'fold')}, {record.division}; {trials}, searched for the best {best}"
+    return tuple(clean(f"{line}.") for line in (what, how))
+
+
+def details(record: Record) -> tuple[str, ...]:
+    """The rest of what was run: features, normalisation, seeds, what was searched and fixed."""
+    by = {"fold": "the training part", "speaker": "each speaker"}.get(record.normalise)
+    data = [
+        f"features {listed(record.features)}" if record.features else "",
+        f"z-normalised with statistics of {by}" if by else "",
+        f"seed {record.seed}",
+        f"{record.seeds} seeds a fold" if record.seeds > 1 else "",
+    ]
+    line = "; ".join(x for x in data if x)
+    searched, fixed = _parameters(record)
+    lines = [f"{line[0].upper()}{line[1:]}."]
+    lines += [f"Searched: {', '.join(searched)}."] if searched else []
+    lines += [f"Fixed: {', '.join(f'{n}={value(x)}' for n, x in fixed)}."] if fixed else []
+    return tuple(clean(line) for line in lines)
+
+
+def _parameters(record: Record) -> tuple[list[str], list[tuple[str, Any]]]:
+    """Names of the searched parameters, and the fixed ones with their values."""
+    # what was left of the space on this data, where the ledger knows it
+    params = record.params if record.space is None else record.space
+    params = {
+        n: x["const"] if isinstance(x, dict) and "const" in x else x for n, x in params.items()
+    }
+    searched = sorted(name for name, domain in params.items() if isinstance(domain, dict))
+    return searched, [(n, x) for n, x in sorted(params.items()) if not isinstance(x, dict)]
+
+
+def warnings(record: Record, scores: Scores | None) -> tuple[str, ...]:
+    """What the scores do not say, the gravest first."""
+    # a corpus that says it itself, with more detail, is not repeated
+    notes = " ".join(record.notes)
+    words = {"speech": "synthetic", "votes": "simulated"}
+    lines = [
+        _SIMULATED.get(kind, f"Simulated: {kind}.")
+        for kind in sorted(record.simulated)
+        if words.get(kind, kind) not in notes
+    ]
+    if record.normalise == "speaker":
+        lines.append(
+            "Features are normalised per speaker, test speakers included (transductive): the "
+            "scores assume that a fair mixture of each new speaker's clips is at hand."
+        )
+    if record.protocol == "kfold":
+        lines.append(
+            "Folds divide clips, not speakers: every speaker is heard in training, so the scores "
+            "say nothing about new speakers."
+        )
+    lines += record.notes
+    lines += scores.estimates.notes if scores else ()
+    return tuple(dict.fromkeys(clean(line) for line in lines))
+
+
+# -- the estimates ---------------------------------------------------------------------------------
+def meanings(unit: str = "speaker", units: str = "speakers") -> dict[str, str]:
+    """What each estimate is, in one sentence.
+
+    Args:
+        unit: what a fold holds out.
+        units: its plural.
+    """
+    return {
+        "honest": f"each {unit} is scored with the setting that the other {units} chose. The "
+        "figure to quote.",
+        "nested": f"each {unit} is scored with the setting that one validation {unit} chose. "
+        "Honest too, but a poorer way to choose.",
+        "selected": "the one setting with the best validation score. A little too high, as "
+        f"test {units} also served for validation.",
+        "oracle": "the setting with the best test score. Too high, and what many papers print.",
+        "optimism": "oracle minus honest.",
+    }
+
+
+def figure(estimate: Estimate) -> str:
+    """An estimate with its interval: "61.2 % (55.0 to 67.3)"."""
+    text = f"{percent(estimate.mean)} %"
+    if estimate.low is None or estimate.high is None:
+        return text
+    low, high = max(0.0, estimate.low), min(1.0, estimate.high)
+    return f"{text} ({percent(low)} to {percent(high)})"
+
+
+def honest_figures(estimates: Estimates) -> str:
+    """The honest estimate in one line: "honest estimate: UA 61.2 % (55.0 to 67.3), WA …"."""
+    each = [f"{m.upper()} {figure(e)}" for m, e in estimates.honest.items()]
+    return f"honest estimate: {', '.join(each)}"
+
+
+def result(record: Record, scores: Scores) -> str:
+    """The figure to quote, with what it rests on."""
+    head = scores.estimates.honest[scores.metric]
+    within = ""
+    if head.low is not None and head.high is not None:
+        low, high = max(0.0, head.low), min(1.0, head.high)
+        within = f" (95 % interval {percent(low)} to {percent(high)})"
+    stopped = f" ({scores.stopped} of them stopped early)" if scores.cut else ""
+    on = f"{record.units} the model has never heard"
+    if record.unit == "part":
+        on = "clips of held-out parts"
+    return (
+        f"Honest result: {percent(head.mean)} % {scores.metric.upper()} on {on}{within}, from "
+        f"{many(len(scores.trials), 'setting')}{stopped} and "
+        f"{many(len(scores.estimates.judges), 'fold')}."
+    )
+
+
+def optimism(scores: Scores, unit: str = "speaker") -> str:
+    """What choosing on test scores would add to the claim, in one sentence.
+
+    Args:
+        scores: of the study.
+        unit: what a fold holds out.
+    """
+    if len(scores.trials) == 1:
+        return "With one setting there is nothing to choose, so all four estimates agree."
+    gaps = {m: round(100 * scores.estimates.optimism[m], 1) for m in METRICS}
+    more = " and ".join(f"{gap:.1f} points {m.upper()}" for m, gap in gaps.items() if gap > 0)
+    less = " and ".join(f"{-gap:.1f} points {m.upper()}" for m, gap in gaps.items() if gap < 0)
+    claim = f"choosing on the test scores (oracle) would claim {more} more"
+    above = f"honest is {less} above the oracle, as it may take another setting for every {unit}"
+    if more and less:
+        return f"Quote honest: {claim}; {above}."
+    if more:
+        return f"Quote honest: {claim}."
+    if less:
+        return f"Quote honest: here {above}, and the oracle has one for all."
+    return "Quote honest: here choosing on the test scores (oracle) would claim no more."
+
+
+# -- differences -----------------------------------------------------------------------------------
+def difference(
+    d: Difference, a: str, b: str, *, p: float | None = None, unit: str = "speakers"
+) -> str:
+    """What a paired difference shows, in one sentence.
+
+    Args:
+        d: a - b, from `compare`.
+        a, b: what was compared.
+        p: the p value after Holm's correction where the test is one of a family (default: the
+            paired t test's own).
+        unit: what a fold holds out, in the plural ("speakers", "sessions", "corpora", "folds").
+    """
+    if d.low is None or d.high is None or d.p is None:
+        return f"{a} and {b}: one fold cannot show a difference."
+    interval = f"95 % interval {points(d.low)} to {points(d.high)}"
+    corrected = "" if p is None else " after Holm's correction"
+    p = d.p if p is None else p
+    chance = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+    if p < SHOWN:
+        verb = "higher" if d.mean > 0 else "lower"
+        return (
+            f"{a} scores {abs(100 * d.mean):.1f} points {verb} than {b} "
+            f"({interval}; {chance}{corrected})."
+        )
+    return (
+        f"{a} and {b}: no difference that {_number(d.n)} {unit} can show "
+        f"({points(d.mean)} points, {interval}; {chance}{corrected})."
+    )
+
+
+def no_difference(a: str, others: Sequence[str], n: int, *, unit: str = "speakers") -> str:
+    """One sentence where none of several settings differs from `a` by what `n` folds can show."""
+    return f"{a} and each of {', '.join(others)}: no difference that {_number(n)} {unit} can show."
+
+
+def family(pairs: Sequence[Pair], unit: str) -> tuple[str, ...]:
+    """What pairs of one family show: a sentence each, or one for several that show nothing.
+
+    Args:
+        pairs: of one comparison.
+        unit: what a fold holds out, in the plural.
+    """
+    lines = [pair.sentence for pair in pairs if pair.shown]
+    rest = [pair for pair in pairs if not pair.shown]
+    for a in dict.fromkeys(pair.a for pair in rest):
+        mine = [pair for pair in rest if pair.a == a]
+        n = mine[0].difference.n
+        if len(mine) == 1 or n < 2:
+            lines += [pair.sentence for pair in mine]
+        else:
+            lines.append(no_difference(a, [pair.b for pair in mine], n, unit=unit))
+    return tuple(clean(line) for line in lines)
+
+
+def comparison(one: Comparison, unit: str) -> tuple[str, ...]:
+    """What a comparison says: of the settings, all pairs; of a parameter, those of its best value.
+
+    Args:
+        one: the comparison.
+        unit: what a fold holds out, in the plural.
+    """
+    if one.parameter is None:
+        return family(one.pairs, unit)
+    best = f"{one.parameter}={one.levels[0].name}"
+    return family([pair for pair in one.pairs if pair.a == best], unit)
+
+
+def few_settings(one: Comparison) -> str:
+    """How few settings a comparison of values rests on."""
+    each = ", ".join(f"{level.name} in {level.settings}" for level in one.levels)
+    return clean(f"Settings tried: {each}. So few say little; more trials say more.")
+
+
+def _number(n: int) -> str:
+    return _NUMBERS[n] if n < len(_NUMBERS) else str(n)

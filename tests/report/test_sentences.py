@@ -1,0 +1,105 @@
+"""What is said of a study: differences, optimism, warnings; each as a newcomer reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raysearch.report import sentences
+from raysearch.report.scoring import Scores, score
+from raysearch.selection import compare
+from raysearch.study.folder import StudyFolder
+from raysearch.study.record import Record
+
+Write = Callable[..., Path]
+
+
+def test_differences() -> None:
+    b = np.linspace(0.5, 0.8, 10)
+    noise = np.tile([0.05, -0.05], 5)
+    assert sentences.difference(compare(b + 0.01 + noise, b), "lr", "hard").startswith(
+        "lr and hard: no difference that ten speakers can show (+1.0 points, 95 % interval −2.8"
+    )
+    up = sentences.difference(
+        compare(b + 0.05 + noise / 10, b), "lr", "hard", p=0.03, unit="sessions"
+    )
+    assert up.startswith("lr scores 5.0 points higher than hard (95 % interval +4.6 to +5.4;")
+    assert up.endswith("p = 0.030 after Holm's correction).")
+    down = sentences.difference(compare(b - 0.04 + noise / 10, b), "lr", "hard")
+    assert "4.0 points lower" in down
+
+
+def test_one_fold_shows_no_difference() -> None:
+    text = sentences.difference(compare([0.6], [0.5]), "lr", "hard")
+    assert text == "lr and hard: one fold cannot show a difference."
+
+
+def test_nothing_to_show() -> None:
+    assert sentences.no_difference("hard", ["ls", "lr"], 10) == (
+        "hard and each of ls, lr: no difference that ten speakers can show."
+    )
+
+
+def made_of(write: Write, ua: list[list[float]], wa: list[list[float]]) -> Scores:
+    """Two settings whose validation scores know which is better for which speaker."""
+    test = np.stack([np.array(ua), np.array(wa)], axis=-1)
+    validation = np.roll(np.array(ua), -1, axis=1)[..., None].repeat(2, axis=-1)
+    scores = score(Record.read(StudyFolder(write(np.concatenate([validation, test], axis=-1)))))
+    assert scores is not None
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("ua", "wa", "text"),
+    [
+        (
+            0.02,
+            0.013,
+            "choosing on the test scores (oracle) would claim 2.0 points UA and 1.3 points WA more",
+        ),
+        (
+            -0.007,
+            0.0,
+            "here honest is 0.7 points UA above the oracle, as it may take another setting for "
+            "every speaker, and the oracle has one for all",
+        ),
+        (
+            0.02,
+            -0.007,
+            "choosing on the test scores (oracle) would claim 2.0 points UA more; honest is 0.7 "
+            "points WA above the oracle, as it may take another setting for every speaker",
+        ),
+        (0.0, 0.0004, "here choosing on the test scores (oracle) would claim no more"),
+    ],
+)
+def test_a_negative_optimism_does_not_read_as_an_error(
+    write: Write, ua: float, wa: float, text: str
+) -> None:
+    scores = made_of(write, [[0.5, 0.6]] * 2, [[0.5, 0.6]] * 2)
+    estimates = replace(scores.estimates, optimism={"ua": ua, "wa": wa})
+    assert sentences.optimism(replace(scores, estimates=estimates)) == f"Quote honest: {text}."
+
+
+def test_one_setting_has_no_optimism(write: Write) -> None:
+    scores = made_of(write, [[0.5, 0.6, 0.7]], [[0.5, 0.6, 0.7]])
+    assert "nothing to choose" in sentences.optimism(scores)
+
+
+def test_figures_have_their_interval_within_what_a_score_can_be(write: Write) -> None:
+    scores = made_of(write, [[0.1, 0.9, 1.0, 1.0]], [[0.5] * 4])
+    assert sentences.figure(scores.estimates.honest["ua"]).endswith(" to 100.0)")
+    assert sentences.honest_figures(scores.estimates).startswith("honest estimate: UA 75.0 % (")
+    assert "WA 50.0 % (50.0 to 50.0)" in sentences.honest_figures(scores.estimates)
+    alone = made_of(write, [[0.5]], [[0.25]])
+    assert sentences.honest_figures(alone.estimates) == "honest estimate: UA 50.0 %, WA 25.0 %"
+
+
+@pytest.mark.parametrize("unit", ["speaker", "session"])
+def test_every_estimate_has_a_meaning(unit: str) -> None:
+    words = sentences.meanings(unit, f"{unit}s")
+    assert list(words) == ["honest", "nested", "selected", "oracle", "optimism"]
+    assert unit in words["honest"]
