@@ -90,6 +90,7 @@ _FORMS = (
         "format",
         "text, md, latex, json or html; null goes by the name of the file in out=, else is text",
         "html",
+        choices=("text", "md", "latex", "json", "html"),
     ),
     Key("out", "a file for the report, or a folder for it with all figures and tables", "DIR"),
     Key("figures", "a folder for the figures (PNG, SVG) and the tables (CSV)", "DIR"),
@@ -154,7 +155,7 @@ COMMANDS: dict[str, Command] = {
                 "0.0.0.0",
                 "127.0.0.1",
             ),
-            Key("port", "the port to serve on", "5000", 5000),
+            Key("port", "the port to serve on", "5001", 5000, least=1, most=65535),
         ),
     ),
     "export": Command(
@@ -170,6 +171,7 @@ COMMANDS: dict[str, Command] = {
                 "folds' networks",
                 "ensemble",
                 "refit",
+                choices=("refit", "ensemble"),
             ),
             Key("setting", "selected, or the number of a trial", "12", "selected"),
             Key("name", "the name to register it by; null is the study's name", "MODEL"),
@@ -191,7 +193,7 @@ COMMANDS: dict[str, Command] = {
             ),
             Key("home", "the home whose registry holds the model", "runs", "runs"),
             Key("tracking", "the MLflow server whose registry holds it instead", "URI"),
-            Key("format", "text, csv or json", "csv", "text"),
+            Key("format", "text, csv or json", "csv", "text", choices=("text", "csv", "json")),
             Key(
                 "speaker",
                 "whose clips they are, for a model that is normalised by speaker: folder (one "
@@ -222,7 +224,7 @@ COMMANDS: dict[str, Command] = {
                 "FILE",
             ),
             Key("job", "show this submitted study", "NAME"),
-            Key("lines", "how many of the last lines of a job's output to show", "20", 10),
+            Key("lines", "how many of the last lines of a job's output to show", "20", 10, least=0),
         ),
     ),
     "watch": Command(
@@ -232,7 +234,14 @@ COMMANDS: dict[str, Command] = {
         keys=(
             _STUDY,
             _HOME,
-            Key("every", "seconds between two lines, where the output is no terminal", "60", 10),
+            Key(
+                "every",
+                "seconds between two lines, where the output is no terminal",
+                "60",
+                10,
+                whole=False,
+                least=0.1,
+            ),
         ),
     ),
     "submit": Command(

@@ -11,21 +11,18 @@ from pathlib import Path
 
 from raysearch.cli.commands import COMMANDS
 from raysearch.cli.words import read_words
-from raysearch.errors import BadInput, near
-from raysearch.models.export import HOWS, export
+from raysearch.errors import BadInput
+from raysearch.models.export import export
 from raysearch.models.predict import Predicted, open_model, predict
 from raysearch.study.folder import study_folder
 
-FORMATS = ("text", "csv", "json")
 _KEYS = {key.name for key in COMMANDS["predict"].keys}
 
 
 def export_model(words: Sequence[str]) -> str:
     """Export a study's model, and say what it is."""
     values = read_words(words, COMMANDS["export"].keys)
-    if values["how"] not in HOWS:
-        raise BadInput(f"how={values['how']} is unknown; it is one of {', '.join(HOWS)}")
-    made = export(
+    model = export(
         study_folder(Path(str(values["home"])), values["study"] and str(values["study"])).path,
         how=values["how"],
         setting=values["setting"],
@@ -35,7 +32,7 @@ def export_model(words: Sequence[str]) -> str:
         rater=None if values["rater"] is None else str(values["rater"]),
         say=lambda sentence: print(f"raysearch: {sentence}", file=sys.stderr),
     )
-    return "\n".join(made.lines)
+    return "\n".join(model.lines)
 
 
 def predict_files(words: Sequence[str]) -> int:
@@ -47,12 +44,7 @@ def predict_files(words: Sequence[str]) -> int:
     pairs = [word for word in words if _is_pair(word)]
     values = read_words(pairs, COMMANDS["predict"].keys)
     paths = [word for word in words if word not in pairs]
-    kind = values["format"]
     problems = []
-    if kind not in FORMATS:
-        problems.append(
-            f"format={kind} is unknown{near(str(kind), FORMATS)}; it is one of {', '.join(FORMATS)}"
-        )
     if not paths:
         problems.append("predict needs audio files or folders, as in clips/ one.wav")
     speaker = _speaker(str(values["speaker"]), problems)
@@ -67,16 +59,16 @@ def predict_files(words: Sequence[str]) -> int:
         )
         if model.other_code:
             print(
-                f"raysearch: this model was made by other code (raysearch "
-                f"{model.facts['raysearch']}) than that which predicts here; its own lies in the "
-                "folder code of the model",
+                "raysearch: other code made this model (raysearch "
+                f"{model.facts['raysearch']}) than predicts here; its own code is in its folder "
+                "code",
                 file=sys.stderr,
             )
-        found = predict(model, paths, speaker)
-    sentences = tuple(sentence for _, sentence in found.failures)
-    if not len(found.table):
+        predictions = predict(model, paths, speaker)
+    sentences = tuple(sentence for _, sentence in predictions.failures)
+    if not len(predictions.table):
         raise BadInput(sentences)
-    print(_written(found, str(kind)), end="")
+    print(_in_format(predictions, values["format"]), end="")
     for sentence in sentences:
         print(f"raysearch: {sentence}", file=sys.stderr)
     return 1 if sentences else 0
@@ -88,37 +80,41 @@ def _is_pair(word: str) -> bool:
     return bool(equals) and (key in _KEYS or (key.isidentifier() and not Path(word).exists()))
 
 
-def _speaker(said: str, problems: list[str]) -> re.Pattern[str] | str:
-    if said in ("folder", "one"):
-        return said
+def _speaker(rule: str, problems: list[str]) -> re.Pattern[str] | str:
+    if rule in ("folder", "one"):
+        return rule
     try:
-        pattern = re.compile(said)
+        pattern = re.compile(rule)
     except re.error as error:
-        problems.append(f"speaker={said} is no regular expression: {error}")
-        return said
+        problems.append(f"speaker={rule} is no regular expression: {error}")
+        return rule
     if pattern.groups != 1:
         problems.append(
-            f"speaker={said} must be folder (clips of one folder are one speaker's), one (all "
+            f"speaker={rule} must be folder (clips of one folder are one speaker's), one (all "
             "clips are), or a regular expression with one group that finds the speaker in a "
             "file's name, as in '^(..)'"
         )
     return pattern
 
 
-def _written(found: Predicted, kind: str) -> str:
-    table = found.table if found.table["speaker"].any() else found.table.drop(columns="speaker")
+def _in_format(predictions: Predicted, kind: str) -> str:
+    """The table of the clips as text, csv or json."""
+    table, classes = predictions.table, predictions.classes
+    if not table["speaker"].any():
+        table = table.drop(columns="speaker")
     if kind == "csv":
         return table.to_csv(index=False)
     if kind == "json":
-        facts = [name for name in table.columns if name not in found.classes]
+        facts = [name for name in table.columns if name not in classes]
         clips = [
             {name: row[name] for name in facts}
-            | {"probabilities": {name: row[name] for name in found.classes}}
+            | {"probabilities": {name: row[name] for name in classes}}
             for row in table.to_dict("records")
         ]
-        failed = [{"file": file, "reason": reason} for file, reason in found.failures]
-        return json.dumps({"clips": clips, "failed": failed}, indent=1, ensure_ascii=False) + "\n"
-    shown = table.astype({name: object for name in found.classes})
-    for name in found.classes:
-        shown[name] = [f"{100 * value:.1f} %" for value in table[name]]
-    return shown.to_string(index=False) + "\n"
+        failures = [{"file": file, "reason": reason} for file, reason in predictions.failures]
+        content = {"clips": clips, "failed": failures}
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    percentages = table.astype({name: object for name in classes})
+    for name in classes:
+        percentages[name] = [f"{100 * value:.1f} %" for value in table[name]]
+    return percentages.to_string(index=False) + "\n"

@@ -16,6 +16,8 @@ from raysearch.study.folder import study_folder, study_folders
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING
 from raysearch.study.status import stand
 
+_NONE = "no study in {home} yet; python -m raysearch tune space=rdlr makes one"
+
 
 def tune(words: Sequence[str]) -> int:
     """Search a space, and print a screen: the result, and where the rest is."""
@@ -51,9 +53,10 @@ def plan(words: Sequence[str]) -> str:
 def studies(words: Sequence[str]) -> str:
     """The studies of a home, latest first."""
     values = read_words(words, COMMANDS["studies"].keys)
-    folders = study_folders(Path(values["home"]))
+    home = Path(str(values["home"]))
+    folders = study_folders(home)
     if not folders:
-        return f"no study in {values['home']} yet; python -m raysearch tune space=rdlr makes one"
+        return _NONE.format(home=home)
     lines = []
     for folder in folders:
         with folder.ledger() as ledger:
@@ -79,31 +82,26 @@ def status(words: Sequence[str]) -> str:
         cluster = str(values["cluster"] or "auto")
         if values["job"] is None:
             return jobs.listed(cluster)
-        lines = values["lines"]
-        if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0:
-            raise BadInput(f"lines must be a whole number of at least 0, but got {lines!r}")
-        return jobs.follow(str(values["job"]), cluster, lines)
+        return jobs.follow(str(values["job"]), cluster, values["lines"])
     home = Path(str(values["home"]))
     if values["study"] is not None:
         return str(stand(study_folder(home, str(values["study"]))))
     folders = study_folders(home)
     if not folders:
-        return f"no study in {home} yet; python -m raysearch tune space=rdlr makes one"
+        return _NONE.format(home=home)
     return "\n".join(str(stand(folder)) for folder in folders)
 
 
 def ui(words: Sequence[str]) -> int:
     """Serve MLflow's UI on a home until Ctrl-C."""
-    from raysearch.tracking.ui import ui as served
+    from raysearch.tracking.ui import ui as serve
 
     values = read_words(words, COMMANDS["ui"].keys)
-    home = Path(values["home"])
+    home = Path(str(values["home"]))
     if not study_folders(home):
         raise BadInput(f"home={home} holds no study; run tune first, or name another home=")
     port = values["port"]
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
-        raise BadInput(f"port must be a whole number from 1 to 65535, but got {port!r}")
-    with served(home, host=str(values["host"]), port=port) as server:
+    with serve(home, host=str(values["host"]), port=port) as server:
         address = f"http://{values['host']}:{port}/"
         print(f"MLflow on {home} (Ctrl-C ends): {address}")
         for folder in study_folders(home):

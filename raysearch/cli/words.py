@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,12 @@ class Key:
         default: the value where no word gives one.
         required: whether a word must give one.
         repeated: whether several words may give one; the value is then the list of them all.
+        choices: all values that it may have, where they are texts that can be listed.
+        whole: whether a number must be a whole one.
+        least: the least number.
+        most: the greatest number.
+
+    A value must be a number where the default is one, and true or false where the default is that.
     """
 
     name: str
@@ -30,6 +37,37 @@ class Key:
     default: Any = None
     required: bool = False
     repeated: bool = False
+    choices: tuple[str, ...] = ()
+    whole: bool = True
+    least: float = -math.inf
+    most: float = math.inf
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value, or None."""
+        if self.choices and value != self.default and value not in self.choices:
+            return (
+                f"{self.name}={value} is unknown{near(str(value), self.choices)}; it is one of "
+                f"{', '.join(self.choices)}"
+            )
+        if isinstance(self.default, bool) and not isinstance(value, bool):
+            return f"{self.name} must be true or false, but got {value!r}"
+        if _is_number(self.default) and not self._is_in_range(value):
+            return f"{self.name} must be {self._range()}, but got {value!r}"
+        return None
+
+    def _is_in_range(self, value: Any) -> bool:
+        kind = _is_number(value) and (isinstance(value, int) or not self.whole)
+        return kind and self.least <= value <= self.most and math.isfinite(value)
+
+    def _range(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        if math.isfinite(self.most):
+            return f"{kind} from {self.least:g} to {self.most:g}"
+        return f"{kind} of at least {self.least:g}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_words(words: Sequence[str], keys: Sequence[Key]) -> dict[str, Any]:
@@ -56,12 +94,9 @@ def read_words(words: Sequence[str], keys: Sequence[Key]) -> dict[str, Any]:
         elif name in names and not known[name].repeated:
             problems.append(f"{name} is given twice; give it once")
         else:
-            try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError:
-                problems.append(f"{word}: the value is not YAML; quote it")
-            else:
-                values[name] = [*values[name], value] if known[name].repeated else value
+            value, problem = _value(known[name], text)
+            values[name] = [*values[name], value] if known[name].repeated else value
+            problems += [problem] if problem else []
         names.add(name)
     problems += [
         f"{key.name} must be given, as in {key.name}={key.example}: {key.meaning}"
@@ -71,6 +106,15 @@ def read_words(words: Sequence[str], keys: Sequence[Key]) -> dict[str, Any]:
     if problems:
         raise BadInput(problems)
     return values
+
+
+def _value(key: Key, text: str) -> tuple[Any, str | None]:
+    """The value that a text stands for, and what is wrong with it."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None, f"{key.name}={text}: the value is not YAML; quote it"
+    return value, key.problem(value)
 
 
 def _takes(known: dict[str, Key]) -> str:

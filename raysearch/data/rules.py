@@ -58,7 +58,7 @@ class Votes(Section):
     )
     self_ratings: Literal["leave", "count"] = key(
         "leave",
-        "whether speakers' ratings of their own clips count as votes",
+        "speakers' ratings of their own clips: leave them out, or count them as votes",
         "leave or count",
         "count",
     )

@@ -23,8 +23,6 @@ from raysearch.models.refit import Say
 from raysearch.models.source import Source, source_of
 from raysearch.study.wording import params as written
 
-HOWS = ("refit", "ensemble")
-
 
 @dataclass(frozen=True)
 class Exported:

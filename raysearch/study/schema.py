@@ -134,8 +134,8 @@ class StoppingConfig(Section):
 
     rule: Annotated[Literal["off", "asha", "median"], BeforeValidator(_switch)] = key(
         "off",
-        "stop a training inside a fold, by a scheduler of Ray Tune, when its epochs score "
-        "far below those of other trials on the same fold",
+        "stop a training inside a fold when its epochs score far below those of other trials "
+        "on the same fold, by Ray Tune's asha or median",
         "one of off, asha, median",
         "median",
     )

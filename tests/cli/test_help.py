@@ -12,7 +12,7 @@ import pytest
 from raysearch.cli.commands import COMMANDS, HEADINGS
 from raysearch.cli.help import shown
 from raysearch.cli.main import main
-from raysearch.cli.words import Key, read_words
+from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
 from raysearch.study import load_study
 from raysearch.study.schema import FIELDS, SHORT, extra_of
@@ -85,22 +85,6 @@ def test_the_example_of_a_command_has_known_keys(name: str) -> None:
     names = {word.partition("=")[0] for word in words[4:] if "=" in word}
     assert names <= {key.name for key in command.keys} | FULL
     assert bool(command.arguments) == any("=" not in word for word in words[4:])
-
-
-@pytest.mark.parametrize(
-    ("words", "problem"),
-    [
-        (["home=a", "home=b", "name=x"], "home is given twice"),
-        (["home"], "'home' is not key=value; the keys are name, home"),
-        (["home=[", "name=x"], "home=[: the value is not YAML"),
-        ([], "name must be given, as in name=NAME: the name"),
-    ],
-)
-def test_bad_words_are_told_by_key(words: list[str], problem: str) -> None:
-    keys = (Key("name", "the name", "NAME", required=True), Key("home", "a folder", "runs", "runs"))
-    with pytest.raises(BadInput) as error:
-        read_words(words, keys)
-    assert any(text.startswith(problem) for text in error.value.problems)
 
 
 def test_values_are_shown_as_words_give_them() -> None:

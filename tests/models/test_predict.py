@@ -155,4 +155,4 @@ def test_code_that_is_not_the_models_is_told(
     code, out, err = run(capsys, f"model={model.folder}", "clips/s1/s1_00.wav")
     assert code == 0
     assert out
-    assert "was made by other code" in err
+    assert "other code made this model" in err
