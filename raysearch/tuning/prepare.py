@@ -21,6 +21,7 @@ from raysearch.stages.store import Store
 from raysearch.study import Study
 from raysearch.study.folder import store_of
 from raysearch.study.space import Space
+from raysearch.tuning.cautions import cautions, check_needs, corpus_facts
 from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratings_of
 from trainables.stage import Method
 
@@ -203,7 +204,38 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
             but what a corpus itself keeps (the demo's speech, the index of the audio).
     """
     method = find_method(study.method)
-    corpus = corpora.load(
+    corpus = _load(study, method, progress)
+    ratings = ratings_of(corpus, study, method)
+    folds = _divide(study, corpus, ratings)
+    target_notes: list[str] = []
+    if ratings is not None:
+        folds, target_notes = for_targets(folds, ratings, study, len(corpus.classes))
+    facts = corpus_facts(corpus)
+    space, left_out = study.search_space(method).available(facts)
+    enqueued, dropped = space.enqueued(study.enqueue, method, facts)
+    if study.sampler != "listed":
+        check_needs(method, space, facts)
+    elif not enqueued:
+        raise BadInput([f"sampler=listed has no setting left to run: {line}" for line in dropped])
+    notes = [*study.notes, *corpus.notes, *target_notes, *left_out, *dropped]
+    notes += cautions(study, method, space, [setting for _, setting in enqueued], corpus, folds)
+    found = Material(
+        study=study,
+        method=method,
+        space=space,
+        enqueued=tuple(enqueued),
+        corpus=corpus,
+        folds=folds,
+        fingerprint=corpus.fingerprint,
+        notes=tuple(notes),
+        ratings=ratings,
+    )
+    notes += found.feature_notes()
+    return replace(found, notes=tuple(dict.fromkeys(notes)))
+
+
+def _load(study: Study, method: Method, progress: Callable[[str], None] | None) -> Corpus:
+    return corpora.load(
         study.corpus.name,
         root=study.corpus.root,
         classes=study.corpus.classes,
@@ -218,8 +250,10 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         task=study.task,
         per_rater=method.per_rater,
     )
-    ratings = ratings_of(corpus, study, method)
-    folds = divide(
+
+
+def _divide(study: Study, corpus: Corpus, ratings: corpora.Ratings | None) -> tuple[Fold, ...]:
+    return divide(
         corpus.table,
         corpus.classes,
         protocol=study.protocol.name,
@@ -232,151 +266,6 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         voted=None if corpus.votes is None else corpus.votes.sum(axis=1) > 0,
         rated=None if ratings is None else of_rated_speakers(corpus, ratings),
     )
-    told: list[str] = []
-    if ratings is not None:
-        folds, told = for_targets(folds, ratings, study, len(corpus.classes))
-    facts = _facts(corpus)
-    space, left_out = study.search_space(method).available(facts)
-    enqueued, dropped = space.enqueued(study.enqueue, method, facts)
-    if study.sampler != "listed":
-        _check_needs(method, space, facts)
-    elif not enqueued:
-        raise BadInput([f"sampler=listed has no setting left to run: {line}" for line in dropped])
-    notes = [*study.notes, *corpus.notes, *told, *left_out, *dropped]
-    size = space.size() if study.sampler == "grid" else None
-    if size is not None and size > study.trials:
-        notes.append(
-            f"sampler=grid: the space has {size} points and trials={study.trials} runs the first "
-            f"{study.trials}; trials={size} runs every point"
-        )
-    notes += [
-        line
-        for line in (_across(method, space, enqueued), _shared_sentences(corpus, folds))
-        if line
-    ]
-    if study.validation.select:
-        notes.append(
-            f"validation.select={study.validation.select}: the training is stopped by the "
-            "validation speakers, and settings are scored on further ones"
-        )
-    else:
-        notes.append(
-            "settings are scored on the validation speakers that also stop the training, which "
-            "flatters validation scores (not test scores); validation.select=1 keeps them apart"
-        )
-    found = Material(
-        study=study,
-        method=method,
-        space=space,
-        enqueued=tuple(enqueued),
-        corpus=corpus,
-        folds=folds,
-        fingerprint=corpus.fingerprint,
-        notes=tuple(notes),
-        ratings=ratings,
-    )
-    notes += [*_told(method, space, found.enqueued), *found.feature_notes()]
-    return replace(found, notes=tuple(dict.fromkeys(notes)))
-
-
-def _told(
-    method: Method, space: Space, enqueued: Sequence[tuple[str, Mapping[str, Any]]]
-) -> list[str]:
-    """What the method tells of the pinned settings, and of those that the space may propose."""
-    settings: list[Mapping[str, Any]] = [{}, *(setting for _, setting in enqueued)]
-    for name, domain in space.domains.items():
-        settings += [{name: value} for value in domain.examples()]
-    constants = space.constants()
-    return [
-        note
-        for setting in settings
-        for note in method.notes(method.resolve({**constants, **setting}))
-    ]
-
-
-def _across(method: Method, space: Space, enqueued: list[tuple[str, dict[str, Any]]]) -> str:
-    """Whether the space may propose a setting whose stages read those of other folds."""
-    constants = space.constants()
-    tried = [
-        {**constants, name: value}
-        for name, domain in space.domains.items()
-        for value in domain.examples()
-    ]
-    for setting in [constants, *({**constants, **row} for _, row in enqueued), *tried]:
-        full = method.resolve(setting)
-        if not _reads_other_folds(method, full):
-            continue
-        # the setting that makes the difference: another choice with which nothing is read
-        for name, param in method.params.items():
-            for other in param.choices or ():
-                if not _reads_other_folds(method, {**full, name: other}):
-                    return (
-                        f"{name}={full[name]}: labels of the held-out utterances reach training "
-                        f"through the predictions of other folds' models; compare {name}={other}"
-                    )
-        return (
-            f"{method.name}: labels of the held-out utterances reach training through the "
-            "predictions of other folds' models"
-        )
-    return ""
-
-
-def _reads_other_folds(method: Method, setting: Mapping[str, Any]) -> bool:
-    return any(node.across for node in method.graph(setting))
-
-
-def _shared_sentences(corpus: Corpus, folds: tuple[Fold, ...]) -> str:
-    """Whether the test speakers say what the training speakers say, where that is known."""
-    sentences = corpus.table["transcript"].to_numpy(dtype=str)
-    test = {(f.index, text) for f in folds for text in sentences[f.test] if text}
-    if not test:
-        return ""
-    shared = {(f.index, text) for f in folds for text in sentences[f.train] if text} & test
-    return (
-        f"{len(shared) / len(test):.0%} of the test speakers' sentences are also spoken in "
-        "training: the scores say nothing about new sentences"
-        if shared
-        else "no sentence of the test speakers is spoken in training"
-    )
-
-
-def _facts(corpus: Corpus) -> frozenset[str]:
-    """What the data has, in the words that spaces and methods use."""
-    facts = set()
-    if corpus.votes is not None:
-        facts.add("votes")
-    if (corpus.table["label"] == "").any():
-        facts.add("unlabelled")
-    if corpus.table.loc[corpus.table["label"] != "", "corpus"].nunique() > 1:
-        facts.add("corpora")
-    return frozenset(facts)
-
-
-_NEEDS = {
-    "votes": "rater votes, and the corpus has none; choose a corpus with votes, or let "
-    "votes=simulate draw some",
-    "unlabelled": "unlabelled speech, and there is none; give corpus.unlabelled=NAME",
-    "corpora": "two or more corpora; give corpus=[NAME, NAME]",
-}
-
-
-def _check_needs(method: Method, space: Space, facts: frozenset[str]) -> None:
-    """Every value that the space may propose can be served by this corpus."""
-    constants = space.constants()
-    problems = [
-        f"the pinned settings need {_NEEDS.get(need, need)}"
-        for need in sorted(method.needs(method.resolve(constants)) - facts)
-    ]
-    if not problems:
-        for name, domain in space.domains.items():
-            for value in domain.examples():
-                setting = method.resolve({**constants, name: value})
-                problems += [
-                    f"params.{name}={value} needs {_NEEDS.get(need, need)}"
-                    for need in sorted(method.needs(setting) - facts)
-                ]
-    if problems:
-        raise BadInput(problems)
 
 
 def layers_of(material: Material, trials: Sequence[int | str]) -> Layers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -210,6 +210,21 @@ class Space:
     def constants(self) -> dict[str, Scalar]:
         """The pinned parameters."""
         return {n: d.value for n, d in self.domains.items() if isinstance(d, Const)}
+
+    def examples(self, enqueued: Iterable[Mapping[str, Any]] = ()) -> Iterator[dict[str, Scalar]]:
+        """Settings that stand for every setting that a study may try.
+
+        Args:
+            enqueued: settings to be tried first.
+
+        Yields:
+            The constants alone; with each of `enqueued`; with each value, or each end, of each
+            domain. What a setting lacks has its default.
+        """
+        constants = self.constants()
+        values = ({name: x} for name, d in self.domains.items() for x in d.examples())
+        for setting in ({}, *enqueued, *values):
+            yield {**constants, **setting}
 
     def exists(self, name: str, values: Mapping[str, Any]) -> bool:
         """Whether `name` exists where the parameters before it have these `values`.

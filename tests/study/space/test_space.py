@@ -385,3 +385,16 @@ def test_available_drops_the_values_that_the_data_cannot_serve() -> None:
 )
 def test_needs_by_value_are_checked(given: dict[str, Any], said: str) -> None:
     assert any(said in problem for problem in Space.parse({"kind": given})[1])
+
+
+def test_examples_stand_for_all_that_a_study_may_try() -> None:
+    space, problems = Space.parse({"a": {"choice": [1, 2]}, "b": {"float": [0.0, 1.0]}, "c": 7})
+    assert not problems
+    settings = list(space.examples([{"a": 2, "b": 0.5}]))
+    assert settings == [
+        {"c": 7},
+        {"a": 2, "b": 0.5, "c": 7},
+        *({"a": a, "c": 7} for a in (1, 2)),
+        *({"b": b, "c": 7} for b in (0.0, 1.0)),
+        {"c": 7},
+    ]

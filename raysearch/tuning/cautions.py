@@ -1,0 +1,135 @@
+"""What a person must know of a study before it runs: what its scores say nothing about, and what
+the corpus cannot serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from raysearch.errors import BadInput
+from raysearch.stages.folds import Fold
+from raysearch.study import Study
+from raysearch.study.space import Space
+from trainables.stage import Method
+
+if TYPE_CHECKING:
+    from raysearch.data.corpora import Corpus
+
+_REMEDIES = {
+    "votes": "rater votes, and the corpus has none; choose a corpus with votes, or let "
+    "votes=simulate draw some",
+    "unlabelled": "unlabelled speech, and there is none; give corpus.unlabelled=NAME",
+    "corpora": "two or more corpora; give corpus=[NAME, NAME]",
+}
+
+
+def corpus_facts(corpus: Corpus) -> frozenset[str]:
+    """What the data has, in the words that spaces and methods use."""
+    facts = set()
+    if corpus.votes is not None:
+        facts.add("votes")
+    if (corpus.table["label"] == "").any():
+        facts.add("unlabelled")
+    if corpus.table.loc[corpus.table["label"] != "", "corpus"].nunique() > 1:
+        facts.add("corpora")
+    return frozenset(facts)
+
+
+def check_needs(method: Method, space: Space, facts: frozenset[str]) -> None:
+    """See that the corpus can serve every value that the space may propose.
+
+    Raises:
+        BadInput: it cannot; one problem a value and need.
+    """
+    constants = space.constants()
+    problems: list[str] = []
+    for setting in space.examples():
+        chosen = {name: value for name, value in setting.items() if name not in constants}
+        what = "the pinned settings need"
+        for name, value in chosen.items():
+            what = f"params.{name}={value} needs"
+        lacking = sorted(method.needs(method.resolve(setting)) - facts)
+        problems += [f"{what} {_REMEDIES.get(need, need)}" for need in lacking]
+        if problems and not chosen:
+            break  # every other setting has the pinned ones too
+    if problems:
+        raise BadInput(problems)
+
+
+def cautions(
+    study: Study,
+    method: Method,
+    space: Space,
+    enqueued: Iterable[Mapping[str, Any]],
+    corpus: Corpus,
+    folds: Sequence[Fold],
+) -> list[str]:
+    """Sentences that a person must read before the scores.
+
+    Args:
+        study: what is run.
+        method: of the study.
+        space: what this corpus can serve of it.
+        enqueued: settings to be tried first.
+        corpus: as loaded.
+        folds: of the study.
+    """
+    settings = [method.resolve(example) for example in space.examples(enqueued)]
+    notes = []
+    size = space.size() if study.sampler == "grid" else None
+    if size is not None and size > study.trials:
+        notes.append(
+            f"sampler=grid: the space has {size} points and trials={study.trials} runs the first "
+            f"{study.trials}; trials={size} runs every point"
+        )
+    notes += [_across_folds(method, settings), _shared_sentences(corpus, folds)]
+    if study.validation.select:
+        notes.append(
+            f"validation.select={study.validation.select}: the training is stopped by the "
+            "validation speakers, and settings are scored on further ones"
+        )
+    else:
+        notes.append(
+            "settings are scored on the validation speakers that also stop the training, which "
+            "flatters validation scores (not test scores); validation.select=1 keeps them apart"
+        )
+    notes += [note for setting in settings for note in method.notes(setting)]
+    return [note for note in notes if note]
+
+
+def _across_folds(method: Method, settings: Iterable[Mapping[str, Any]]) -> str:
+    """Whether the stages of some setting read those of other folds; '' where none does."""
+    for setting in settings:
+        if _reads_other_folds(method, setting):
+            break
+    else:
+        return ""
+    leak = (
+        "labels of the held-out utterances reach training through the predictions of other folds' "
+        "models"
+    )
+    # the parameter that makes the difference: another choice of it reads nothing
+    for name, param in method.params.items():
+        for other in param.choices or ():
+            if not _reads_other_folds(method, {**setting, name: other}):
+                return f"{name}={setting[name]}: {leak}; compare {name}={other}"
+    return f"{method.name}: {leak}"
+
+
+def _reads_other_folds(method: Method, setting: Mapping[str, Any]) -> bool:
+    return any(node.across for node in method.graph(setting))
+
+
+def _shared_sentences(corpus: Corpus, folds: Sequence[Fold]) -> str:
+    """How many of the test speakers' sentences training speakers say; '' where it is unknown."""
+    sentences = corpus.table["transcript"].to_numpy(dtype=str)
+    test = {(f.index, text) for f in folds for text in sentences[f.test] if text}
+    if not test:
+        return ""
+    shared = {(f.index, text) for f in folds for text in sentences[f.train] if text} & test
+    return (
+        f"{len(shared) / len(test):.0%} of the test speakers' sentences are also spoken in "
+        "training: the scores say nothing about new sentences"
+        if shared
+        else "no sentence of the test speakers is spoken in training"
+    )
