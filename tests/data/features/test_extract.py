@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 
@@ -25,6 +23,8 @@ from raysearch.data.features import (
 )
 from raysearch.data.features.extract import CHUNK, read_samples
 from raysearch.errors import BadInput
+from tests.contracts.extractors import corpus_of
+from tests.support.plugins import install
 
 RATE = 16_000
 calls: list[int] = []
@@ -48,32 +48,12 @@ MOMENTS = ExtractorInfo("moments", "a fast one for tests", 3, moments, first, th
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a package that brings `moments`."""
     calls.clear()
-    from raysearch.data.features import smile
-
-    monkeypatch.setattr(smile, "INFOS", (*smile.INFOS, MOMENTS))
-
-
-def corpus_of(folder: Path, sounds: dict[str, np.ndarray], rate: int = RATE) -> Corpus:
-    rows = []
-    for name, sound in sounds.items():
-        path = folder / f"{name}.wav"
-        soundfile.write(path, sound, rate)
-        audio = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append((f"c/{name}", str(path), "c", f"c/{name[0]}", "", "x", "", audio, 1.0))
-    columns = [
-        "id",
-        "path",
-        "corpus",
-        "speaker",
-        "session",
-        "label",
-        "transcript",
-        "audio",
-        "seconds",
-    ]
-    return Corpus(pd.DataFrame(rows, columns=columns), ("x",))
+    folder = tmp_path / "packages"
+    install(monkeypatch, folder, "raysearch.features", {"moments": MOMENTS})
+    return folder
 
 
 def noises(count: int) -> dict[str, np.ndarray]:
@@ -168,13 +148,13 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, harm: str) -> None:
     assert len(calls) == 6
 
 
-def test_another_version_is_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_is_another_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packages: Path
+) -> None:
     corpus = corpus_of(tmp_path, noises(3))
     run(corpus, tmp_path / "f")
-    from raysearch.data.features import smile
-
     newer = replace(MOMENTS, version=lambda: "moments-2")
-    monkeypatch.setattr(smile, "INFOS", (newer,))
+    install(monkeypatch, packages, "raysearch.features", {"moments": newer})
     assert not stored(["moments"], corpus, tmp_path / "f")
 
 
@@ -260,11 +240,3 @@ def test_the_1582_of_is10() -> None:
     assert len(names) == 1582
     assert names[0] == "pcm_loudness_sma_maxPos"
     assert names[-2:] == ("F0final__Turn_numOnsets", "F0final__Turn_duration")
-
-
-@pytest.mark.parametrize("name", ["is10", "egemaps"])
-def test_the_shortest_clip_allowed(name: str, tmp_path: Path) -> None:
-    sound = np.random.default_rng(0).normal(0, 0.1, RATE // 10)
-    corpus = corpus_of(tmp_path, {"short": sound})
-    (found,) = extract([name], corpus, folder=tmp_path / "f", run_chunks=local_chunks)
-    assert np.isfinite(found.matrix).all()

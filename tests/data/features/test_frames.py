@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,15 +26,8 @@ from raysearch.data.features import (
 from raysearch.data.features.blocks import Shelf
 from raysearch.data.features.extract import CHUNK
 from raysearch.errors import BadInput
-
-_spec = importlib.util.spec_from_file_location(
-    "extract_tests", Path(__file__).with_name("test_extract.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-_tests = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_tests)
-corpus_of, noises = _tests.corpus_of, _tests.noises
+from tests.contracts.extractors import corpus_of, noise
+from tests.support.plugins import install
 
 calls: list[int] = []
 
@@ -51,12 +43,17 @@ RAGGED = ExtractorInfo(
 )
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls.clear()
-    from raysearch.data.features import smile
+def noises(count: int) -> dict[str, np.ndarray]:
+    return {f"n{i:02d}": noise(2000 + i, seed=i) for i in range(count)}
 
-    monkeypatch.setattr(smile, "INFOS", (*smile.INFOS, RAGGED))
+
+@pytest.fixture(autouse=True)
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a package that brings `ragged`."""
+    calls.clear()
+    folder = tmp_path / "packages"
+    install(monkeypatch, folder, "raysearch.features", {"ragged": RAGGED})
+    return folder
 
 
 ROWS = st.lists(
@@ -159,7 +156,7 @@ def test_damaged_frames_are_made_anew(tmp_path: Path, harm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("value", "words"),
     [
         (np.zeros((3, 2)), "must give float32, but gave float64"),
         (np.zeros((0, 2), np.float32), "one or more frames of 2 values"),
@@ -168,13 +165,12 @@ def test_damaged_frames_are_made_anew(tmp_path: Path, harm: str) -> None:
     ],
 )
 def test_frames_of_a_wrong_form_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: np.ndarray, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packages: Path, value: np.ndarray, words: str
 ) -> None:
-    from raysearch.data.features import smile
-
-    monkeypatch.setattr(smile, "INFOS", (replace(RAGGED, extract=lambda samples: made),))
+    wrong = replace(RAGGED, extract=lambda samples: value)
+    install(monkeypatch, packages, "raysearch.features", {"ragged": wrong})
     corpus = corpus_of(tmp_path, noises(1))
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=words):
         extract(["ragged"], corpus, folder=tmp_path / "f", run_chunks=local_chunks)
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from raysearch.data.corpora import Corpus
-from raysearch.data.corpora.corpus import TABLE_COLUMNS
 from raysearch.data.features import check, extract, known, local_chunks, row_digests
 from raysearch.data.features.pretrained import _commit
 from raysearch.errors import BadInput
+from tests.contracts.extractors import corpus_of
 from trainables.pure_torchaudio import prepare
 
 pytestmark = pytest.mark.filterwarnings("default")  # torch's and transformers' own
@@ -42,6 +41,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def sound(length: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.1, length).astype(np.float32)
+
+
+def clips(folder: Path, sounds: list[np.ndarray], texts: list[str] | None = None) -> Corpus:
+    names = [str(number) for number in range(len(sounds))]
+    lines = dict(zip(names, texts or [""] * len(names), strict=True))
+    return corpus_of(folder, dict(zip(names, sounds, strict=True)), lines)
 
 
 def speech_model(folder: Path, norm: str = "layer", normalise: bool = True) -> Any:
@@ -89,8 +94,8 @@ def test_a_clips_states_do_not_depend_on_its_neighbours(tmp_path: Path, norm: st
     speech_model(tmp_path / "m", norm)
     name = f"wav2vec2-frames:{tmp_path / 'm'}"
     lengths = [4000, 16_000, 6000]
-    corpus = corpus_of(tmp_path, [sound(n, seed=n) for n in lengths])
-    alone = corpus_of(tmp_path, [sound(4000, seed=4000)])
+    corpus = clips(tmp_path, [sound(n, seed=n) for n in lengths])
+    alone = clips(tmp_path, [sound(4000, seed=4000)])
     (many,) = extract([name], corpus, folder=tmp_path / "a", run_chunks=local_chunks)
     (one,) = extract([name], alone, folder=tmp_path / "b", run_chunks=local_chunks)
     assert np.array_equal(many.sequences[0], one.sequences[0])
@@ -122,7 +127,7 @@ def test_whether_the_wave_is_normalised_is_the_models_affair(tmp_path: Path) -> 
     np.testing.assert_allclose(yes.extract(loud), yes.extract(soft), atol=1e-3)
     assert yes.version() != no.version()
     (tmp_path / "no" / "preprocessor_config.json").unlink()
-    bare = corpus_of(tmp_path, [sound(4000)])
+    bare = clips(tmp_path, [sound(4000)])
     speech_model(tmp_path / "third")
     (tmp_path / "third" / "preprocessor_config.json").unlink()
     with pytest.raises(BadInput, match=r"preprocessor_config.json of .* cannot be read"):
@@ -147,7 +152,7 @@ def test_a_version_is_that_of_the_weights(tmp_path: Path) -> None:
 
 
 def test_the_stand_in_says_what_it_is(tmp_path: Path) -> None:
-    corpus = corpus_of(tmp_path, [sound(4000)], texts=["oh no"])
+    corpus = clips(tmp_path, [sound(4000)], ["oh no"])
     for name in ("wav2vec2:tiny", "hubert-frames:tiny", "wavlm:tiny", "bert:tiny"):
         info = known()[name]
         assert "untrained" in info.version()
@@ -183,7 +188,7 @@ def test_the_stand_in_says_what_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_names_that_cannot_be_served(tmp_path: Path, name: str, said: str) -> None:
-    corpus = corpus_of(tmp_path, [sound(4000)], texts=["oh no"])
+    corpus = clips(tmp_path, [sound(4000)], ["oh no"])
     started = time.monotonic()
     with pytest.raises(BadInput, match=said) as caught:
         check([name], corpus)
@@ -196,7 +201,7 @@ def test_a_folder_that_holds_another_model_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     speech_model(tmp_path / "m")
-    corpus = corpus_of(tmp_path, [sound(4000)])
+    corpus = clips(tmp_path, [sound(4000)])
     with pytest.raises(BadInput, match="a model of type 'wav2vec2', and 'hubert' is needed"):
         check([f"hubert:{tmp_path / 'm'}"], corpus)
     path = tmp_path / "m" / "model.safetensors"
@@ -264,7 +269,7 @@ def test_bert_pools_the_last_states_of_the_word_pieces(tmp_path: Path) -> None:
 
 
 def test_a_text_is_embedded_once_and_its_audio_is_not_read(tmp_path: Path) -> None:
-    corpus = corpus_of(tmp_path, [sound(4000, i) for i in range(4)], texts=["a b", "c", "a b", "c"])
+    corpus = clips(tmp_path, [sound(4000, i) for i in range(4)], ["a b", "c", "a b", "c"])
     for path in corpus.table["path"]:
         Path(path).unlink()
     seen: list[int] = []
@@ -282,7 +287,7 @@ def test_a_text_is_embedded_once_and_its_audio_is_not_read(tmp_path: Path) -> No
 
 def test_the_words_are_in_the_digest_of_what_is_read(tmp_path: Path) -> None:
     sounds = [sound(4000), sound(4000, 1)]
-    one, two = (corpus_of(tmp_path, sounds, texts=["a", text]) for text in ("b", "c"))
+    one, two = (clips(tmp_path, sounds, ["a", text]) for text in ("b", "c"))
     audio = one.table["audio"].tolist()
     assert row_digests(["is10", "wave"], one) == audio
     first, second = row_digests(["is10", "bert:tiny"], one), row_digests(["is10", "bert:tiny"], two)
@@ -333,7 +338,7 @@ def test_whisper_writes_down_what_has_no_transcript(tmp_path: Path) -> None:
         )
     )
     model.save_pretrained(folder)
-    corpus = corpus_of(tmp_path, [sound(4000), sound(70_000, 1)], texts=["", "said"])
+    corpus = clips(tmp_path, [sound(4000), sound(70_000, 1)], ["", "said"])
     name = f"bert:tiny@whisper={folder}"
     assert any("1 clips without a transcript" in note for note in check([name], corpus))
     from raysearch.data.features.bert import transcribe
@@ -348,18 +353,3 @@ def test_whisper_writes_down_what_has_no_transcript(tmp_path: Path) -> None:
     assert np.array_equal(found.matrix[0], wanted)
     with pytest.raises(BadInput, match="clips without a transcript need Whisper"):
         check(["bert:tiny"], corpus)
-
-
-def corpus_of(folder: Path, sounds: list[np.ndarray], texts: list[str] | None = None) -> Corpus:
-    import hashlib
-
-    import soundfile
-
-    rows = []
-    for i, samples in enumerate(sounds):
-        path = folder / f"clip{i}.wav"
-        soundfile.write(path, samples, 16_000)
-        audio = hashlib.sha256(path.read_bytes()).hexdigest()
-        text = texts[i] if texts else ""
-        rows.append((f"c/{i}", str(path), "c", "c/s", "", "x", text, audio, 1.0))
-    return Corpus(pd.DataFrame(rows, columns=list(TABLE_COLUMNS)), ("x",))
