@@ -43,8 +43,7 @@ SYSTEMS = {
     },
     # the ledger's projection by the driver, and models, which a person asks for
     "mlflow": {
-        "raysearch/tracking/storage.py",
-        "raysearch/tracking/runs.py",
+        "raysearch/tracking/client.py",
         "raysearch/models/registering.py",
     },
 }

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 from raysearch.errors import BadInput, RaysearchError, near, one_line
 from raysearch.models.model import constants_of, perception
 from raysearch.study.addresses import TRACKING_VARIABLE, named, shown
-from raysearch.tracking.storage import connect, default_uri, locked, settle
+from raysearch.tracking.client import (
+    connect,
+    default_uri,
+    experiment_name,
+    failures,
+    locked,
+    settle,
+)
 
 if TYPE_CHECKING:
     from raysearch.study import Study
@@ -116,7 +123,7 @@ def _add_example(model: Path, example: Sequence[bytes]) -> None:
 
 
 def _client(uri: str, home: Path) -> Any:
-    with locked(home, uri):  # two that make the database at once break each other
+    with locked(uri):  # two that make the database at once break each other
         return connect(uri, home)
 
 
@@ -136,7 +143,7 @@ def run_of(study: Study, instance: str) -> tuple[str, str]:
     uri, home = _uri(study), Path(study.home)
     client = _client(uri, home)
     try:
-        experiment = client.get_experiment_by_name(f"raysearch/{study.id}")
+        experiment = client.get_experiment_by_name(experiment_name(study.id))
         found = (
             []
             if experiment is None
@@ -148,7 +155,7 @@ def run_of(study: Study, instance: str) -> tuple[str, str]:
                 max_results=1,
             )
         )
-    except Exception as error:  # whatever a server or a network can do
+    except failures() as error:
         raise RaysearchError(
             f"MLflow at {shown(uri)} cannot be asked: {one_line(error)}"
         ) from error
@@ -216,7 +223,7 @@ def register(package: Package, name: str, alias: str, study: Study, run: tuple[s
             # by it the pages of MLflow lead from the run and its logged model to the version
             link = json.dumps([{"name": name, "version": version.version}])
             client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
-        except Exception as error:  # whatever a server or a network can do
+        except failures() as error:
             raise RaysearchError(
                 f"MLflow at {shown(uri)} did not take the model: {one_line(error)}; "
                 "to=DIR writes it into a folder"
@@ -263,10 +270,10 @@ def fetch(name: str, home: Path, tracking: str | None, into: Path) -> Path:
         if local.is_dir():  # on this machine: read where it lies
             return local
         return Path(download_artifacts(artifact_uri=address, dst_path=str(into), tracking_uri=uri))
-    except Exception as error:
+    except failures() as error:
         try:
             known = [model.name for model in client.search_registered_models()]
-        except Exception:  # the first error says more
+        except failures():  # the first error says more
             known = []
         word = name.partition("@")[0].partition("/")[0]
         there = f"; its models are {', '.join(known)}" if known else ""

@@ -132,6 +132,17 @@ class Record:
         return params if isinstance(params, dict) else {}
 
     @property
+    def searched(self) -> dict[str, str]:
+        """What was left to be searched on this data: parameter -> its domain in words."""
+        space = self.space or {}
+        return {name: str(x["domain"]) for name, x in space.items() if isinstance(x, Mapping)}
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The parameters of which one value was left."""
+        return {name: x for name, x in (self.space or {}).items() if name not in self.searched}
+
+    @property
     def enqueued(self) -> tuple[Mapping[str, Any], ...]:
         """Settings that were to be tried first."""
         return tuple(self.configuration.get("enqueue") or ())

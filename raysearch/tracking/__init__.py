@@ -1,5 +1,7 @@
 """Where people look: a study as MLflow runs, and as a study of Optuna's for its dashboard.
 
-`projection` says what a run holds, `runs` writes it into MLflow, `writer` is the thread that keeps
-every mirror up to the ledger, `server` asks before a study starts, `ui` serves the pages.
+One road leads there: the driver's ledger, a mirror of it (`raysearch.tuning.mirror`), the `writer`
+(a thread that keeps every sink up to the ledger), and a sink: the `client` of MLflow, which writes
+what a `projection` says, or the `optuna_mirror`. `server` asks before a study starts, `ui` serves
+MLflow's pages, `views` and `notes` say what these show.
 """

@@ -1,127 +1,118 @@
-"""The descriptions that a person reads at the head of a run's page in MLflow, in Markdown."""
+"""The descriptions that a person reads at the head of a run's page in MLflow, in Markdown.
+
+What the estimates and the warnings say is taken from the report, word for word.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+from raysearch.report import Report, sentences
+from raysearch.report.formats import markdown
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, FoldRow, TrialRow
-from raysearch.tracking.facts import (
-    ESTIMATES,
-    SCORES,
-    Closing,
-    StudyFacts,
-    as_text,
-    percent,
-    summary,
-    with_interval,
+from raysearch.study.record import Record
+from raysearch.study.wording import params, percent
+
+_MEANS = (
+    "`val_*` are means over the folds' validation parts: choose by these. `test_*` are means over "
+    "the held-out test parts: the search never saw them, and the best of them is the oracle, not "
+    "a result."
+)
+_ARTIFACTS = (
+    "Under *Artifacts*: `report.html` (the whole report with its figures), `figures/`, `tables/`, "
+    "`trials.json` (all trials, sortable), `study.yaml` (the resolved study)."
 )
 
-_MEANING = {
-    "honest": "chosen without the speakers it is scored on: the headline",
-    "nested": "chosen anew for every fold by its own validation speakers",
-    "selected": "the one setting that won on validation; slightly flattered",
-    "oracle": "chosen on the test scores, as most papers print it; not to be reported",
-    "optimism": "oracle − honest",
-}
 
-
-def headline(closing: Closing | None) -> str:
+def honest(report: Report | None) -> str:
     """The honest estimate in one line; '' before there is one."""
-    numbers = closing.numbers if closing is not None else {}
-    parts = [(m.upper(), with_interval(numbers, f"honest_{m}")) for m in ("ua", "wa")]
-    found = ", ".join(f"{name} {text}" for name, text in parts if text).replace("**", "")
-    return f"honest estimate: {found}" if found else ""
+    if report is None or report.estimates is None:
+        return ""
+    return sentences.honest_figures(report.estimates)
 
 
 def study_note(
-    study: StudyFacts,
-    trials: Sequence[TrialRow],
-    status: str,
-    reason: str,
-    closing: Closing | None,
+    record: Record, status: str, reason: str, report: Report | None, command: str
 ) -> str:
-    """The description at the head of the study's page, in Markdown."""
-    n_folds = len(study.folds)
-    lines = [
-        f"**{study.method}** on **{' + '.join(study.corpus)}** "
-        f"({len(study.classes)} classes: {', '.join(study.classes)}), "
-        f"protocol **{study.protocol}**, {n_folds} folds.",
-        "",
+    """The description at the head of the study's page; three lines show before 'Show more'."""
+    warnings = sentences.warnings(record, None) if report is None else report.warnings
+    paragraphs = [
+        "" if report is None else f"**{report.section('estimates').before[0]}**",
+        {
+            "RUNNING": "The search is running; the estimates come at its end.",
+            "FAILED": f"**Failed:** {reason}",
+            "KILLED": f"**Stopped:** {reason}",
+        }.get(status, ""),
+        *sentences.headline(record),
+        *(f"> {warning}" for warning in warnings),
+        *(() if report is None else _excerpt(report)),
+        _searched(record),
+        *sentences.details(record),
+        _MEANS,
+        "" if report is None else _ARTIFACTS,
+        f"To repeat or extend it:\n```\n{command}\n```" if command else "",
     ]
-    # The page shows three lines before "Show more".
-    if headline(closing):
-        found = headline(closing)
-        lines.insert(0, f"**{found[0].upper()}{found[1:]}**\n")
-    unreal = {"speech": "the speech is synthetic", "votes": "the raters' votes are simulated"}
-    said = " and ".join(text for name, text in unreal.items() if name in study.simulated)
-    if said:
-        lines += [f"> **{said[0].upper()}{said[1:]}:** the scores say nothing about people.", ""]
-    if status in ("FAILED", "KILLED"):
-        lines += [f"**{'Failed' if status == 'FAILED' else 'Stopped'}:** {reason}", ""]
-    elif status == "RUNNING":
-        lines += ["The search is running; the estimates come at its end.", ""]
-    if closing is not None and any(f"{e}_ua" in closing.numbers for e in ESTIMATES):
-        lines += ["| estimate | UA | WA | how it was chosen |", "|---|---|---|---|"]
-        for name in ESTIMATES:
-            ua, wa = (with_interval(closing.numbers, f"{name}_{m}") for m in ("ua", "wa"))
-            if ua or wa:
-                lines.append(f"| {name} | {ua} | {wa} | {_MEANING[name]} |")
-        lines.append("")
-        chosen = next((t for t in trials if t.number == closing.selected), None)
-        if chosen is not None:
-            setting = ", ".join(f"{k} = {as_text(v)}" for k, v in chosen.params.items())
-            lines += [f"Selected: **trial {chosen.number}** ({setting or 'no parameters'}).", ""]
-    if closing is not None and closing.sentences:
-        lines += ["What the comparisons say:", "", *(f"- {x}" for x in closing.sentences), ""]
-    if study.searched:
-        lines += ["| searched | over |", "|---|---|"]
-        lines += [f"| {name} | {domain} |" for name, domain in study.searched.items()]
-        lines.append("")
-    if study.constants:
-        fixed = ", ".join(f"{k} = {as_text(v)}" for k, v in study.constants.items())
-        lines += [f"Held constant: {fixed}.", ""]
-    counts = {s: sum(t.state == s for t in trials) for s in (COMPLETE, FAILED, PRUNED)}
-    tried = ", ".join(f"{n} {s}" for s, n in counts.items() if n)
-    if tried:
-        lines += [f"Trials: {tried}.", ""]
-    notes = [*study.notes, *(closing.notes if closing else ())]
-    lines += [f"- {note}" for note in dict.fromkeys(notes)]
-    if notes:
-        lines.append("")
-    lines.append(
-        "`val_*` are means over the folds' validation parts: choose by these. `test_*` are means "
-        "over the held-out test parts: the search never saw them, and the best of them is the "
-        "oracle, not a result."
-    )
-    if closing is not None and "report.html" in closing.reports:
-        lines += [
-            "",
-            "Under *Artifacts*: `report.html` (the whole report with its figures), `figures/`, "
-            "`tables/`, `trials.json` (all trials, sortable), `study.yaml` (the resolved study).",
-        ]
-    if study.command:
-        lines += ["", "To repeat or extend it:", "```", study.command, "```"]
-    return "\n".join(lines)
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def _excerpt(report: Report) -> Iterator[str]:
+    """What the screen at the end of `tune` shows, and what each estimate means."""
+    for section in report.sections:
+        if section.name == "estimates":
+            section = replace(section, before=())  # it stands above
+        if section.opening or section.name == "meaning":
+            yield "\n".join(markdown.part(section))
+
+
+def _searched(record: Record) -> str:
+    rows = [f"| {name} | {domain} |" for name, domain in record.searched.items()]
+    return "\n".join(["| searched | over |", "|---|---|", *rows]) if rows else ""
 
 
 def trial_note(
-    study: StudyFacts, trial: TrialRow, rows: Sequence[FoldRow], reason: str, selected: bool
+    study: str,
+    trial: TrialRow,
+    folds: str,
+    scores: Mapping[str, float | None],
+    reason: str,
+    selected: bool,
 ) -> str:
-    setting = ", ".join(f"{k} = {as_text(v)}" for k, v in trial.params.items()) or "no parameters"
-    lines = [f"Trial {trial.number} of `{study.id}`: {setting}."]
+    """The description of one trial.
+
+    Args:
+        folds: how many it ran, as in '3 of 4'.
+        scores: means over these folds, by name.
+        reason: why it ended before its last fold.
+        selected: whether it is the study's selected setting.
+    """
+    lines = [f"Trial {trial.number} of `{study}`: {params(trial.params)}."]
     if selected:
         lines.append("**The selected setting** of the study: best mean on validation.")
-    if trial.state == COMPLETE and rows:
-        score = {n: dict(summary(n, rows)).get(n) for n in SCORES}
+    if trial.state == COMPLETE:
         lines.append(
-            f"Means over {len(rows)} folds: validation UA {percent(score['val_ua'])}, "
-            f"WA {percent(score['val_wa'])}; held-out test UA {percent(score['test_ua'])}, "
-            f"WA {percent(score['test_wa'])}. Each fold is a step of `fold/val_ua` and "
-            "`fold/test_ua`, and a row of `folds.json` under *Artifacts*."
+            f"Means over {folds} folds: validation {_pair(scores, 'val')}; held-out test "
+            f"{_pair(scores, 'test')}. Each fold is a step of `fold/val_ua` and `fold/test_ua`, "
+            "and a row of `folds.json` under *Artifacts*."
         )
     elif reason:
         word = {FAILED: "Failed", PRUNED: "Stopped early"}.get(trial.state, "Stopped")
-        lines.append(f"**{word}** after {len(rows)} of {len(study.folds)} folds: {reason}")
+        lines.append(f"**{word}** after {folds} folds: {reason}")
     if trial.state == FAILED:
-        lines.append("The last lines of what it said: `failure.txt` under *Artifacts*.")
+        lines.append("The last lines of its log: `failure.txt` under *Artifacts*.")
     return "\n\n".join(lines)
+
+
+def fold_note(study: str, row: FoldRow) -> str:
+    """The description of one fold of one of the best trials."""
+    return (
+        f"Fold **{row.fold}** of trial {row.trial} of `{study}`: {_pair(row.scores, 'val')} on "
+        f"validation, {_pair(row.scores, 'test')} on the held-out test part. Curves by epoch under "
+        "*Model metrics*, the confusion matrix under *Artifacts*."
+    )
+
+
+def _pair(scores: Mapping[str, float | None], part: str) -> str:
+    """'UA 70.0 %, WA 71.2 %'."""
+    pairs = ((metric, scores.get(f"{part}_{metric}")) for metric in ("ua", "wa"))
+    return ", ".join(f"{m.upper()} {percent(x)} %" for m, x in pairs if x is not None)

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import optuna
 from optuna.distributions import (
@@ -27,23 +26,25 @@ from optuna.trial import FrozenTrial, TrialState
 
 from raysearch.search.sampler import STATES
 from raysearch.study.addresses import shown
-from raysearch.study.ledger import COMPLETE, PRUNED, RUNNING, FoldRow, TrialRow
+from raysearch.study.ledger import COMPLETE, PRUNED, RUNNING, TrialRow
+from raysearch.study.record import Record
 from raysearch.study.space import Choice, Const, Domain, Float, Int
-from raysearch.tracking.notes import headline
-from raysearch.tracking.writer import Work
+from raysearch.study.wording import listed
+from raysearch.tracking.notes import honest
+from raysearch.tracking.writer import Update
 
 _LONGEST = 2000
 """characters of an attribute: what MySQL's columns hold for certain"""
 
 
 @dataclass
-class _Written:
+class _Twin:
     """What the storage holds of one trial."""
 
     id: int
     state: TrialState
     steps: set[int] = field(default_factory=set)
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, object] = field(default_factory=dict)
 
 
 class OptunaMirror:
@@ -59,135 +60,137 @@ class OptunaMirror:
         instance: what tells this ledger from any other of the same study, as for MLflow.
         domains: parameter -> its domain; parameters of a setting that no domain holds become user
             attributes.
-        objectives: names of what is maximised.
-        metric: 'ua' or 'wa', the score of a fold.
-        folds: of each trial.
-        facts: user attributes of the study.
     """
 
-    def __init__(
-        self,
-        uri: str,
-        *,
-        study: str,
-        instance: str,
-        domains: Mapping[str, Domain],
-        objectives: Sequence[str],
-        metric: str,
-        folds: int,
-        facts: Mapping[str, str],
-    ) -> None:
-        # once and here, in the driver's main thread: `sampling` restores what it finds
+    def __init__(self, uri: str, study: str, instance: str, domains: Mapping[str, Domain]) -> None:
+        # once and here, in the driver's main thread: the sampler puts back what it meets
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study_name = f"{study} {instance[:8]}"
         self._uri = uri
-        self._objectives = tuple(objectives)
-        self._metric = metric
-        self._folds = folds
-        self._facts = dict(facts)
         self._domains = {n: d for n, d in domains.items() if not isinstance(d, Const)}
         self._distributions = {n: _distribution(d) for n, d in self._domains.items()}
         self._storage: RDBStorage | None = None
         self._study = 0
-        self._have: list[_Written] = []
-        self._said: dict[str, Any] = {}
+        self._twins: list[_Twin] = []
+        self._facts: dict[str, str] = {}
 
     @property
     def name(self) -> str:
         return f"Optuna's storage at {shown(self._uri)}"
 
     @property
-    def lost(self) -> Sequence[str]:
+    def refused(self) -> Sequence[str]:
         return ()
 
     def forget(self) -> None:
         """After an error nothing that was written is certain: look again before going on."""
         if self._storage is not None:
             self._storage.engine.dispose()
-        self._storage, self._have = None, []
+        self._storage, self._twins = None, []
 
-    def write(self, work: Work) -> None:
+    def count(self) -> int:
+        """How many trials of this ledger are there, ended.
+
+        Raises:
+            failures(): it cannot be asked.
+        """
+        storage = self._connect()
+        try:
+            studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
+            if self.study_name not in studies:
+                return 0
+            trials = storage.get_all_trials(studies[self.study_name], deepcopy=False)
+            return sum(trial.state.is_finished() for trial in trials)
+        finally:
+            storage.engine.dispose()
+
+    def write(self, update: Update) -> None:
         """Bring the storage up to the ledger."""
-        storage = self._open()
-        # A trial that is not there yet needs all before it: Optuna counts.
-        due = {trial.number for trial in work.changed}
-        for trial in sorted(work.trials, key=lambda trial: trial.number):
-            if trial.number in due or trial.number >= len(self._have):
-                self._put(storage, trial, work.folds.get(trial.number, ()), work.stopped)
-        if work.study or work.numbers is None:
-            facts = {**self._facts, "state": work.status.lower(), "reason": work.reason}
-            facts["found"] = headline(work.closing)
-            for name, value in facts.items():
-                if self._said.get(name, "") != value:
-                    storage.set_study_user_attr(self._study, name, value[:_LONGEST])
-                    self._said[name] = value[:_LONGEST]
+        record, ending = update.record, update.ending
+        storage = self._open(record)
+        due = {trial.number for trial in update.trials}
+        for trial in record.trials:
+            # a trial that is not there yet needs all before it: Optuna counts
+            if trial.number in due or trial.number >= len(self._twins):
+                self._put(storage, trial, record, ending.interruption)
+        if update.numbers is None:
+            facts = {**_facts(record), "state": ending.status.lower(), "reason": ending.reason}
+            for name, text in {**facts, "found": honest(ending.report)}.items():
+                if self._facts.get(name, "") != text[:_LONGEST]:
+                    storage.set_study_user_attr(self._study, name, text[:_LONGEST])
+                    self._facts[name] = text[:_LONGEST]
 
     # -- inside ------------------------------------------------------------------------------------
-    def _open(self) -> RDBStorage:
+    def _connect(self) -> RDBStorage:
+        patience = {"connect_timeout": 10} if self._uri.startswith(("postgresql", "mysql")) else {}
+        options = {"pool_pre_ping": True, "pool_size": 1, "connect_args": patience}
+        return RDBStorage(self._uri, engine_kwargs=options)
+
+    def _open(self, record: Record) -> RDBStorage:
         if self._storage is not None:
             return self._storage
-        patience = {"connect_timeout": 10} if self._uri.startswith(("postgresql", "mysql")) else {}
-        storage = RDBStorage(
-            self._uri,
-            engine_kwargs={"pool_pre_ping": True, "pool_size": 1, "connect_args": patience},
-        )
-        known = {s.study_name: s._study_id for s in storage.get_all_studies()}
-        if self.study_name in known:
-            self._study = known[self.study_name]
+        storage = self._connect()
+        objectives = [score.name for score in record.objectives]
+        studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
+        if self.study_name in studies:
+            self._study = studies[self.study_name]
         else:
-            ways = [StudyDirection.MAXIMIZE] * len(self._objectives)
+            ways = [StudyDirection.MAXIMIZE] * len(objectives)
             self._study = storage.create_new_study(ways, self.study_name)
         # where optuna.study.Study.set_metric_names puts them
-        storage.set_study_system_attr(
-            self._study, "study:metric_names", [f"val_{name}" for name in self._objectives]
-        )
-        self._said = dict(storage.get_study_user_attrs(self._study))
-        there = storage.get_all_trials(self._study, deepcopy=False)
-        self._have = [
-            _Written(t._trial_id, t.state, set(t.intermediate_values), dict(t.user_attrs))
-            for t in sorted(there, key=lambda trial: trial.number)
+        names = [f"val_{name}" for name in objectives]
+        storage.set_study_system_attr(self._study, "study:metric_names", names)
+        self._facts = dict(storage.get_study_user_attrs(self._study))
+        trials = storage.get_all_trials(self._study, deepcopy=False)
+        self._twins = [
+            _Twin(t._trial_id, t.state, set(t.intermediate_values), dict(t.user_attrs))
+            for t in sorted(trials, key=lambda trial: trial.number)
         ]
         self._storage = storage
         return storage
 
-    def _put(
-        self, storage: RDBStorage, trial: TrialRow, rows: Sequence[FoldRow], stopped: str
-    ) -> None:
-        state = TrialState.WAITING if trial.state == RUNNING and stopped else STATES[trial.state]
-        steps, notes = self._steps(trial, rows), self._notes(trial, rows, stopped)
-        if trial.number == len(self._have):
-            whole = self._frozen(trial, state, steps, notes)
-            made = storage.create_new_trial(self._study, whole)
-            self._have.append(_Written(made, state, set(steps), notes))
+    def _put(self, storage: RDBStorage, trial: TrialRow, record: Record, interruption: str) -> None:
+        waits = trial.state == RUNNING and interruption
+        state = TrialState.WAITING if waits else STATES[trial.state]
+        steps, values = _steps(trial, record), _values(trial, record)
+        notes = self._notes(trial, record, interruption)
+        if trial.number == len(self._twins):
+            whole = self._frozen(trial, state, values, steps, notes)
+            number = storage.create_new_trial(self._study, whole)
+            self._twins.append(_Twin(number, state, set(steps), notes))
             return
-        there = self._have[trial.number]
-        if there.state.is_finished():
+        twin = self._twins[trial.number]
+        if twin.state.is_finished():
             return
-        for step in sorted(set(steps) - there.steps):
-            storage.set_trial_intermediate_value(there.id, step, steps[step])
-            there.steps.add(step)
-        for name in [n for n, value in notes.items() if there.notes.get(n) != value]:
-            storage.set_trial_user_attr(there.id, name, notes[name])
-        there.notes |= notes
-        if state != there.state:
-            storage.set_trial_state_values(there.id, state, self._values(trial))
-            there.state = state
+        for step in sorted(set(steps) - twin.steps):
+            storage.set_trial_intermediate_value(twin.id, step, steps[step])
+            twin.steps.add(step)
+        for name in [n for n, value in notes.items() if twin.notes.get(n) != value]:
+            storage.set_trial_user_attr(twin.id, name, notes[name])
+        twin.notes = {**twin.notes, **notes}
+        if state != twin.state:
+            storage.set_trial_state_values(twin.id, state, values)
+            twin.state = state
 
     def _frozen(
-        self, trial: TrialRow, state: TrialState, steps: dict[int, float], notes: dict[str, Any]
+        self,
+        trial: TrialRow,
+        state: TrialState,
+        values: list[float] | None,
+        steps: dict[int, float],
+        notes: dict[str, object],
     ) -> FrozenTrial:
         """A trial as it is made, in one transaction."""
         inside = self._inside(trial)
+        end = datetime.fromtimestamp(trial.ended or trial.started)
         return FrozenTrial(
             number=-1,
             trial_id=-1,
             state=state,
             value=None,
-            values=self._values(trial),
+            values=values,
             datetime_start=datetime.fromtimestamp(trial.started),
-            datetime_complete=datetime.fromtimestamp(trial.ended or trial.started)
-            if state.is_finished()
-            else None,
+            datetime_complete=end if state.is_finished() else None,
             params=inside,
             distributions={name: self._distributions[name] for name in inside},
             user_attrs=notes,
@@ -195,39 +198,57 @@ class OptunaMirror:
             intermediate_values=steps,
         )
 
-    def _inside(self, trial: TrialRow) -> dict[str, Any]:
+    def _inside(self, trial: TrialRow) -> dict[str, object]:
+        """The parameters whose values lie in their domains."""
         return {
             name: self._domains[name].normal(value)
             for name, value in trial.params.items()
             if name in self._domains and self._domains[name].holds(value)
         }
 
-    def _values(self, trial: TrialRow) -> list[float] | None:
-        """One a objective; a pruned trial has the value that is predicted for it."""
-        if trial.state == COMPLETE and trial.value is not None:
-            every = trial.extra.get("values")
-            return [trial.value] if every is None else [every[name] for name in self._objectives]
-        if trial.state == PRUNED and trial.value is not None and len(self._objectives) == 1:
-            return [trial.value]
-        return None
-
-    def _steps(self, trial: TrialRow, rows: Sequence[FoldRow]) -> dict[int, float]:
-        key = f"val_{self._metric}"
-        steps = {row.index: float(row.scores[key]) for row in rows if key in row.scores}
-        if trial.state == PRUNED and trial.value is not None:
-            steps[self._folds] = trial.value
-        return {step: value for step, value in steps.items() if math.isfinite(value)}
-
-    def _notes(self, trial: TrialRow, rows: Sequence[FoldRow], stopped: str) -> dict[str, Any]:
+    def _notes(self, trial: TrialRow, record: Record, interruption: str) -> dict[str, object]:
         inside = self._inside(trial)
         outside = {name: value for name, value in trial.params.items() if name not in inside}
-        reason = trial.reason or (stopped if trial.state == RUNNING else "")
-        notes = {"origin": trial.origin, "folds": f"{len(rows)} of {self._folds}", **outside}
+        reason = trial.reason or (interruption if trial.state == RUNNING else "")
+        folds = f"{len(record.rows_of(trial.number))} of {len(record.folds)}"
+        notes = {"origin": trial.origin, "folds": folds, **outside}
         return {**notes, "reason": reason[:_LONGEST]} if reason else notes
 
 
+def _facts(record: Record) -> dict[str, str]:
+    """What is said of the study itself."""
+    return {
+        "method": record.method,
+        "corpus": listed(record.corpora),
+        "protocol": record.protocol,
+        "space": str(record.configuration.get("space", "")),
+        "simulated": " and ".join(sorted(record.simulated)),
+    }
+
+
+def _values(trial: TrialRow, record: Record) -> list[float] | None:
+    """One value an objective; a pruned trial has the value that is predicted for it."""
+    objectives = record.objectives
+    if trial.state == COMPLETE and trial.value is not None:
+        every = trial.extra.get("values")
+        return [trial.value] if every is None else [every[score.name] for score in objectives]
+    if trial.state == PRUNED and trial.value is not None and len(objectives) == 1:
+        return [trial.value]
+    return None
+
+
+def _steps(trial: TrialRow, record: Record) -> dict[int, float]:
+    """Validation scores by the index of the fold; a pruned trial's prediction after the last."""
+    key = f"val_{record.objectives[0].metric}"
+    rows = record.rows_of(trial.number)
+    steps = {row.index: float(row.scores[key]) for row in rows if key in row.scores}
+    if trial.state == PRUNED and trial.value is not None:
+        steps[len(record.folds)] = trial.value
+    return {step: value for step, value in steps.items() if math.isfinite(value)}
+
+
 def _distribution(domain: Domain) -> BaseDistribution:
-    """A domain as a person reads it: values themselves, where `sampling` takes their indices."""
+    """A domain as a person reads it: values themselves, where the sampler takes their indices."""
     if isinstance(domain, Int):
         by = 1 if domain.log else domain.step
         return IntDistribution(domain.low, domain.high, log=domain.log, step=by)

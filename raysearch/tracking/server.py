@@ -1,8 +1,8 @@
 """Whether a tracking server would take a study, asked before anything of the study runs.
 
 A server that does not answer is no reason to wait: the study goes on and MLflow is brought up to
-it later. One that answers and refuses (no login, a wrong one, somebody else's experiment, http
-where it speaks https) would refuse to the end, so that is bad input.
+it later. A server that answers and refuses (no login, a wrong one, somebody else's experiment,
+http where it speaks https) would refuse to the end, so that is bad input.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from raysearch.errors import BadInput
 from raysearch.study.addresses import shown
-from raysearch.tracking.storage import connect
+from raysearch.tracking.client import connect, experiment_name, failures
 from raysearch.tracking.writer import brief
 
 _PATIENCE = 5.0
 """seconds for the first packet from a server that may be away"""
-_WAYS = (
+_LOGIN = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or write "
     "them into ~/.mlflow/credentials"
 )
@@ -36,7 +36,8 @@ def ask(uri: str, home: Path, study: str) -> list[str]:
         home: where MLflow's log goes.
         study: the study's id.
 
-    Returns: sentences to print: that it does not answer now, or that passwords travel in the open.
+    Returns:
+        Sentences to print: that it does not answer now, or that passwords travel in the open.
 
     Raises:
         BadInput: it answers, and would refuse what the study writes.
@@ -46,18 +47,16 @@ def ask(uri: str, home: Path, study: str) -> list[str]:
         if problem:
             raise BadInput(problem)
         return []
-    away = _unreachable(uri)
-    if not away:
-        try:
-            away = _asked(uri, home, study)
-        except Exception as error:
-            away = _verdict(error, uri, study)
-    if away:
-        return [
-            f"MLflow at {uri} does not answer ({away}): the study goes on, and is written there as "
-            "soon as it does"
-        ]
-    return [*_in_the_open(uri)]
+    why = _unreachable(uri) or _refusal(uri, home, study)
+    return [away(f"MLflow at {uri}", why)] if why else list(_in_the_open(uri))
+
+
+def away(name: str, why: str) -> str:
+    """What a person is told of a system that cannot be written now."""
+    return (
+        f"{name} does not answer ({why}): the study goes on, and is written there as soon as it "
+        "does"
+    )
 
 
 def driver_problem(key: str, uri: str) -> str | None:
@@ -74,7 +73,7 @@ def driver_problem(key: str, uri: str) -> str | None:
             f"{key}={shown(uri)} needs the Python package {error.name}, which is not installed: "
             f"pip install {package}, or name a driver that is, as in postgresql+psycopg2://…"
         )
-    except Exception as error:
+    except (sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
         return f"{key}={shown(uri)} is no database address that SQLAlchemy knows: {brief(error)}"
     return None
 
@@ -94,62 +93,80 @@ def _unreachable(uri: str) -> str:
         return brief(error)
 
 
-def _asked(uri: str, home: Path, study: str) -> str:
-    client = connect(uri, home)
-    found = client.get_experiment_by_name(f"raysearch/{study}")
-    if found is not None and found.lifecycle_stage == "active":
-        # A tag that every study sets: who may set it may write the rest.
-        client.set_experiment_tag(
-            found.experiment_id, "mlflow.experimentKind", "custom_model_development"
-        )
-    return ""
-
-
-def _verdict(error: Exception, uri: str, study: str) -> str:
-    """Why the server is away, in a few words.
+def _refusal(uri: str, home: Path, study: str) -> str:
+    """Why MLflow cannot answer for the study, in a few words; '' where it would take it.
 
     Raises:
         BadInput: it is there and refuses.
     """
-    chain = list(_chain(error))
-    text = str(error)
+    client = connect(uri, home)
+    try:
+        experiment = client.get_experiment_by_name(experiment_name(study))
+        if experiment is not None and experiment.lifecycle_stage == "active":
+            # a tag that every study sets: who may set it may write the rest
+            client.set_experiment_tag(
+                experiment.experiment_id, "mlflow.experimentKind", "custom_model_development"
+            )
+    except failures() as error:
+        problem = _login_problem(error, uri, study) or _address_problem(error, uri)
+        if problem:
+            raise BadInput(problem) from None
+        return brief(error)
+    return ""
+
+
+def _login_problem(error: Exception, uri: str, study: str) -> str:
+    """What to do about a login that is absent, wrong, or may not write; '' for other errors."""
     code = getattr(error, "error_code", "")
     user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
     if code == "UNAUTHENTICATED":
         what = f"does not accept the login of {user!r}" if user else "asks for a login"
-        raise BadInput(f"MLflow at {uri} {what} (401): {_WAYS}; {_GO_WITHOUT}") from None
-    if "Invalid Host header" in text:
-        raise BadInput(
+        return f"MLflow at {uri} {what} (401): {_LOGIN}; {_GO_WITHOUT}"
+    if "Invalid Host header" in str(error):
+        return (
             f"MLflow at {uri} does not answer to that name (403): its --allowed-hosts must list "
             f"{urlsplit(uri).netloc}"
-        ) from None
+        )
     if code == "PERMISSION_DENIED":
-        raise BadInput(
+        return (
             f"MLflow at {uri} does not let {user or 'this login'} write the experiment "
-            f"raysearch/{study} (403), which is somebody else's: ask them or an administrator for "
-            f"EDIT on it, or use another seed=; {_GO_WITHOUT}"
-        ) from None
-    if any(type(one).__name__ == "SSLCertVerificationError" for one in chain):
-        raise BadInput(
-            f"the certificate of {uri} is not trusted here ({brief(chain[-1])}): set "
+            f"{experiment_name(study)} (403), which is somebody else's: ask them or an "
+            f"administrator for EDIT on it, or use another seed=; {_GO_WITHOUT}"
+        )
+    return ""
+
+
+def _address_problem(error: Exception, uri: str) -> str:
+    """What is wrong with an address at which no MLflow answers so; '' for other errors."""
+    causes = list(_causes(error))
+    names = {type(cause).__name__ for cause in causes}
+    text = str(error)
+    if "SSLCertVerificationError" in names:
+        return (
+            f"the certificate of {uri} is not trusted here ({brief(causes[-1])}): set "
             "MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate of whoever signed it"
-        ) from None
-    if any(type(one).__name__ == "SSLError" for one in chain):
-        raise BadInput(
+        )
+    if "SSLError" in names:
+        return (
             f"what answers at {uri} does not speak https: say http://, or give the port of the "
             "proxy that does"
-        ) from None
+        )
     if any(mark in text for mark in ("error code 30", "HTTP request to an HTTPS", "to HTTPS port")):
-        raise BadInput(f"MLflow at {uri} wants https: say https://{urlsplit(uri).netloc}") from None
-    if code == "ENDPOINT_NOT_FOUND" or "error code 404" in text or "valid JSON format" in text:
-        raise BadInput(
+        return f"MLflow at {uri} wants https: say https://{urlsplit(uri).netloc}"
+    if (
+        getattr(error, "error_code", "") == "ENDPOINT_NOT_FOUND"
+        or "error code 404" in text
+        or "valid JSON format" in text
+    ):
+        return (
             f"what answers at {uri} is no MLflow tracking server: look at the host, the port and "
             "the path"
-        ) from None
-    return brief(error)
+        )
+    return ""
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what is behind it, the first cause last."""
     while error is not None:
         yield error
         inside = [arg for arg in error.args if isinstance(arg, BaseException)]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raysearch.errors import BadInput, RaysearchError
-from raysearch.tracking.storage import default_uri
+from raysearch.tracking.client import default_uri
 
 
 def serve_command(home: Path, *, host: str = "127.0.0.1", port: int = 5000) -> list[str]:

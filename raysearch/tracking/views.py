@@ -1,97 +1,121 @@
-"""How MLflow's experiment page opens: columns, order, filter and charts."""
+"""How MLflow's experiment page opens: columns, order, filter, charts, and the line above them.
+
+MLflow reads a page's state from the experiment's tag `mlflow.sharedViewState.<key>` when the
+address ends in `?viewStateShareKey=<key>`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from raysearch.tracking.facts import StudyFacts
+from raysearch.study.wording import listed
+from raysearch.tracking import notes
+from raysearch.tracking.projection import Projection
 
-
-def view_state(study: StudyFacts) -> str:
-    """The experiment page as a newcomer should find it: columns and order.
-
-    MLflow reads such a state from the experiment tag `mlflow.sharedViewState.<key>` when the
-    address ends in `?viewStateShareKey=<key>`.
-    """
-    # The only order in which MLflow nests runs and fetches parents beyond the first page.
-    return _view(study, "", ("val_ua", "test_ua", "honest_ua"), "attributes.start_time", True)
-
-
-def trials_view(study: StudyFacts) -> str:
-    """The experiment page with the trials alone, best first, and charts that compare them.
-
-    Without their study they are not folded into it, and charts show what the table does.
-    """
-    where = "tags.`raysearch.kind` = 'trial'"
-    best = f"metrics.`val_{study.objective}`"
-    return _view(study, where, ("val_ua", "test_ua", "val_wa", "test_wa"), best, False)
-
-
-def _view(
-    study: StudyFacts, where: str, metrics: Sequence[str], order: str, ascending: bool
-) -> str:
-    return json.dumps(
-        {
-            "searchFilter": where,
-            "orderByKey": order,
-            "orderByAsc": ascending,
-            "startTime": "ALL",
-            "lifecycleFilter": "Active",
-            "selectedColumns": [
-                *(f"params.`{name}`" for name in study.searched),
-                *(f"metrics.`{name}`" for name in metrics),
-            ],
-            "compareRunCharts": _charts(study),
-            "compareRunSections": [
-                {
-                    "uuid": _SECTION,
-                    "name": "Trials",
-                    "display": True,
-                    "isReordered": False,
-                    "deleted": False,
-                    "isGenerated": False,
-                }
-            ],
-        }
-    )
-
-
+_STUDY, _TRIALS = "raysearch", "raysearch-trials"
+_KIND = "workflowType=machine_learning"
+"""in addresses: without it a browser that is new to MLflow opens its pages for agents"""
 _SECTION = "raysearch-trials"
 
 
-def _charts(study: StudyFacts) -> list[dict[str, Any]]:
-    """Charts of MLflow's own page: the parameters beside the score, test against validation, and
-    the trials' scores as bars."""
-    both = {"isGenerated": False, "deleted": False, "metricSectionId": _SECTION}
-    val, test = "val_ua", "test_ua"
-    return [
-        {
-            "type": "PARALLEL",
-            "uuid": "raysearch-parallel",
-            "selectedParams": list(study.searched)[:8],
-            "selectedMetrics": [val],
-            "showAllRuns": False,
-            "runsCountToCompare": 100,
-            **both,
-        },
-        {
-            "type": "SCATTER",
-            "uuid": "raysearch-scatter",
-            "xaxis": {"key": val, "type": "METRIC"},
-            "yaxis": {"key": test, "type": "METRIC"},
-            "runsCountToCompare": 100,
-            **both,
-        },
-        *(
-            {
-                "type": "BAR",
-                "uuid": f"raysearch-bar-{name}",
-                "metricKey": name,
-                "runsCountToCompare": 20,
-                **both,
-            }
-            for name in (val, test)
+def page_of(experiment: str, key: str = _STUDY) -> str:
+    """The address of an experiment's page, relative to the server's."""
+    return f"#/experiments/{experiment}/runs?{_KIND}&viewStateShareKey={key}"
+
+
+def experiment_tags(projection: Projection, experiment: str, run: str) -> dict[str, str]:
+    """The tags of a study's experiment: two states of its page, and what it is.
+
+    Args:
+        projection: of the study.
+        experiment: its id in MLflow.
+        run: the id of the study's run.
+    """
+    record = projection.record
+    trials = page_of(experiment, _TRIALS)
+    result = notes.honest(projection.ending.report) or "not finished"
+    return {
+        f"mlflow.sharedViewState.{_STUDY}": study_view(record.searched),
+        f"mlflow.sharedViewState.{_TRIALS}": trials_view(
+            record.searched, record.objectives[0].metric
         ),
+        "mlflow.experimentKind": "custom_model_development",
+        # one line of it shows above the table of runs
+        "mlflow.note.content": (
+            f"[Study](#/experiments/{experiment}/runs/{run}?{_KIND}), [trials]({trials}), "
+            f"[charts]({trials}&compareRunsMode=CHART): {record.method} on "
+            f"{listed(record.corpora)}, {result}"
+        ),
+    }
+
+
+def study_view(searched: Mapping[str, str]) -> str:
+    """The page as a newcomer should find it: the study, with its trials folded into it.
+
+    Args:
+        searched: parameter -> its domain.
+    """
+    # the only order in which MLflow nests runs and fetches parents beyond the first page
+    metrics = ("val_ua", "test_ua", "honest_ua")
+    return _view(searched, "", metrics, "attributes.start_time", True)
+
+
+def trials_view(searched: Mapping[str, str], metric: str) -> str:
+    """The page with the trials alone, best first, and charts that compare them.
+
+    Without their study they are not folded into it, and charts show what the table does.
+
+    Args:
+        searched: parameter -> its domain.
+        metric: 'ua' or 'wa', by whose validation score they are ordered.
+    """
+    where = "tags.`raysearch.kind` = 'trial'"
+    metrics = ("val_ua", "test_ua", "val_wa", "test_wa")
+    return _view(searched, where, metrics, f"metrics.`val_{metric}`", False)
+
+
+def _view(
+    searched: Mapping[str, str], where: str, metrics: Sequence[str], order: str, ascending: bool
+) -> str:
+    section = {
+        "uuid": _SECTION,
+        "name": "Trials",
+        "display": True,
+        "isReordered": False,
+        "deleted": False,
+        "isGenerated": False,
+    }
+    state = {
+        "searchFilter": where,
+        "orderByKey": order,
+        "orderByAsc": ascending,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "selectedColumns": [
+            *(f"params.`{name}`" for name in searched),
+            *(f"metrics.`{name}`" for name in metrics),
+        ],
+        "compareRunCharts": _charts(list(searched)[:8]),
+        "compareRunSections": [section],
+    }
+    return json.dumps(state)
+
+
+def _charts(searched: Sequence[str]) -> list[dict[str, object]]:
+    """The parameters beside the score, test against validation, and the scores as bars."""
+    val, test = "val_ua", "test_ua"
+
+    def chart(kind: str, name: str, runs: int, **more: object) -> dict[str, object]:
+        shared = {"isGenerated": False, "deleted": False, "metricSectionId": _SECTION}
+        place = {"type": kind, "uuid": f"raysearch-{name}", "runsCountToCompare": runs}
+        return {**place, **more, **shared}
+
+    axes = {"xaxis": {"key": val, "type": "METRIC"}, "yaxis": {"key": test, "type": "METRIC"}}
+    beside = {"selectedParams": list(searched), "selectedMetrics": [val], "showAllRuns": False}
+    return [
+        chart("PARALLEL", "parallel", 100, **beside),
+        chart("SCATTER", "scatter", 100, **axes),
+        chart("BAR", f"bar-{val}", 20, metricKey=val),
+        chart("BAR", f"bar-{test}", 20, metricKey=test),
     ]

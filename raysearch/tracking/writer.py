@@ -1,9 +1,9 @@
 """The driver's thread that keeps other systems in step with the ledger.
 
-What it is told are only hints ("trial 12 changed"): it reads the ledger itself, so nothing that it
-misses is lost, its queue is bounded by the number of trials, and each sink compares what it holds
-with the ledger. The search never waits for it and never sees its errors. A sink that is away is
-tried again after growing pauses, and holds up no other.
+The driver gives hints ("trial 12 changed"); the thread reads the ledger itself. So nothing that a
+hint misses is lost, the queue is bounded by the number of trials, and each sink compares what it
+holds with the ledger. The search never waits for the thread and never sees its errors. A sink that
+is away is tried again after growing pauses, and holds up no other.
 """
 
 from __future__ import annotations
@@ -13,49 +13,42 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
-from raysearch.errors import without_passwords
-from raysearch.study.ledger import FoldRow, Ledger, TrialRow
-from raysearch.tracking.facts import Closing
-
-_Rows = tuple[Sequence[TrialRow], Mapping[int, Sequence[FoldRow]]]
-
-PAUSE = 0.5
-"""seconds between two passes, so that the folds of a wave are written together"""
-LONGEST_WAIT = 30.0
-"""seconds between two attempts while a sink is away"""
-_LAST_WAIT = 2.0
-"""the same once the study has ended and waits for the writer"""
+from raysearch.errors import one_line
+from raysearch.study.ledger import TrialRow
+from raysearch.study.record import Record
+from raysearch.tracking.projection import Ending
 
 
 @dataclass(frozen=True)
-class Work:
+class Pace:
+    """How long the thread waits, in seconds."""
+
+    pause: float = 0.5
+    """between two passes, so that the folds of a wave are written together"""
+    longest: float = 30.0
+    """between two attempts while a sink is away"""
+    leaving: float = 2.0
+    """the same once the study has ended and waits for the thread"""
+
+
+@dataclass(frozen=True)
+class Update:
     """What a sink is to bring up to the ledger."""
 
-    trials: Sequence[TrialRow]
-    folds: Mapping[int, Sequence[FoldRow]]
-    """by trial"""
+    record: Record
     numbers: Collection[int] | None
-    """the trials that changed; None: compare all of them"""
-    study: bool
-    """whether the study's own state changed"""
-    status: str
-    """RUNNING, FINISHED, FAILED or KILLED"""
-    reason: str
-    closing: Closing | None
+    """the trials that changed; None: compare the study and all of its trials"""
+    ending: Ending
 
     @property
-    def changed(self) -> list[TrialRow]:
-        return [t for t in self.trials if self.numbers is None or t.number in self.numbers]
-
-    @property
-    def stopped(self) -> str:
-        """Why a trial still running in the ledger goes on no more; '' while it does."""
-        return "" if self.status == "RUNNING" else self.reason or "the study ended before it"
+    def trials(self) -> list[TrialRow]:
+        """The trials to be written."""
+        trials = self.record.trials
+        return [t for t in trials if self.numbers is None or t.number in self.numbers]
 
 
 class Sink(Protocol):
@@ -66,14 +59,17 @@ class Sink(Protocol):
         """With its address, for sentences."""
 
     @property
-    def lost(self) -> Sequence[str]:
+    def refused(self) -> Sequence[str]:
         """A sentence for everything that it will never take."""
 
-    def write(self, work: Work) -> None:
+    def write(self, update: Update) -> None:
         """Bring it up to the ledger. Whatever is raised, the same is asked again later."""
 
     def forget(self) -> None:
         """After an error, and at the end: nothing is certain, and connections can go."""
+
+    def count(self) -> int:
+        """How many whole, ended entries of this ledger it holds."""
 
 
 @dataclass
@@ -81,73 +77,76 @@ class _Post:
     """What one sink still has to be told."""
 
     sink: Sink
-    dirty: set[int] = field(default_factory=set)
+    wait: float
+    """seconds between two attempts"""
+    numbers: set[int] = field(default_factory=set)
     everything: bool = True
-    """every trial must be compared: at the start, and after the sink was away"""
-    study: bool = True
+    """all must be compared: at the start, after the sink was away, and at the end"""
     trouble: str = ""
-    wait: float = PAUSE
-    tried: float = float("-inf")
+    """why the last attempt failed"""
+    last: float = float("-inf")
     """`time.monotonic()` of the last attempt"""
 
     @property
     def pending(self) -> bool:
-        return self.everything or self.study or bool(self.dirty)
-
-    def due(self, leaving: bool) -> float:
-        """`time.monotonic()` before which it is left alone."""
-        if leaving:
-            return self.tried + (min(self.wait, _LAST_WAIT) if self.trouble else 0.0)
-        return self.tried + self.wait
+        return self.everything or bool(self.numbers)
 
 
 class Writer:
     """Keeps sinks in step with one study's ledger. No method raises; none but `close` waits.
 
     Args:
-        ledger: the study's ledger file. It is read, never written, from the thread.
+        read: the study's record as it is now; called from the thread alone.
         sinks: written in this order.
+        pace: how long the thread waits.
     """
 
-    def __init__(self, ledger: Path, sinks: Sequence[Sink]) -> None:
-        self._ledger = ledger
-        self._posts = [_Post(sink) for sink in sinks]
+    def __init__(
+        self, read: Callable[[], Record], sinks: Sequence[Sink], pace: Pace | None = None
+    ) -> None:
+        self._read = read
+        self._pace = pace or Pace()
+        self._posts = [_Post(sink, self._pace.pause) for sink in sinks]
         self._wake = threading.Condition()
-        self._status, self._reason = "RUNNING", ""
-        self._closing: Closing | None = None
+        self._ending = Ending()
         self._leaving = False
         self._thread = threading.Thread(target=self._run, name="raysearch-writer", daemon=True)
 
     def start(self) -> None:
-        """Start writing. Everything in the ledger that a sink lacks is written first."""
+        """Start writing. Everything in the ledger that a sink lacks is written first.
+
+        Call it once this process's own big imports (ray.tune) are done: two threads that import
+        packages with import cycles at the same time can meet modules that are not complete.
+        """
         self._thread.start()
 
     def changed(self, trial: int) -> None:
         """A trial was added, has new folds, or has ended; the ledger has it already."""
         with self._wake:
             for post in self._posts:
-                post.dirty.add(trial)
+                post.numbers.add(trial)
             self._wake.notify()
 
-    def end(self, status: str, reason: str, closing: Closing | None) -> None:
-        """The study has ended."""
+    def end(self, ending: Ending) -> None:
+        """The session has ended, as `ending` says."""
         with self._wake:
-            self._status, self._reason, self._closing = status, reason, closing
+            self._ending = ending
             for post in self._posts:
-                post.everything = post.study = True
+                post.everything = True
             self._wake.notify()
 
     def close(self, timeout: float) -> list[str]:
         """Wait at most `timeout` seconds for what is pending, and end the thread.
 
-        Returns: one plain sentence for everything that could not be written.
+        Returns:
+            One plain sentence for everything that could not be written.
         """
         if self._thread.is_alive():
             with self._wake:
                 self._leaving = True
                 self._wake.notify()
             self._thread.join(timeout)
-        sentences = [sentence for post in self._posts for sentence in post.sink.lost]
+        sentences = [sentence for post in self._posts for sentence in post.sink.refused]
         if self._thread.is_alive():
             for post in [p for p in self._posts if p.pending or p.trouble] or self._posts[:1]:
                 why = f" ({post.trouble})" if post.trouble else ""
@@ -158,78 +157,73 @@ class Writer:
         return sentences
 
     @property
-    def trouble(self) -> str:
-        """Why a sink cannot be written at the moment, in a few words; '' where all can."""
-        return next((post.trouble for post in self._posts if post.trouble), "")
+    def away(self) -> dict[str, str]:
+        """The sinks that cannot be written at the moment, by name: why, in a few words."""
+        return {post.sink.name: post.trouble for post in self._posts if post.trouble}
 
     # -- the thread --------------------------------------------------------------------------------
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._leaving or self._pending())
-                if not self._pending():
-                    break
-                now = time.monotonic()
-                due = [p for p in self._posts if p.pending and p.due(self._leaving) <= now]
-                taken = [(post, self._take(post)) for post in due]
-            read = functools.cache(self._read)
-            for post, asked in taken:
-                self._write(post, asked, read)
-            with self._wake:
-                now = time.monotonic()
-                waits = [p.due(self._leaving) - now for p in self._posts if p.pending]
-                # A pause, cut short by the end of the study unless a sink is away.
-                self._wake.wait_for(
-                    lambda: self._leaving and not self.trouble,
-                    timeout=max(0.05, min(waits, default=0.0 if self._leaving else PAUSE)),
-                )
+        while self._awaited():
+            read = functools.cache(self._read)  # once a pass, and only where a sink is due
+            for post in self._due():
+                self._write(post, read)
+            self._rest()
         for post in self._posts:
             post.sink.forget()  # its connections
+
+    def _awaited(self) -> bool:
+        """Wait for something to write; False where nothing comes any more."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._leaving or self._pending())
+            return self._pending()
 
     def _pending(self) -> bool:
         return any(post.pending for post in self._posts)
 
-    def _take(self, post: _Post) -> Callable[[_Rows], Work]:
-        """What one pass has to do, to be completed by the ledger's rows, which are read later."""
-        numbers, study = None if post.everything else post.dirty, post.study
-        post.dirty, post.everything, post.study = set(), False, False
-        status, reason, closing = self._status, self._reason, self._closing
-        return lambda rows: Work(*rows, numbers, study, status, reason, closing)
+    def _due(self) -> list[_Post]:
+        now = time.monotonic()
+        return [post for post in self._posts if post.pending and self._next(post) <= now]
 
-    def _write(
-        self, post: _Post, asked: Callable[[_Rows], Work], read: Callable[[], _Rows]
-    ) -> None:
+    def _next(self, post: _Post) -> float:
+        """`time.monotonic()` before which a sink is left alone."""
+        if self._leaving:
+            return post.last + (min(post.wait, self._pace.leaving) if post.trouble else 0.0)
+        return post.last + post.wait
+
+    def _rest(self) -> None:
+        """A pause, cut short by the end of the study unless a sink is away."""
+        with self._wake:
+            now = time.monotonic()
+            pause = 0.0 if self._leaving else self._pace.pause
+            waits = [self._next(post) - now for post in self._posts if post.pending]
+            self._wake.wait_for(
+                lambda: self._leaving and not self.away,
+                timeout=max(0.05, min(waits, default=pause)),
+            )
+
+    def _write(self, post: _Post, read: Callable[[], Record]) -> None:
+        with self._wake:
+            numbers, ending = None if post.everything else post.numbers, self._ending
+            post.numbers, post.everything = set(), False
         try:
-            post.sink.write(asked(read()))
-            post.trouble, post.wait = "", PAUSE
-        except Exception as error:
+            post.sink.write(Update(read(), numbers, ending))
+            post.trouble, post.wait = "", self._pace.pause
+        except Exception as error:  # the search must not end for anything that a sink does
             logging.getLogger("mlflow.raysearch").warning(
                 "%s: will be tried again", post.sink.name, exc_info=True
             )
             post.trouble = brief(error)
             post.sink.forget()
             with self._wake:
-                post.everything = post.study = True
-            post.wait = min(2 * post.wait, LONGEST_WAIT)
-        post.tried = time.monotonic()
-
-    def _read(self) -> _Rows:
-        ledger = Ledger(self._ledger)
-        try:
-            # Trials first: one read as ended then has all its folds, which were recorded before.
-            trials = ledger.trials()
-            folds: dict[int, list[FoldRow]] = {}
-            for row in ledger.folds():
-                folds.setdefault(row.trial, []).append(row)
-            return trials, folds
-        finally:
-            ledger.close()
+                post.everything = True
+            post.wait = min(2 * post.wait, self._pace.longest)
+        post.last = time.monotonic()
 
 
 def brief(error: BaseException) -> str:
-    """An error in one line that a person can use, without passwords."""
-    text = without_passwords(" ".join(str(error).split())) or type(error).__name__
-    code = re.search(r"too many (\d{3}) error responses", text)
+    """Why a system cannot be reached, in a few words that a person can use."""
+    text = one_line(error, 160)
+    code = re.search(r"too many (\d{3}) error responses", str(error))
     if code is not None:
         return f"it answers with error {code[1]}"
     for mark in (
@@ -238,6 +232,6 @@ def brief(error: BaseException) -> str:
         "timed out",
         "database is locked",
     ):
-        if mark in text:
+        if mark in str(error):
             return mark.lower()
-    return text if len(text) < 160 else text[:157] + "…"
+    return text

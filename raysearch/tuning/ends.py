@@ -40,7 +40,7 @@ def recorded_failure(ledger: Ledger, mirror: Mirror | None) -> Iterator[None]:
     except Exception as error:
         reason = one_line(error)
         if mirror is not None:
-            mirror.died(reason, traceback.format_exc(limit=-40))
+            mirror.fail(reason, traceback.format_exc(limit=-40))
         with suppress(OSError, sqlite3.Error):  # the disk that is full may be why
             record_end(ledger, "failed", reason)
         raise

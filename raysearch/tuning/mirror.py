@@ -1,49 +1,60 @@
-"""What a study tells its mirrors: MLflow, and Optuna's storage where one is named."""
+"""What a study shows in its mirrors: MLflow, and Optuna's storage where one is named.
+
+The mirror reads the study's ledger; the writer's thread asks it for the record, and brings each
+sink up to it.
+"""
 
 from __future__ import annotations
 
-import json
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysearch.errors import BadInput
 from raysearch.report import SELECTED, Report, build
-from raysearch.report.formats import directory as files
-from raysearch.report.formats import html, markdown
-from raysearch.report.formats import json as as_json
 from raysearch.stages.store import Damaged, Store
-from raysearch.study import Study, dump
+from raysearch.study import Study
 from raysearch.study.addresses import OPTUNA_VARIABLE, TRACKING_VARIABLE, named, uri_problem
 from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.ledger import COMPLETE, FoldRow, Ledger, TrialRow
+from raysearch.study.record import Record
 from raysearch.study.software import versions
 from raysearch.tuning.prepare import Material, layers_of
 
 if TYPE_CHECKING:
-    from raysearch.tracking.runs import Tracker
-    from raysearch.tracking.writer import Sink
+    from raysearch.tracking.client import MlflowRuns
+    from raysearch.tracking.projection import BestFold
+    from raysearch.tracking.writer import Sink, Writer
+
+_PATIENCE, _PATIENCE_AT_CTRL_C = 120.0, 10.0
+"""seconds that the end of a study waits for the writer"""
 
 
 def check_places(study: Study) -> list[str]:
-    """URIs that nothing answers for are bad input; a server that is away now is worth a note."""
+    """Look at where a study will be written, before anything of it runs.
+
+    Returns:
+        Sentences to print: a server that is away now, say.
+
+    Raises:
+        BadInput: an address that nothing answers for.
+    """
     Store(store_of(study)).sweep()
     if not study.tracking.enabled:
         return []
-    notes = []
     uri, optuna = addresses(study)
-    if uri is not None:
-        problem = uri_problem(uri)
-        if problem is not None:
-            raise BadInput(problem)
+    if uri is not None and uri_problem(uri) is not None:
+        raise BadInput(uri_problem(uri) or "")
+    notes = []
+    if uri is not None or optuna is not None:
         from raysearch.tracking import server
 
-        notes = server.ask(uri, Path(study.home), study.id)
-    if optuna is not None:
-        from raysearch.tracking import server
-
-        problem = server.driver_problem("tracking.optuna", optuna)
+        notes = [] if uri is None else server.ask(uri, Path(study.home), study.id)
+        problem = None if optuna is None else server.driver_problem("tracking.optuna", optuna)
         if problem is not None:
             raise BadInput(problem)
     return notes
@@ -61,210 +72,209 @@ def addresses(study: Study) -> tuple[str | None, str | None]:
     )
 
 
-# -- MLflow ------------------------------------------------------------------------------------
-class Mirror:
-    """Tells the tracker which trials changed; it reads the rest from the ledger."""
+def mirror_of(
+    material: Material,
+    folder: StudyFolder,
+    ledger: Ledger,
+    command: str,
+    say: Callable[[str], None],
+    predecessor: str | None = None,
+) -> Mirror | None:
+    """The mirror of a study; None where `tracking.enabled` is false.
 
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
-        self._started = False
-
-    def start(self) -> None:
-        if not self._started:
-            self._started = True
-            self._tracker.start()
-
-    def died(self, reason: str, trace: str) -> None:
-        """The study cannot go on; what MLflow knows of it says so, unless it knows nothing yet."""
-        if self._started:
-            self._tracker.stop(reason, failed=True, files={"failure.txt": trace})
-            self._tracker.close(timeout=10.0)
-
-    def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
-        self._tracker.changed(number)
-
-    def fold_done(self, row: FoldRow, ran: int, reused: int) -> None:
-        self._tracker.changed(row.trial)
-
-    def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow]) -> None:
-        self._tracker.changed(trial.number)
-
-
-def tracker_of(
-    material: Material, folder: StudyFolder, ledger: Ledger, command: str, lost: str | None = None
-) -> Tracker | None:
-    """What writes the study into MLflow, and into Optuna's storage where one is named; None where
-    `tracking.enabled` is false. `lost`: the driver that was killed before this one."""
+    Args:
+        material: of the study.
+        folder: of the study; its files are written already.
+        ledger: of the study.
+        command: that a person gave.
+        say: shows a person a sentence.
+        predecessor: the driver that was killed before this one.
+    """
     study = material.study
     if not study.tracking.enabled:
         return None
-    from raysearch.tracking.facts import StudyFacts
-    from raysearch.tracking.runs import Tracker
+    from raysearch.tracking.client import MlflowRuns, default_uri
+    from raysearch.tracking.projection import Provenance
+    from raysearch.tracking.writer import Writer
 
-    domains = material.space.domains
-    constants = material.space.constants()
     uri, optuna = addresses(study)
-    return Tracker(
-        uri=uri,
-        home=Path(study.home),
-        ledger=ledger.path,
-        instance=str(ledger.fact("instance")),
-        study=StudyFacts(
-            id=study.id,
-            name=Path(study.space).stem,
-            identity=study.identity(),
-            study_yaml=dump(study),
-            method=study.method,
-            space=study.space,
-            corpus=study.corpus.name,
-            protocol=study.protocol.name,
-            classes=material.corpus.classes,
-            searched={n: str(domain) for n, domain in domains.items() if n not in constants},
-            constants=constants,
-            folds=json.loads(folder.folds_file.read_text()),
-            facts={"versions": versions(), "git": _git(), "taken_over_from": lost},
-            corpus_digest=material.fingerprint,
-            command=command,
-            objective=study.metric,
-            notes=material.notes,
-            simulated=material.corpus.simulated,
-        ),
-        also=[] if optuna is None else [_optuna_mirror(optuna, material, ledger)],
+    record = Record.read(folder)
+    provenance = Provenance(
+        identity=study.identity(),
+        study_yaml=folder.configuration_file.read_text(encoding="utf-8"),
+        split=material.split_table(),
+        facts={"versions": versions(), "git": _git(), "taken_over_from": predecessor},
+        command=command,
+        started=time.time(),
     )
+    home = Path(study.home)
+    runs = MlflowRuns(uri or default_uri(home), home, study.id, record.instance, provenance)
+    sinks: list[Sink] = [runs]
+    if optuna is not None:
+        from raysearch.tracking.optuna_mirror import OptunaMirror
+
+        sinks.append(OptunaMirror(optuna, study.id, record.instance, material.space.domains))
+    writer = Writer(lambda: _renewed(record, folder), sinks)
+    return Mirror(material, folder, ledger, runs, sinks, writer, say)
 
 
-def _optuna_mirror(uri: str, material: Material, ledger: Ledger) -> Sink:
-    from raysearch.tracking.optuna_mirror import OptunaMirror
-
-    study = material.study
-    return OptunaMirror(
-        uri,
-        study=study.id,
-        instance=str(ledger.fact("instance")),
-        domains=material.space.domains,
-        objectives=study.objective,
-        metric=study.metric,
-        folds=len(material.folds),
-        facts={
-            "method": study.method,
-            "corpus": " + ".join(study.corpus.name),
-            "protocol": study.protocol.name,
-            "space": study.space,
-            "simulated": " and ".join(sorted(material.corpus.simulated)),
-        },
-    )
+def _renewed(record: Record, folder: StudyFolder) -> Record:
+    """The record as it is now: what changes while a study runs are its trials and folds."""
+    with folder.ledger() as ledger:
+        # Trials first: one read as ended then has all its folds, which were recorded before.
+        trials = tuple(ledger.trials())
+        return replace(record, trials=trials, fold_rows=tuple(ledger.folds()))
 
 
-def close(
-    tracker: Tracker,
-    ledger: Ledger,
-    material: Material,
-    folder: StudyFolder,
-    interrupted: bool,
-    failure: str,
-) -> None:
-    """How the study's run ends in MLflow."""
-    from raysearch.tracking.facts import Closing
+class Mirror:
+    """Keeps MLflow, and other sinks, in step with one study's ledger: a listener of its driver.
 
-    if interrupted:
-        tracker.stop("interrupted by the user; the same command goes on")
-    elif failure:
-        tracker.stop(failure, failed=True)
-    else:
-        layers = layers_of(material, [SELECTED])
-        report = build(folder.path, whole=True, layers_of=layers if layers.small else None)
-        tracker.finish(
-            Closing(
-                numbers=_numbers(report),
-                selected=report.best_trial,
-                reports=_files(report),
-                best=_best_folds(ledger, material.study),
-                notes=report.warnings,
-                sentences=[
-                    line
-                    for section in report.sections
-                    if section.name.startswith("compare")
-                    for line in section.after
-                ],
-                scores=_means(ledger),
-            )
-        )
+    Args:
+        material: of the study.
+        folder: of the study.
+        ledger: of the study.
+        runs: the study in MLflow.
+        sinks: all that is kept in step, `runs` among them.
+        writer: of these sinks.
+        say: shows a person a sentence.
 
+    Attributes:
+        notes: what a person has been told of the sinks.
+    """
 
-def _files(report: Report) -> dict[str, str | Callable[[], bytes]]:
-    """The artifacts of a study. What has to be drawn is drawn by the tracker's thread."""
-    drawn = {name: draw for name, draw in files.figures(report) if name.endswith(".png")}
-    return {
-        "report.md": markdown.render(report),
-        "report.json": as_json.render(report),
-        "report.html": lambda: html.render(report).encode(),
-        **{f"tables/{name}": text for name, text in files.tables(report)},
-        **{f"figures/{name}": draw for name, draw in drawn.items()},
-    }
+    def __init__(
+        self,
+        material: Material,
+        folder: StudyFolder,
+        ledger: Ledger,
+        runs: MlflowRuns,
+        sinks: Sequence[Sink],
+        writer: Writer,
+        say: Callable[[str], None],
+    ) -> None:
+        self._material, self._folder, self._ledger = material, folder, ledger
+        self._runs, self._sinks, self._writer = runs, sinks, writer
+        self._say = say
+        self.notes: list[str] = []
+        self._started = False
 
+    # -- while the study runs ----------------------------------------------------------------------
+    def start(self) -> None:
+        """Start writing, if it has not been started."""
+        if not self._started:
+            self._started = True
+            self._writer.start()
 
-def _means(ledger: Ledger) -> dict[int, dict[str, float]]:
-    """Mean scores of every trial over the folds that it ran."""
-    by_trial: dict[int, list[FoldRow]] = {}
-    for row in ledger.folds():
-        by_trial.setdefault(row.trial, []).append(row)
-    return {
-        trial: {"folds": len(rows)}
-        | {
-            name: round(sum(row.scores[name] for row in rows) / len(rows), 4)
-            for name in ("val_ua", "val_wa", "test_ua", "test_wa")
-        }
-        for trial, rows in by_trial.items()
-    }
+    def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
+        self._writer.changed(number)
+        self._say_who_is_away()
 
+    def fold_done(self, row: FoldRow, ran: int, reused: int) -> None:
+        self._writer.changed(row.trial)
+        self._say_who_is_away()
 
-def _numbers(report: Report) -> dict[str, float]:
-    """Every number of the closing table."""
-    found = report.estimates
-    if found is None:
-        return {}
-    numbers: dict[str, float] = {}
-    for name in ("honest", "nested", "selected", "oracle"):
-        for metric, one in getattr(found, name).items():
-            numbers[f"{name}_{metric}"] = one.mean
-            for end, value in (("low", one.low), ("high", one.high), ("sd", one.sd)):
-                if value is not None:
-                    numbers[f"{name}_{metric}_{end}"] = value
-    numbers |= {f"optimism_{metric}": value for metric, value in found.optimism.items()}
-    numbers |= {"stages_run": report.stages_run, "stages_reused": report.stages_reused}
-    return numbers
+    def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow]) -> None:
+        self._writer.changed(trial.number)
 
+    def _say_who_is_away(self) -> None:
+        """Each sink is spoken of once, however often it goes."""
+        for name, why in self._writer.away.items():
+            if not any(note.startswith(name) for note in self.notes):
+                from raysearch.tracking.server import away
 
-def _best_folds(ledger: Ledger, study: Study) -> list[Any]:
-    """Curves of the best trials' folds, from the store."""
-    from raysearch.tracking.facts import BestFold
+                self.notes.append(away(name, why))
+                self._say(self.notes[-1])
 
-    store = Store(store_of(study))
-    done = [t for t in ledger.trials() if t.state == COMPLETE and t.value is not None]
-    done.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
-    best = []
-    for trial in done[: study.tracking.fold_runs]:
-        for row in ledger.folds(trial.number):
+    # -- its end -----------------------------------------------------------------------------------
+    @cached_property
+    def _mark(self) -> list[object]:
+        """What the ledger keeps once all sinks have been brought up to it."""
+        states = Record.read(self._folder).states
+        return [[sink.name for sink in self._sinks], sum(states.values()), states]
+
+    @property
+    def current(self) -> bool:
+        """Whether all sinks hold the finished study, as they say themselves.
+
+        A run, an experiment or a whole database may have been deleted or renamed since the ledger
+        noted that it was written. A sink that cannot be asked is believed to hold what it held.
+        """
+        *mark, counts = self._ledger.fact("tracked") or [None]
+        return mark == self._mark and counts == self._counts(counts)
+
+    def _counts(self, known: Any = None) -> list[int]:
+        from raysearch.tracking.client import failures
+
+        counts = []
+        for place, sink in enumerate(self._sinks):
             try:
-                found = store.get(row.stages[-1].key)
-            except Damaged:
-                found = None  # the next run of the study repairs it; its scores are in the ledger
-            info = {} if found is None else found[0].info
-            best.append(
-                BestFold(trial.number, row.fold, info.get("curves", {}), info.get("best_epoch"))
-            )
-    return best
+                counts.append(sink.count())
+            except failures():
+                counts.append(known[place] if known else -1)
+        return counts
+
+    def finish(self, interrupted: bool, failure: str) -> None:
+        """Write how the session ended, wait for it, and say what could not be written."""
+        from raysearch.tracking.projection import Ending
+
+        self.start()
+        if interrupted:
+            ending = Ending("KILLED", "interrupted by the user; the same command goes on")
+        elif failure:
+            ending = Ending("FAILED", failure)
+        else:
+            ending = Ending(report=self._report(), status="FINISHED", best=self._best_folds())
+        self._writer.end(ending)
+        sentences = self._writer.close(_PATIENCE_AT_CTRL_C if interrupted else _PATIENCE)
+        for sentence in sentences:
+            self._say(sentence)
+        if self._runs.page:
+            self._ledger.set_fact("page", self._runs.page)
+        if not sentences and not interrupted:
+            self._ledger.set_fact("tracked", [*self._mark, self._counts()])
+
+    def fail(self, reason: str, trace: str) -> None:
+        """The study cannot go on; what MLflow knows of it says so, unless it knows nothing yet."""
+        from raysearch.tracking.projection import Ending
+
+        if self._started:
+            self._writer.end(Ending("FAILED", reason, trace=trace))
+            self._writer.close(timeout=10.0)
+
+    def _report(self) -> Report:
+        layers = layers_of(self._material, [SELECTED])
+        return build(self._folder.path, whole=True, layers_of=layers if layers.small else None)
+
+    def _best_folds(self) -> list[BestFold]:
+        """Curves of the best trials' folds, from the store."""
+        from raysearch.tracking.projection import BestFold
+
+        study, store = self._material.study, Store(store_of(self._material.study))
+        trials = [t for t in self._ledger.trials() if t.state == COMPLETE and t.value is not None]
+        trials.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
+        best = []
+        for trial in trials[: study.tracking.fold_runs]:
+            for row in self._ledger.folds(trial.number):
+                try:
+                    artifact = store.get(row.stages[-1].key)
+                except Damaged:
+                    artifact = None  # the study's next run repairs it; its scores are known
+                info = {} if artifact is None else artifact[0].info
+                curves, epoch = info.get("curves", {}), info.get("best_epoch")
+                best.append(BestFold(trial.number, row.fold, curves, epoch))
+        return best
 
 
 def _git() -> dict[str, str]:
     """Revision of the folder one works in, where it is a repository."""
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
+        head = _output("git", "rev-parse", "HEAD")
+        changes = _output("git", "status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {"commit": head, "changed": "yes" if dirty else "no"}
+    return {"commit": head, "changed": "yes" if changes else "no"}
+
+
+def _output(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()

@@ -22,14 +22,13 @@ from raysearch.search.racing import RULES
 from raysearch.selection import Score
 from raysearch.stages.store import Damaged, Store
 from raysearch.study import Study, published
-from raysearch.study.addresses import shown
 from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import FoldRow, Ledger, TrialRow
 from raysearch.study.software import versions
 from raysearch.study.wording import duration
 from raysearch.tuning.ends import plain_failure, record_end, recorded_failure
-from raysearch.tuning.mirror import Mirror, addresses, check_places, close, tracker_of
+from raysearch.tuning.mirror import Mirror, check_places, mirror_of
 from raysearch.tuning.prepare import Material, gather, runtime_of
 from raysearch.tuning.progress import Progress
 from trainables.stage import CURVE
@@ -106,13 +105,13 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         if lease.lost is not None:
             progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
         command = command or _again(folder, study)
-        tracker = tracker_of(material, folder, ledger, command, lease.lost)
-        told: list[Listener] = [count, progress]
-        mirror = None if tracker is None else Mirror(tracker)
+        mirror = mirror_of(material, folder, ledger, command, progress.note, lease.lost)
+        listeners: list[Listener] = [count, progress]
         if mirror is not None:
-            told.append(mirror)
+            mirror.notes += places
+            listeners.append(mirror)
         stack.enter_context(recorded_failure(ledger, mirror))
-        driver = driver_of(material, ledger, told)
+        driver = driver_of(material, ledger, listeners)
         try:
             if driver.outstanding:
                 progress.start(
@@ -129,20 +128,9 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
             progress.finish()
         report = build(folder.path)
         failure = "" if interrupted else _failure(ledger.trials(), report)
-        if tracker is not None and mirror is not None:
-            where = [shown(tracker.uri), *(shown(uri) for uri in addresses(study)[1:] if uri)]
-            mark = [*where, sum(report.states.values()), report.states]
-            if interrupted or ledger.fact("tracked") != mark:
-                mirror.start()
-                progress.stage("writing to MLflow")
-                close(tracker, ledger, material, folder, interrupted, failure)
-                lost = tracker.close(timeout=10.0 if interrupted else 120.0)
-                for sentence in lost:
-                    progress.note(sentence)
-                if tracker.page:
-                    ledger.set_fact("page", tracker.page)
-                if not lost and not interrupted:
-                    ledger.set_fact("tracked", mark)
+        if mirror is not None and (interrupted or not mirror.current):
+            progress.stage("writing to MLflow")
+            mirror.finish(interrupted, failure)
         if interrupted:
             record_end(ledger, "interrupted", "it was interrupted by its user")
         else:

@@ -20,36 +20,40 @@ from pathlib import Path
 import common
 
 from raysearch.study.space import Space
+from raysearch.tracking.client import connect
 from raysearch.tracking.optuna_mirror import OptunaMirror
-from raysearch.tracking.storage import connect
+from raysearch.tracking.projection import Ending
 from raysearch.tracking.writer import Writer
 
 sys.path.insert(0, str(common.ROOT / "tests" / "tracking"))
-from conftest import MadeUp
 from servers import ADMIN, Server, SharedServer, postgres, postgres_missing
+from synthetic import SyntheticStudy
 
 FOLDS = 10
 
 
-def study_of(folder: Path, name: str, trials: int) -> MadeUp:
-    made = MadeUp(folder, name, folds=FOLDS)
-    for trial in range(trials):
-        made.whole(trial)
-    return made
+def study_of(folder: Path, name: str, trials: int) -> SyntheticStudy:
+    study = SyntheticStudy(folder, name, folds=FOLDS)
+    study.whole(*range(trials))
+    return study
+
+
+def write(writer: Writer) -> None:
+    """All that there is, by one session that ends."""
+    writer.start()
+    writer.end(Ending("KILLED", "the end of the benchmark"))
+    assert writer.close(1800) == []
 
 
 def mlflow_seconds(folder: Path, uri: str | None, trials: int) -> float:
     """From the start of writing to the last run, the client's import and set-up not counted."""
-    warm = study_of(folder, "warm", 1).tracker(uri)
-    warm.start()
-    warm.stop("to have the experiment's tables")
-    assert warm.close(300) == []
-    tracker = study_of(folder, "timed", trials).tracker(uri)
-    began = time.perf_counter()
-    tracker.start()
-    tracker.stop("the end of the benchmark")
-    assert tracker.close(1800) == []
-    return time.perf_counter() - began
+    seconds = 0.0
+    for name, count in (("warm", 1), ("timed", trials)):  # the first one makes the tables
+        study = study_of(folder, name, count)
+        start = time.perf_counter()
+        write(study.writer(study.mlflow(uri)))
+        seconds = time.perf_counter() - start
+    return seconds
 
 
 def optuna_seconds(folder: Path, uri: str, trials: int) -> float:
@@ -57,22 +61,10 @@ def optuna_seconds(folder: Path, uri: str, trials: int) -> float:
     seconds = 0.0
     for name, count in (("warm", 1), ("timed", trials)):
         study = study_of(folder, f"optuna-{name}", count)
-        mirror = OptunaMirror(
-            uri,
-            study=name,
-            instance=study.instance,
-            domains=domains,
-            objectives=("ua",),
-            metric="ua",
-            folds=FOLDS,
-            facts={},
-        )
-        writer = Writer(study.path, [mirror])
-        began = time.perf_counter()
-        writer.start()
-        writer.end("FINISHED", "", None)
-        assert writer.close(1800) == []
-        seconds = time.perf_counter() - began
+        mirror = OptunaMirror(uri, name, study.record.instance, domains)
+        start = time.perf_counter()
+        write(study.writer(mirror))
+        seconds = time.perf_counter() - start
     return seconds
 
 

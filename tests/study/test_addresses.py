@@ -111,3 +111,13 @@ def test_a_mirror_without_tracking_is_a_contradiction(tmp_path: Path) -> None:
     words = ["space=rdlr", "tracking.enabled=false", "tracking.optuna=sqlite:///x.db"]
     with pytest.raises(BadInput, match=r"tracking\.optuna=sqlite:///x\.db .* tracking=false"):
         load_study(words, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/x", "ftp://host"])
+def test_uris_that_mlflow_cannot_use_are_named(uri: str) -> None:
+    assert repr(uri) in (uri_problem(uri) or "")
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////a/b.db", "http://h:1", "postgresql+psycopg2://h/d"])
+def test_uris_that_it_can_use_pass(uri: str) -> None:
+    assert uri_problem(uri) is None

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from raysearch.tracking.storage import default_uri
+from raysearch.study.wording import percent
+from raysearch.tracking.client import default_uri, experiment_name
 from raysearch.tracking.ui import ui
 
 pytestmark = [
@@ -27,30 +28,28 @@ pytest.importorskip("websocket", reason="needs the package websocket-client")
 def test_study_trials_folds_curves_and_matrices_are_visible(
     make_study: Callable[..., Any], tmp_path: Path
 ) -> None:
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parent))
     from browser import Browser
     from mlflow.tracking import MlflowClient
     from servers import free_port
 
     study = make_study(home=tmp_path)
-    for trial in range(3):
-        study.whole(trial)
+    study.whole(0, 1, 2)
     study.begin(3, folds=2)
     study.fail(3, "the loss of fold demo/v02 is not finite")
-    tracker = study.tracker()
-    tracker.start()
-    closing = study.closing()
-    tracker.finish(closing)
-    assert tracker.close(100) == []
+    runs = study.mlflow()
+    writer = study.writer(runs)
+    writer.start()
+    ending = study.ending()
+    writer.end(ending)
+    assert writer.close(100) == []
+    honest = f"{percent(ending.report.estimates.honest['ua'].mean)} %"
 
     shots = Path(os.environ.get("RAYSEARCH_SCREENSHOTS") or tmp_path / "shots")
     shots.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(default_uri(tmp_path))
-    experiment = client.get_experiment_by_name(f"raysearch/{study.facts.id}").experiment_id
+    experiment = client.get_experiment_by_name(experiment_name(study.name)).experiment_id
     ids = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
-    best = closing.selected
+    best = ending.report.best_trial
     kind = "workflowType=machine_learning"
     port = free_port()
     base = f"http://127.0.0.1:{port}/"
@@ -61,8 +60,8 @@ def test_study_trials_folds_curves_and_matrices_are_visible(
     expander = "[col-id*='Run Name'] button"
     with ui(tmp_path, port=port, wait=120), Browser(tmp_path / "profile") as page:
         # The table: one study, which unfolds into its trials, and the selected into its folds.
-        page.open(base + tracker.page)
-        text = page.wait_for(f"study {study.facts.id}", "val_ua", "honest_ua", "gamma", "70.0 %")
+        page.open(base + runs.page)
+        text = page.wait_for(f"study {study.name}", "val_ua", "honest_ua", "gamma", honest)
         assert "trial 000" not in text
         click = (
             "(name => { const row = [...document.querySelectorAll('.ag-row')].find("
@@ -72,11 +71,11 @@ def test_study_trials_folds_curves_and_matrices_are_visible(
         page.wait_true(f"{click}('study ')")
         page.wait_for("trial 000", "trial 001", "trial 002", "trial 003", "selected")
         page.wait_true(f"{click}('selected')")
-        page.wait_for(f"{study.names[0]} · trial {best:03d}")
+        page.wait_for(f"{study.speakers[0]} · trial {best:03d}")
         page.shoot(shots / "runs.png")
 
-        page.open(address(f"study {study.facts.id}"))
-        page.wait_for("honest", "70.0 %", "The speech is synthetic and", "3 complete, 1 failed")
+        page.open(address(f"study {study.name}"))
+        page.wait_for("honest", honest, "The speech is synthetic and", "3 complete, 1 failed")
         page.shoot(shots / "study.png")
 
         more = "[...document.querySelectorAll('*')].find(e => e.innerText == 'Show more')"
@@ -84,18 +83,18 @@ def test_study_trials_folds_curves_and_matrices_are_visible(
         page.wait_for("no difference that four speakers can show", "report.html")
 
         # what the study's run keeps: the report, all trials as a table, figures
-        page.open(address(f"study {study.facts.id}", "/artifacts/trials.json"))
+        page.open(address(f"study {study.name}", "/artifacts/trials.json"))
         page.wait_for("report.html", "figures", "tables", "command.txt", "study.yaml", "gamma")
         page.shoot(shots / "trials.png")
-        page.open(address(f"study {study.facts.id}", "/artifacts/figures/estimates.png"))
+        page.open(address(f"study {study.name}", "/artifacts/figures/estimates.png"))
         page.wait_true("[...document.images].some(i => i.naturalWidth > 300)")
         page.shoot(shots / "figure.png")
 
         # the trials alone, best first, and charts that compare them
-        alone = tracker.page.replace("ShareKey=raysearch", "ShareKey=raysearch-trials")
+        alone = runs.page.replace("ShareKey=raysearch", "ShareKey=raysearch-trials")
         page.open(base + alone)
         text = page.wait_for("trial 000", "trial 001", "trial 002", "val_ua", "gamma", "lambda_rd")
-        assert f"study {study.facts.id}" not in text
+        assert f"study {study.name}" not in text
         page.open(base + alone + "&compareRunsMode=CHART")
         page.wait_for("Trials\n(", "trial 001")
         page.wait_true("document.querySelectorAll('.js-plotly-plot').length > 1")
@@ -106,10 +105,10 @@ def test_study_trials_folds_curves_and_matrices_are_visible(
         page.shoot(shots / "failed-trial.png")
 
         page.open(address(f"trial {best:03d} · selected", "/artifacts/folds.json"))
-        page.wait_for("test_ua", *study.names)
+        page.wait_for("test_ua", *study.speakers)
         page.shoot(shots / "folds.png")
 
-        fold = f"{study.names[0]} · trial {best:03d}"
+        fold = f"{study.speakers[0]} · trial {best:03d}"
         page.open(address(fold, "/model-metrics"))
         page.wait_for("train_loss", "val_ua", "epoch")
         page.wait_true("document.querySelectorAll('.js-plotly-plot .scatterlayer path').length > 0")

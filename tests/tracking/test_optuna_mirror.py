@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import yaml
 from optuna.trial import TrialState
 
 from raysearch.study.ledger import PRUNED
 from raysearch.study.space import Space
 from raysearch.tracking.optuna_mirror import OptunaMirror
-from raysearch.tracking.writer import Work
+from raysearch.tracking.projection import Ending
+from raysearch.tracking.writer import Update
 
 SPACE, _ = Space.parse(
     {
@@ -29,25 +32,12 @@ def uri(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'optuna.db'}"
 
 
-def mirror_of(study: Any, uri: str, **more: Any) -> OptunaMirror:
-    options: dict[str, Any] = {
-        "study": study.facts.id,
-        "instance": study.instance,
-        "domains": SPACE.domains,
-        "objectives": ("ua",),
-        "metric": "ua",
-        "folds": 4,
-        "facts": {"method": "rdlr"},
-    }
-    return OptunaMirror(uri, **{**options, **more})
+def mirror_of(study: Any, uri: str) -> OptunaMirror:
+    return OptunaMirror(uri, study.name, study.record.instance, SPACE.domains)
 
 
-def work(study: Any, numbers: set[int] | None = None, status: str = "RUNNING", **more: Any) -> Work:
-    folds: dict[int, list[Any]] = {}
-    for row in study.ledger.folds():
-        folds.setdefault(row.trial, []).append(row)
-    facts = {"study": True, "reason": "", "closing": None, **more}
-    return Work(study.ledger.trials(), folds, numbers, status=status, **facts)
+def update(study: Any, numbers: set[int] | None = None, ending: Ending | None = None) -> Update:
+    return Update(study.record, numbers, ending or Ending())
 
 
 def read(mirror: OptunaMirror, uri: str) -> optuna.Study:
@@ -64,7 +54,7 @@ def test_every_state_is_there_with_its_values(make_study: Callable[..., Any], ur
     study.begin(3, folds=3)
     study.ledger.add_trial(4, {"gamma": 0.25, "lambda_rd": 0.01, "other": "x"}, "enqueued")
     mirror = mirror_of(study, uri)
-    mirror.write(work(study, closing=study.closing()))
+    mirror.write(update(study, ending=replace(study.ending(), status="RUNNING")))
 
     found = read(mirror, uri)
     assert [t.state for t in found.trials] == [
@@ -91,7 +81,9 @@ def test_every_state_is_there_with_its_values(make_study: Callable[..., Any], ur
     assert (outside.user_attrs["gamma"], outside.user_attrs["other"]) == (0.25, "x")
     assert found.best_trial.number == 0
     assert found.metric_names == ["val_ua"]
-    assert found.user_attrs["found"].startswith("honest estimate: UA 70.0 %")
+    assert found.user_attrs["found"].startswith("honest estimate: UA ")
+    assert found.user_attrs["corpus"] == "demo"
+    assert mirror.count() == 3, "of the five trials"
 
 
 def test_a_restart_goes_on_without_doubles(make_study: Callable[..., Any], uri: str) -> None:
@@ -99,8 +91,8 @@ def test_a_restart_goes_on_without_doubles(make_study: Callable[..., Any], uri: 
     study = make_study(home=Path(uri.removeprefix("sqlite:///")).parent)
     study.begin(0, folds=2)
     first = mirror_of(study, uri)
-    first.write(work(study, {0}))
-    first.write(work(study, status="KILLED", reason="interrupted by the user"))
+    first.write(update(study, {0}))
+    first.write(update(study, ending=Ending("KILLED", "interrupted by the user")))
     (trial,) = read(first, uri).trials
     assert trial.state == TrialState.WAITING
     assert trial.user_attrs["reason"] == "interrupted by the user"
@@ -109,25 +101,27 @@ def test_a_restart_goes_on_without_doubles(make_study: Callable[..., Any], uri: 
     study.begin(1)
     study.begin(2)
     second = mirror_of(study, uri)
-    second.write(work(study, {2}))
+    second.write(update(study, {2}))
     states = [t.state for t in read(second, uri).trials]
     assert states == [TrialState.WAITING, TrialState.RUNNING, TrialState.RUNNING], (
         "trial 2 needs trial 1 before it; trial 0 was not asked for"
     )
-    second.write(work(study))
+    second.write(update(study))
     assert read(second, uri).trials[0].state == TrialState.RUNNING
     study.complete(0)
     second.forget()  # as after an error
     for _ in range(2):
-        second.write(work(study))
+        second.write(update(study))
     found = read(second, uri).trials
     assert [t.state for t in found] == [TrialState.COMPLETE, *[TrialState.RUNNING] * 2]
     assert len(found[0].intermediate_values) == 4
     assert found[0].number == 0
     assert len(optuna.get_all_study_names(uri)) == 1
 
-    other = mirror_of(study, uri, instance="another ledger of the same study")
-    other.write(work(study))
+    study.ledger.set_fact("instance", "another ledger of the same study")
+    other = mirror_of(study, uri)
+    assert (other.count(), second.count()) == (0, 1)
+    other.write(update(study))
     assert len(optuna.get_all_study_names(uri)) == 2
     assert len(read(second, uri).trials) == 3
 
@@ -137,8 +131,10 @@ def test_several_objectives(make_study: Callable[..., Any], uri: str) -> None:
     study.begin(0, folds=4)
     values = {"ua": 0.7, "worst_ua": 0.4}
     study.ledger.finish_trial(0, "complete", 0.7, "", {"values": values})
-    mirror = mirror_of(study, uri, objectives=("ua", "worst_ua"))
-    mirror.write(work(study))
+    configuration = study.folder.configuration() | {"objective": ["ua", "worst_ua"]}
+    study.folder.configuration_file.write_text(yaml.safe_dump(configuration))
+    mirror = mirror_of(study, uri)
+    mirror.write(update(study))
     found = read(mirror, uri)
     assert found.trials[0].values == [0.7, 0.4]
     assert found.metric_names == ["val_ua", "val_worst_ua"]
@@ -146,11 +142,7 @@ def test_several_objectives(make_study: Callable[..., Any], uri: str) -> None:
 
 
 def test_its_name_shows_no_password() -> None:
-    class Study:
-        facts = type("Facts", (), {"id": "x"})
-        instance = "12345678"
-
-    mirror = mirror_of(Study, "postgresql://me:hunter2@host/db")
+    mirror = OptunaMirror("postgresql://me:hunter2@host/db", "x", "12345678", SPACE.domains)
     assert mirror.name == "Optuna's storage at postgresql://…@host/db"
 
 
@@ -164,7 +156,7 @@ def test_optuna_dashboard_shows_it(make_study: Callable[..., Any], uri: str) -> 
     study.begin(1, folds=2)
     study.ledger.finish_trial(1, PRUNED, value=0.61, reason="it cannot win any more")
     mirror = mirror_of(study, uri)
-    mirror.write(work(study))
+    mirror.write(update(study))
     app = dashboard.wsgi(uri)
 
     def get(path: str) -> Any:

@@ -6,15 +6,12 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from servers import ADMIN, SharedServer, postgres, postgres_missing
 
 from raysearch.errors import BadInput
@@ -34,22 +31,19 @@ DRIVER = f"""
     import os, sys, time
     sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "tracking")!r}]
     from pathlib import Path
-    from conftest import MadeUp
+    from synthetic import SyntheticStudy
     from raysearch.study.ledger import FAILED
-    from raysearch.tracking.optuna_mirror import OptunaMirror
     from raysearch.study.space import Space
+    from raysearch.tracking.optuna_mirror import OptunaMirror
     home, name, uri, optuna = sys.argv[1:]
-    study = MadeUp(Path(home), name)
+    study = SyntheticStudy(Path(home), name)
     domains = Space.parse({{"gamma": {{"float": [0.2, 0.8], "step": 0.1}}}})[0].domains
-    mirror = OptunaMirror(
-        optuna, study=name, instance=study.instance, domains=domains, objectives=("ua",),
-        metric="ua", folds=4, facts={{}},
-    )
-    tracker = study.tracker(uri, [mirror])
-    tracker.start()
+    mirror = OptunaMirror(optuna, name, study.record.instance, domains)
+    writer = study.writer(study.mlflow(uri), mirror)
+    writer.start()
     for trial in range(len(study.ledger.trials()), {TRIALS}):
         study.begin(trial, 2)
-        tracker.changed(trial)
+        writer.changed(trial)
         time.sleep(0.5)
         if trial == 2:
             extra = {{"trace": "Traceback: it was told to fail"}}
@@ -57,10 +51,10 @@ DRIVER = f"""
         else:
             study.more(trial, range(2, 4))
             study.complete(trial)
-        tracker.changed(trial)
+        writer.changed(trial)
         print(trial, flush=True)
-    tracker.finish(study.closing())
-    print(tracker.close(200), tracker.trouble)
+    writer.end(study.ending())
+    print(writer.close(200), writer.away)
 """
 
 
@@ -108,10 +102,9 @@ def test_two_drivers_and_a_server_that_is_killed_between(
             for trial in range(3):
                 assert driver.stdout.readline() == f"{trial}\n"
         made.kill()
-        time.sleep(2)
         made.start()
         for who, driver in drivers.items():
-            assert driver.communicate(timeout=250)[0].splitlines()[-1] == "[] ", who
+            assert driver.communicate(timeout=250)[0].splitlines()[-1] == "[] {}", who
 
         client = MlflowClient(made.uri)
         before = {who: runs_of(client, who) for who in LOGINS}
@@ -130,7 +123,7 @@ def test_two_drivers_and_a_server_that_is_killed_between(
 
         # the same command again: nothing twice, in neither
         again = drive(tmp_path / "anna", "anna", made.uri, database)
-        assert again.communicate(timeout=150)[0] == "[] \n"
+        assert again.communicate(timeout=150)[0] == "[] {}\n"
         assert {run.info.run_id for run in runs_of(client, "anna")} == {
             run.info.run_id for run in before["anna"]
         }
@@ -184,12 +177,12 @@ def test_a_password_in_the_environments_address_reaches_no_file(
     study.whole(0)
     secret = "hunter2"
     uri = f"postgresql+psycopg://mlflow:{secret}@/mlflow?host={tmp_path / 'nowhere'}"
-    tracker = study.tracker(uri)
-    tracker.start()
-    tracker.finish(study.closing())
-    (sentence,) = tracker.close(15)
+    writer = study.writer(study.mlflow(uri))
+    writer.start()
+    writer.end(study.ending())
+    (sentence,) = writer.close(15)
     assert "postgresql+psycopg://…@/mlflow" in sentence
-    assert secret not in sentence + tracker.trouble
+    assert secret not in sentence + str(writer.away)
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path

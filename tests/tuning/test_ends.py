@@ -16,22 +16,38 @@ from raysearch.errors import StoreFailed, StudyFailed
 from raysearch.study.folder import StudyFolder
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import Ledger
+from raysearch.tracking.projection import Ending
 from raysearch.tuning.ends import plain_failure, recorded_failure
-from raysearch.tuning.mirror import Mirror as _Mirror
+from raysearch.tuning.mirror import Mirror
 
 
-class FakeTracker:
+class FakeWriter:
+    """Keeps the endings that a mirror gives it."""
+
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.endings: list[Ending] = []
+        self.patience: list[float] = []
+        self.away: dict[str, str] = {}
 
     def start(self) -> None: ...
 
-    def stop(self, reason: str, *, failed: bool, files: dict[str, str]) -> None:
-        self.told.append((reason, failed, files))
+    def changed(self, trial: int) -> None: ...
+
+    def end(self, ending: Ending) -> None:
+        self.endings.append(ending)
 
     def close(self, timeout: float) -> list[str]:
-        self.told.append(timeout)
+        self.patience.append(timeout)
         return []
+
+
+class Line:
+    """A mirror on a fake writer, and what it says."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.writer, self.sentences = FakeWriter(), list[str]()
+        parts: Any = (None, None, ledger, None, [], self.writer)
+        self.mirror = Mirror(*parts, self.sentences.append)
 
 
 @pytest.fixture
@@ -40,24 +56,42 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def test_what_ends_a_session_is_told_everywhere_and_raised(ledger: Ledger) -> None:
-    tracker = FakeTracker()
-    mirror = _Mirror(tracker)  # type: ignore[arg-type]
-    mirror.start()
-    with pytest.raises(StoreFailed), recorded_failure(ledger, mirror):
+    line = Line(ledger)
+    line.mirror.start()
+    with pytest.raises(StoreFailed), recorded_failure(ledger, line.mirror):
         raise StoreFailed("the store at s3://x\ncannot be written")
-    (reason, failed, files), patience = tracker.told
-    assert (reason, failed) == ("the store at s3://x cannot be written", True)
-    assert "test_ends.py" in files["failure.txt"]
+    (ending,), (patience,) = line.writer.endings, line.writer.patience
+    assert (ending.status, ending.reason) == ("FAILED", "the store at s3://x cannot be written")
+    assert "test_ends.py" in ending.trace
     assert patience <= 10, "whoever waits at the terminal is told soon"
     ended = ledger.fact("ended")
-    assert (ended["how"], ended["reason"]) == ("failed", reason)
+    assert (ended["how"], ended["reason"]) == ("failed", ending.reason)
 
 
 def test_what_mlflow_never_heard_of_makes_no_run_there(ledger: Ledger) -> None:
-    tracker = FakeTracker()
-    with pytest.raises(RuntimeError), recorded_failure(ledger, _Mirror(tracker)):  # type: ignore[arg-type]
+    line = Line(ledger)
+    with pytest.raises(RuntimeError), recorded_failure(ledger, line.mirror):
         raise RuntimeError("before anything ran")
-    assert tracker.told == []
+    assert line.writer.endings == []
+
+
+def test_a_tracker_that_goes_away_is_spoken_of_once(ledger: Ledger) -> None:
+    line = Line(ledger)
+    line.mirror.trial_started(0, {})
+    assert line.sentences == []
+    line.writer.away = {"MLflow at http://h": "connection refused"}
+    line.mirror.trial_started(1, {})
+    line.mirror.trial_started(2, {})
+    (sentence,) = line.sentences
+    assert sentence.startswith("MLflow at http://h does not answer (connection refused)")
+
+
+def test_a_tracker_that_was_away_at_the_start_is_not_spoken_of_again(ledger: Ledger) -> None:
+    line = Line(ledger)
+    line.mirror.notes.append("MLflow at http://h does not answer (it slept): the study goes on")
+    line.writer.away = {"MLflow at http://h": "connection refused"}
+    line.mirror.trial_started(0, {})
+    assert line.sentences == []
 
 
 def test_a_ledger_that_cannot_be_written_hides_nothing(ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from raysearch.report.cells import term, texts
-from raysearch.report.document import Report, Table
+from raysearch.report.document import Report, Section, Table
 
 _SPECIAL = re.compile(r"([\\|*_`<>\[\]])")
 
@@ -16,18 +16,25 @@ def render(report: Report) -> str:
     for warning in report.warnings:
         lines += [f"> **Note.** {_escape(warning)}", ""]
     for section in report.sections:
-        lines += [f"## {_escape(section.title)}", ""]
-        for line in section.before:
-            strong = "**" if section.name == "estimates" else ""
-            lines += [f"{strong}{_escape(line)}{strong}", ""]
-        if section.table is not None:
-            lines += [*_table(section.table), ""]
-        for line in section.after:
-            told = term(line)
-            said = f"{_escape(line)}\n" if told is None else f"- **{told[0]}**: {_escape(told[1])}"
-            lines.append(said)
-        lines += [""] if section.after else []
+        lines += part(section)
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def part(section: Section) -> list[str]:
+    """The lines of one section."""
+    lines = [f"## {_escape(section.title)}", ""]
+    for line in section.before:
+        strong = "**" if section.name == "estimates" else ""
+        lines += [f"{strong}{_escape(line)}{strong}", ""]
+    if section.table is not None:
+        lines += [*_table(section.table), ""]
+    for line in section.after:
+        definition = term(line)
+        if definition is None:
+            lines.append(f"{_escape(line)}\n")
+        else:
+            lines.append(f"- **{definition[0]}**: {_escape(definition[1])}")
+    return [*lines, ""] if section.after else lines
 
 
 def _table(table: Table) -> list[str]:
