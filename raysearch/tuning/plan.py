@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from raysearch.cluster.capacity import check_here
 from raysearch.stages import calls
 from raysearch.stages.store import Store
 from raysearch.study import Study
 from raysearch.study.folder import StudyFolder, store_of, study_folders
 from raysearch.study.ledger import RUNNING, TrialRow
 from raysearch.study.wording import duration
-from raysearch.tuning.prepare import Material, gather
+from raysearch.tuning.prepare import Material, gather, runtime_of
 
 _LOOKED_AT = 200
 """settings whose stages are counted one by one; more are estimated from these"""
@@ -75,7 +76,13 @@ class Plan:
 
 
 def plan(study: Study) -> Plan:
-    """Count what `tune` would run; nothing is written but what a corpus itself keeps."""
+    """Count what `tune` would run; nothing is written but what a corpus itself keeps.
+
+    Raises:
+        BadInput: what `tune` would refuse too.
+    """
+    if study.cluster == "local":
+        check_here(runtime_of(study))
     material = gather(study)
     rows = _ledger_rows(study)
     ended = [row for row in rows if row.state != RUNNING]

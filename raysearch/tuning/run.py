@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysearch.cluster.capacity import check_cluster, check_here
 from raysearch.report import Report, build
 from raysearch.search.driver import Driver, Listener
 from raysearch.search.racing import RULES
@@ -91,6 +92,8 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     """
     started = time.monotonic()
     places = check_places(study)
+    if study.cluster == "local":
+        check_here(runtime_of(study))
     material = gather(study, progress.stage)
     for note in [*places, *material.notes]:
         progress.note(note)
@@ -211,6 +214,8 @@ def _run(
     with cluster.connected(study.cluster, home / "logs" / "ray.log", modules_of(study)):
         import ray
 
+        if study.cluster != "local" and (waits := check_cluster(runtime_of(study))):
+            progress.note(waits)
         from raysearch.data.features import ray_chunks
         from raysearch.search.tune import Stopping, Work, search
         from raysearch.stages.broker import connect, repairs

@@ -1,0 +1,155 @@
+"""Whether any node has room for a stage: what none has, Ray would wait for without a word."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raysearch.errors import BadInput
+from raysearch.stages.running import Runtime
+
+Node = Mapping[str, float]
+"""a node's resources in all, by Ray's names: CPU, GPU"""
+
+_WORDS = {"CPU": "CPUs", "GPU": "GPUs"}
+
+
+def bundles(runtime: Runtime) -> list[dict[str, float]]:
+    """What one stage asks for: a dictionary for each of its processes, which is on one node."""
+    if runtime.workers == 1:
+        return [{"CPU": runtime.cpus, "GPU": runtime.gpus}]
+    each = {"GPU": 1.0} if runtime.gpus > 0 else {"CPU": float(runtime.threads)}
+    return [each] * runtime.workers
+
+
+def shortage(runtime: Runtime, nodes: Sequence[Node]) -> str:
+    """Why a stage would wait for ever on these nodes, as one sentence; '' where it would not.
+
+    Args:
+        runtime: how a study's stages run.
+        nodes: the resources of each node in all, whether they are free or not.
+    """
+    wanted = bundles(runtime)
+    room = sum(_times(wanted[0], node) for node in nodes)
+    if room >= len(wanted):
+        return ""
+    ask = " and ".join(f"{n:g} {_WORDS[name]}" for name, n in wanted[0].items() if n)
+    if len(wanted) > 1:
+        ask = f"{len(wanted)} times {ask}"
+    return f"a stage asks for {ask} ({_keys(runtime)}), but {_offer(wanted[0], nodes)}"
+
+
+def _times(bundle: Mapping[str, float], node: Node) -> int:
+    """How often a bundle fits a node."""
+    counts = [int(node.get(name, 0.0) / n + 1e-9) for name, n in bundle.items() if n > 0]
+    return min(counts, default=0)
+
+
+def _keys(runtime: Runtime) -> str:
+    """The words of a study that a request comes from."""
+    words = [f"workers={runtime.workers}"] if runtime.workers > 1 else []
+    if runtime.gpus > 0:
+        words.append(f"gpus={runtime.gpus:g}")
+    if runtime.workers > 1 and not runtime.gpus:
+        words.append(f"threads={runtime.threads}")
+    if runtime.workers == 1:
+        words.append(f"cpus={runtime.cpus:g}")
+    return " and ".join(words)
+
+
+def _offer(bundle: Mapping[str, float], nodes: Sequence[Node]) -> str:
+    """What the nodes have of the resources that a bundle names."""
+    names = [name for name, n in bundle.items() if n]
+    sizes = Counter(tuple(node.get(name, 0.0) for name in names) for node in nodes)
+    each = [
+        f"{count} with "
+        + " and ".join(f"{n:g} {_WORDS[name]}" for name, n in zip(names, size, strict=True))
+        for size, count in sorted(sizes.items(), reverse=True)
+    ]
+    return f"the nodes are {', '.join(each)}" if each else "there is no node"
+
+
+def check_here(runtime: Runtime) -> None:
+    """Refuse what this machine cannot run, before Ray is started on it.
+
+    Raises:
+        BadInput: no stage of the study would ever start.
+    """
+    here = {"CPU": float(os.cpu_count() or 1), "GPU": _gpus_here() if runtime.gpus > 0 else 0.0}
+    problem = shortage(runtime, [here])
+    if problem:
+        raise BadInput(
+            f"{problem} (this machine): no stage could ever start; ask for less, or give "
+            "cluster=FILE for a cluster that has more"
+        )
+
+
+def _gpus_here() -> float:
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    manager = get_accelerator_manager_for_resource("GPU")
+    if manager is None:
+        return 0.0
+    visible = manager.get_current_process_visible_accelerator_ids()
+    count = manager.get_current_node_num_accelerators()
+    return float(count if visible is None else min(count, len(visible)))
+
+
+def check_cluster(runtime: Runtime, patience: float = 20.0) -> str:
+    """Refuse what no node of the joined cluster can run.
+
+    Args:
+        runtime: how a study's stages run.
+        patience: seconds in which nodes may still join, as they do where head and driver are
+            started together.
+
+    Returns:
+        What is waited for, as one sentence, where the cluster starts nodes by itself; else ''.
+
+    Raises:
+        BadInput: no stage of the study would ever start.
+    """
+    import ray
+
+    until = time.monotonic() + patience
+    while problem := shortage(runtime, [n["Resources"] for n in ray.nodes() if n["Alive"]]):
+        if time.monotonic() > until or _starts_nodes():
+            break
+        time.sleep(0.5)
+    if not problem:
+        return ""
+    if _starts_nodes():
+        return f"waiting for a node: {problem}; the cluster's autoscaler is asked for one"
+    raise BadInput(
+        f"{problem}: no stage could ever start; ask for less, or join a node that "
+        "has more (ray start --address=HEAD:6379)"
+    )
+
+
+def _starts_nodes() -> bool:
+    """Whether the joined cluster has an autoscaler."""
+    import ray
+    from ray.autoscaler.v2.sdk import get_cluster_status
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    return has_autoscaler(
+        _internal_kv_get(b"__autoscaling_status"), int(status.stats.autoscaler_version or 0)
+    )
+
+
+def has_autoscaler(status: bytes | None, reports: int) -> bool:
+    """Whether a cluster starts nodes by itself.
+
+    Args:
+        status: what Ray's monitor left of its first autoscaler, JSON. It names the type of every
+            node; without an autoscaler a type is made of its node's id.
+        reports: how many reports the second autoscaler (KubeRay's) has made.
+    """
+    report: dict[str, Any] = (json.loads(status).get("autoscaler_report") if status else None) or {}
+    types = (report.get("node_type_mapping") or {}).values()
+    return reports > 0 or any(not str(name).startswith("node_") for name in types)
