@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 PICTURE = Path(__file__).with_name("report.png")
-SIZE = (1000, 1250)
+SIZE = (1000, 1080)
 """width and height in CSS pixels, as high as the first screen of the report"""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysearch.cli.commands import COMMANDS
 from raysearch.cli.words import read_words
-from raysearch.errors import BadInput, near
+from raysearch.errors import BadInput
 from raysearch.report import Report
 from raysearch.report.formats import directory as files
 from raysearch.stages.atomic import write_whole
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 _SUFFIXES = {"text": "txt", "md": "md", "latex": "tex", "json": "json", "html": "html"}
-FORMATS = tuple(_SUFFIXES)
 
 
 def report(words: Sequence[str]) -> str:
@@ -31,8 +30,6 @@ def report(words: Sequence[str]) -> str:
     kind, out = _target(values)
     folder = study_folder(Path(str(values["home"])), values["study"])
     full, tsne = values["full"], values["tsne"]
-    if not isinstance(full, bool):
-        raise BadInput(f"full must be true or false, but got {full!r}")
     layers = None if tsne is None else _layers(folder, tsne)
     return _give(build(folder.path, True, layers), kind, out, values["figures"], full)
 
@@ -67,11 +64,6 @@ def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
         # a file's name says what it is
         kinds = {suffix: name for name, suffix in _SUFFIXES.items()}
         kind = "text" if out is None else kinds.get(out.suffix.removeprefix("."), "text")
-    if kind not in FORMATS:
-        raise BadInput(
-            f"format={kind} is unknown{near(str(kind), FORMATS)}; the formats are "
-            f"{', '.join(FORMATS)}"
-        )
     for name in ("out", "figures"):
         given = values[name]
         if given is not None and not isinstance(given, str | int):
