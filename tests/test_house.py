@@ -153,3 +153,24 @@ def test_nothing_in_the_product_names_the_builders_folders() -> None:
 
 def test_the_folder_mlflow_holds_no_python() -> None:
     assert not list((ROOT / "mlflow").rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "name", ["study.yaml", "folds.json", "ledger.sqlite", "lease.json", "lease.lock"]
+)
+def test_a_file_of_a_study_is_named_once(name: str) -> None:
+    """`StudyFolder` knows a study's files. What MLflow shows of a study has names of its own."""
+    named = [
+        str(path.relative_to(ROOT))
+        for path in files("raysearch")
+        if path.relative_to(ROOT).parts[1] != "tracking"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and str(node.value).split("/")[-1].split("=")[-1] == name
+    ]
+    assert named == ["raysearch/study/folder.py"]
+
+
+def test_a_file_is_replaced_in_one_place() -> None:
+    """Others may read a file while it is written; the science has no other room to take it from."""
+    users = {str(p.relative_to(ROOT)) for p in files("raysearch") if "os.replace" in p.read_text()}
+    assert users == {"raysearch/stages/atomic.py"}

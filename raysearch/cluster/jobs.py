@@ -19,6 +19,7 @@ from raysearch.cluster.shipping import modules_of, stage_code, stage_corpus
 from raysearch.errors import BadInput, ClusterFailed, near, one_line
 from raysearch.study import Study, dump, load_study
 from raysearch.study.clusterfile import ClusterFile, read_cluster
+from raysearch.study.folder import CONFIGURATION
 
 _STOP_SECONDS = 120
 """how long a job that was told to stop may take to close its study"""
@@ -61,14 +62,14 @@ def submit(words: Sequence[str], cwd: Path) -> str:
                 "corpus": study.corpus.model_copy(update={"root": roots}),
             }
         )
-        (folder / "study.yaml").write_text(dump(there))
+        (folder / CONFIGURATION).write_text(dump(there))
         client = jobs_client(place)
         env = environment(place)
         # read by the process that ends the job; Ray's own 3 seconds would kill the driver
         env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] = str(_STOP_SECONDS)
         job = _send(
             client,
-            entrypoint="exec python -m raysearch tune space=study.yaml",
+            entrypoint=f"exec python -m raysearch tune space={CONFIGURATION}",
             submission_id=f"{study.id}-{secrets.token_hex(3)}",
             runtime_env={"working_dir": staging, **env},
             metadata={_OURS: study.id, "home": home},

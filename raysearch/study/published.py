@@ -7,15 +7,13 @@ A space's `published` gives the figures that the paper prints, as fractions, eac
       CE: {wa: 0.452, ua: 0.431}
       RD: {ua: 0.455}
 
-A study keeps the table of its task in its ledger, joined to the settings that the rows stand for:
-
-    {"source": ..., "metrics": ["ua", "wa"],
-     "rows": [{"name": "CE", "params": {"loss": "ce"}, "values": {"wa": 0.452, "ua": 0.431}}, ...]}
+A study keeps the table of its task, its rows joined to the settings of their names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from raysearch.errors import near
@@ -26,52 +24,109 @@ _KEYS = ("source", "rows", "tasks")
 _FORM = "as in CE: {wa: 0.452, ua: 0.431}"
 
 
-def problems(published: Mapping[str, Any], tasks: Collection[str]) -> list[str]:
+@dataclass(frozen=True)
+class PublishedRow:
+    """One row of a paper's table."""
+
+    name: str
+    params: Mapping[str, Any]
+    """the setting that the row stands for"""
+    values: Mapping[str, float]
+    """metric -> the paper's figure, in [0, 1]"""
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """A paper's table that a study repeats."""
+
+    source: str
+    metrics: tuple[str, ...]
+    """those that the table prints, in the order of a report"""
+    rows: tuple[PublishedRow, ...]
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> PublishedTable:
+        """The table of which `dataclasses.asdict` made plain values."""
+        rows = tuple(PublishedRow(**row) for row in plain["rows"])
+        return cls(str(plain["source"]), tuple(plain["metrics"]), rows)
+
+
+def published_table(
+    published: Mapping[str, Any],
+    task: str,
+    enqueued: Iterable[tuple[str, Mapping[str, Any]]],
+) -> PublishedTable | None:
+    """The table that a study keeps.
+
+    Args:
+        published: of the space.
+        task: of the study. Where the paper has no table for it, rows have no figures.
+        enqueued: (name, setting) of the settings that are tried first.
+
+    Returns: None where the space repeats no table.
+    """
+    if not published:
+        return None
+    tables = published.get("tasks", {task: published.get("rows", {})})
+    values = tables.get(task, {})
+    printed = {metric for rows in tables.values() for row in rows.values() for metric in row}
+    return PublishedTable(
+        published["source"],
+        tuple(metric for metric in METRICS if metric in printed),
+        tuple(
+            PublishedRow(name, dict(setting), dict(values.get(name, {})))
+            for name, setting in enqueued
+            if name
+        ),
+    )
+
+
+def published_problems(published: Mapping[str, Any], tasks: Collection[str]) -> list[str]:
     """What is wrong with a space's `published`; `tasks` are those that there are."""
     if not published:
         return []
-    found = [
+    problems = [
         f"there is no key 'published.{name}'{near(name, _KEYS)}; keys here are source and rows (or "
         f"tasks), and each row names its metrics, {_FORM}"
         for name in published
         if name not in _KEYS
     ]
-    if found:
-        return found  # what is missing may be what has the wrong name
+    if problems:
+        return problems  # what is missing may be what has the wrong name
     source = published.get("source")
     if not isinstance(source, str) or not source:
-        found.append(
+        problems.append(
             f"published.source must say which table it is, but got {source!r}; "
             "write for example published.source='a paper, Table 2'"
         )
     if ("rows" in published) == ("tasks" in published):
-        found.append("published must have rows, or tasks with the rows of each, and not both")
+        problems.append("published must have rows, or tasks with the rows of each, and not both")
     if "rows" in published:
-        found += _rows("published.rows", published["rows"])
+        problems += _rows("published.rows", published["rows"])
     if "tasks" in published:
         each = published["tasks"]
         if not isinstance(each, Mapping) or not each:
-            return [*found, f"published.tasks must be the rows of each task, but got {each!r}"]
+            return [*problems, f"published.tasks must be the rows of each task, but got {each!r}"]
         for task, rows in each.items():
             if task not in tasks:
-                found.append(
+                problems.append(
                     f"published.tasks: there is no task {task!r}{near(task, tasks)}; "
                     f"tasks are {', '.join(tasks)}"
                 )
-            found += _rows(f"published.tasks.{task}", rows)
-    return found
+            problems += _rows(f"published.tasks.{task}", rows)
+    return problems
 
 
 def _rows(key: str, rows: Any) -> list[str]:
     """The first problem of some rows, with how many more rows have one."""
     if not isinstance(rows, Mapping) or not rows:
         return [f"{key} must be a mapping from rows to their figures, {_FORM}, but got {rows!r}"]
-    told = [(name, said) for name, row in rows.items() for said in _row(row)]
-    if not told:
+    problems = [(name, problem) for name, row in rows.items() for problem in _row(row)]
+    if not problems:
         return []
-    more = len({name for name, _ in told}) - 1
+    more = len({name for name, _ in problems}) - 1
     tail = "" if not more else f" (and so with {more} more row{'' if more == 1 else 's'})"
-    return [f"{key}: the row {told[0][0]!r} {told[0][1]}{tail}"]
+    return [f"{key}: the row {problems[0][0]!r} {problems[0][1]}{tail}"]
 
 
 def _row(row: Any) -> Iterator[str]:
@@ -83,28 +138,3 @@ def _row(row: Any) -> Iterator[str]:
             yield f"names a metric {metric!r}{near(metric, METRICS)}; give {' or '.join(METRICS)}"
         elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             yield f"must give {metric} as a fraction from 0 to 1, but got {value!r}"
-
-
-def joined(
-    published: Mapping[str, Any],
-    task: str,
-    enqueued: Iterable[tuple[str, Mapping[str, Any]]],
-) -> dict[str, Any] | None:
-    """What a study keeps of `published`: the table of its task; None where there is no table.
-
-    Of a task that the paper has no table for, rows have no figures. `enqueued`: (name, setting).
-    """
-    if not published:
-        return None
-    tables = published.get("tasks", {task: published.get("rows", {})})
-    values = tables.get(task, {})
-    printed = {metric for rows in tables.values() for row in rows.values() for metric in row}
-    return {
-        "source": published["source"],
-        "metrics": [metric for metric in METRICS if metric in printed],
-        "rows": [
-            {"name": name, "params": dict(setting), "values": dict(values.get(name, {}))}
-            for name, setting in enqueued
-            if name
-        ],
-    }

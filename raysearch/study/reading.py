@@ -16,7 +16,6 @@ from yaml import YAMLError
 from raysearch.data.rules import TASKS
 from raysearch.data.section import thaw
 from raysearch.errors import BadInput, near, one_line
-from raysearch.study import published
 from raysearch.study.checks import (
     check_names,
     check_space,
@@ -26,6 +25,7 @@ from raysearch.study.checks import (
     name_list,
 )
 from raysearch.study.clusterfile import read_cluster
+from raysearch.study.published import published_problems
 from raysearch.study.resources import resource
 from raysearch.study.schema import FIELDS, NESTED, SHORT, Study, extra_of, one_or_list
 
@@ -60,7 +60,7 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     study = _validate(tree, problems, told)
     check_names(tree, problems)
     if isinstance(tree.get("published"), Mapping):
-        problems += published.problems(tree["published"], TASKS)
+        problems += published_problems(tree["published"], TASKS)
     method = find_method(tree, problems)
     if method is not None:
         if not tree.get("features"):

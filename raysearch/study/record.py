@@ -13,6 +13,7 @@ from raysearch.errors import BadInput
 from raysearch.selection import FoldGroups, Score
 from raysearch.study.folder import StudyFolder
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
+from raysearch.study.published import PublishedTable
 
 _PROTOCOLS = {
     "loso": ("leave one speaker out", "speaker", "speakers"),
@@ -56,8 +57,8 @@ class Record:
     """what a reader must know of the data: synthetic speech, what was left out, ..."""
     simulated: tuple[str, ...]
     """what of the data is simulated: speech, votes"""
-    published: Mapping[str, Any] | None
-    """the paper's table that the study repeats, as `raysearch.study.published` has it"""
+    published: PublishedTable | None
+    """the paper's table that the study repeats"""
     space: Mapping[str, Any] | None
     """what was left of the space on this data: constants, and {"domain": text}; None: unknown"""
     planned: int
@@ -84,6 +85,7 @@ class Record:
         corpus = configuration.get("corpus")
         classes = corpus.get("classes") if isinstance(corpus, dict) else None
         with folder.ledger() as ledger:
+            published = ledger.fact("published")
             return cls(
                 name=str(ledger.fact("study") or folder.name),
                 configuration=configuration,
@@ -93,7 +95,7 @@ class Record:
                 classes=_texts(ledger.fact("classes") or classes),
                 notes=_texts(ledger.fact("notes")),
                 simulated=_texts(ledger.fact("simulated")),
-                published=ledger.fact("published"),
+                published=None if published is None else PublishedTable.from_plain(published),
                 space=ledger.fact("space"),
                 planned=int(ledger.fact("planned", 0)),
                 fingerprint=str(ledger.fact("fingerprint", "")),

@@ -18,11 +18,12 @@ def version() -> str:
 
 
 def versions() -> dict[str, str]:
+    """Versions of raysearch, Python and what raysearch stands on; "missing" where one is not."""
     names = ("ray", "optuna", "mlflow", "torch", "transformers", "opensmile", "scikit-learn")
-    found = {"raysearch": version(), "python": sys.version.split()[0]}
+    numbers = {"raysearch": version(), "python": sys.version.split()[0]}
     for name in (*names, "pandas", "numpy"):
         try:
-            found[name] = metadata.version(name)
+            numbers[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            numbers[name] = "missing"
+    return numbers

@@ -79,8 +79,8 @@ class Standing:
         if self.holder is not None:
             ago = duration(self.holder.age)
             return f"not running; nobody holds it, the last heartbeat was {ago} ago; {again}"
-        said = self.ending.get("reason", "")
-        return f"not running{f'; {said}' if said else ''}; {again}"
+        reason = self.ending.get("reason", "")
+        return f"not running{f'; {reason}' if reason else ''}; {again}"
 
     def __str__(self) -> str:
         words = [f"{len(self.ended)} of {max(self.planned, len(self.trials))} trials"]

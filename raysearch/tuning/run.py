@@ -12,7 +12,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,11 @@ from raysearch.search.driver import Driver, Listener
 from raysearch.search.racing import RULES
 from raysearch.selection import Score
 from raysearch.stages.store import Damaged, Store
-from raysearch.study import Study, published
+from raysearch.study import Study
 from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import FoldRow, Ledger, TrialRow
+from raysearch.study.published import published_table
 from raysearch.study.software import versions
 from raysearch.study.wording import duration
 from raysearch.tuning.ends import plain_failure, record_end, recorded_failure
@@ -155,6 +156,7 @@ def begin(folder: StudyFolder, material: Material) -> Ledger:
     """The study's files and its ledger, to be written; a study begun on other speech is refused."""
     study, space = material.study, material.space
     constants = space.constants()
+    table = published_table(study.published, study.task.name, material.enqueued)
     return folder.begin(
         study,
         json.dumps(material.split_table(), indent=1),
@@ -164,7 +166,7 @@ def begin(folder: StudyFolder, material: Material) -> Ledger:
             "notes": list(material.notes),
             "simulated": sorted(material.corpus.simulated),
             "versions": versions(),
-            "published": published.joined(study.published, study.task.name, material.enqueued),
+            "published": None if table is None else asdict(table),
             "space": {
                 name: constants[name] if name in constants else {"domain": str(domain)}
                 for name, domain in space.domains.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from raysearch.report.formats import html, latex, markdown, text
 from raysearch.selection import compare, interval
 from raysearch.study import load_study, spaces
 from raysearch.study.ledger import Ledger
-from raysearch.study.published import joined
+from raysearch.study.published import published_table
 from raysearch.study.space import NAME
 
 Write = Callable[..., Path]
@@ -172,12 +173,12 @@ def test_shipped_tables_are_whole_in_a_terminal(
         (str(entry[NAME]), {n: x for n, x in entry.items() if n != NAME}) for entry in study.enqueue
     ]
     task = next(iter(study.published.get("tasks", {"categories": {}})))
-    kept = joined(study.published, task, enqueued)
+    kept = published_table(study.published, task, enqueued)
     assert kept is not None
     table = scores(len(enqueued), 4)
     table[0, :, UA:] = 0.95, 0.99
     table[1, :, UA:] = np.array([[0.1, 0.9, 0.5, 0.2]]).T
-    report = reported(write, (), table, [setting for _, setting in enqueued], fact=kept)
+    report = reported(write, (), table, [setting for _, setting in enqueued], fact=asdict(kept))
     made = text.render(report, width=width)
     part = made[made.index("Beside the published") :].split("\n\n")[0]
     assert max(map(len, part.splitlines())) <= width

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from raysearch.study.published import joined
+import json
+from dataclasses import asdict
+
+from raysearch.study.published import PublishedRow, PublishedTable, published_table
 
 ENQUEUED = [("CE", {"loss": "ce"}), ("RD", {"lambda_rd": 0.1}), ("", {"loss": "focal"})]
 
 
 def test_rows_are_joined_to_the_settings_of_their_names() -> None:
     rows = {"CE": {"wa": 0.5, "ua": 0.4}, "gone": {"ua": 0.3}}
-    assert joined({"source": "x", "rows": rows}, "categories", ENQUEUED) == {
-        "source": "x",
-        "metrics": ["ua", "wa"],
-        "rows": [
-            {"name": "CE", "params": {"loss": "ce"}, "values": {"wa": 0.5, "ua": 0.4}},
-            {"name": "RD", "params": {"lambda_rd": 0.1}, "values": {}},
-        ],
-    }
-    assert joined({}, "categories", ENQUEUED) is None
+    table = published_table({"source": "x", "rows": rows}, "categories", ENQUEUED)
+    assert table == PublishedTable(
+        "x",
+        ("ua", "wa"),
+        (
+            PublishedRow("CE", {"loss": "ce"}, {"wa": 0.5, "ua": 0.4}),
+            PublishedRow("RD", {"lambda_rd": 0.1}, {}),
+        ),
+    )
+    assert PublishedTable.from_plain(json.loads(json.dumps(asdict(table)))) == table
+    assert published_table({}, "categories", ENQUEUED) is None
 
 
 def test_a_study_keeps_the_rows_of_its_task() -> None:
-    tasks = {"valence": {"CE": {"ua": 0.4}}, "activation": {"CE": {"ua": 0.6}}}
-    found = {
-        task: joined({"source": "x", "tasks": tasks}, task, ENQUEUED)
-        for task in ("valence", "activation", "categories")
+    published = {
+        "source": "x",
+        "tasks": {"valence": {"CE": {"ua": 0.4}}, "activation": {"CE": {"ua": 0.6}}},
     }
-    assert all(kept is not None and kept["metrics"] == ["ua"] for kept in found.values())
-    values = {task: kept["rows"][0]["values"] for task, kept in found.items() if kept}
-    assert values == {"valence": {"ua": 0.4}, "activation": {"ua": 0.6}, "categories": {}}
+    figures = {}
+    for task in ("valence", "activation", "categories"):
+        table = published_table(published, task, ENQUEUED)
+        assert table is not None
+        assert table.metrics == ("ua",)
+        figures[task] = table.rows[0].values
+    assert figures == {"valence": {"ua": 0.4}, "activation": {"ua": 0.6}, "categories": {}}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -18,6 +17,7 @@ from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.scoring import Scores
 from raysearch.selection import Matrix, compare, interval, over_groups
+from raysearch.study.published import PublishedRow
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, many
 
@@ -51,14 +51,14 @@ class _Row:
 def section(record: Record, scores: Scores) -> Section | None:
     """A paper's rows beside this study's. Corpora differ, so gains over the first row compare."""
     published = record.published
-    if not published or not published["rows"]:
+    if published is None or not published.rows:
         return None
-    rows = [_row(row, record, scores) for row in published["rows"]]
+    rows = [_row(row, record, scores) for row in published.rows]
     lines = [
         {"name": row.name, "trial": row.trial, "metric": m.upper()}
         | _beside(m, row, None if row is rows[0] else rows[0])
         for row in rows
-        for m in published["metrics"]
+        for m in published.metrics
     ]
     after = [f"Gains are over {rows[0].name}, here paired by fold."]
     if any(line["mark"] for line in lines):
@@ -74,7 +74,7 @@ def section(record: Record, scores: Scores) -> Section | None:
         )
     return Section(
         "published",
-        f"Beside the published figures: {clean(str(published['source']))}",
+        f"Beside the published figures: {clean(published.source)}",
         (),
         Table(pd.DataFrame(lines, columns=[c.name for c in _COLUMNS], dtype=object), _COLUMNS),
         tuple(after),
@@ -83,7 +83,8 @@ def section(record: Record, scores: Scores) -> Section | None:
 
 def paper_figures(record: Record, scores: Scores, metric: str) -> dict[int, float]:
     """By trial that is a row of the paper's table, the figure that the paper gives it."""
-    rows = [_row(row, record, scores) for row in (record.published or {}).get("rows", ())]
+    table = record.published
+    rows = [_row(row, record, scores) for row in (() if table is None else table.rows)]
     return {
         row.trial: row.figures[metric]
         for row in rows
@@ -113,15 +114,15 @@ def _outside(x: float | None, low: float | None, high: float | None) -> bool:
     return x is not None and low is not None and high is not None and not low <= x <= high
 
 
-def _row(row: Mapping[str, Any], record: Record, scores: Scores) -> _Row:
+def _row(row: PublishedRow, record: Record, scores: Scores) -> _Row:
     """A row with the trial that it is."""
     constants = {n: x for n, x in record.params.items() if not isinstance(x, dict)}
     for c in scores.complete:
         have = {**constants, **scores.trials[c].params}
-        if all(name in have and _same(have[name], x) for name, x in row["params"].items()):
+        if all(name in have and _same(have[name], x) for name, x in row.params.items()):
             test = {m: over_groups(table[c], record.folds) for m, table in scores.test.items()}
-            return _Row(str(row["name"]), row["values"], scores.trials[c].number, test)
-    return _Row(str(row["name"]), row["values"], None, {})
+            return _Row(row.name, row.values, scores.trials[c].number, test)
+    return _Row(row.name, row.values, None, {})
 
 
 def _same(a: object, b: object) -> bool:
