@@ -39,13 +39,13 @@ def cell(x: Any, kind: Kind) -> str:
 def groups(table: Table) -> list[list[dict[Hashable, Any]]]:
     """A table's rows, one after the other; those that share all that stands once are together."""
     once = [column.name for column in table.columns if column.once]
-    found: list[list[dict[Hashable, Any]]] = []
+    together: list[list[dict[Hashable, Any]]] = []
     for row in table.frame.to_dict("records"):
-        if once and found and all(found[-1][0][name] == row[name] for name in once):
-            found[-1].append(row)
+        if once and together and all(together[-1][0][name] == row[name] for name in once):
+            together[-1].append(row)
         else:
-            found.append([row])
-    return found
+            together.append([row])
+    return together
 
 
 def texts(table: Table) -> list[list[str]]:

@@ -36,15 +36,15 @@ def build(first: Path, second: Path) -> Report:
     """
     studies = [Record.read(StudyFolder(path)) for path in (first, second)]
     a, b = studies
-    scored = [_scored(one) for one in studies]
+    scores = [_scores_of(one) for one in studies]
     shared = _shared(a, b)
     honest = [
-        {m: _honest(scores, m)[:, _places(one, shared)] for m in METRICS}
-        for one, scores in zip(studies, scored, strict=True)
+        {m: _honest(of_one, m)[:, _places(one, shared)] for m in METRICS}
+        for one, of_one in zip(studies, scores, strict=True)
     ]
     differences = {m: _difference(honest[0][m], honest[1][m]) for m in METRICS}
     names = _names(a, b)
-    metric = scored[0].metric
+    metric = scores[0].metric
     d = differences[metric]
     pair = Pair(*names, d, d.p, sentences.difference(d, *names, unit=a.units))
     family = Comparison("studies", None, metric, (pair,))
@@ -52,11 +52,11 @@ def build(first: Path, second: Path) -> Report:
         f"{letter} is {name}: {' '.join(sentences.headline(one))}"
         for letter, name, one in zip(_LETTERS, names, studies, strict=True)
     ]
-    warnings = [sentences.warnings(one, s) for one, s in zip(studies, scored, strict=True)]
+    warnings = [sentences.warnings(one, s) for one, s in zip(studies, scores, strict=True)]
     return Report(
         study=f"{a.name} against {b.name}",
         headline=tuple(headlines),
-        warnings=(*_cautions(a, b, scored, shared), *_warnings(warnings)),
+        warnings=(*_cautions(a, b, scores, shared), *_warnings(warnings)),
         sections=(
             _result(a, b, family, _table(honest, differences), len(shared)),
             _by_fold(a, shared, honest, metric),
@@ -105,7 +105,7 @@ def _warnings(each: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _scored(record: Record) -> Scores:
+def _scores_of(record: Record) -> Scores:
     scores = score(record)
     if scores is None:
         raise BadInput(
@@ -204,13 +204,13 @@ def _by_fold(
     return Section("folds", title, (), Table(frame, columns))
 
 
-def _cautions(a: Record, b: Record, scored: Sequence[Scores], shared: Sequence[str]) -> list[str]:
+def _cautions(a: Record, b: Record, scores: Sequence[Scores], shared: Sequence[str]) -> list[str]:
     """What a reader must know of the pairing."""
     lines = []
-    if scored[0].metric != scored[1].metric:
+    if scores[0].metric != scores[1].metric:
         lines.append(
-            f"{a.name} chose its settings by {scored[0].metric.upper()}, {b.name} by "
-            f"{scored[1].metric.upper()}."
+            f"{a.name} chose its settings by {scores[0].metric.upper()}, {b.name} by "
+            f"{scores[1].metric.upper()}."
         )
     clips = [{fold.name: fold.clips for fold in one.folds} for one in (a, b)]
     apart = [name for name in shared if clips[0][name] != clips[1][name]]

@@ -13,34 +13,31 @@ __all__ = ["draw", "png", "svg"]
 
 
 def draw(plot: Plot) -> Figure:
-    """The figure, in the house's style. Call it under `style.styled`."""
-    from raysearch.report.figures import heat_map
-    from raysearch.report.figures import interval_chart as intervals
-    from raysearch.report.figures import line_chart as curves
-    from raysearch.report.figures import scatter_chart as scatter
+    """The figure, in the house's style. Call it under `style.render`."""
+    from raysearch.report.figures import heat_map, interval_chart, line_chart, scatter_chart
 
     match plot:
         case Intervals():
-            return intervals.draw(plot)
+            return interval_chart.draw(plot)
         case Curves():
-            return curves.draw(plot)
+            return line_chart.draw(plot)
         case HeatMap():
             return heat_map.draw(plot)
         case HeatMaps():
             return heat_map.draw_all(plot)
         case Scatter():
-            return scatter.draw(plot)
+            return scatter_chart.draw(plot)
 
 
 def svg(plot: Plot) -> bytes:
     """The figure as SVG; the same plot gives the same bytes."""
-    from raysearch.report.figures.style import written
+    from raysearch.report.figures.style import render
 
-    return written(lambda: draw(plot), "svg")
+    return render(lambda: draw(plot), "svg")
 
 
 def png(plot: Plot, dpi: int = 200) -> bytes:
     """The figure as PNG; the same plot gives the same bytes."""
-    from raysearch.report.figures.style import written
+    from raysearch.report.figures.style import render
 
-    return written(lambda: draw(plot), "png", dpi)
+    return render(lambda: draw(plot), "png", dpi)

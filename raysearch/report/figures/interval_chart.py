@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from raysearch.report.figures.style import COLOURS, GREY, INK, figure, short, titled
+from raysearch.report.figures.style import COLOURS, GREY, INK, new_figure, set_title, short
 from raysearch.report.plots import Intervals
 
 
 def draw(plot: Intervals) -> Figure:
     """A row a mark, the first on top; the interval as a line through the point."""
-    made = figure(height=0.85 + 0.24 * len(plot.marks))
-    axes = made.add_subplot()
+    figure = new_figure(height=0.85 + 0.24 * len(plot.marks))
+    axes = figure.add_subplot()
     places = range(len(plot.marks))
     for place, mark in zip(places, plot.marks, strict=True):
         colour = COLOURS[1] if mark.strong else COLOURS[0]
@@ -33,6 +33,6 @@ def draw(plot: Intervals) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
-    made.supxlabel(plot.axis, fontsize=7.5)
-    titled(made, plot.title)
-    return made
+    figure.supxlabel(plot.axis, fontsize=7.5)
+    set_title(figure, plot.title)
+    return figure

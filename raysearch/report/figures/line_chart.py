@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from raysearch.report.figures.style import COLOURS, MARKERS, figure, short, titled
+from raysearch.report.figures.style import COLOURS, MARKERS, new_figure, set_title, short
 from raysearch.report.plots import Curves
 
 MOST = len(COLOURS)
@@ -21,9 +21,9 @@ def draw(plot: Curves) -> Figure:
     lines = plot.lines[:MOST]
     papers = any(line.paper for line in lines)
     legend = len(lines) > 1 or bool(lines[0].label) or papers
-    told = False
-    made = figure(height=2.5 + (0.15 * (len(lines) + papers) if legend else 0.0))
-    axes = made.add_subplot()
+    legend_has_papers = False
+    figure = new_figure(height=2.5 + (0.15 * (len(lines) + papers) if legend else 0.0))
+    axes = figure.add_subplot()
     for i, line in enumerate(lines):
         x, mean = np.array(line.x), np.array(line.mean)
         low = np.array([np.nan if v is None else v for v in line.low], dtype=np.float64)
@@ -38,13 +38,13 @@ def draw(plot: Curves) -> Figure:
             linewidth=1.2,
         )
         if line.paper:
-            there = np.array([np.nan if v is None else v for v in line.paper], dtype=np.float64)
+            values = np.array([np.nan if v is None else v for v in line.paper], dtype=np.float64)
             axes.plot(
-                x, there, color=COLOURS[i], marker=MARKERS[i], markersize=3.5, linewidth=0.9,
+                x, values, color=COLOURS[i], marker=MARKERS[i], markersize=3.5, linewidth=0.9,
                 linestyle="--", markerfacecolor="white",
-                label="" if told else "dashed: as published",
+                label="" if legend_has_papers else "dashed: as published",
             )  # fmt: skip
-            told = True
+            legend_has_papers = True
         if len(lines) <= _BARS and len(x) > 1:
             axes.fill_between(x, low, high, color=COLOURS[i], alpha=0.18, linewidth=0)
         else:
@@ -56,6 +56,6 @@ def draw(plot: Curves) -> Figure:
     axes.grid(axis="y", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
     if legend:
-        made.legend(loc="outside lower left", ncols=1)
-    titled(made, plot.title)
-    return made
+        figure.legend(loc="outside lower left", ncols=1)
+    set_title(figure, plot.title)
+    return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from raysearch.report.figures.style import COLOURS, MARKERS, figure, titled
+from raysearch.report.figures.style import COLOURS, MARKERS, new_figure, set_title
 from raysearch.report.plots import Scatter
 
 _ROW = 4
@@ -18,9 +18,9 @@ def draw(plot: Scatter) -> Figure:
     n = len(plot.panels)
     wide = min(n, _ROW)
     tall = -(-n // wide)
-    made = figure(max(3.5, 1.75 * wide), 0.75 + 1.85 * tall)
+    figure = new_figure(max(3.5, 1.75 * wide), 0.75 + 1.85 * tall)
     many = sum(len(panel.points) for panel in plot.panels) > _MANY
-    axes = made.subplots(tall, wide, squeeze=False).ravel()
+    axes = figure.subplots(tall, wide, squeeze=False).ravel()
     for ax in axes[n:]:
         ax.set_visible(False)
     for ax, panel in zip(axes, plot.panels, strict=False):
@@ -53,6 +53,6 @@ def draw(plot: Scatter) -> Figure:
         )
         for g, name in enumerate(plot.groups)
     ]
-    made.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 2 * wide))
-    titled(made, plot.title)
-    return made
+    figure.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 2 * wide))
+    set_title(figure, plot.title)
+    return figure

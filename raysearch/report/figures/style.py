@@ -46,26 +46,32 @@ _LOCK = threading.Lock()
 """matplotlib's settings are one for the whole process, and the tracker draws in a thread"""
 
 
-def written(draw: Callable[[], Figure], kind: str, dpi: int = 200) -> bytes:
-    """What `draw` makes under the house's settings, as a file of that kind ("svg" or "png")."""
+def render(draw: Callable[[], Figure], kind: str, dpi: int = 200) -> bytes:
+    """A figure drawn under the house's settings, as the bytes of a file.
+
+    Args:
+        draw: makes the figure.
+        kind: "svg" or "png".
+        dpi: dots an inch, of a PNG.
+    """
     out = io.BytesIO()
     with _LOCK, matplotlib.rc_context(_STYLE):
-        made = draw()
+        figure = draw()
         # a date would make two files of one picture
         facts = {"Date": None} if kind == "svg" else {"Software": None}
-        made.savefig(out, format=kind, dpi=dpi, metadata=facts)
+        figure.savefig(out, format=kind, dpi=dpi, metadata=facts)
     return out.getvalue()
 
 
-def figure(width: float = WIDTH, height: float = 2.4) -> Figure:
+def new_figure(width: float = WIDTH, height: float = 2.4) -> Figure:
     """An empty figure of that size in inches, which lays itself out."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def titled(made: Figure, title: str) -> None:
+def set_title(figure: Figure, title: str) -> None:
     """A title at the left of the whole figure, broken where it would leave it."""
-    lines = textwrap.wrap(title, max(20, round(made.get_figwidth() * 15)))
-    made.suptitle("\n".join(lines), x=0.02, ha="left", fontsize=8.0)
+    lines = textwrap.wrap(title, max(20, round(figure.get_figwidth() * 15)))
+    figure.suptitle("\n".join(lines), x=0.02, ha="left", fontsize=8.0)
 
 
 def short(text: str, most: int = 28) -> str:

@@ -36,8 +36,8 @@ def write(report: Report, folder: Path) -> list[Path]:
     Returns:
         The files, in their order.
     """
-    made = [write_whole(folder / name, text) for name, text in tables(report)]
-    return made + [write_whole(folder / name, draw()) for name, draw in figures(report)]
+    paths = [write_whole(folder / name, text) for name, text in tables(report)]
+    return paths + [write_whole(folder / name, draw()) for name, draw in figures(report)]
 
 
 def _flat(table: Table) -> pd.DataFrame:

@@ -28,8 +28,8 @@ def render(report: Report) -> str:
     template = environment.get_template("page.html.j2")
     return template.render(
         report=report,
-        # what was found comes first, so its own section need not say it again
-        found=[line for one in report.sections if one.name == _FIRST for line in one.before],
+        # the result comes first, so its own section need not say it again
+        result=[line for one in report.sections if one.name == _FIRST for line in one.before],
         sections=[_section(one) for one in report.sections],
         study=yaml.safe_dump(dict(report.facts), sort_keys=True, allow_unicode=True),
     )
@@ -52,8 +52,11 @@ def _picture(plot: Plot) -> dict[str, str]:
 
 
 def _line(line: str) -> dict[str, str]:
-    told = term(line)
-    return {"text": line} if told is None else {"term": told[0], "text": told[1]}
+    explanation = term(line)
+    if explanation is None:
+        return {"text": line}
+    word, rest = explanation
+    return {"term": word, "text": rest}
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -76,10 +76,16 @@ def render(report: Report) -> str:
         if section.table is not None:
             lines += [_table(section, section.table), ""]
         for line in section.after:
-            told = term(line)
-            said = tex(line) if told is None else rf"\emph{{{tex(told[0])}}}: {tex(told[1])}"
-            lines += [said, ""]
+            lines += [_line(line), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _line(line: str) -> str:
+    explanation = term(line)
+    if explanation is None:
+        return tex(line)
+    word, rest = explanation
+    return rf"\emph{{{tex(word)}}}: {tex(rest)}"
 
 
 def tex(text: str) -> str:
@@ -133,7 +139,7 @@ def _table(section: Section, table: Table) -> str:
         styled = styled.apply(
             lambda row: ["textbf:--rwrap" if row.name == strong else ""] * len(row), axis=1
         )
-    made: str = styled.to_latex(
+    text: str = styled.to_latex(
         hrules=True,
         column_format=layout,
         position="htbp",
@@ -141,4 +147,4 @@ def _table(section: Section, table: Table) -> str:
         caption=tex(section.title),
         label=f"tab:{re.sub(r'[^A-Za-z0-9]+', '-', section.name)}",
     )
-    return made.replace(r"\begin{tabular}", "\\small\n\\begin{tabular}").rstrip("\n")
+    return text.replace(r"\begin{tabular}", "\\small\n\\begin{tabular}").rstrip("\n")
