@@ -56,7 +56,7 @@ def test_on_average_the_honest_estimate_is_that_of_the_full_search(
 
     `alike`: how far a setting's validation and test quality go together; what is drawn for cut
     trials must not depend on their going together.
-    `pytest -m slow -rP tests/report/test_race.py` prints the figures that the README gives.
+    `pytest -m slow -rP tests/report/test_scoring.py` prints the figures that the README gives.
     """
     off: dict[str, list[float]] = {"honest": [], "nested": [], "oracle": []}
     shares, inside = [], []

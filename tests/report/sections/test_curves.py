@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy import stats
 
 from raysearch.report import build, to_text
@@ -94,3 +95,12 @@ def test_published_figures_stand_beside_the_points_whose_settings_are_their_rows
     assert (
         "as published" not in svg(replace(plot, lines=(replace(plot.lines[0], paper=()),))).decode()
     )
+
+
+@pytest.mark.parametrize(("each", "detail"), [(3, True), (4, False)])
+def test_curves_of_few_settings_a_value_are_details(
+    write: Callable[..., Path], each: int, detail: bool
+) -> None:
+    params = [{"gamma": 0.1 * (c // each)} for c in range(3 * each)]
+    scores = np.random.default_rng(0).uniform(0.4, 0.8, (len(params), 4, 4))
+    assert build(write(scores, params=params)).section("curve_gamma").detail is detail

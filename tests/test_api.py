@@ -18,8 +18,9 @@ from raysearch.errors import BadInput, StudyFailed
 from raysearch.report import build
 from raysearch.study import load_study
 from raysearch.study.folder import StudyFolder
+from tests.support.studies import write_study
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_import_is_light() -> None:
@@ -78,12 +79,10 @@ def test_bad_words_are_told_as_on_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def result(write: Any, tmp_path: Path) -> api.Result:
+def result(tmp_path: Path) -> api.Result:
     scores = 0.4 + 0.5 * np.random.default_rng(0).random((5, 6, 4))
-    folder = write(scores, params=[{"gamma": 0.1 * c, "batch": 16 * c} for c in range(5)])
-    place = tmp_path / "home" / "studies" / "rdlr-demo-0a1b2c3d"
-    place.parent.mkdir(parents=True)
-    folder.rename(place)
+    folder = tmp_path / "home" / "studies" / "rdlr-demo-0a1b2c3d"
+    write_study(folder, scores, params=[{"gamma": 0.1 * c, "batch": 16 * c} for c in range(5)])
     return raysearch.load("rdlr-demo", home=tmp_path / "home")
 
 
