@@ -79,7 +79,7 @@ def export(
     say("reading features")
     data = source.material.dataset(run_chunks=local_chunks)
     fit = fitting.refit if how == "refit" else fitting.ensemble
-    members = fit(source, data, say)
+    members = fit(source, source.executor(), data, say)
     with tempfile.TemporaryDirectory(prefix="raysearch-model-") as scratch:
         place = Path(scratch, "data")
         place.mkdir()

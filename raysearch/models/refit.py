@@ -13,22 +13,27 @@ are in the store: it is one fold more, whose own stages nobody reads.
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.errors import BadInput, RaysearchError
 from raysearch.models.source import Source
-from raysearch.stages import Call, Dataset, Use, calls, execute, statistics
+from raysearch.stages import (
+    Call,
+    Dataset,
+    Demand,
+    LocalExecutor,
+    Use,
+    calls,
+    statistics,
+    with_uses,
+)
 from raysearch.stages.folds import Fold
-from raysearch.stages.store import Damaged, Provenance
+from raysearch.stages.store import Damaged
 from raysearch.tuning.prepare import runtime_of
 from trainables.stage import WEIGHTS, Artifact
 
@@ -38,7 +43,7 @@ EVERYONE = "every speaker"
 
 @dataclass(frozen=True)
 class Network:
-    """A stage that was asked for its weights."""
+    """A stage whose artifact has its weights."""
 
     call: Call
     artifact: Artifact
@@ -59,7 +64,19 @@ class Member:
     notes: tuple[str, ...] = ()
 
 
-def refit(source: Source, data: Dataset, say: Say) -> list[Member]:
+def refit(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -> list[Member]:
+    """One network, trained on every clip that a fold of the study may train on.
+
+    Args:
+        source: the study and its setting.
+        executor: over the study's store.
+        data: the study's.
+        say: hears what is being done.
+
+    Raises:
+        BadInput: an artifact of the study is gone, and with it its best epoch.
+        StageFailed: a stage failed.
+    """
     fold = _everyone(source, data)
     alone = replace(data, folds=(fold,), speaker_clips=())
     studied, mine = source.material.context(), source.material.context(alone)
@@ -71,22 +88,26 @@ def refit(source: Source, data: Dataset, say: Say) -> list[Member]:
         node.name: _as_the_folds(node.params, runs.get(node.name, ()))
         for node in source.method.graph(source.setting)
     }
-    asked = _needed(
+    stages = _needed(
         calls(source.method, source.setting, fold.index, where, across=range(fold.index), own=own)
     )
     epochs = {
         call.name: own[call.name]["epochs"]
-        for call in asked
+        for call in stages
         if call.fold == fold.index and own[call.name]
     }
     told = ", ".join(f"{name} for {n} epochs" for name, n in epochs.items()) or "no epochs"
     clips = f"all {len(fold.train)} {'rated' if fold.rater else 'labelled'} clips"
     say(f"training on {clips}: {told}")
-    lost = [c for c in asked if c.fold != fold.index and not source.store.has(c.key)]
+    lost = [c for c in stages if c.fold != fold.index and not source.store.has(c.key)]
     if lost:
         say(f"before it, {len(lost)} stages of the study's folds that are not in the store")
     whole = replace(data, folds=(*data.folds, fold))
-    return [_member(source, whole, fold, *_networks(source, whole, asked, fold.index), epochs)]
+    return [
+        _member(
+            source, whole, fold, *_networks(source, executor, whole, stages, fold.index), epochs
+        )
+    ]
 
 
 def _everyone(source: Source, data: Dataset) -> Fold:
@@ -123,21 +144,27 @@ def _everyone(source: Source, data: Dataset) -> Fold:
     )
 
 
-def ensemble(source: Source, data: Dataset, say: Say) -> list[Member]:
+def ensemble(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -> list[Member]:
+    """The networks of the study's folds; arguments as of `refit`.
+
+    Raises:
+        BadInput: the code or a feature set has changed since the study ran.
+        StageFailed: a stage failed.
+    """
     where = source.material.context()
     members: list[Member] = []
     for row in source.rows:
         fold = data.folds[row.index]
         for repeat, kept in enumerate(source.stages(row)):
-            asked = calls(source.method, source.setting, row.index, where, repeat)
-            if [call.key for call in asked] != [key for _, key in kept]:
+            stages = calls(source.method, source.setting, row.index, where, repeat)
+            if [call.key for call in stages] != [key for _, key in kept]:
                 raise BadInput(
                     f"the code of {source.study.method}, or a feature set, has changed since study "
                     f"{source.report.study} ran, so its folds' networks cannot be had again; run "
                     "its tune command once more, or take how=refit"
                 )
             say(f"the network of {row.fold} ({len(members) + 1})")
-            last, parents = _networks(source, data, asked)
+            last, parents = _networks(source, executor, data, stages)
             epochs = {
                 each.call.name: int(each.artifact.info["best_epoch"])
                 for each in (*parents.values(), last)
@@ -160,69 +187,49 @@ def _member(
     return Member(fold.name, last, parents, own, dict(epochs))
 
 
-def _needed(asked: Sequence[Call]) -> list[Call]:
+def _needed(stages: Sequence[Call]) -> list[Call]:
     """Those that the last one hangs on, and itself, in the order given."""
-    by_key = {call.key: call for call in asked}
-    waiting, found = [asked[-1].key], set[str]()
+    by_key = {call.key: call for call in stages}
+    waiting, found = [stages[-1].key], set[str]()
     while waiting:
         key = waiting.pop()
         if key not in found:
             found.add(key)
             waiting += by_key[key].needs
-    return [call for call in asked if call.key in found]
+    return [call for call in stages if call.key in found]
 
 
 def _networks(
-    source: Source, data: Dataset, asked: Sequence[Call], refitted: int | None = None
+    source: Source,
+    executor: LocalExecutor,
+    data: Dataset,
+    stages: Sequence[Call],
+    refit: int | None = None,
 ) -> tuple[Network, dict[str, Network]]:
-    """The last stage and those whose weights travel with it, from the store or made here.
+    """The last stage and those whose weights travel with it, from the store or computed here.
 
-    `refitted`: index of the fold that is a refit; the others' stages are as the study has them.
+    Args:
+        source, executor, data: see `refit`.
+        stages: of one fold, the last one scored.
+        refit: index of the fold that is a refit; the others' stages are as the study has them.
     """
-    store, study = source.store, source.study
-    by_key = {call.key: call for call in asked}
-    last = asked[-1]
+    study, last = source.study, stages[-1]
+    by_key = {call.key: call for call in stages}
     keeps = {role: last.parents[role] for role in source.exporter.keeps if role in last.parents}
-    made: dict[str, Artifact] = {}
-
-    def one(key: str) -> Artifact:
-        if key not in made:
-            made[key] = stored(by_key[key])
-        return made[key]
-
-    def stored(call: Call) -> Artifact:
-        weights = call.key in (last.key, *keeps.values())
-        use = Use(keep_weights=weights, refit=call.fold == refitted)
-        key = use.key(call)
-        try:
-            found = store.get(key)
-        except Damaged:
-            found = None
-        if found is not None:
-            return found[0]
-        parents, across = call.sorted_out([one(need) for need in call.needs])
-        runtime = replace(runtime_of(study), workers=1)
-        device: Literal["cpu", "cuda"] = "cuda" if study.gpus > 0 else "cpu"
-        scratch = Path(study.home).absolute() / "scratch" / key
-        started = time.monotonic()
-        try:
-            artifact = execute(
-                call, data, parents, runtime, device, scratch, across=across, use=use
-            )
-        except (ValueError, ArithmeticError) as error:
-            raise RaysearchError(f"the stage {call.name} failed: {error}") from error
-        seconds = round(time.monotonic() - started, 4)
-        who = Provenance(study.id, call.name, seconds, device, os.uname().nodename, time.time())
-        store.put(key, artifact, who)
-        shutil.rmtree(scratch, ignore_errors=True)
-        return artifact
-
-    whole = Network(last, one(last.key))
-    parents = {role: Network(by_key[key], one(key)) for role, key in keeps.items()}
-    for each in parents.values() or (whole,):
+    travel = (last.key, *keeps.values())
+    uses = {
+        call.key: Use(keep_weights=call.key in travel, refit=call.fold == refit) for call in stages
+    }
+    runtime = replace(runtime_of(study), workers=1)
+    demand = Demand(with_uses(stages, uses), study.id, runtime, data)
+    artifacts = executor.run_artifacts(demand, [uses[key].key(by_key[key]) for key in travel])
+    whole, *parents = (
+        Network(by_key[key], artifact) for key, artifact in zip(travel, artifacts, strict=True)
+    )
+    for each in parents or (whole,):
         if not any(name.startswith(WEIGHTS) for name in each.artifact.arrays):
             raise RaysearchError(f"the stage {each.call.name} of {study.method} gave no weights")
-    return whole, parents
+    return whole, dict(zip(keeps, parents, strict=True))
 
 
 def _same(source: Source, last: Network, fold: str) -> tuple[str, ...]:

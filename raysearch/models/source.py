@@ -9,6 +9,7 @@ from typing import Any
 
 from raysearch.errors import BadInput, near
 from raysearch.report import Report, build
+from raysearch.stages import LocalExecutor
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.methods import methods
 from raysearch.stages.store import Store
@@ -46,6 +47,10 @@ class Source:
     @property
     def store(self) -> Store:
         return Store(store_of(self.study))
+
+    def executor(self) -> LocalExecutor:
+        """Runs stages over the study's store, in this process."""
+        return LocalExecutor(self.store, Path(self.study.home).absolute() / "scratch")
 
     def stages(self, row: FoldRow) -> list[list[tuple[str, str]]]:
         """By training of a fold, (name, key) of its stages, the scored one last."""

@@ -1,41 +1,90 @@
 """The driver: which trial comes next, what a finished fold means, and the ledger's only writer.
 
-It knows neither Ray nor Tune: `search` asks it for trials and hands it folds. All that it decides
+It knows neither Ray nor Tune: `tune` asks it for trials and hands it folds. All that it decides
 follows from the ledger and the sampler, so a killed driver's successor goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import math
-import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from raysearch.search.epochs import Loss
 from raysearch.search.racing import Rule, expected
 from raysearch.search.sampler import Sampler
 from raysearch.selection import Score
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, Ledger, TrialRow
+from raysearch.study.space import Scalar
 
 
 @dataclass(frozen=True)
-class Next:
+class Assignment:
     """A trial to run: the folds that its setting still lacks."""
 
     number: int
-    params: Mapping[str, Any]
-    todo: tuple[int, ...]
-    """fold indices, in the order that all trials of the study share"""
+    params: Mapping[str, Scalar]
+    folds: tuple[int, ...]
+    """indices, in the order that all trials of the study share"""
 
 
 class Listener(Protocol):
-    """Told what happened, after the ledger has it. Must return at once and never raise."""
+    """Learns what happened, after the ledger has it. Must return at once and never raise."""
 
     def trial_started(self, number: int, params: Mapping[str, Any]) -> None: ...
     def fold_done(self, row: FoldRow, ran: int, reused: int) -> None: ...
     def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow]) -> None: ...
+
+
+class _Table:
+    """The table that trials are raced by, kept from fold to fold.
+
+    Building it anew would cost a study of 1000 trials ten times as much as the rule. Trials are
+    numbered from 0 without gaps, so a number is a row. Failed trials keep their row: what they did
+    finish still says how hard its speakers are.
+
+    Args:
+        order: fold indices; a fold's place in it is its column.
+    """
+
+    def __init__(self, order: Sequence[int]) -> None:
+        self._column = {index: place for place, index in enumerate(order)}
+        self._cells = np.full((64, len(order)), np.nan)
+        self._alive = np.zeros(64, dtype=np.bool_)
+
+    def set_state(self, trial: TrialRow) -> None:
+        """Note whether a trial can still be the study's choice."""
+        while trial.number >= len(self._alive):
+            more = len(self._alive)
+            self._cells = np.vstack([self._cells, np.full_like(self._cells, np.nan)])
+            self._alive = np.concatenate([self._alive, np.zeros(more, dtype=np.bool_)])
+        self._alive[trial.number] = trial.state in (COMPLETE, RUNNING)
+
+    def set_score(self, trial: int, fold: int, score: float) -> None:
+        self._cells[trial, self._column[fold]] = score
+
+    def cells(self, trials: int) -> NDArray[np.float64]:
+        """[trials, K] validation scores, NaN where not run, folds in race order."""
+        return self._cells[:trials]
+
+    def alive(self, trials: int) -> NDArray[np.bool_]:
+        """[trials] which of them can still be the study's choice."""
+        return self._alive[:trials]
+
+    def forecast(self, loss: Loss, trials: int) -> float | None:
+        """The mean over all folds that a trial stopped inside a fold would have had.
+
+        The fold it did not finish counts as `Loss.forecast` has it. None where nothing is known.
+        """
+        cells = self.cells(trials).copy()
+        trial, column = loss.curve.trial, self._column[loss.curve.fold]
+        cells[trial, column] = loss.forecast(cells[:, column])
+        return float(expected(cells)[trial]) if np.isfinite(cells[trial]).any() else None
 
 
 class Driver:
@@ -48,8 +97,9 @@ class Driver:
         scores: the objectives, of a setting's folds; the first is what trials are raced by.
         trials: how many trials the study shall have in all, finished ones counted, as far as there
             are settings for them.
-        rule: the racing rule.
-        batch: settings asked at once and told in order, or None to tell each as it ends.
+        rule: the racing rule; None where trials are not raced.
+        batch: how many settings are proposed at once, and learnt from in their order; None to
+            learn from each as it ends.
         listeners: progress and tracking.
     """
 
@@ -72,79 +122,86 @@ class Driver:
         self._rule = rule
         self._batch = batch
         self._listeners = tuple(listeners)
-        self._known: dict[int, TrialRow] = {row.number: row for row in ledger.trials()}
+        self._trials: dict[int, TrialRow] = {row.number: row for row in ledger.trials()}
         self._folds: dict[int, dict[int, FoldRow]] = {
-            number: {} for number, row in self._known.items() if row.state == RUNNING
+            number: {} for number, row in self._trials.items() if row.state == RUNNING
         }
-        """of running trials; what an ended one scored is in the table of the race"""
-        self._column = {index: place for place, index in enumerate(self._order)}
-        self._cells = np.full((64, len(self._order)), np.nan)
-        self._alive = np.zeros(64, dtype=np.bool_)
-        for trial in self._known.values():
-            self._stand(trial)
-        for row in ledger.folds():
-            self._keep(row)
-        self._again = [n for n, row in self._known.items() if row.state == RUNNING]
-        self._untold: list[int] = []
+        """of running trials; what an ended one scored is in the table"""
+        self._table = _Table(self._order)
+        self._unfinished = list(self._folds)
+        """trials that a killed driver left, to be run on"""
+        self._news: list[int] = []
+        """trials that have ended, and that the sampler has not learnt from yet"""
         self.fatal: Exception | None = None
         """what made it impossible to go on; the search ends and raises it"""
         self.planned = sampler.planned(trials)
         """how many trials the study shall have in all; the ledger's fact of that name"""
         ledger.set_fact("planned", self.planned)
-        self._rebuild()
+        self._resume(ledger.folds())
+
+    def _resume(self, folds: Sequence[FoldRow]) -> None:
+        """Go on from the ledger as an uninterrupted driver would."""
+        for trial in self._trials.values():
+            self._table.set_state(trial)
+        for row in folds:
+            self._add(row)
+        self._rebuild_sampler()
         # a driver killed between a trial's last fold and its end
-        self._again = [number for number in self._again if not self.settle(number)]
+        self._unfinished = [number for number in self._unfinished if not self.settle(number)]
+
+    @contextmanager
+    def _fatal_errors(self) -> Iterator[None]:
+        """What goes wrong here ends the search: a full disk, say. Nothing may be lost silently."""
+        try:
+            yield
+        except Exception as error:
+            self.fatal = error
 
     # -- which trial comes next ----------------------------------------------------------------
     @property
     def outstanding(self) -> int:
         """How many trials are still to be run, at most."""
-        return max(0, self.planned - len(self._known)) + len(self._again)
-
-    def next(self) -> Next | None:
-        """The next trial; None while a batch has to be waited for, or where `done`."""
-        if self._again:
-            number = self._again.pop(0)
-            return self._start(self._known[number])
-        number = len(self._known)
-        if self.done or number >= self.planned:
-            return None
-        if self._batch is not None and number % self._batch == 0 and self._running():
-            return None
-        proposal = self._sampler.ask(number)
-        try:
-            if proposal is None:  # the space has no further setting
-                self.planned = number
-                self._ledger.set_fact("planned", number)
-                return None
-            params, origin = proposal
-            self._ledger.add_trial(number, params, origin)
-        except sqlite3.Error as error:
-            self.fatal = error
-            return None
-        row = TrialRow(number, params, RUNNING, origin=origin)
-        self._known[number] = row
-        self._folds[number] = {}
-        self._stand(row)
-        return self._start(row)
+        return max(0, self.planned - len(self._trials)) + len(self._unfinished)
 
     @property
     def done(self) -> bool:
-        """Whether no further trial will be asked for."""
+        """Whether no further trial will be proposed."""
         if self.fatal is not None:
             return True
-        return not self._again and len(self._known) >= self.planned
+        return not self._unfinished and len(self._trials) >= self.planned
 
-    def _start(self, row: TrialRow) -> Next:
+    def next(self) -> Assignment | None:
+        """The next trial; None while a batch has to be waited for, or where `done`."""
+        if self._unfinished:
+            return self._start(self._trials[self._unfinished.pop(0)])
+        number = len(self._trials)
+        if self.done or (self._batch and number % self._batch == 0 and self._running()):
+            return None
+        proposal = self._sampler.ask(number)
+        with self._fatal_errors():
+            if proposal is None:  # the space has no further setting
+                self.planned = number
+                self._ledger.set_fact("planned", number)
+            else:
+                self._ledger.add_trial(number, *proposal)
+        if proposal is None or self.fatal is not None:
+            return None
+        params, origin = proposal
+        row = TrialRow(number, params, RUNNING, origin=origin)
+        self._trials[number] = row
+        self._folds[number] = {}
+        self._table.set_state(row)
+        return self._start(row)
+
+    def _start(self, row: TrialRow) -> Assignment:
         for listener in self._listeners:
             listener.trial_started(row.number, row.params)
         have = self._folds[row.number]
-        return Next(
-            row.number, row.params, tuple(index for index in self._order if index not in have)
-        )
+        folds = tuple(index for index in self._order if index not in have)
+        return Assignment(row.number, row.params, folds)
 
     def _running(self) -> bool:
-        return any(row.state == RUNNING for row in self._known.values())
+        return any(row.state == RUNNING for row in self._trials.values())
 
     # -- what came back ------------------------------------------------------------------------
     def record(self, number: int, rows: Sequence[tuple[FoldRow, int, int]]) -> bool:
@@ -152,74 +209,53 @@ class Driver:
 
         Args:
             number: the trial.
-            rows: each fold with the stages computed for it now, and those that were there.
+            rows: each fold, how many stages were computed for it, and how many were in the store.
         """
-        try:
+        with self._fatal_errors():
             self._ledger.record_folds([row for row, _, _ in rows])
             for row, ran, reused in rows:
-                self._keep(row)
+                self._add(row)
                 for listener in self._listeners:
                     listener.fold_done(row, ran, reused)
             return self.settle(number)
-        except Exception as error:  # a full disk, say: nothing may be lost silently
-            self.fatal = error
-            return True
+        return True
+
+    def _add(self, row: FoldRow) -> None:
+        self._table.set_score(row.trial, row.index, self._scores[0].of([row]))
+        if row.trial in self._folds:  # of ended trials the scores are enough
+            self._folds[row.trial][row.index] = row
 
     def settle(self, number: int) -> bool:
         """End the trial if its folds are all there, or if it has lost the race."""
-        have = self._folds.get(number)
-        if have is None:  # it has ended
+        folds = self._folds.get(number)
+        if folds is None:  # it has ended
             return True
-        if len(have) == len(self._order):
-            values = {score.name: score.of(have.values()) for score in self._scores}
+        if len(folds) == len(self._order):
+            values = {score.name: score.of(folds.values()) for score in self._scores}
             self._end(number, COMPLETE, values[self._scores[0].name], "", values)
             return True
-        if self._rule is None or not have:
+        if self._rule is None or not folds:
             return False
-        count = len(self._known)
-        verdict = self._rule(
-            self._cells[:count], number, trials=self.planned, alive=self._alive[:count]
-        )
+        count = len(self._trials)
+        cells, alive = self._table.cells(count), self._table.alive(count)
+        verdict = self._rule(cells, number, trials=self.planned, alive=alive)
         if verdict.stop:
             self._end(number, PRUNED, verdict.mean, verdict.reason)
         return verdict.stop
 
-    def prune(
-        self, number: int, reason: str, fold: int, ahead: Mapping[int, float], facts: Any = None
-    ) -> None:
+    def prune(self, loss: Loss) -> None:
         """End a trial that was stopped inside a fold.
 
-        Optuna is told the setting's predicted mean over all folds. The fold it did not finish
-        counts in it as what the others that finished it made of their scores at the same epoch:
-        the mean of theirs, each plus how far this one was ahead of it. Where none has finished
-        it, the setting's own finished folds predict alone, and without any there is no value:
-        it ranks below every pruned trial that has one.
-
-        Args:
-            number: the trial.
-            reason: one plain sentence, for the ledger.
-            fold: index of the fold in which it was stopped.
-            ahead: other trial -> score of this one minus the other's, at the epoch of the stop.
-            facts: kept as the ledger's `extra["stopped"]`; JSON must be able to hold it.
+        Optuna learns the setting's predicted mean over all folds. A trial without one ranks below
+        every pruned trial that has one.
         """
+        number = loss.curve.trial
         if number not in self._folds:  # it has ended in the same breath
             return
-        try:
-            table = self._cells[: len(self._known)].copy()
-            place = self._order.index(fold)
-            ends = [
-                table[other, place] + by
-                for other, by in ahead.items()
-                if math.isfinite(table[other, place])
-            ]
-            if ends:
-                table[number, place] = min(max(float(np.mean(ends)), 0.0), 1.0)
-            value: float | None = None
-            if np.isfinite(table[number]).any():
-                value = float(expected(table)[number])
-            self._end(number, PRUNED, value, reason, extra={"stopped": facts})
-        except Exception as error:
-            self.fatal = error
+        with self._fatal_errors():
+            value = self._table.forecast(loss, len(self._trials))
+            facts = {"stopped": asdict(loss.curve)}
+            self._end(number, PRUNED, value, loss.reason, extra=facts)
 
     def fail(self, number: int, reason: str, trace: str = "") -> None:
         """A trial that cannot be finished is a failed trial with its reason.
@@ -228,10 +264,8 @@ class Driver:
         """
         if number not in self._folds:  # it has lost the race in the same breath
             return
-        try:
+        with self._fatal_errors():
             self._end(number, FAILED, None, reason, extra={"trace": trace} if trace else None)
-        except Exception as error:
-            self.fatal = error
 
     def _end(
         self,
@@ -251,67 +285,44 @@ class Driver:
         if values is not None and len(values) > 1:
             extra["values"] = dict(values)
         self._ledger.finish_trial(number, state, value, reason, extra)
-        row = replace(self._known[number], state=state, value=value, reason=reason, extra=extra)
-        self._known[number] = row
-        self._stand(row)
-        self._untold.append(number)
-        self._tell()
-        ended = self._folds.pop(number)
-        folds = [ended[i] for i in sorted(ended)]
+        row = replace(self._trials[number], state=state, value=value, reason=reason, extra=extra)
+        self._trials[number] = row
+        self._table.set_state(row)
+        self._news.append(number)
+        self._tell_sampler()
+        folds = self._folds.pop(number)
         for listener in self._listeners:
-            listener.trial_done(row, folds)
+            listener.trial_done(row, [folds[i] for i in sorted(folds)])
 
     # -- the sampler ---------------------------------------------------------------------------
-    def _rebuild(self) -> None:
+    def _rebuild_sampler(self) -> None:
         """Give the sampler the history that an uninterrupted driver would have given it."""
-        rows = [self._known[number] for number in sorted(self._known)]
+        rows = [self._trials[number] for number in sorted(self._trials)]
         if self._batch is not None and rows:
-            start = self._batch_start(len(rows))
-            self._untold = [r.number for r in rows if r.number >= start and r.state != RUNNING]
+            start = self._first_of_batch(self._batch)
+            self._news = [r.number for r in rows if r.number >= start and r.state != RUNNING]
             rows = [
                 row if row.number < start else replace(row, state=RUNNING, value=None)
                 for row in rows
             ]
         self._sampler.rebuild(rows)
-        self._tell()
+        self._tell_sampler()
 
-    def _batch_start(self, count: int) -> int:
-        """The first number of the batch that is not wholly told."""
-        assert self._batch is not None
-        start = (count // self._batch) * self._batch
-        unfinished = [n for n, row in self._known.items() if row.state == RUNNING]
-        if unfinished:
-            start = min(start, (min(unfinished) // self._batch) * self._batch)
-        return start
+    def _first_of_batch(self, batch: int) -> int:
+        """The first trial of the first batch that the sampler has not learnt from."""
+        running = [n for n, row in self._trials.items() if row.state == RUNNING]
+        return min([len(self._trials), *running]) // batch * batch
 
-    def _tell(self) -> None:
+    def _tell_sampler(self) -> None:
+        """Tell the sampler of the trials that have ended; of a batch, once all of it has."""
+        if not self._news:
+            return
         if self._batch is not None:
-            first = min(self._untold, default=0) // self._batch * self._batch
+            first = min(self._news) // self._batch * self._batch
             batch = range(first, min(first + self._batch, self.planned))
-            finished = all(n in self._known and self._known[n].state != RUNNING for n in batch)
-            if not self._untold or not finished:
+            if any(n not in self._trials or self._trials[n].state == RUNNING for n in batch):
                 return
-        for number in sorted(self._untold):
-            row = self._known[number]
+        for number in sorted(self._news):
+            row = self._trials[number]
             self._sampler.tell(number, row.state, row.value, values=row.extra.get("values"))
-        self._untold = []
-
-    # -- the race ------------------------------------------------------------------------------
-    # `_cells` [C, K] holds the validation scores of every trial so far, NaN where not run, folds in
-    # race order; `_alive` [C] which trials can still be the study's choice. Trials are numbered
-    # from 0 without gaps, so a number is a row. Both are kept from fold to fold: building them anew
-    # would cost a study of 1000 trials ten times as much as the rule. Failed trials keep their row:
-    # what they did finish still tells how hard its speakers are.
-    def _stand(self, trial: TrialRow) -> None:
-        """Keep whether a trial is still in the race."""
-        while trial.number >= len(self._alive):
-            grown = len(self._alive)
-            self._cells = np.vstack([self._cells, np.full_like(self._cells, np.nan)])
-            self._alive = np.concatenate([self._alive, np.zeros(grown, dtype=np.bool_)])
-        self._alive[trial.number] = trial.state in (COMPLETE, RUNNING)
-
-    def _keep(self, row: FoldRow) -> None:
-        """Keep a finished fold."""
-        self._cells[row.trial, self._column[row.index]] = self._scores[0].of([row])
-        if row.trial in self._folds:  # of ended trials the scores are enough
-            self._folds[row.trial][row.index] = row
+        self._news = []

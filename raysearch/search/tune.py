@@ -7,63 +7,33 @@ us (the ledger is the truth) and go to a temporary folder.
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 from ray import tune
 from ray.exceptions import RayActorError, RayTaskError
-from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from raysearch.errors import StoreFailed
-from raysearch.stages import Answers, Context, Runtime, broker, calls
-from raysearch.stages.broker import StageFailed
+from raysearch.search.epochs import Curve, EpochRace, Stopping
+from raysearch.search.scoring import Scorer
+from raysearch.stages import Context, Runtime, calls
+from raysearch.stages.broker import Epochs, connect
+from raysearch.stages.executor import Demand, FoldOutcome, StageFailed
 from raysearch.stages.methods import method as find_method
-from raysearch.study.ledger import FoldRow, StageUse
-from trainables import metrics
+from raysearch.study.ledger import FoldRow
 
 if TYPE_CHECKING:  # coordinators import this file, and need neither Optuna nor scipy
     from raysearch.search.driver import Driver
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """How trials are stopped inside a fold: by one of Tune's own schedulers, on epochs."""
-
-    rule: Literal["asha", "median"]
-    grace: int
-    """epochs that every training gets"""
-    eta: float
-    """asha: a trial goes on past epochs grace, grace * eta, ... among the best 1/eta alone"""
-    folds: frozenset[int]
-    """the folds in which trials may be stopped, by index"""
-
-    @property
-    def watch(self) -> broker.Watch:
-        return broker.Watch(self.grace, self.eta if self.rule == "asha" else None)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Validation scores by epoch of one training of a trial."""
-
-    trial: int
-    fold: int
-    repeat: int
-    """which of the fold's seeds"""
-    scores: tuple[float, ...]
-    ended: bool
-    """whether it trained to its end"""
 
 
 @dataclass(frozen=True)
@@ -75,10 +45,7 @@ class Work:
     constants: Mapping[str, Any]
     """pinned parameters, under every trial's own"""
     context: Context
-    answers: tuple[Answers, ...]
-    """by fold"""
-    classes: int
-    speaker_clips: tuple[int, ...]
+    scorer: Scorer
     seeds: int
     """trainings a fold"""
     runtime: Runtime
@@ -86,11 +53,105 @@ class Work:
     scratch: str | None
     wave: int
     """folds a step"""
-    data: Any
-    """[ObjectRef of the Dataset]"""
+    data: ray.ObjectRef
+    """of the Dataset"""
     stopping: Stopping | None = None
     node: str | None = None
     """the driver's"""
+
+    def connect(self) -> Any:
+        """The handle of the store's broker."""
+        return connect(self.store, scratch=self.scratch, node=self.node)
+
+    def demand(self, setting: Mapping[str, Any], fold: int, repeat: int) -> Demand[ray.ObjectRef]:
+        """What a setting asks of the broker on a fold, for one of its seeds."""
+        stages = calls(find_method(self.method), setting, fold, self.context, repeat)
+        watch = None if self.stopping is None else self.stopping.watch(fold)
+        return Demand(stages, self.study, self.runtime, self.data, watch)
+
+
+Place = tuple[int, int]
+"""fold, and which of its seeds"""
+
+
+class _Wave:
+    """Folds of a trial in flight on the broker.
+
+    Args:
+        work: whose broker.
+        demands: by fold and seed.
+    """
+
+    def __init__(self, work: Work, demands: Mapping[Place, Demand[ray.ObjectRef]]) -> None:
+        self._work = work
+        self._demands = demands
+        self._outcomes: dict[Place, FoldOutcome] = {}
+        self._watched = {one.calls[-1].key: place for place, one in demands.items() if one.watch}
+        self._latest = dict.fromkeys(self._watched, 0)
+        """by key of a watched stage, the last epoch known"""
+        self.broker: Any = None
+        self._refs: dict[ray.ObjectRef, Place] = {}
+        self._news: ray.ObjectRef | None = None
+
+    def start(self, broker: Any) -> None:
+        """Ask for every fold that is not there yet."""
+        self.broker, self._news = broker, None
+        self._refs = {
+            broker.fold.remote(demand): place
+            for place, demand in self._demands.items()
+            if place not in self._outcomes
+        }
+
+    def wait(self) -> list[tuple[int, int, Epochs]] | None:
+        """Wait for epochs of watched folds; None once all folds are there.
+
+        Returns:
+            (fold, seed, epochs) each.
+
+        Raises:
+            StageFailed: a stage of one of the folds failed.
+            StoreFailed: the store cannot be read or written.
+        """
+        while self._refs:
+            try:
+                epochs = self._step()
+            except RayTaskError as error:
+                if isinstance(error.cause, StageFailed | StoreFailed):
+                    raise error.cause from None
+                raise
+            except RayActorError:  # the broker is gone for good: what it stored is not
+                self.start(self._work.connect())
+                continue
+            if epochs:
+                return epochs
+        return None
+
+    def _step(self) -> list[tuple[int, int, Epochs]]:
+        if self._watched and self._news is None:
+            self._news = self.broker.epochs_after.remote(self._latest)
+        (ref, *_), _ = ray.wait([*self._refs, *([] if self._news is None else [self._news])])
+        if ref != self._news:
+            place = self._refs.pop(ref)
+            self._outcomes[place] = ray.get(ref)
+            return []
+        self._news = None
+        news: dict[str, Epochs] = ray.get(ref)
+        self._latest |= {key: epochs[-1][0] for key, epochs in news.items()}
+        return [(*self._watched[key], epochs) for key, epochs in news.items()]
+
+    def outcomes(self) -> dict[int, list[FoldOutcome]]:
+        """By fold, in the order of the demands, the outcome of each seed."""
+        folds: dict[int, list[FoldOutcome]] = {}
+        for fold, repeat in self._demands:
+            folds.setdefault(fold, []).append(self._outcomes[fold, repeat])
+        return folds
+
+    def cancel(self) -> None:
+        """Give up what is still in flight."""
+        for ref in [*self._refs, *([] if self._news is None else [self._news])]:
+            # not recursive: a stage may be another trial's too, and the broker knows whose
+            ray.cancel(ref, recursive=False)
+        self._refs, self._news = {}, None
 
 
 class _FoldStepper(tune.Trainable):
@@ -99,15 +160,15 @@ class _FoldStepper(tune.Trainable):
     def setup(self, config: dict[str, Any], work: Work) -> None:  # type: ignore[override]
         self._work = work
         self._method = find_method(work.method)
-        self._broker = broker.connect(work.store, scratch=work.scratch, node=work.node)
-        self._flow: Iterator[_Epochs | _Outcomes] | None = None
+        self._broker = work.connect()
+        self._wave: _Wave | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._give_up()
         self._number = new_config["number"]
         self._setting = self._method.resolve({**self._work.constants, **new_config["params"]})
-        self._todo = list(new_config["todo"])
+        self._folds = list(new_config["folds"])
         return True
 
     def cleanup(self) -> None:
@@ -115,190 +176,57 @@ class _FoldStepper(tune.Trainable):
 
     def _give_up(self) -> None:
         """Cancel what a trial that was stopped inside a fold still waits for."""
-        if self._flow is not None:
-            self._flow.close()  # type: ignore[attr-defined]
-            self._flow = None
+        if self._wave is not None:
+            self._wave.cancel()
+            self._wave = None
 
     def step(self) -> dict[str, Any]:
         """The next wave of folds; or, where they are watched, what their epochs say so far."""
-        if self._flow is None:
-            wave, self._todo = self._todo[: self._work.wave], self._todo[self._work.wave :]
-            self._flow = self._demand(wave)
-        rows: list[tuple[FoldRow, int, int]] = []
-        ended: list[Curve] = []
+        result: dict[str, Any] = {"rows": []}
+        wave = self._wave or self._start()
+        self._wave = None
         try:
-            told = next(self._flow)
-            if isinstance(told, _Epochs):
-                return {"rows": rows, "epochs": told.each}
-            self._give_up()
-            for fold, outcomes in told:
-                ended += self._curves(fold, outcomes)
-                ran = sum(len(one.ran) for one in outcomes)
-                asked = sum(len(one.uses) for one in outcomes)
-                row = _over_seeds([self._score(fold, one) for one in outcomes])
-                rows.append((row, ran, asked - ran))
-        except _Failed as failure:
-            self._flow = None
-            return {"rows": rows, "failed": str(failure), "trace": failure.trace}
-        except _Fatal as failure:
-            self._flow = None
-            return {"rows": rows, "fatal": str(failure)}
-        return {"rows": rows, "ended": ended}
+            epochs = wave.wait()
+            if epochs is not None:
+                self._wave = wave
+                return result | {"epochs": epochs}
+            for fold, outcomes in wave.outcomes().items():
+                result["rows"].append(self._row(fold, outcomes))
+            return result | {"curves": self._curves(wave.outcomes())}
+        except StageFailed as failure:
+            return result | {"failure": str(failure), "trace": failure.trace}
+        except StoreFailed as failure:
+            return result | {"fatal": str(failure)}
+        finally:
+            self._broker = wave.broker
+            if self._wave is None:
+                wave.cancel()
 
-    def _curves(self, fold: int, outcomes: list[broker.FoldOutcome]) -> list[Curve]:
+    def _start(self) -> _Wave:
+        size = self._work.wave
+        folds, self._folds = self._folds[:size], self._folds[size:]
+        demands = {
+            (fold, repeat): self._work.demand(self._setting, fold, repeat)
+            for fold in folds
+            for repeat in range(self._work.seeds)
+        }
+        wave = _Wave(self._work, demands)
+        wave.start(self._broker)
+        return wave
+
+    def _row(self, fold: int, outcomes: Sequence[FoldOutcome]) -> tuple[FoldRow, int, int]:
+        """A fold's scores, how many stages were computed for it, and how many were stored."""
+        row = self._work.scorer.row(self._number, fold, outcomes)
+        new = sum(len(one.new) for one in outcomes)
+        return row, new, len(row.stages) - new
+
+    def _curves(self, folds: Mapping[int, Sequence[FoldOutcome]]) -> list[Curve]:
         return [
-            Curve(self._number, fold, repeat, one.curve, ended=True)
+            Curve(self._number, fold, repeat, one.curve, whole=True)
+            for fold, outcomes in folds.items()
             for repeat, one in enumerate(outcomes)
             if one.curve
         ]
-
-    def _demand(self, wave: list[int]) -> Iterator[_Epochs | _Outcomes]:
-        """All folds of the wave, by seed; before them, where folds are watched, their epochs.
-
-        Where one fails, or the generator is closed, those in flight are given up.
-        """
-        work = self._work
-        seen: dict[str, int] = {}
-        while True:
-            refs: dict[Any, tuple[int, int]] = {}
-            watched: dict[str, tuple[int, int]] = {}
-            for fold in wave:
-                watch = None
-                if work.stopping is not None and fold in work.stopping.folds:
-                    watch = work.stopping.watch
-                for repeat in range(work.seeds):
-                    stages = calls(self._method, self._setting, fold, work.context, repeat)
-                    ref = self._broker.fold.remote(
-                        stages, work.study, work.runtime, work.data, watch
-                    )
-                    refs[ref] = (fold, repeat)
-                    if watch is not None:
-                        watched[stages[-1].key] = (fold, repeat)
-                        seen.setdefault(stages[-1].key, 0)
-            news: Any = None
-            waiting = list(refs)
-            try:
-                done: dict[tuple[int, int], broker.FoldOutcome] = {}
-                while waiting:
-                    if watched and news is None:
-                        news = self._broker.news.remote(seen)
-                    ready, _ = ray.wait([*waiting, *([] if news is None else [news])])
-                    if ready[0] == news:
-                        told = ray.get(news)
-                        news = None
-                        seen.update({key: each[-1][0] for key, each in told.items()})
-                        yield _Epochs([(*watched[key], each) for key, each in told.items()])
-                        continue
-                    waiting.remove(ready[0])
-                    done[refs[ready[0]]] = ray.get(ready[0])
-                yield [
-                    (fold, [done[fold, repeat] for repeat in range(work.seeds)]) for fold in wave
-                ]
-                return
-            except RayTaskError as error:
-                if isinstance(error.cause, StoreFailed):
-                    raise _Fatal(str(error.cause)) from None
-                if isinstance(error.cause, StageFailed):
-                    raise _Failed(str(error.cause), error.cause.trace) from None
-                raise
-            except RayActorError:  # the broker is gone for good: what it stored is not
-                self._broker = broker.connect(work.store, scratch=work.scratch, node=work.node)
-                waiting, news = [], None
-            finally:
-                for ref in [*waiting, *([] if news is None else [news])]:
-                    # not recursive: a stage may be another trial's too, and the broker knows whose
-                    ray.cancel(ref, recursive=False)
-
-    def _score(self, fold: int, outcome: broker.FoldOutcome) -> FoldRow:
-        work, answers = self._work, self._work.answers[fold]
-        name, k = work.context.folds[fold], work.classes
-        guesses = {}
-        for part, y, probabilities in (
-            ("validation", answers.validation, outcome.validation),
-            ("test", answers.unseen, outcome.test),
-        ):
-            if probabilities.shape != (len(y), k):
-                raise _Failed(
-                    f"fold {name!r}: the method returned {part} probabilities of shape "
-                    f"{probabilities.shape} for {len(y)} utterances of {k} classes"
-                )
-            if not np.isfinite(probabilities).all():
-                raise _Failed(f"fold {name!r}: its {part} scores are not finite")
-            guesses[part] = probabilities.argmax(axis=1)
-        cut = answers.selected
-        end = cut + answers.test
-        truth = {"test": answers.unseen[cut:end]}
-        guess = {"test": guesses["test"][cut:end]}
-        truth["val"] = answers.unseen[:cut] if cut else answers.validation
-        guess["val"] = guesses["test"][:cut] if cut else guesses["validation"]
-        known = {part: y >= 0 for part, y in truth.items()}  # what a target rater has rated
-        truth = {part: y[known[part]] for part, y in truth.items()}
-        guess = {part: y[known[part]] for part, y in guess.items()}
-        scores = {}
-        for part in ("val", "test"):
-            scores[f"{part}_ua"] = metrics.unweighted_accuracy(truth[part], guess[part], k)
-            scores[f"{part}_wa"] = metrics.weighted_accuracy(truth[part], guess[part], k)
-        for which, within in answers.sets.items():
-            inside = within[known["test"]]
-            if inside.any():  # a fold may have no clip of a set
-                right, said = truth["test"][inside], guess["test"][inside]
-                scores[f"test_ua_{which}"] = metrics.unweighted_accuracy(right, said, k)
-                scores[f"test_wa_{which}"] = metrics.weighted_accuracy(right, said, k)
-        for n in work.speaker_clips:
-            start, end = end, end + answers.test
-            again = guesses["test"][start:end][known["test"]]
-            scores[f"test_ua_{n}_clips"] = metrics.unweighted_accuracy(truth["test"], again, k)
-        return FoldRow(
-            trial=self._number,
-            fold=name,
-            index=fold,
-            scores=scores,
-            confusion=metrics.confusion(truth["test"], guess["test"], k),
-            val_confusion=metrics.confusion(truth["val"], guess["val"], k),
-            seconds=outcome.seconds,
-            stages=tuple(StageUse(*use) for use in outcome.uses),
-        )
-
-
-def _over_seeds(rows: list[FoldRow]) -> FoldRow:
-    """One row of a fold's trainings: mean scores, summed counts."""
-    if len(rows) == 1:
-        return rows[0]
-    return replace(
-        rows[0],
-        scores={
-            name: float(np.mean([row.scores[name] for row in rows])) for name in rows[0].scores
-        },
-        confusion=np.sum([row.confusion for row in rows], axis=0).tolist(),
-        val_confusion=np.sum([row.val_confusion for row in rows], axis=0).tolist(),
-        seconds=sum(row.seconds for row in rows),
-        stages=tuple(use for row in rows for use in row.stages),
-        repeats=tuple(row.scores for row in rows),
-    )
-
-
-_Outcomes = list[tuple[int, list[broker.FoldOutcome]]]
-"""by fold: the outcome of each seed"""
-
-
-@dataclass(frozen=True)
-class _Epochs:
-    """What stages in flight have told since the last time."""
-
-    each: list[tuple[int, int, list[tuple[int, float]]]]
-    """(fold, repeat, [(epoch, score)])"""
-
-
-class _Failed(Exception):
-    """This trial cannot be finished."""
-
-    def __init__(self, reason: str, trace: str = "") -> None:
-        super().__init__(reason)
-        self.trace = trace
-
-
-class _Fatal(Exception):
-    """The study cannot go on."""
 
 
 class _NotPickled:
@@ -317,15 +245,11 @@ class _Asker(_NotPickled, Searcher):
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        following = self._driver.next()
-        if following is None:
+        trial = self._driver.next()
+        if trial is None:
             return Searcher.FINISHED if self._driver.done else None
-        self._numbers[trial_id] = following.number
-        return {
-            "number": following.number,
-            "params": dict(following.params),
-            "todo": list(following.todo),
-        }
+        self._numbers[trial_id] = trial.number
+        return {"number": trial.number, "params": dict(trial.params), "folds": list(trial.folds)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -341,192 +265,42 @@ class _Asker(_NotPickled, Searcher):
         raise RuntimeError("a study is resumed from its ledger, not from Tune's files")
 
 
-@dataclass(frozen=True)
-class _Lost:
-    """Why a trial is stopped inside a fold."""
-
-    reason: str
-    ahead: dict[int, float]
-    """other trial -> this one's best score so far minus the other's at the same epoch"""
-    curve: Curve
-
-
-@dataclass(frozen=True)
-class _Named:
-    """What Tune's schedulers ask of a trial: to be told from others."""
-
-    trial_id: str
-
-
-@dataclass
-class _Cell:
-    """One fold, and one of its seeds: a scheduler of its own, and the curves of all trials."""
-
-    scheduler: TrialScheduler
-    curves: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
-    """trial -> (epoch, score)"""
-    ended: set[int] = field(default_factory=set)
-
-
-class _Inside:
-    """Tune's own schedulers on epochs: trials are compared on the same fold at the same epoch.
-
-    Scores differ by 7 to 10 points between speakers, so that every fold has a scheduler of its
-    own. `asha` sees the best score so far, which is what a training that ended here would give;
-    `median` the scores themselves, of which Tune's rule takes means and bests. A training that
-    has ended stays in the comparison at later epochs, with its best score.
-    """
-
-    def __init__(self, stopping: Stopping, folds: Sequence[str], past: Sequence[Curve]) -> None:
-        self._stopping = stopping
-        self._folds = folds
-        self._cells: dict[tuple[int, int], _Cell] = {}
-        for curve in past:
-            self.keep(curve)
-
-    def told(
-        self, number: int, fold: int, repeat: int, each: Sequence[tuple[int, float]]
-    ) -> _Lost | None:
-        """Further epochs of a training in flight; says why it shall be stopped, if it shall."""
-        cell = self._cell(number, fold, repeat)
-        for epoch, score in each:
-            if cell.curves[number] and epoch <= cell.curves[number][-1][0]:
-                continue  # told once more, after its coordinator was lost
-            if self._tell(cell, number, epoch, score) == TrialScheduler.STOP:
-                best = max(value for _, value in cell.curves[number])
-                ahead = {
-                    other: best - max(value for at, value in curve if at <= epoch)
-                    for other, curve in cell.curves.items()
-                    if other != number
-                    and curve
-                    and curve[0][0] <= epoch
-                    and (curve[-1][0] >= epoch or other in cell.ended)
-                }
-                return _Lost(
-                    f"{self._stopping.rule}: fold {self._folds[fold]} at epoch {epoch}: "
-                    f"{100 * best:.1f} % validation UA at best, stopped against {len(ahead)} "
-                    f"other{'s' if len(ahead) != 1 else ''}",
-                    ahead,
-                    Curve(
-                        number, fold, repeat, tuple(s for _, s in cell.curves[number]), ended=False
-                    ),
-                )
-        return None
-
-    def keep(self, curve: Curve) -> None:
-        """Take over a training that is over: it is compared with, and not judged."""
-        if not curve.scores:
-            return
-        cell = self._cell(curve.trial, curve.fold, curve.repeat)
-        told = cell.curves[curve.trial]
-        last = told[-1][0] if told else 0
-        for epoch, score in list(enumerate(curve.scores, start=1))[last:]:
-            told.append((epoch, score))
-            self._add(cell, curve.trial, epoch, score)
-        if curve.ended and curve.trial not in cell.ended:
-            cell.ended.add(curve.trial)
-            best = max(curve.scores)
-            for epoch in self._later(len(curve.scores)):
-                self._add(cell, curve.trial, epoch, best)
-
-    def _cell(self, number: int, fold: int, repeat: int) -> _Cell:
-        cell = self._cells.get((fold, repeat))
-        if cell is None:
-            cell = self._cells[fold, repeat] = _Cell(self._scheduler())
-        if number not in cell.curves:
-            cell.curves[number] = []
-            cell.scheduler.on_trial_add(None, self._trial(number))  # type: ignore[arg-type]
-        return cell
-
-    def _scheduler(self) -> TrialScheduler:
-        grace = self._stopping.grace
-        if self._stopping.rule == "asha":
-            return AsyncHyperBandScheduler(
-                time_attr="epoch",
-                metric="score",
-                mode="max",
-                grace_period=grace,
-                max_t=max(_LAST, grace),
-                reduction_factor=self._stopping.eta,
-                stop_last_trials=False,  # a training ends by itself
-            )
-        return MedianStoppingRule(
-            time_attr="epoch",
-            metric="score",
-            mode="max",
-            grace_period=grace,
-            min_time_slice=cast(int, float("inf")),  # never pause one for the sake of another
-        )
-
-    def _tell(self, cell: _Cell, number: int, epoch: int, score: float) -> str:
-        cell.curves[number].append((epoch, score))
-        result = self._result(cell, number, epoch, score)
-        return cell.scheduler.on_trial_result(None, self._trial(number), result)  # type: ignore[arg-type]
-
-    def _add(self, cell: _Cell, number: int, epoch: int, score: float) -> None:
-        """Show the scheduler a result without asking what follows from it."""
-        result = self._result(cell, number, epoch, score)
-        if self._stopping.rule == "asha":
-            cell.scheduler.on_trial_result(None, self._trial(number), result)  # type: ignore[arg-type]
-        else:  # on_trial_result would note a stop, and then refuse what comes after it
-            cell.scheduler.on_trial_complete(None, self._trial(number), result)  # type: ignore[arg-type]
-
-    def _result(self, cell: _Cell, number: int, epoch: int, score: float) -> dict[str, Any]:
-        if self._stopping.rule == "asha":
-            score = max(value for _, value in cell.curves[number])
-        return {"epoch": epoch, "score": score}
-
-    def _later(self, last: int) -> list[int]:
-        """Epochs at which a training that has ended is still compared with."""
-        grace = self._stopping.grace
-        if self._stopping.rule == "median":  # it averages scores from `grace` on
-            return [grace, _LAST] if last < grace else [_LAST]
-        epochs, due = [], float(grace)
-        while due <= _LAST:
-            if due > last:
-                epochs.append(math.ceil(due))
-            due *= self._stopping.eta
-        return epochs
-
-    @staticmethod
-    def _trial(number: int) -> Any:
-        return _Named(f"trial-{number}")
-
-
-_LAST = 10**6
-"""an epoch that no training reaches"""
-
-
 class _Scheduler(_NotPickled, TrialScheduler):
     """Hands every step's folds to the driver, which says whether the trial goes on."""
 
-    def __init__(self, driver: Driver, inside: _Inside | None = None) -> None:
+    def __init__(self, driver: Driver, race: EpochRace | None = None) -> None:
         super().__init__()
         self._driver = driver
-        self._inside = inside
+        self._race = race
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        number = trial.config["number"]
+        stop = self._take(trial.config["number"], result)
+        return TrialScheduler.STOP if stop or self._driver.fatal else TrialScheduler.CONTINUE
+
+    def _take(self, number: int, result: Mapping[str, Any]) -> bool:
+        """Take what a trial's step gave; True where the trial shall stop."""
         if "fatal" in result:
             self._driver.fatal = StoreFailed(result["fatal"])
-            return TrialScheduler.STOP
-        if self._inside is not None and "failed" not in result:
-            for told in result.get("epochs", ()):
-                lost = self._inside.told(number, *told)
-                if lost is not None:
-                    self._driver.prune(
-                        number, lost.reason, lost.curve.fold, lost.ahead, asdict(lost.curve)
-                    )
-                    return TrialScheduler.STOP
-            if "epochs" in result:
-                return TrialScheduler.STOP if self._driver.fatal else TrialScheduler.CONTINUE
-            for curve in result["ended"]:
-                self._inside.keep(curve)
+            return True
+        if "epochs" in result:
+            return self._judge(number, result["epochs"])
+        if self._race is not None:
+            for curve in result.get("curves", ()):
+                self._race.add(curve)
         stop = self._driver.record(number, result["rows"])
-        if "failed" in result:
-            self._driver.fail(number, result["failed"], result["trace"])
-            stop = True
-        return TrialScheduler.STOP if stop or self._driver.fatal else TrialScheduler.CONTINUE
+        if "failure" in result:
+            self._driver.fail(number, result["failure"], result["trace"])
+            return True
+        return stop
+
+    def _judge(self, number: int, epochs: Sequence[tuple[int, int, Epochs]]) -> bool:
+        assert self._race is not None, "no fold is watched where nothing stops trials"
+        for fold, repeat, each in epochs:
+            loss = self._race.judge(number, fold, repeat, each)
+            if loss is not None:
+                self._driver.prune(loss)
+                return True
+        return False
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None: ...
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None: ...
@@ -555,9 +329,9 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
     Raises:
         Exception: whatever the driver found fatal; KeyboardInterrupt where the user asked.
     """
-    inside = None
+    race = None
     if work.stopping is not None:
-        inside = _Inside(work.stopping, work.context.folds, past)
+        race = EpochRace(work.stopping, work.context.folds, past)
     where = tempfile.mkdtemp(prefix="raysearch-tune-", dir=_fast_folder())
     try:
         tuner = tune.Tuner(
@@ -569,7 +343,7 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
             ),
             tune_config=tune.TuneConfig(
                 search_alg=_Asker(driver),
-                scheduler=_Scheduler(driver, inside),
+                scheduler=_Scheduler(driver, race),
                 num_samples=max(1, driver.outstanding),
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,

@@ -40,6 +40,29 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Use:
+    """What an export asks of a stage beside its artifact; see `StageInputs`. A study asks nothing.
+
+    A stage that is asked for more returns more than its key says, or is trained otherwise, and so
+    its artifact has a key of its own (`key`).
+    """
+
+    keep_weights: bool = False
+    refit: bool = False
+
+    def key(self, call: Call) -> str:
+        """The key of what a study's stage returns when it is asked for this."""
+        if self == AS_STUDIED:
+            return call.key
+        text = json.dumps([call.key, self.keep_weights, self.refit])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+AS_STUDIED = Use()
+"""what a study asks: the artifact, under the call's own key"""
+
+
+@dataclass(frozen=True)
 class Call:
     """One stage on one fold, as it travels to the broker and on to a worker."""
 
@@ -57,6 +80,7 @@ class Call:
     """role -> keys by fold"""
     ratings: str = "none"
     """whose, of `trainables.stage.RATINGS`"""
+    use: Use = AS_STUDIED
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -64,36 +88,33 @@ class Call:
         others = (key for keys in self.across.values() for key in keys)
         return tuple(dict.fromkeys([*self.parents.values(), *others]))
 
-    def sorted_out(
-        self, made: Sequence[Artifact]
+    def by_role(
+        self, artifacts: Sequence[Artifact]
     ) -> tuple[dict[str, Artifact], dict[str, tuple[Artifact, ...]]]:
         """The artifacts of `needs`, by role: parents, and those across folds."""
-        found = dict(zip(self.needs, made, strict=True))
-        parents = {role: found[key] for role, key in self.parents.items()}
-        return parents, {role: tuple(found[k] for k in keys) for role, keys in self.across.items()}
+        under = dict(zip(self.needs, artifacts, strict=True))
+        parents = {role: under[key] for role, key in self.parents.items()}
+        return parents, {role: tuple(under[k] for k in keys) for role, keys in self.across.items()}
 
 
-@dataclass(frozen=True)
-class Use:
-    """What an export asks of a stage beside its artifact; see `StageInputs`. A study asks nothing.
+def with_uses(stages: Sequence[Call], uses: Mapping[str, Use]) -> list[Call]:
+    """The same stages, asked for more, under keys of their own.
 
-    A stage so asked returns more than its key says, or is trained otherwise, and so its artifact
-    has a key of its own (`key`).
+    Args:
+        stages: of `calls`.
+        uses: by their keys.
     """
-
-    keep_weights: bool = False
-    refit: bool = False
-
-    def key(self, call: Call) -> str:
-        """The key of what the stage returns when it is asked so."""
-        if self == AS_STUDIED:
-            return call.key
-        text = json.dumps([call.key, self.keep_weights, self.refit])
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-AS_STUDIED = Use()
-"""what a study asks: the artifact, under the call's own key"""
+    keys = {call.key: uses[call.key].key(call) for call in stages}
+    return [
+        replace(
+            call,
+            key=keys[call.key],
+            parents={role: keys[key] for role, key in call.parents.items()},
+            across={role: tuple(keys[k] for k in each) for role, each in call.across.items()},
+            use=uses[call.key],
+        )
+        for call in stages
+    ]
 
 
 def context(

@@ -1,9 +1,12 @@
-"""One stage run in this process, with no more in its hands than its key says."""
+"""One stage run in this process, with no more in its hands than its key says.
+
+`executor` runs the stages of a whole fold.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +15,7 @@ import numpy as np
 
 from raysearch.stages.dataset import LABELLED, Dataset, rows_of, seen_ratings
 from raysearch.stages.folds import Fold
-from raysearch.stages.keys import AS_STUDIED, Call, Use
+from raysearch.stages.keys import Call
 from raysearch.stages.normalising import (
     Normaliser,
     from_few_clips,
@@ -41,19 +44,30 @@ class Runtime:
     memory: float | None = None
     """GB (10^9 bytes) that a stage may add to what its process holds"""
 
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        return "cuda" if self.gpus > 0 else "cpu"
+
 
 def inputs_of(
     call: Call,
     dataset: Dataset,
-    parents: Mapping[str, Artifact],
+    needs: Sequence[Artifact],
     runtime: Runtime,
-    device: Literal["cpu", "cuda"],
     scratch: Path | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
-    across: Mapping[str, tuple[Artifact, ...]] | None = None,
-    use: Use = AS_STUDIED,
 ) -> StageInputs:
-    """What the stage may see: the parts its node names, without test labels."""
+    """What the stage may see: the parts its node names, without test labels.
+
+    Args:
+        call: the stage.
+        dataset: the study's.
+        needs: the artifacts of `call.needs`, in that order.
+        runtime: how it runs.
+        scratch: its own folder for checkpoints.
+        on_epoch: called with (epoch, validation score) while it trains.
+    """
+    parents, across = call.by_role(needs)
     fold = dataset.folds[call.fold]
     normalised = normaliser(dataset, fold)
     parts = {part: _part(part, call, dataset, fold, normalised) for part in PARTS}
@@ -63,15 +77,15 @@ def inputs_of(
         seed=call.seed,
         threads=runtime.threads,
         workers=runtime.workers,
-        device=device,
+        device=runtime.device,
         scratch=scratch,
         on_epoch=on_epoch,
-        across=across or {},
+        across=across,
         # who is learnt is in the key of the stages alone that see ratings
         raters=() if call.ratings == "none" else dataset.raters,
         target=None if call.ratings == "none" else dataset.raters.index(fold.rater),
-        keep_weights=use.keep_weights,
-        refit=use.refit,
+        keep_weights=call.use.keep_weights,
+        refit=call.use.refit,
         **parts,
     )
 
@@ -116,19 +130,18 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
 def execute(
     call: Call,
     dataset: Dataset,
-    parents: Mapping[str, Artifact],
+    needs: Sequence[Artifact],
     runtime: Runtime,
-    device: Literal["cpu", "cuda"] = "cpu",
     scratch: Path | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
-    across: Mapping[str, tuple[Artifact, ...]] | None = None,
-    use: Use = AS_STUDIED,
 ) -> Artifact:
-    """Run one stage in this process."""
+    """Run one stage in this process; arguments as of `inputs_of`."""
     module, _, function = call.target.partition(":")
     run = getattr(importlib.import_module(module), function)
-    inputs = inputs_of(call, dataset, parents, runtime, device, scratch, on_epoch, across, use)
-    made = run(inputs, **call.params)
-    if not isinstance(made, Artifact):
-        raise TypeError(f"stage {call.name!r} must return an Artifact, but returned {type(made)}")
-    return made
+    inputs = inputs_of(call, dataset, needs, runtime, scratch, on_epoch)
+    artifact = run(inputs, **call.params)
+    if not isinstance(artifact, Artifact):
+        raise TypeError(
+            f"stage {call.name!r} must return an Artifact, but returned {type(artifact)}"
+        )
+    return artifact

@@ -14,6 +14,7 @@ from raysearch.data import corpora, features
 from raysearch.errors import BadInput
 from raysearch.report import Layers, Truth
 from raysearch.search.sampler import Sampler
+from raysearch.search.scoring import Scorer
 from raysearch.stages import Answers, Context, Dataset, Moments, Runtime, context
 from raysearch.stages.folds import Fold, divide
 from raysearch.stages.methods import method as find_method
@@ -119,6 +120,11 @@ class Material:
             )
             for fold in self.folds
         )
+
+    def scorer(self) -> Scorer:
+        """What scores the study's folds."""
+        names = tuple(fold.name for fold in self.folds)
+        return Scorer(names, self.answers(), len(self.corpus.classes), self.speaker_clips)
 
     def _answers(self, fold: Fold, y: NDArray[np.int64]) -> Answers:
         copies = 1 + len(self.speaker_clips)

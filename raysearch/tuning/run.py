@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raysearch.cluster.capacity import check_cluster, check_here
 from raysearch.report import Report, build
 from raysearch.search.driver import Driver, Listener
+from raysearch.search.epochs import Curve, Stopping, past_curves
 from raysearch.search.racing import RULES
 from raysearch.selection import Score
-from raysearch.stages.store import Damaged, Store
+from raysearch.stages.store import Store
 from raysearch.study import Study
 from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.lease import Lease
@@ -33,10 +34,6 @@ from raysearch.tuning.ends import plain_failure, record_end, recorded_failure
 from raysearch.tuning.mirror import Mirror, check_places, mirror_of
 from raysearch.tuning.prepare import Material, gather, runtime_of
 from raysearch.tuning.progress import Progress
-from trainables.stage import CURVE
-
-if TYPE_CHECKING:
-    from raysearch.search.tune import Curve, Stopping
 
 
 @dataclass(frozen=True)
@@ -219,7 +216,7 @@ def _run(
         if study.cluster != "local" and (waits := check_cluster(runtime_of(study))):
             progress.note(waits)
         from raysearch.data.features import ray_chunks
-        from raysearch.search.tune import Stopping, Work, search
+        from raysearch.search.tune import Work, search
         from raysearch.stages.broker import connect, repairs
 
         dataset = material.dataset(
@@ -234,28 +231,19 @@ def _run(
         # is stopped inside a fold the others of its wave would be lost
         whole = study.racing == "off" and study.stopping.rule == "off"
         wave = min(len(material.folds), at_once) if whole else 1
-        stopping = None
-        if study.stopping.rule != "off":
-            stopping = Stopping(
-                study.stopping.rule,
-                study.stopping.grace,
-                study.stopping.eta,
-                frozenset(_race_order(material)[: study.stopping.folds]),
-            )
+        stopping = _stopping(material)
         work = Work(
             study=study.id,
             method=study.method,
             constants=material.space.constants(),
             context=material.context(),
-            answers=material.answers(),
-            classes=len(material.corpus.classes),
-            speaker_clips=material.speaker_clips,
+            scorer=material.scorer(),
             seeds=study.seeds,
             runtime=runtime_of(study),
             store=store_of(study),
             scratch=str(home / "scratch"),
             wave=wave,
-            data=[ray.put(dataset)],
+            data=ray.put(dataset),
             stopping=stopping,
             node=ray.get_runtime_context().get_node_id(),
         )
@@ -271,36 +259,20 @@ def _run(
                 progress.note(note)
 
 
-def _past(folder: StudyFolder, study: Study, stopping: Stopping | None) -> list[Curve]:
-    """The curves of trainings that are over, for the rule that stops trials inside a fold.
+def _stopping(material: Material) -> Stopping | None:
+    """How the study stops trials inside a fold."""
+    options = material.study.stopping
+    if options.rule == "off":
+        return None
+    folds = frozenset(_race_order(material)[: options.folds])
+    return Stopping(options.rule, options.grace, options.eta, folds)
 
-    Those that ended are in the store, those that were stopped in the ledger: without the latter
-    a study that goes on would compare with survivors alone.
-    """
+
+def _past(folder: StudyFolder, study: Study, stopping: Stopping | None) -> list[Curve]:
     if stopping is None:
         return []
-    from raysearch.search.tune import Curve
-
-    store = Store(store_of(study))
     with folder.ledger() as ledger:
-        trials, rows = ledger.trials(), ledger.folds()
-    curves = []
-    for trial in trials:
-        facts = trial.extra.get("stopped")
-        if facts is not None:
-            curves.append(Curve(**{**facts, "scores": tuple(facts["scores"])}))
-    for row in rows:
-        if row.index not in stopping.folds:
-            continue
-        each = len(row.stages) // study.seeds
-        for repeat in range(study.seeds):
-            try:
-                found = store.get(row.stages[(repeat + 1) * each - 1].key)
-            except Damaged:
-                found = None
-            scores = () if found is None else tuple(found[0].info.get("curves", {}).get(CURVE, ()))
-            curves.append(Curve(row.trial, row.index, repeat, scores, ended=True))
-    return curves
+        return past_curves(stopping, ledger, Store(store_of(study)), study.seeds)
 
 
 class _Count:

@@ -52,8 +52,7 @@ def fold_score(dataset: Any, context: Any, setting: dict[str, Any], fold: int) -
     rdlr = method("rdlr")
     made: dict[str, Any] = {}
     for call in calls(rdlr, rdlr.resolve(setting), fold, context):
-        parents = {role: made[key] for role, key in call.parents.items()}
-        made[call.key] = execute(call, dataset, parents, Runtime())
+        made[call.key] = execute(call, dataset, [made[key] for key in call.needs], Runtime())
     probabilities = made[call.key].arrays["validation"]
     truth = dataset.y[dataset.folds[fold].validation]
     return float(unweighted_accuracy(truth, probabilities.argmax(axis=1), len(dataset.classes)))

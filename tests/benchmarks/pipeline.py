@@ -60,7 +60,7 @@ def main() -> None:
             }
             (call,) = calls(label_correction, label_correction.resolve(setting), 0, about)
             began = time.perf_counter()
-            execute(call, dataset, {}, Runtime())
+            execute(call, dataset, (), Runtime())
             seconds = time.perf_counter() - began
             audio = float(dataset.frames["wave"].lengths[dataset.folds[0].train].sum()) / 16000
             figures.add(f"{arch}: busy", 100 * seen[-1].busy, "%", least=90)

@@ -13,15 +13,12 @@ from raysearch.models import archive as packing
 from raysearch.models import refit as fitting
 from raysearch.models.model import Model, Sound
 from raysearch.models.source import source_of
-from raysearch.stages import Runtime, calls, execute
-from raysearch.stages.store import Provenance, Store
+from raysearch.stages import Demand, LocalExecutor, Runtime, calls
+from raysearch.stages.store import Store
 from raysearch.study import folder as folders
 from raysearch.study import load_study
-from raysearch.study.ledger import FoldRow, StageUse
 from raysearch.tuning import run as studies
 from raysearch.tuning.prepare import gather
-from trainables.metrics import confusion, unweighted_accuracy, weighted_accuracy
-from trainables.stage import Artifact
 
 SPACE = """\
 method: rdlr
@@ -54,47 +51,20 @@ def run(home: Path, *words: str, trials: int | None = None) -> Path:
     folder = folders.StudyFolder.of(study)
     ledger = studies.begin(folder, material)
     driver = studies.driver_of(material, ledger)
-    data = material.dataset(run_chunks=local_chunks)
-    where, answers, store = material.context(), material.answers(), Store(folders.store_of(study))
-    k = len(data.classes)
-    ran = 0
-    while (trials is None or ran < trials) and (following := driver.next()) is not None:
-        ran += 1
-        setting = material.method.resolve({**material.space.constants(), **following.params})
-        for fold in following.todo:
-            made: dict[str, Artifact] = {}
-            uses = []
-            for call in calls(material.method, setting, fold, where):
-                found = store.get(call.key)
-                if found is None:
-                    parents, across = call.sorted_out([made[key] for key in call.needs])
-                    artifact = execute(call, data, parents, Runtime(), across=across)
-                    store.put(call.key, artifact, Provenance(study.id, call.name))
-                else:
-                    artifact = found[0]
-                made[call.key] = artifact
-                uses.append(StageUse(call.name, call.key, found is None))
-            n = answers[fold].test
-            truth = {"val": answers[fold].validation, "test": answers[fold].unseen[:n]}
-            guess = {
-                "val": artifact.arrays["validation"].argmax(axis=1),
-                "test": artifact.arrays["test"].argmax(axis=1),
-            }
-            scores = {}
-            scored = {part: y >= 0 for part, y in truth.items()}  # what the target rater rated
-            for part in ("val", "test"):
-                y = truth[part][scored[part]]
-                said = guess[part][: len(truth[part])][scored[part]]
-                scores[f"{part}_ua"] = unweighted_accuracy(y, said, k)
-                scores[f"{part}_wa"] = weighted_accuracy(y, said, k)
-            for i, clips in enumerate(material.speaker_clips, start=1):
-                said = guess["test"][i * n : (i + 1) * n]
-                scores[f"test_ua_{clips}_clips"] = unweighted_accuracy(truth["test"], said, k)
-            counts = confusion(truth["test"][scored["test"]], guess["test"][:n][scored["test"]], k)
-            row = FoldRow(
-                following.number, where.folds[fold], fold, scores, counts, 0.1, tuple(uses)
-            )
-            driver.record(following.number, [(row, len(uses), 0)])
+    data, where, scorer = (
+        material.dataset(run_chunks=local_chunks),
+        material.context(),
+        material.scorer(),
+    )
+    executor = LocalExecutor(Store(folders.store_of(study)))
+    count = 0
+    while (trials is None or count < trials) and (trial := driver.next()) is not None:
+        count += 1
+        setting = material.method.resolve({**material.space.constants(), **trial.params})
+        for fold in trial.folds:
+            stages = calls(material.method, setting, fold, where)
+            outcome = executor.run_fold(Demand(stages, study.id, Runtime(), data))
+            driver.record(trial.number, [(scorer.row(trial.number, fold, [outcome]), 1, 0)])
     assert driver.fatal is None
     ledger.close()
     return folder.path
@@ -265,12 +235,13 @@ def written(
     how: str = "refit",
     setting: str | int = "selected",
     rater: str | None = None,
+    executor: LocalExecutor | None = None,
 ) -> Model:
     """A model's own folder, made as `export` makes it, without MLflow's around it."""
     source = source_of(folder, setting, rater)
     data = source.material.dataset(run_chunks=local_chunks)
     make = {"refit": fitting.refit, "ensemble": fitting.ensemble}[how]
-    members = make(source, data, lambda text: None)
+    members = make(source, executor or source.executor(), data, lambda text: None)
     place.mkdir()
     packing.write(place, source, data, how, members)  # type: ignore[arg-type]
     return Model(place)
@@ -298,9 +269,10 @@ def write(tmp_path: Path) -> Write:
         how: str = "refit",
         setting: str | int = "selected",
         rater: str | None = None,
+        executor: LocalExecutor | None = None,
     ) -> Model:
         place = tmp_path / f"data-{len(list(tmp_path.glob('data-*')))}"
-        return written(folder, place, how, setting, rater)
+        return written(folder, place, how, setting, rater, executor)
 
     return one
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from raysearch.cluster.shipping import modules_of, stage_code
 from raysearch.models import archive as packing
-from raysearch.models import refit as fitting
 from raysearch.models.model import Model, Sound
 from raysearch.models.source import Source, source_of
-from raysearch.stages import Call, inputs_of
+from raysearch.stages import Call, Dataset, Demand, LocalExecutor, Runtime, inputs_of
 from raysearch.stages.methods import method as find_method
-from raysearch.stages.store import decode
+from raysearch.stages.store import Provenance, Store, decode
+from raysearch.study.folder import StudyFolder
 from raysearch.study.ledger import Ledger
 from trainables.stage import WEIGHTS, Artifact
 
@@ -42,18 +41,27 @@ def sounds(few: Path) -> list[Sound]:
     return [Sound(file.name, file.read_bytes()) for file in sorted(few.glob("*.wav"))]
 
 
-@pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Call, dict[str, Any]]]:
-    """Every stage that an export runs, and what it is run with."""
-    found: list[tuple[Call, dict[str, Any]]] = []
-    execute = fitting.execute
+Run = tuple[Call, Dataset, Sequence[Artifact]]
+"""a stage, and what it is run with"""
 
-    def told(call: Call, data: Any, parents: Any, *more: Any, **words: Any) -> Artifact:
-        found.append((call, {"data": data, "parents": parents, **words}))
-        return execute(call, data, parents, *more, **words)
 
-    monkeypatch.setattr(fitting, "execute", told)
-    return found
+class Recorder(LocalExecutor):
+    """Remembers the stages that it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        home = StudyFolder(folder).home
+        super().__init__(Store(str(home / "store")), home / "scratch")
+        self.runs: list[Run] = []
+
+    def run_stage(
+        self, call: Call, demand: Demand[Dataset], needs: Sequence[Artifact]
+    ) -> tuple[Artifact, Provenance]:
+        self.runs.append((call, demand.data, needs))
+        return super().run_stage(call, demand, needs)
+
+    @property
+    def names(self) -> list[str]:
+        return [call.name for call, _, _ in self.runs]
 
 
 def stored(source: Source, key: str) -> Artifact:
@@ -122,28 +130,29 @@ def test_folds_networks_say_of_files_what_they_said_in_the_study(
 
 
 def test_an_ensemble_trains_again_the_stages_whose_weights_travel_and_no_others(
-    segments: Path, perceived: Path, write: Write, ran: list[Any], anew: Callable[[Path], Path]
+    segments: Path, perceived: Path, write: Write, anew: Callable[[Path], Path]
 ) -> None:
-    write(anew(segments), "ensemble", FOREST)
-    names = Counter(call.name for call, _ in ran)
-    assert names == {"iteration_1": 3, "utterance": 3}
-    ran.clear()
+    folder = anew(segments)
+    recorder = Recorder(folder)
+    write(folder, "ensemble", FOREST, executor=recorder)
+    assert Counter(recorder.names) == {"iteration_1": 3, "utterance": 3}
     folder = anew(perceived)
-    write(folder, "ensemble", FUSION, "E1")
-    names = Counter(call.name for call, _ in ran)
-    assert names == {"others_h": 3, "others_s": 3, "rater": 3, "fusion": 3}
-    ran.clear()
+    recorder = Recorder(folder)
+    write(folder, "ensemble", FUSION, "E1", recorder)
+    assert Counter(recorder.names) == {"others_h": 3, "others_s": 3, "rater": 3, "fusion": 3}
     # what lies beneath the fusion is a model by itself, and was kept
-    write(folder, "ensemble", RATER, "E1")
-    assert not ran
+    recorder = Recorder(folder)
+    write(folder, "ensemble", RATER, "E1", recorder)
+    assert not recorder.runs
 
 
 # -- a refit -----------------------------------------------------------------------------------
 def test_a_refit_of_inner_folds_trains_each_stage_for_its_median(
-    segments: Path, write: Write, ran: list[Any], anew: Callable[[Path], Path]
+    segments: Path, write: Write, anew: Callable[[Path], Path]
 ) -> None:
     folder = anew(segments)
-    model = write(folder, "refit", FOREST)
+    recorder = Recorder(folder)
+    model = write(folder, "refit", FOREST, executor=recorder)
     source = source_of(folder, FOREST)
     epochs = best(source)
     assert {name: len(all_) for name, all_ in epochs.items()} == {
@@ -152,42 +161,39 @@ def test_a_refit_of_inner_folds_trains_each_stage_for_its_median(
     want = {n: max(1, round(float(np.median(e)))) for n, e in epochs.items() if n != "utterance"}
     (member,) = model.facts["members"]
     assert member["epochs"] == want
-    assert sorted(call.name for call, _ in ran) == [
-        "inner_0",
-        "inner_1",
-        "iteration_1",
-        "utterance",
-    ]
+    assert sorted(recorder.names) == ["inner_0", "inner_1", "iteration_1", "utterance"]
     file = model.folder / member["file"]
     told = decode(file.read_bytes())[0].info["parents"]["network"]["stage"]
     assert told["epochs"] == want["iteration_1"]
     assert told["ids"] == [], "nothing is held out"
-    for call, words in ran:
-        inputs = inputs_of(call, words["data"], {}, fitting.runtime_of(source.study), "cpu")
+    for call, data, needs in recorder.runs:
+        inputs = inputs_of(call, data, needs, Runtime())
         assert len(inputs.train) == 36
         assert len(inputs.validation) == len(inputs.test) == 0
     # the mean over the same network's segments trains no network again
-    ran.clear()
-    write(folder, "refit", MEAN)
-    assert [call.name for call, _ in ran] == ["utterance"]
+    recorder = Recorder(folder)
+    write(folder, "refit", MEAN, executor=recorder)
+    assert recorder.names == ["utterance"]
 
 
 def test_a_refit_of_the_published_procedure_learns_from_the_folds_of_the_study(
-    leaking: Path, write: Write, ran: list[Any], anew: Callable[[Path], Path]
+    leaking: Path, write: Write, anew: Callable[[Path], Path]
 ) -> None:
     folder = anew(leaking)
-    model = write(folder, "refit", 0)
+    recorder = Recorder(folder)
+    model = write(folder, "refit", 0, executor=recorder)
     source = source_of(folder, 0)
-    assert [call.name for call, _ in ran] == ["iteration_1", "utterance"]
+    assert recorder.names == ["iteration_1", "utterance"]
     names = {key: name for row in source.rows for run in source.stages(row) for name, key in run}
-    for (call, words), role, of in zip(
-        ran, ("before", "outside"), ("iteration_0", "iteration_1"), strict=True
+    for (call, _, needs), role, of in zip(
+        recorder.runs, ("before", "outside"), ("iteration_0", "iteration_1"), strict=True
     ):
         assert call.fold == 3, "one more than the study's"
         kept = [key for key, name in names.items() if name == of]
         assert set(call.across[role]) == set(kept)
         assert len(call.across[role]) == 3
-        for given, key in zip(words["across"][role], call.across[role], strict=True):
+        _, across = call.by_role(needs)
+        for given, key in zip(across[role], call.across[role], strict=True):
             np.testing.assert_array_equal(given.arrays["test"], stored(source, key).arrays["test"])
     notes = [note for note in model.facts["notes"] if note.startswith("mode=paper")]
     assert any("a refit holds nothing out" in note for note in notes)
@@ -210,19 +216,20 @@ def test_the_leak_is_told_of_an_ensemble_too_and_of_nothing_that_has_none() -> N
 
 @pytest.mark.parametrize("trial", [RATER, OTHERS, FUSION])
 def test_a_refit_of_a_rater_learns_from_every_rated_clip_for_the_median_of_the_raters_folds(
-    trial: int, perceived: Path, write: Write, ran: list[Any], anew: Callable[[Path], Path]
+    trial: int, perceived: Path, write: Write, anew: Callable[[Path], Path]
 ) -> None:
     folder = anew(perceived)
-    model = write(folder, "refit", trial, "E2")
+    recorder = Recorder(folder)
+    model = write(folder, "refit", trial, "E2", recorder)
     source = source_of(folder, trial, "E2")
     assert [row.fold.rpartition("/")[2] for row in source.rows] == ["E2"] * 3
     want = {name: max(1, round(float(np.median(all_)))) for name, all_ in best(source).items()}
     (member,) = model.facts["members"]
     assert member["epochs"] == want
     assert member["fold"] == "every speaker/E2"
-    assert len(ran) == len(want) > 0
-    for call, words in ran:
-        inputs = inputs_of(call, words["data"], {}, fitting.runtime_of(source.study), "cpu")
+    assert len(recorder.runs) == len(want) > 0
+    for call, data, needs in recorder.runs:
+        inputs = inputs_of(call, data, needs, Runtime())
         if call.name == "fusion":
             assert call.params["epochs"] == want["fusion"]
             continue
@@ -244,16 +251,15 @@ def test_the_same_export_is_made_once(
     how: str,
     write: Write,
     sounds: list[Sound],
-    ran: list[Any],
     request: pytest.FixtureRequest,
 ) -> None:
     folder: Path = request.getfixturevalue(kind)
     model = write(folder, how, trial, rater)
     said = model.hear(sounds[:3]).probabilities
     np.testing.assert_allclose(said.sum(axis=1), 1.0, atol=1e-5)
-    ran.clear()
-    again = write(folder, how, trial, rater)
-    assert not ran
+    recorder = Recorder(folder)
+    again = write(folder, how, trial, rater, recorder)
+    assert not recorder.runs
     assert again.facts["members"] == model.facts["members"]
     np.testing.assert_array_equal(again.hear(sounds[:3]).probabilities, said)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysearch.search.driver import Driver, Next
+from raysearch.search.driver import Assignment, Driver
 from raysearch.search.racing import Verdict
 from raysearch.selection import Score
 from raysearch.study.ledger import (
@@ -71,8 +71,8 @@ def driver(path: Path, sampler: FakeSampler, trials: int = 3, **options: Any) ->
     )
 
 
-def run(made: Driver, following: Next, value: float = 0.5) -> bool:
-    rows = [(fold(following.number, index, value), 1, 0) for index in following.todo]
+def run(made: Driver, following: Assignment, value: float = 0.5) -> bool:
+    rows = [(fold(following.number, index, value), 1, 0) for index in following.folds]
     return made.record(following.number, rows)
 
 
@@ -87,7 +87,7 @@ def finish(made: Driver) -> list[int]:
 def test_trials_run_all_folds_in_the_common_order(tmp_path: Path) -> None:
     made = driver(tmp_path / "l", FakeSampler())
     following = made.next()
-    assert following == Next(0, {"x": 0}, (2, 0, 3, 1))
+    assert following == Assignment(0, {"x": 0}, (2, 0, 3, 1))
     assert not made.record(0, [(fold(0, 2), 1, 0)])
     assert made.record(0, [(fold(0, i), 1, 0) for i in (0, 3, 1)])
     assert finish(made) == [1, 2]
@@ -110,7 +110,7 @@ def test_a_successor_goes_on_where_a_killed_driver_stopped(tmp_path: Path) -> No
     again = driver(tmp_path / "l", sampler)
     assert sampler.log == [("rebuild", [(0, COMPLETE), (1, RUNNING)])]
     assert again.outstanding == 2
-    assert again.next() == Next(1, {"x": 1}, (2, 0, 1))
+    assert again.next() == Assignment(1, {"x": 1}, (2, 0, 1))
 
 
 def test_a_driver_killed_between_the_last_fold_and_the_end(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_trial_that_loses_the_race_is_pruned_with_the_predicted_mean(tmp_path:
     made = driver(tmp_path / "l", sampler, trials=3, rule=rule)
     first = made.next()
     assert first is not None
-    for index in first.todo:
+    for index in first.folds:
         made.record(0, [(fold(0, index, 0.1 * index), 1, 0)])
     second = made.next()
     assert second is not None

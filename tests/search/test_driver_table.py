@@ -84,7 +84,7 @@ def test_the_kept_table_is_the_ledgers(data: st.DataObject) -> None:
                 made = driver()
                 live = {}
             if len(live) < 4 and (following := made.next()) is not None:
-                live[following.number] = list(following.todo)
+                live[following.number] = list(following.folds)
             if not live:
                 continue
             number = int(rng.choice(list(live)))

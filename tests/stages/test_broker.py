@@ -75,7 +75,7 @@ class Bench:
         self.ray, self.toy = ray, toy
         self.uri = str(folder / "store")
         self.where = stages.context(data, [f"{i}" for i in range(60)], ["x-1"], 0)
-        self.data = [ray.put(data)]
+        self.data = ray.put(data)
         self.connect()
 
     def connect(self) -> None:
@@ -87,8 +87,11 @@ class Bench:
         return stages.calls(self.toy.METHOD, self.toy.METHOD.resolve(setting), fold, self.where)
 
     def demand(self, fold: int = 0, runtime: Any = None, **setting: float) -> Any:
-        made = self.calls(fold, **setting)
-        return self.broker.fold.remote(made, "study", runtime or stages.Runtime(), self.data)
+        return self.ask(self.calls(fold, **setting), runtime=runtime)
+
+    def ask(self, called: list[stages.Call], study: str = "study", runtime: Any = None) -> Any:
+        demand = stages.Demand(called, study, runtime or stages.Runtime(), self.data)
+        return self.broker.fold.remote(demand)
 
 
 @pytest.fixture
@@ -98,7 +101,7 @@ def bench(ray: ModuleType, toy: ModuleType, data: stages.Dataset, tmp_path: Path
 
 def test_two_who_ask_at_the_same_moment_share_one_run(bench: Bench) -> None:
     outcomes = bench.ray.get([bench.demand(shrink=0.1, delay=0.3) for _ in range(5)])
-    assert sum(len(outcome.ran) for outcome in outcomes) == 2
+    assert sum(len(outcome.new) for outcome in outcomes) == 2
     for outcome in outcomes[1:]:
         np.testing.assert_array_equal(outcome.test, outcomes[0].test)
     assert all(made_here for outcome in outcomes for _, _, made_here in outcome.uses)
@@ -106,15 +109,14 @@ def test_two_who_ask_at_the_same_moment_share_one_run(bench: Bench) -> None:
 
 def test_a_teacher_is_trained_once_for_all_settings(bench: Bench) -> None:
     outcomes = bench.ray.get([bench.demand(shrink=s / 10) for s in range(6)])
-    ran = [key for outcome in outcomes for key in outcome.ran]
+    ran = [key for outcome in outcomes for key in outcome.new]
     assert len(ran) == len(set(ran)) == 7
 
 
 def test_what_is_stored_is_not_made_here_for_another_study(bench: Bench) -> None:
     bench.ray.get(bench.demand(shrink=0.2))
-    made = bench.calls(shrink=0.2)
-    other = bench.ray.get(bench.broker.fold.remote(made, "another", stages.Runtime(), bench.data))
-    assert not other.ran
+    other = bench.ray.get(bench.ask(bench.calls(shrink=0.2), "another"))
+    assert not other.new
     assert [made_here for _, _, made_here in other.uses] == [False, False]
 
 
@@ -147,7 +149,7 @@ def test_the_brokers_process_killed_in_the_middle(bench: Bench) -> None:
     time.sleep(1.2)
     os.kill(bench.ray.get(bench.broker.pid.remote()), signal.SIGKILL)
     assert len(bench.ray.get(ref, timeout=60).test)
-    assert bench.ray.get(bench.demand(shrink=0.4, delay=0.8), timeout=60).ran == ()
+    assert bench.ray.get(bench.demand(shrink=0.4, delay=0.8), timeout=60).new == ()
 
 
 def test_the_brokers_actor_gone_for_good_is_made_anew(bench: Bench) -> None:
@@ -156,14 +158,14 @@ def test_the_brokers_actor_gone_for_good_is_made_anew(bench: Bench) -> None:
     time.sleep(0.5)
     bench.connect()
     again = bench.ray.get(bench.demand(shrink=0.6), timeout=60)
-    assert again.ran == ()
+    assert again.new == ()
     np.testing.assert_array_equal(first.test, again.test)
 
 
 def test_a_store_that_cannot_be_written_is_said(bench: Bench) -> None:
     from ray.exceptions import RayTaskError
 
-    from raysearch.stages.broker import StoreFailed
+    from raysearch.errors import StoreFailed
 
     Path(bench.uri).mkdir(parents=True, exist_ok=True)
     (Path(bench.uri) / "stages").write_text("a file where a folder should be")
@@ -181,14 +183,14 @@ def across(bench: Bench) -> Bench:
 def test_stages_of_every_fold_are_computed_once_and_handed_on_in_order(across: Bench) -> None:
     demands = [across.demand(fold, shift=s) for s in (0.0, 0.1) for fold in range(5)]
     outcomes = across.ray.get(demands)
-    ran = [key for outcome in outcomes for key in outcome.ran]
+    ran = [key for outcome in outcomes for key in outcome.new]
     assert len(ran) == len(set(ran)) == 5 + 10
     assert all([len(outcome.uses) == 6 for outcome in outcomes])
     last = Store(across.uri).get(across.calls(2, shift=0.1)[-1].key)
     assert last is not None
     assert last[0].info["order"] == [0, 1, 2, 3, 4]
     again = across.ray.get([across.demand(fold, shift=0.1) for fold in range(5)])
-    assert not any(outcome.ran for outcome in again)
+    assert not any(outcome.new for outcome in again)
 
 
 def test_where_one_fold_fails_the_others_are_given_up(across: Bench) -> None:

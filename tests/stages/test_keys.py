@@ -24,6 +24,9 @@ from raysearch.stages.keys import stage_seed
 from raysearch.stages.normalising import _clips_of
 from trainables.stage import Artifact, Method, Node, Param, Sequences, StageInputs, takes
 
+NOTHING = [Artifact({}, {})]
+"""in place of a parent that is not looked at"""
+
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 
@@ -129,7 +132,7 @@ def test_test_labels_are_in_no_key_and_in_no_stage(toy: ModuleType) -> None:
     assert keys(toy.METHOD) == keys(toy.METHOD, blind)
     where = stages.context(data, AUDIO, ["is10-1"], 0)
     call = stages.calls(toy.METHOD, toy.METHOD.resolve({}), 0, where)[-1]
-    inputs = stages.inputs_of(call, data, {}, stages.Runtime(), "cpu")
+    inputs = stages.inputs_of(call, data, NOTHING * len(call.needs), stages.Runtime())
     assert inputs.test.y is None
     assert inputs.test.votes is None
     assert inputs.unlabelled.y is None
@@ -219,7 +222,7 @@ def handed(data: stages.Dataset) -> StageInputs:
     method = Method("m", "", {"p": Param(0, "")}, lambda setting: (node,))
     where = stages.context(data, AUDIO, ["is10-1"], 0)
     call = stages.calls(method, {"p": 0}, 0, where)[0]
-    return stages.inputs_of(call, data, {}, stages.Runtime(), "cpu")
+    return stages.inputs_of(call, data, NOTHING * len(call.needs), stages.Runtime())
 
 
 def _look(inputs: StageInputs) -> Artifact:
@@ -370,7 +373,7 @@ def test_a_part_that_a_node_does_not_name_has_no_frames() -> None:
     node = Node("look", _look, parts=("train",))
     method = Method("m", "", {"p": Param(0, "")}, lambda setting: (node,))
     call = stages.calls(method, {"p": 0}, 0, stages.context(data, AUDIO, ["mel-1"], 0))[0]
-    inputs = stages.inputs_of(call, data, {}, stages.Runtime(), "cpu")
+    inputs = stages.inputs_of(call, data, NOTHING * len(call.needs), stages.Runtime())
     assert len(inputs.train.frames["mel"]) == len(data.folds[0].train)
     assert len(inputs.test.frames["mel"]) == len(inputs.test.frames["wave"]) == 0
     assert inputs.test.frames["mel"].values.shape == (0, 3)
@@ -506,8 +509,8 @@ def test_a_stage_across_folds_is_handed_one_artifact_a_fold_in_their_order() -> 
     data = dataset()
     made: dict[str, Artifact] = {}
     for call in _called(data, 3):
-        parents, across = call.sorted_out([made[key] for key in call.needs])
-        inputs = stages.inputs_of(call, data, parents, stages.Runtime(), "cpu", across=across)
+        needs = [made[key] for key in call.needs]
+        inputs = stages.inputs_of(call, data, needs, stages.Runtime())
         run = {"first": _first, "second": _second}[call.name]
         made[call.key] = run(inputs, **call.params)
     last = made[call.key].arrays
@@ -539,6 +542,19 @@ def test_what_an_export_asks_for_has_keys_of_its_own() -> None:
     keys = [use.key(call) for use in uses]
     assert keys[0] == call.key
     assert len(set(keys)) == 4
+
+
+def test_stages_that_are_asked_for_more_read_each_others_artifacts() -> None:
+    """Also across folds; a stage that is asked for nothing more keeps its key."""
+    called = _called(dataset(), 3)
+    weights = stages.Use(keep_weights=True)
+    uses = {call.key: weights if call.fold == 3 else stages.AS_STUDIED for call in called}
+    more = stages.with_uses(called, uses)
+    keys = {one.key: other.key for one, other in zip(called, more, strict=True)}
+    assert keys == {call.key: uses[call.key].key(call) for call in called}
+    assert more[-1].across == {"all": tuple(keys[key] for key in called[-1].across["all"])}
+    assert [call.use for call in more] == [uses[call.key] for call in called]
+    assert len([call for call in more if call.use == weights]) == 2
 
 
 def test_a_study_says_when_stages_read_other_folds() -> None:

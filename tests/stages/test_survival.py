@@ -57,16 +57,16 @@ def test_a_store_elsewhere_grants_every_claim() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can limit a process so")
 def test_a_stage_that_needs_too_much_memory_is_told_and_the_limit_goes_again() -> None:
-    from raysearch.stages.broker import _within
+    from raysearch.stages.limits import memory_limit
 
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    with _within(0.5):
+    with memory_limit(0.5):
         np.ones(10**8, dtype=np.uint8)  # 0.1 GB
     for size in (10**9, 4 * 10**9):
         with pytest.raises(MemoryError, match=r"^it needed more than memory=0\.5 GB$"):  # noqa: SIM117
-            with _within(0.5):
+            with memory_limit(0.5):
                 np.ones(size, dtype=np.uint8)
-    with pytest.raises(RuntimeError, match="another reason"), _within(0.5):
+    with pytest.raises(RuntimeError, match="another reason"), memory_limit(0.5):
         raise RuntimeError("another reason")
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     np.ones(10**9, dtype=np.uint8)
@@ -75,8 +75,8 @@ def test_a_stage_that_needs_too_much_memory_is_told_and_the_limit_goes_again() -
 @pytest.mark.slow
 def test_torch_that_runs_out_of_memory_is_told_alike() -> None:
     torch = pytest.importorskip("torch")
-    from raysearch.stages.broker import _within
+    from raysearch.stages.limits import memory_limit
 
-    with pytest.raises(MemoryError, match=r"more than memory=0\.5 GB"), _within(0.5):
+    with pytest.raises(MemoryError, match=r"more than memory=0\.5 GB"), memory_limit(0.5):
         torch.ones(10**9, dtype=torch.uint8)
     assert torch.ones(10**9, dtype=torch.uint8).numel() == 10**9

@@ -35,6 +35,9 @@ SMALL = {
     "trees": 5,
 }
 
+NOTHING = [Artifact({}, {})]
+"""in place of a parent that is not looked at"""
+
 
 @cache
 def dataset() -> stages.Dataset:
@@ -91,8 +94,8 @@ def run(
     own = {}
     for call in calls(data, fold, setting):
         if call.key not in made:
-            parents, across = call.sorted_out([made[key] for key in call.needs])
-            made[call.key] = stages.execute(call, data, parents, stages.Runtime(), across=across)
+            needs = [made[key] for key in call.needs]
+            made[call.key] = stages.execute(call, data, needs, stages.Runtime())
             json.dumps(made[call.key].info, allow_nan=False)
         if call.fold == fold:
             own[call.name] = made[call.key]
@@ -253,7 +256,7 @@ def test_in_paper_mode_held_out_labels_reach_training_through_other_folds() -> N
             np.testing.assert_array_equal(values, d[name].arrays[array])
     # no stage is handed a label of its own fold's test part: they came with others' predictions
     for call in calls(dataset(), 0, setting):
-        inputs = stages.inputs_of(call, dataset(), {}, stages.Runtime(), "cpu")
+        inputs = stages.inputs_of(call, dataset(), NOTHING * len(call.needs), stages.Runtime())
         assert inputs.test.y is None
         assert set(call.across) == ({"before"} if call.name == "iteration_1" else set())
 
@@ -479,7 +482,7 @@ def test_what_is_missing_is_told() -> None:
         run({"backbone": "vgg19", "iterations": 0, "utterance": "mean"}, data)
     call = calls(data, 0, {"iterations": 0, "utterance": "mean"})[0]
     with pytest.raises(ValueError, match="workers=2"):
-        stages.execute(call, data, {}, stages.Runtime(workers=2))
+        stages.execute(call, data, (), stages.Runtime(workers=2))
 
 
 def test_votes_make_targets_too() -> None:
@@ -520,8 +523,8 @@ def test_a_model_says_what_the_stages_said(
     assert (network.name, network.fold) == (f"iteration_{iterations}", 0)
 
     def again(call: stages.Call) -> Artifact:
-        parents, across = call.sorted_out([made[key] for key in call.needs])
-        return stages.execute(call, data, parents, stages.Runtime(), across=across, use=keeps)
+        needs = [made[key] for key in call.needs]
+        return stages.execute(dataclasses.replace(call, use=keeps), data, needs, stages.Runtime())
 
     kept = again(network)
     np.testing.assert_array_equal(kept.arrays["test"], made[network.key].arrays["test"])
@@ -532,7 +535,7 @@ def test_a_model_says_what_the_stages_said(
         last.params, weights_of(whole.arrays), whole.info, CLASSES, parents={role: beneath}
     )
     assert bool(trained.weights) == (utterance == "forest")
-    test = stages.inputs_of(network, data, {}, stages.Runtime(), "cpu").test
+    test = stages.inputs_of(network, data, NOTHING * len(network.needs), stages.Runtime()).test
     predicted = METHOD.export.predictor(trained)(test)
     np.testing.assert_allclose(predicted, made[last.key].arrays["test"], atol=1e-5)
     assert np.ptp(predicted, axis=0).max() > 0.02
@@ -549,7 +552,7 @@ def test_interrupted_trainings_go_on_at_their_epoch(
     data = dataset()
     call = calls(data, 0, {"epochs": 3, "patience": 3})[0]
     assert call.name == "inner_0"
-    whole = stages.execute(call, data, {}, stages.Runtime())
+    whole = stages.execute(call, data, (), stages.Runtime())
     told: list[int] = []
 
     def dies(epoch: int, score: float) -> None:
@@ -558,8 +561,8 @@ def test_interrupted_trainings_go_on_at_their_epoch(
             raise Killed
 
     with pytest.raises(Killed):
-        stages.execute(call, data, {}, stages.Runtime(), scratch=tmp_path, on_epoch=dies)
-    again = stages.execute(call, data, {}, stages.Runtime(), scratch=tmp_path, on_epoch=dies)
+        stages.execute(call, data, (), stages.Runtime(), scratch=tmp_path, on_epoch=dies)
+    again = stages.execute(call, data, (), stages.Runtime(), scratch=tmp_path, on_epoch=dies)
     # the first inner training and an epoch of the second come from their checkpoints
     assert told == [1, 2, 3, 1, 2, 1, 2, 3, 1, 2, 3]
     assert again.info == whole.info

@@ -160,7 +160,7 @@ def test_a_lease_knows_who_was_killed(tmp_path: Path) -> None:
 
 
 def test_a_failed_stage_comes_whole_through_a_pickle() -> None:
-    from raysearch.stages.broker import StageFailed
+    from raysearch.stages import StageFailed
 
     error = pickle.loads(pickle.dumps(StageFailed("stage 'fit': it raised", "Traceback\n  x")))
     assert (str(error), error.trace) == ("stage 'fit': it raised", "Traceback\n  x")

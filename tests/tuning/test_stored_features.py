@@ -49,7 +49,7 @@ def dataset(normalise: Literal["fold", "speaker"] = "fold", seed: int = 0) -> Da
 
 def parts(data: Dataset, fold: int) -> list[np.ndarray]:
     call = Call("k" * 64, "student", "m:f", {}, {}, fold, PARTS, 0)
-    made = inputs_of(call, data, {}, Runtime(), "cpu")
+    made = inputs_of(call, data, (), Runtime())
     return [getattr(made, part).x for part in PARTS]
 
 

@@ -14,14 +14,16 @@ import pytest
 import soundfile
 
 from raysearch.errors import BadInput
-from raysearch.search.tune import _FoldStepper
 from raysearch.selection import estimates
 from raysearch.stages import Dataset, Moments, Runtime, calls, inputs_of
 from raysearch.stages.folds import Fold
 from raysearch.study import load_study
 from raysearch.study.space import NAME
 from raysearch.tuning.prepare import Material, gather
-from trainables.stage import Sequences
+from trainables.stage import Artifact, Sequences
+
+NOTHING = [Artifact({}, {})]
+"""in place of a parent that is not looked at"""
 
 RATERS = ("E1", "E2", "E3", "E4")
 CLIPS = 6  # a speaker
@@ -225,7 +227,7 @@ def test_stages_are_handed_the_ratings_that_their_nodes_name(corpus: Path) -> No
     column = found.ratings.raters.index("E2")
     fold = found.folds[0]
     for call in calls(found.method, full, 0, context):
-        inputs = inputs_of(call, data, {}, Runtime(), "cpu")
+        inputs = inputs_of(call, data, NOTHING * len(call.needs), Runtime())
         sees = call.name != "fusion"
         assert inputs.raters == (found.ratings.raters if sees else ())
         assert inputs.target == (column if sees else None)
@@ -265,28 +267,6 @@ def test_a_fold_is_scored_on_its_raters_own_ratings(corpus: Path) -> None:
         np.testing.assert_array_equal(one.unseen, np.tile(mine[fold.test], 2))
         assert split[fold.index]["rater"] == fold.rater
         assert split[fold.index]["n_test"] == (mine[fold.test] >= 0).sum() < len(fold.test)
-
-
-def test_clips_that_the_rater_has_not_rated_are_not_scored() -> None:
-    from types import SimpleNamespace
-
-    from raysearch.stages import Answers
-
-    answers = Answers(
-        validation=np.array([0, -1, 1]), unseen=np.array([1, -1, 0, 0] * 2), selected=0, test=4
-    )
-    work = SimpleNamespace(
-        answers=(answers,), context=SimpleNamespace(folds=("1/E1",)), classes=2, speaker_clips=(5,)
-    )
-    validation = np.eye(2)[[0, 0, 0]]
-    test = np.eye(2)[[1, 0, 0, 1, 1, 1, 1, 1]]
-    outcome = SimpleNamespace(validation=validation, test=test, seconds=1.0, uses=())
-    row = _FoldStepper._score(SimpleNamespace(_work=work, _number=0), 0, outcome)  # type: ignore[arg-type]
-    assert row.val_confusion == [[1, 0], [1, 0]]
-    assert row.confusion == [[1, 1], [0, 1]]
-    assert row.scores["val_ua"] == 0.5
-    assert row.scores["test_ua"] == 0.75
-    assert row.scores["test_ua_5_clips"] == 0.5
 
 
 # --- Bad input ------------------------------------------------------------------------------

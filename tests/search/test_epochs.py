@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,12 +21,13 @@ from raysearch.cluster.connecting import connected
 from raysearch.errors import BadInput
 from raysearch.search import tune as search
 from raysearch.search.driver import Driver
-from raysearch.search.tune import Curve, Stopping
+from raysearch.search.epochs import Curve, EpochRace, Loss, Stopping
 from raysearch.selection import Score
 from raysearch.stages import broker
-from raysearch.stages.broker import Watch
+from raysearch.stages.executor import Watch
 from raysearch.stages.folds import divide
 from raysearch.stages.store import Store
+from raysearch.stages.worker import EpochSender
 from raysearch.study import Study, load_study
 from raysearch.study.ledger import PRUNED, FoldRow, Ledger, StageUse
 
@@ -36,8 +39,8 @@ def stopping(rule: Any = "asha", grace: int = 2, eta: float = 2.0) -> Stopping:
     return Stopping(rule, grace, eta, frozenset({0, 1, 2, 3}))
 
 
-def inside(rule: Any = "asha", past: list[Curve] | None = None) -> search._Inside:
-    return search._Inside(stopping(rule), FOLDS, past or [])
+def inside(rule: Any = "asha", past: list[Curve] | None = None) -> EpochRace:
+    return EpochRace(stopping(rule), FOLDS, past or [])
 
 
 def epochs(*scores: float, start: int = 1) -> list[tuple[int, float]]:
@@ -46,118 +49,202 @@ def epochs(*scores: float, start: int = 1) -> list[tuple[int, float]]:
 
 # -- the rules -------------------------------------------------------------------------------------
 def test_asha_stops_the_worse_half_at_an_epoch_that_it_looks_at() -> None:
-    found = inside()
+    race = inside()
     for number in range(3):
-        assert found.told(number, 3, 0, epochs(0.5, 0.6)) is None
-    lost = found.told(7, 3, 0, epochs(0.3, 0.4, 0.9))
-    assert lost is not None
-    assert lost.reason == (
+        assert race.judge(number, 3, 0, epochs(0.5, 0.6)) is None
+    loss = race.judge(7, 3, 0, epochs(0.3, 0.4, 0.9))
+    assert loss is not None
+    assert loss.reason == (
         "asha: fold s03 at epoch 2: 40.0 % validation UA at best, stopped against 3 others"
     )
-    assert lost.ahead == pytest.approx({0: -0.2, 1: -0.2, 2: -0.2})
-    assert lost.curve == Curve(7, 3, 0, (0.3, 0.4), ended=False)
+    assert loss.ahead == pytest.approx({0: -0.2, 1: -0.2, 2: -0.2})
+    assert loss.curve == Curve(7, 3, 0, (0.3, 0.4), whole=False)
 
 
 def test_asha_judges_by_the_best_epoch_so_far_and_looks_at_no_other_epochs() -> None:
-    found = inside()
-    found.told(0, 0, 0, epochs(0.5, 0.5, 0.9))
-    assert found.told(1, 0, 0, epochs(0.6, 0.1)) is None, "its best epoch counts"
-    assert found.told(1, 0, 0, epochs(0.1, start=3)) is None, "epoch 3 is not looked at"
-    assert found.told(0, 0, 0, epochs(0.9, start=4)) is None
-    assert found.told(1, 0, 0, epochs(0.1, start=4)) is not None
+    race = inside()
+    race.judge(0, 0, 0, epochs(0.5, 0.5, 0.9))
+    assert race.judge(1, 0, 0, epochs(0.6, 0.1)) is None, "its best epoch counts"
+    assert race.judge(1, 0, 0, epochs(0.1, start=3)) is None, "epoch 3 is not looked at"
+    assert race.judge(0, 0, 0, epochs(0.9, start=4)) is None
+    assert race.judge(1, 0, 0, epochs(0.1, start=4)) is not None
 
 
 @pytest.mark.parametrize("rule", ["asha", "median"])
 def test_folds_and_seeds_are_compared_with_themselves_alone(rule: str) -> None:
-    found = inside(rule)
+    race = inside(rule)
     for number in range(4):
-        found.told(number, 0, 0, epochs(0.9, 0.9, 0.9))
-    assert found.told(5, 1, 0, epochs(0.1, 0.1, 0.1)) is None, "another speaker"
-    assert found.told(5, 0, 1, epochs(0.1, 0.1, 0.1)) is None, "another seed"
-    assert found.told(5, 0, 0, epochs(0.1, 0.1, 0.1)) is not None
+        race.judge(number, 0, 0, epochs(0.9, 0.9, 0.9))
+    assert race.judge(5, 1, 0, epochs(0.1, 0.1, 0.1)) is None, "another speaker"
+    assert race.judge(5, 0, 1, epochs(0.1, 0.1, 0.1)) is None, "another seed"
+    assert race.judge(5, 0, 0, epochs(0.1, 0.1, 0.1)) is not None
 
 
 def test_median_needs_three_others_and_the_grace() -> None:
-    found = inside("median")
+    race = inside("median")
     for number in range(2):
-        found.told(number, 0, 0, epochs(0.9, 0.9, 0.9))
-    assert found.told(2, 0, 0, epochs(0.1, 0.1, 0.1)) is None, "two others are too few"
-    lost = found.told(3, 0, 0, epochs(0.1, 0.2, 0.9))
-    assert lost is not None
-    assert "median: fold s00 at epoch 2: 20.0 %" in lost.reason
-    assert "against 3 others" in lost.reason
+        race.judge(number, 0, 0, epochs(0.9, 0.9, 0.9))
+    assert race.judge(2, 0, 0, epochs(0.1, 0.1, 0.1)) is None, "two others are too few"
+    loss = race.judge(3, 0, 0, epochs(0.1, 0.2, 0.9))
+    assert loss is not None
+    assert "median: fold s00 at epoch 2: 20.0 %" in loss.reason
+    assert "against 3 others" in loss.reason
 
 
 @pytest.mark.parametrize("rule", ["asha", "median"])
 @pytest.mark.parametrize("length", [1, 3])
 def test_a_training_that_has_ended_stays_in_the_comparison(rule: str, length: int) -> None:
     """Also where it ended before the grace was over."""
-    found = inside(rule)
+    race = inside(rule)
     for number in range(3):
-        found.keep(Curve(number, 0, 0, (0.9, 0.8, 0.85)[:length], ended=True))
-    assert found.told(8, 0, 0, epochs(0.95, 0.91, 0.92, 0.91, 0.93)) is None
-    lost = found.told(9, 0, 0, epochs(0.1, 0.1, 0.1, 0.1))
-    assert lost is not None
-    assert "at epoch 2" in lost.reason
-    assert "against 4 others" in lost.reason
-    assert lost.ahead[0] == pytest.approx(-0.8)
+        race.add(Curve(number, 0, 0, (0.9, 0.8, 0.85)[:length], whole=True))
+    assert race.judge(8, 0, 0, epochs(0.95, 0.91, 0.92, 0.91, 0.93)) is None
+    loss = race.judge(9, 0, 0, epochs(0.1, 0.1, 0.1, 0.1))
+    assert loss is not None
+    assert "at epoch 2" in loss.reason
+    assert "against 4 others" in loss.reason
+    assert loss.ahead[0] == pytest.approx(-0.8)
 
 
 def test_an_ended_training_counts_at_later_rungs() -> None:
-    found = inside()
-    found.keep(Curve(0, 0, 0, (0.5, 0.9, 0.5), ended=True))
-    found.told(1, 0, 0, epochs(0.95, 0.95))
-    assert found.told(2, 0, 0, epochs(0.95, 0.95)) is None
+    race = inside()
+    race.add(Curve(0, 0, 0, (0.5, 0.9, 0.5), whole=True))
+    race.judge(1, 0, 0, epochs(0.95, 0.95))
+    assert race.judge(2, 0, 0, epochs(0.95, 0.95)) is None
     # at epoch 4 only the ended training, of 3 epochs and 0.9, is there to lose against
-    found = inside()
-    found.keep(Curve(0, 0, 0, (0.1, 0.1, 0.9), ended=True))
-    assert found.told(2, 0, 0, epochs(0.5, 0.5, 0.5)) is None
-    lost = found.told(2, 0, 0, epochs(0.5, start=4))
-    assert lost is not None
-    assert "at epoch 4" in lost.reason
-    assert lost.ahead == pytest.approx({0: -0.4})
+    race = inside()
+    race.add(Curve(0, 0, 0, (0.1, 0.1, 0.9), whole=True))
+    assert race.judge(2, 0, 0, epochs(0.5, 0.5, 0.5)) is None
+    loss = race.judge(2, 0, 0, epochs(0.5, start=4))
+    assert loss is not None
+    assert "at epoch 4" in loss.reason
+    assert loss.ahead == pytest.approx({0: -0.4})
 
 
 def test_what_was_stopped_before_a_restart_is_still_compared_with() -> None:
     """Survivors alone would make the rule ever harder."""
-    survivors = [Curve(n, 0, 0, (0.8, 0.9, 0.9), ended=True) for n in range(2)]
-    stopped = [Curve(n, 0, 0, (0.1, 0.2), ended=False) for n in range(2, 9)]
-    assert inside(past=survivors).told(20, 0, 0, epochs(0.5, 0.5)) is not None
-    assert inside(past=survivors + stopped).told(20, 0, 0, epochs(0.5, 0.5)) is None
+    survivors = [Curve(n, 0, 0, (0.8, 0.9, 0.9), whole=True) for n in range(2)]
+    stopped = [Curve(n, 0, 0, (0.1, 0.2), whole=False) for n in range(2, 9)]
+    assert inside(past=survivors).judge(20, 0, 0, epochs(0.5, 0.5)) is not None
+    assert inside(past=survivors + stopped).judge(20, 0, 0, epochs(0.5, 0.5)) is None
 
 
-def test_epochs_told_twice_count_once() -> None:
-    found = inside("median")
+def test_epochs_that_come_twice_count_once() -> None:
+    race = inside("median")
     for number in range(3):
-        found.told(number, 0, 0, epochs(0.5, 0.5, 0.5))
-    assert found.told(4, 0, 0, epochs(0.6, 0.6)) is None
-    assert found.told(4, 0, 0, epochs(0.1, 0.1, 0.1)) is None
-    assert [score for _, score in found._cells[0, 0].curves[4]] == [0.6, 0.6, 0.1]
+        race.judge(number, 0, 0, epochs(0.5, 0.5, 0.5, 0.9))
+    assert race.judge(4, 0, 0, epochs(0.6, 0.6)) is None
+    assert race.judge(4, 0, 0, epochs(0.1, 0.1, 0.1)) is None
+    loss = race.judge(4, 0, 0, epochs(0.5, start=4))
+    assert loss is not None
+    assert loss.curve.scores == (0.6, 0.6, 0.1, 0.5)
+
+
+# -- the rules against Tune's own ------------------------------------------------------------------
+@dataclass(frozen=True)
+class Named:
+    """All that Tune's schedulers ask of a trial."""
+
+    trial_id: str
+
+
+class TunesOwn:
+    """Ray Tune's scheduler of one fold; a training that has ended is told at later epochs too."""
+
+    LAST = 10**6
+
+    def __init__(self, rule: str, grace: int, eta: float) -> None:
+        from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule
+
+        self.rule, self.grace, self.eta = rule, grace, eta
+        common: dict[str, Any] = {
+            "time_attr": "epoch", "metric": "score", "mode": "max", "grace_period": grace,
+        }  # fmt: skip
+        self.scheduler: Any = (
+            AsyncHyperBandScheduler(
+                max_t=self.LAST, reduction_factor=eta, stop_last_trials=False, **common
+            )
+            if rule == "asha"
+            else MedianStoppingRule(min_time_slice=float("inf"), **common)
+        )
+        self.trials: dict[int, Any] = {}
+        self.best: dict[int, float] = {}
+
+    def add(self, number: int, epoch: int, score: float, judge: bool = True) -> bool:
+        if number not in self.trials:
+            self.trials[number] = Named(f"t{number}")
+            self.scheduler.on_trial_add(None, self.trials[number])
+        best = self.best[number] = max(score, self.best.get(number, -1.0))
+        result = {"epoch": epoch, "score": best if self.rule == "asha" else score}
+        if judge or self.rule == "asha":
+            decision = self.scheduler.on_trial_result(None, self.trials[number], result)
+            return bool(decision == "STOP")
+        self.scheduler.on_trial_complete(None, self.trials[number], result)
+        return False
+
+    def end(self, number: int, last: int) -> None:
+        later = [self.LAST] if last >= self.grace else [self.grace, self.LAST]
+        if self.rule == "asha":
+            rungs = [math.ceil(self.grace * self.eta**k) for k in range(12)]
+            later = [rung for rung in rungs if rung > last]
+        for epoch in later:
+            self.add(number, epoch, self.best[number], judge=False)
+
+
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize(("rule", "eta"), [("asha", 2.0), ("asha", 3.0), ("median", 3.0)])
+def test_the_rules_decide_as_tunes_schedulers_of_their_names(
+    rule: Any, eta: float, seed: int
+) -> None:
+    """Twelve trainings of unequal lengths, four at a time, epoch by epoch in any order."""
+    rng = np.random.default_rng(seed)
+    grace = int(rng.integers(1, 5))
+    race = EpochRace(Stopping(rule, grace, eta, frozenset({0})), FOLDS)
+    tunes = TunesOwn(rule, grace, eta)
+    curves = [
+        (rng.random() + 0.2 * rng.random(int(rng.integers(1, 30)))).round(2) for _ in range(12)
+    ]
+    waiting, running, stops = list(range(12)), dict[int, int](), 0
+    while waiting or running:
+        if waiting and len(running) < 4:
+            running[waiting.pop(0)] = 0
+        number = int(rng.choice(list(running)))
+        epoch = running[number] = running[number] + 1
+        score = float(curves[number][epoch - 1])
+        stop = race.judge(number, 0, 0, [(epoch, score)]) is not None
+        assert stop == tunes.add(number, epoch, score), (number, epoch)
+        stops += stop
+        if stop or epoch == len(curves[number]):
+            del running[number]
+            if not stop:
+                whole = tuple(curves[number].tolist())
+                race.add(Curve(number, 0, 0, whole, whole=True))
+                tunes.end(number, epoch)
+    assert 0 < stops < 12
 
 
 # -- from a stage to the broker --------------------------------------------------------------------
 class FakeBroker:
     def __init__(self) -> None:
         self.sent: list[list[tuple[int, float]]] = []
-        self.epochs = SimpleNamespace(remote=lambda key, told: self.sent.append(list(told)))
+        self.add_epochs = SimpleNamespace(remote=lambda key, each: self.sent.append(list(each)))
 
 
 def test_a_stage_under_asha_reports_at_the_epochs_that_count() -> None:
     fake = FakeBroker()
-    teller = broker._Teller(fake, "key", Watch(2, 3.0))
+    sender = EpochSender(fake, "key", Watch(2, 3.0))
     for epoch in range(1, 20):
-        teller(epoch, epoch / 100)
+        sender(epoch, epoch / 100)
     assert [batch[-1][0] for batch in fake.sent] == [2, 6, 18]
     assert [one for batch in fake.sent for one in batch] == [(e, e / 100) for e in range(1, 19)]
 
 
-def test_a_stage_under_median_reports_about_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_under_median_reports_about_once_a_second() -> None:
     now = 100.0
-    monkeypatch.setattr(broker.time, "monotonic", lambda: now)
     fake = FakeBroker()
-    teller = broker._Teller(fake, "key", Watch(3, None))
+    sender = EpochSender(fake, "key", Watch(3, None), clock=lambda: now)
     for epoch in range(1, 11):
-        teller(epoch, 0.5)
+        sender(epoch, 0.5)
         now += 0.4
     assert [batch[-1][0] for batch in fake.sent] == [3, 6, 9]
 
@@ -172,8 +259,8 @@ class FakeDriver:
         self.log.append(("record", number, len(rows)))
         return False
 
-    def prune(self, number: int, reason: str, fold: int, ahead: Any, facts: Any) -> None:
-        self.log.append(("prune", number, reason, fold, sorted(ahead), facts))
+    def prune(self, loss: Loss) -> None:
+        self.log.append(loss)
 
     def fail(self, number: int, reason: str, trace: str) -> None:
         self.log.append(("fail", number, reason))
@@ -189,15 +276,15 @@ def test_the_scheduler_prunes_and_otherwise_lets_go_on() -> None:
 
     assert result(0, epochs=[(1, 0, epochs(0.8, 0.8))]) == "CONTINUE"
     assert fake.log == [], "epochs are no folds"
-    whole = Curve(0, 1, 0, (0.8, 0.8, 0.9), ended=True)
-    assert result(0, rows=["a fold"], ended=[whole]) == "CONTINUE"
+    whole = Curve(0, 1, 0, (0.8, 0.8, 0.9), whole=True)
+    assert result(0, rows=["a fold"], curves=[whole]) == "CONTINUE"
     assert fake.log == [("record", 0, 1)]
     assert result(3, epochs=[(1, 0, epochs(0.3, 0.3))]) == "STOP"
-    kind, number, reason, where, ahead, facts = fake.log[-1]
-    assert (kind, number, where, ahead) == ("prune", 3, 1, [0])
-    assert "against 1 other" in reason
-    assert Curve(**facts) == Curve(3, 1, 0, (0.3, 0.3), ended=False)
-    assert result(4, failed="stage 'student': it raised", trace="") == "STOP"
+    loss = fake.log[-1]
+    assert list(loss.ahead) == [0]
+    assert "against 1 other" in loss.reason
+    assert loss.curve == Curve(3, 1, 0, (0.3, 0.3), whole=False)
+    assert result(4, failure="stage 'student': it raised", trace="") == "STOP"
     fake.fatal = OSError("full")
     assert result(0, epochs=[(2, 0, epochs(0.8, 0.8))]) == "STOP"
 
@@ -237,6 +324,12 @@ def fold(trial: int, index: int, value: float) -> FoldRow:
     return FoldRow(trial, f"fold-{index}", index, scores, [[1, 0], [0, 1]], 0.1, (use,))
 
 
+def stopped(trial: int, **ahead: float) -> Loss:
+    """Trial stopped in fold 2; how far it was ahead, by the others' numbers."""
+    curve = Curve(trial, 2, 0, (0.1,), whole=False)
+    return Loss("asha: why", {int(name[1:]): by for name, by in ahead.items()}, curve)
+
+
 def begun(path: Path, sampler: FakeSampler, ended: int) -> Any:
     """Three trials; the first `ended` have fold 2, the first of all."""
     made = driver(path, sampler)
@@ -252,11 +345,11 @@ def test_a_stopped_trial_is_pruned_with_what_its_fold_foretells(tmp_path: Path) 
     for place, behind in enumerate((-0.1, -0.4)):
         sampler = FakeSampler()
         made = begun(tmp_path / str(place), sampler, ended=2)
-        made.prune(2, "asha: why", 2, {0: behind, 1: behind - 0.1}, {"scores": [0.1]})
+        made.prune(stopped(2, t0=behind, t1=behind - 0.1))
         assert made.fatal is None
         trial = Ledger(tmp_path / str(place)).trials()[2]
         assert (trial.state, trial.reason) == (PRUNED, "asha: why")
-        assert trial.extra == {"stopped": {"scores": [0.1]}}
+        assert trial.extra["stopped"]["scores"] == [0.1]
         assert sampler.log == [("tell", 2, PRUNED, trial.value)]
         values.append(trial.value)
     # cells 0.5 and 0.2 against others of 0.6 and 0.7: both shrunk towards the others
@@ -265,13 +358,13 @@ def test_a_stopped_trial_is_pruned_with_what_its_fold_foretells(tmp_path: Path) 
 
 def test_the_guess_of_an_unfinished_fold_is_no_score(tmp_path: Path) -> None:
     made = begun(tmp_path / "l", FakeSampler(), ended=2)
-    made.prune(2, "asha: why", 2, {0: -0.1}, {})
+    made.prune(stopped(2, t0=-0.1))
     assert [row.trial for row in Ledger(tmp_path / "l").folds()] == [0, 1]
 
 
 def test_a_trial_stopped_before_anything_ended_has_no_value(tmp_path: Path) -> None:
     made = begun(tmp_path / "l", FakeSampler(), ended=0)
-    made.prune(1, "asha: why", 2, {0: -0.2}, {})
+    made.prune(stopped(1, t0=-0.2))
     assert made.fatal is None
     trial = Ledger(tmp_path / "l").trials()[1]
     assert (trial.state, trial.value) == (PRUNED, None)
@@ -279,7 +372,7 @@ def test_a_trial_stopped_before_anything_ended_has_no_value(tmp_path: Path) -> N
 
 def test_a_stopped_trial_is_not_asked_again(tmp_path: Path) -> None:
     made = begun(tmp_path / "l", FakeSampler(), ended=1)
-    made.prune(1, "asha: why", 2, {0: -0.2}, {})
+    made.prune(stopped(1, t0=-0.2))
     again = driver(tmp_path / "l", FakeSampler())
     following = []
     while (trial := again.next()) is not None:
@@ -376,39 +469,39 @@ def test_a_watched_stage_tells_whoever_waits_and_is_cancelled_with_the_last_of_t
     )
     method = importlib.import_module("epochs_method").METHOD
     where = stages.context(data, [f"{i}" for i in range(n)], ["x-1"], 0)
-    held = [ray.put(data)]
+    ref = ray.put(data)
     store = Store(str(tmp_path / "store"))
     actor = broker.connect(store.uri)
 
     def demand(watch: Watch | None, **setting: float) -> tuple[Any, str]:
-        made = stages.calls(method, method.resolve(setting), 0, where)
-        ref = actor.fold.remote(made, "study", stages.Runtime(), held, watch)
-        return ref, made[-1].key
+        called = stages.calls(method, method.resolve(setting), 0, where)
+        demand = stages.Demand(called, "study", stages.Runtime(), ref, watch)
+        return actor.fold.remote(demand), called[-1].key
 
     # two trials wait for one stage; one gives up; the stage goes on and tells the other
     watch = Watch(2, 1.2)
     first, key = demand(watch, quality=0.9, epochs=60, pace=0.1)
     second, _ = demand(watch, quality=0.9, epochs=60, pace=0.1)
-    told = ray.get(actor.news.remote({key: 0}), timeout=60)[key]
-    assert told[0] == (1, pytest.approx(0.45))
-    assert 2 <= told[-1][0] < 40
+    first_ones = ray.get(actor.epochs_after.remote({key: 0}), timeout=60)[key]
+    assert first_ones[0] == (1, pytest.approx(0.45))
+    assert 2 <= first_ones[-1][0] < 40
     ray.cancel(first, recursive=False)  # as a trial's coordinator does
-    further = ray.get(actor.news.remote({key: told[-1][0]}), timeout=60)[key]
-    assert further[0][0] == told[-1][0] + 1
+    further = ray.get(actor.epochs_after.remote({key: first_ones[-1][0]}), timeout=60)[key]
+    assert further[0][0] == first_ones[-1][0] + 1
     outcome = ray.get(second, timeout=60)
     assert len(outcome.curve) == 60
     found = store.get(key)
     assert found is not None
     # nobody waits any more: cancelled in the middle, and nothing is stored
-    alone, lost = demand(watch, quality=0.1, epochs=400, pace=0.05)
-    ray.get(actor.news.remote({lost: 0}), timeout=60)
+    alone, key = demand(watch, quality=0.1, epochs=400, pace=0.05)
+    ray.get(actor.epochs_after.remote({key: 0}), timeout=60)
     ray.cancel(alone, recursive=False)
     log = Path(os.environ["RAYSEARCH_TOY_LOG"])
     time.sleep(1.0)
     count = log.read_text().count("0.1 ")
     time.sleep(0.5)
     assert log.read_text().count("0.1 ") == count, "it still trains"
-    assert not store.has(lost)
+    assert not store.has(key)
     # a stage that is not watched has no hook, and its outcome carries no curve
     plain, _ = demand(None, quality=0.5, epochs=3)
     assert ray.get(plain, timeout=60).curve == ()

@@ -1,0 +1,96 @@
+"""What a Ray worker does for the broker: it runs one stage within its limits, and tells epochs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raysearch.stages.dataset import Dataset
+from raysearch.stages.executor import Watch, timed
+from raysearch.stages.keys import Call
+from raysearch.stages.limits import memory_limit, time_limit
+from raysearch.stages.running import Runtime
+from raysearch.stages.store import Provenance
+from trainables.stage import Artifact
+
+_EVERY = 1.0
+"""seconds between two messages of one stage that is watched at every epoch"""
+
+
+class EpochSender:
+    """A stage's `on_epoch`: sends epochs to the broker when they are due, and never waits.
+
+    It travels with the stage to its worker, and with a worker group to the group's first worker.
+
+    Args:
+        broker: its handle.
+        key: the stage's.
+        watch: which epochs are due.
+        clock: seconds, for tests.
+    """
+
+    def __init__(
+        self, broker: Any, key: str, watch: Watch, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._broker = broker
+        self._key = key
+        self._factor = watch.factor
+        self._due = float(watch.first)
+        self._waiting: list[tuple[int, float]] = []
+        self._clock = clock
+        self._last = -math.inf
+
+    def __call__(self, epoch: int, score: float) -> None:
+        self._waiting.append((epoch, float(score)))
+        now = self._clock()
+        if epoch < self._due or (self._factor is None and now - self._last < _EVERY):
+            return
+        while self._factor is not None and self._due <= epoch:
+            self._due *= self._factor
+        self._broker.add_epochs.remote(self._key, self._waiting)
+        self._waiting, self._last = [], now
+
+
+_datasets: dict[str, Dataset] = {}
+"""the dataset that this worker last ran a stage on, by reference"""
+
+
+def _dataset(ref: ray.ObjectRef) -> Dataset:
+    """The study's data, taken from Ray's store once a worker."""
+    name = ref.hex()
+    if name not in _datasets:
+        _datasets.clear()
+        _datasets[name] = ray.get(ref)
+    return _datasets[name]
+
+
+@ray.remote(num_cpus=1)
+def run_stage(
+    call: Call,
+    study: str,
+    runtime: Runtime,
+    data: list[ray.ObjectRef],
+    scratch: Path | None,
+    sender: EpochSender | None,
+    clock: Any,
+    *needs: Artifact,
+) -> tuple[Artifact, Provenance]:
+    """Run one stage.
+
+    Args:
+        call, study, runtime: of the demand.
+        data: [reference of the Dataset]: in a list, so that Ray hands it on unread.
+        scratch: the stage's folder for checkpoints.
+        sender: where its epochs are watched.
+        clock: the broker's handle, where the stage has a time limit.
+        needs: the artifacts of `call.needs`.
+    """
+    if clock is not None:
+        clock.start_clock.remote(call.key, runtime.timeout)
+    with time_limit(runtime.timeout), memory_limit(runtime.memory):
+        return timed(call, study, runtime, _dataset(data[0]), needs, scratch, sender)

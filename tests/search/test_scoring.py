@@ -1,0 +1,84 @@
+"""Scores of a fold against scores made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysearch.search.scoring import Scorer
+from raysearch.stages import Answers, FoldOutcome, StageFailed
+
+
+def outcome(validation: list[int], test: list[int], seconds: float = 1.0) -> FoldOutcome:
+    """Of a method that is sure of these classes, of two."""
+    eye = np.eye(2, dtype=np.float32)
+    uses = (("student", "ab" * 32, True),)
+    return FoldOutcome(eye[validation], eye[test], uses, ("ab" * 32,), seconds)
+
+
+def scorer(speaker_clips: tuple[int, ...] = (), **answers: Any) -> Scorer:
+    return Scorer(("s1",), (Answers(**answers),), 2, speaker_clips)
+
+
+def test_clips_that_the_rater_has_not_rated_are_not_scored() -> None:
+    judge = scorer(
+        (5,),
+        validation=np.array([0, -1, 1]),
+        unseen=np.array([1, -1, 0, 0] * 2),
+        selected=0,
+        test=4,
+    )
+    row = judge.row(0, 0, [outcome([0, 0, 0], [1, 0, 0, 1, 1, 1, 1, 1])])
+    assert row.val_confusion == [[1, 0], [1, 0]]
+    assert row.confusion == [[1, 1], [0, 1]]
+    assert row.scores["val_ua"] == 0.5
+    assert row.scores["test_ua"] == 0.75
+    assert row.scores["test_ua_5_clips"] == 0.5
+
+
+def test_where_there_is_a_selection_it_scores_the_setting() -> None:
+    judge = scorer(
+        validation=np.array([0, 1]), unseen=np.array([0, 0, 1, 1, 0]), selected=3, test=2
+    )
+    row = judge.row(3, 0, [outcome([1, 0], [0, 1, 1, 1, 0])])
+    assert (row.trial, row.fold, row.index) == (3, "s1", 0)
+    assert row.scores == {
+        "val_ua": 0.75,
+        "val_wa": pytest.approx(2 / 3),
+        "test_ua": 1.0,
+        "test_wa": 1.0,
+    }
+    assert row.val_confusion == [[1, 1], [0, 1]]
+
+
+def test_sets_of_test_clips_are_scored_by_themselves_where_the_fold_has_any() -> None:
+    sets = {"A": np.array([True, True, False, False]), "B": np.zeros(4, dtype=bool)}
+    judge = scorer(
+        validation=np.array([0]), unseen=np.array([0, 1, 0, 1]), selected=0, test=4, sets=sets
+    )
+    scores = judge.row(0, 0, [outcome([0], [0, 0, 0, 1])]).scores
+    assert scores["test_wa"] == 0.75
+    assert (scores["test_wa_A"], scores["test_ua_A"]) == (0.5, 0.5)
+    assert "test_wa_B" not in scores
+
+
+def test_seeds_are_averaged_and_their_counts_summed() -> None:
+    judge = scorer(validation=np.array([0, 1]), unseen=np.array([0, 1]), selected=0, test=2)
+    row = judge.row(0, 0, [outcome([0, 1], [0, 1]), outcome([0, 0], [1, 0], 2.0)])
+    assert row.scores == {"val_ua": 0.75, "val_wa": 0.75, "test_ua": 0.5, "test_wa": 0.5}
+    assert row.confusion == [[1, 1], [1, 1]]
+    assert row.seconds == 3.0
+    assert len(row.stages) == 2
+    assert [repeat["test_ua"] for repeat in row.repeats] == [1.0, 0.0]
+
+
+def test_what_cannot_be_scored_fails_the_trial_with_its_reason() -> None:
+    judge = scorer(validation=np.array([0, 1]), unseen=np.array([0, 1]), selected=0, test=2)
+    with pytest.raises(StageFailed, match=r"fold 's1': .* test probabilities of shape \(3, 2\)"):
+        judge.row(0, 0, [outcome([0, 1], [0, 1, 1])])
+    ill = outcome([0, 1], [0, 1])
+    ill.validation[0, 0] = np.nan
+    with pytest.raises(StageFailed, match="its validation scores are not finite"):
+        judge.row(0, 0, [ill])

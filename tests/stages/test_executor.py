@@ -1,0 +1,197 @@
+"""The executor in this process: what the store has is not run, and what fails says why."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysearch import stages
+from raysearch.errors import RaysearchError, StoreFailed
+from raysearch.stages.folds import Fold
+from raysearch.stages.store import Provenance, Store
+from trainables.stage import Artifact
+
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
+CLIPS = 20
+
+
+@pytest.fixture(scope="module")
+def toy() -> Any:
+    """A method of two stages: student reads teacher."""
+    patch = pytest.MonkeyPatch()
+    patch.syspath_prepend(str(SUPPORT))
+    yield importlib.import_module("toy_method")
+    patch.undo()
+
+
+def dataset() -> stages.Dataset:
+    y = np.arange(CLIPS) % 2
+    rows = np.arange(CLIPS)
+    nobody = np.empty(0, dtype=np.int64)
+    folds = tuple(
+        Fold(
+            name=f"s{i}",
+            index=i,
+            train=rows[rows % 5 >= 2],
+            validation=rows[rows % 5 == 1 - i],
+            test=rows[rows % 5 == i],
+            unlabelled=nobody,
+            select=nobody,
+            test_groups=frozenset({f"s{i}"}),
+            val_groups=frozenset({f"s{1 - i}"}),
+        )
+        for i in range(2)
+    )
+    rng = np.random.default_rng(0)
+    return stages.Dataset(
+        ids=np.array([f"u{i:02}" for i in rows]),
+        x=(rng.normal(size=(CLIPS, 3)) + y[:, None]).astype(np.float32),
+        y=y,
+        votes=None,
+        speaker=rows % 5,
+        corpus=np.zeros(CLIPS, dtype=np.int64),
+        classes=("a", "b"),
+        folds=folds,
+        normalise="fold",
+    )
+
+
+class Recorder(stages.LocalExecutor):
+    """Remembers the stages that it runs."""
+
+    def __init__(self, store: Store, scratch: Path | None = None) -> None:
+        super().__init__(store, scratch)
+        self.names: list[str] = []
+
+    def run_stage(
+        self, call: stages.Call, demand: stages.Demand[stages.Dataset], needs: Sequence[Artifact]
+    ) -> tuple[Artifact, Provenance]:
+        self.names.append(call.name)
+        return super().run_stage(call, demand, needs)
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Recorder:
+    return Recorder(Store(str(tmp_path / "store")), tmp_path / "scratch")
+
+
+def demand(
+    toy: ModuleType, setting: Mapping[str, Any], study: str = "study", fold: int = 0
+) -> stages.Demand[stages.Dataset]:
+    data = dataset()
+    where = stages.context(data, [f"{i}" for i in range(CLIPS)], ["x-1"], 0)
+    called = stages.calls(toy.METHOD, toy.METHOD.resolve(setting), fold, where)
+    return stages.Demand(called, study, stages.Runtime(), data)
+
+
+def test_a_fold_is_run_once_and_a_teacher_once_for_all_settings(
+    toy: ModuleType, executor: Recorder
+) -> None:
+    first = executor.run_fold(demand(toy, {"shrink": 0.1}))
+    assert executor.names == ["teacher", "student"]
+    assert [(name, own) for name, _, own in first.uses] == [("teacher", True), ("student", True)]
+    assert len(first.new) == 2
+    assert first.validation.shape == (4, 2)
+    again = executor.run_fold(demand(toy, {"shrink": 0.1}, "another study"))
+    assert executor.names == ["teacher", "student"]
+    assert (again.new, again.seconds) == ((), 0)
+    assert [own for _, _, own in again.uses] == [False, False]
+    np.testing.assert_array_equal(first.test, again.test)
+    executor.run_fold(demand(toy, {"shrink": 0.2}))
+    assert executor.names == ["teacher", "student", "student"]
+
+
+def test_a_stage_that_raises_fails_with_its_reason_and_is_not_run_again(
+    toy: ModuleType, executor: Recorder
+) -> None:
+    for _ in range(2):
+        with pytest.raises(
+            stages.StageFailed, match=r"^stage 'student': .* told to fail"
+        ) as caught:
+            executor.run_fold(demand(toy, {"shrink": 0.5, "fail_at": 0.5}))
+        assert "in student" in caught.value.trace, "where it was raised is kept as well"
+        assert isinstance(caught.value, RaysearchError), "the command line prints it on one line"
+    assert executor.names == ["teacher", "student"]
+
+
+def test_an_artifact_that_is_damaged_is_computed_again(
+    toy: ModuleType, executor: Recorder, tmp_path: Path
+) -> None:
+    whole = executor.run_fold(demand(toy, {"shrink": 0.1}))
+    key = whole.uses[-1][1]
+    (file,) = (tmp_path / "store").rglob(f"{key}.safetensors")
+    file.write_bytes(file.read_bytes()[:-4] + b"oops")
+    again = executor.run_fold(demand(toy, {"shrink": 0.1}))
+    assert again.new == (key,)
+    np.testing.assert_array_equal(whole.test, again.test)
+
+
+def test_a_store_that_cannot_be_written_is_no_stages_fault(
+    toy: ModuleType, executor: Recorder, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "stages").write_text("a file where a folder should be")
+    with pytest.raises(StoreFailed, match="cannot be"):
+        executor.run_fold(demand(toy, {"shrink": 0.1}))
+
+
+def test_it_runs_where_an_event_loop_runs_already(toy: ModuleType, executor: Recorder) -> None:
+    """As in a notebook."""
+
+    async def cell() -> stages.FoldOutcome:
+        return executor.run_fold(demand(toy, {"shrink": 0.1}))
+
+    assert len(asyncio.run(cell()).test) == 4
+
+
+def test_an_interrupt_reaches_the_stage_and_the_executor_goes_on(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    class Interrupted(Recorder):
+        def run_stage(self, *args: Any) -> tuple[Artifact, Provenance]:
+            if not self.names:
+                self.names.append("interrupted")
+                raise KeyboardInterrupt
+            return super().run_stage(*args)
+
+    executor = Interrupted(Store(str(tmp_path / "store")))
+    with pytest.raises(KeyboardInterrupt):
+        executor.run_fold(demand(toy, {"shrink": 0.1}))
+    executor.run_fold(demand(toy, {"shrink": 0.1}))
+    assert executor.names == ["interrupted", "teacher", "student"]
+
+
+def test_what_an_export_asks_for_lies_beside_what_the_study_has(
+    toy: ModuleType, executor: Recorder
+) -> None:
+    studied = demand(toy, {"shrink": 0.1})
+    executor.run_fold(studied)
+    weights = stages.Use(keep_weights=True)
+    last = studied.calls[-1]
+    uses = {call.key: weights if call is last else stages.AS_STUDIED for call in studied.calls}
+    more = dataclasses.replace(studied, calls=stages.with_uses(studied.calls, uses))
+    for _ in range(2):
+        (artifact,) = executor.run_artifacts(more, [weights.key(last)])
+        assert executor.names == ["teacher", "student", "student"], "the teacher is the study's"
+    executor.run_fold(studied)
+    assert executor.names == ["teacher", "student", "student"]
+    assert set(artifact.arrays) >= {"validation", "test"}
+
+
+def test_checkpoints_go_once_they_have_served(
+    toy: ModuleType, executor: Recorder, tmp_path: Path
+) -> None:
+    asked = demand(toy, {"shrink": 0.1})
+    left = tmp_path / "scratch" / asked.calls[0].key
+    left.mkdir(parents=True)
+    (left / "checkpoint").write_text("half a training")
+    executor.run_fold(asked)
+    assert not left.exists()
