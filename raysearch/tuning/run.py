@@ -11,7 +11,6 @@ import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,13 +79,13 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
 
     Args:
         study: what to run.
-        progress: told how it gets on.
-        command: the one that a person gave; "" names the study's own file.
+        progress: shows a person how it gets on.
+        command: of the person; "" names the study's own file.
 
     Raises:
-        BadInput: before anything of the study is written.
-        StudyHeld: where another driver holds the study.
-        StudyFailed: where the store or the ledger cannot be written.
+        BadInput: the study, its corpus or its data do not fit; nothing of it is written.
+        StudyHeld: another driver holds the study.
+        StudyFailed: a disk or the network ended it.
     """
     started = time.monotonic()
     places = check_places(study)
@@ -95,13 +94,8 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     material = gather(study, progress.stage)
     for note in [*places, *material.notes]:
         progress.note(note)
-    folder = StudyFolder.of(study)
-    count = _Count()
-    interrupted = False
-    with ExitStack() as stack:
-        stack.enter_context(plain_failure(folder))
-        lease = stack.enter_context(Lease(folder))
-        ledger = stack.enter_context(begin(folder, material))
+    folder, count = StudyFolder.of(study), _Count()
+    with plain_failure(folder), Lease(folder) as lease, begin(folder, material) as ledger:
         ledger.set_fact("ended", None)
         if lease.lost is not None:
             progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
@@ -111,31 +105,18 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         if mirror is not None:
             mirror.notes += places
             listeners.append(mirror)
-        stack.enter_context(recorded_failure(ledger, mirror))
-        driver = driver_of(material, ledger, listeners)
-        try:
-            if driver.outstanding:
-                progress.start(
-                    driver.planned,
-                    len(material.folds),
-                    ledger.folds(),
-                    ledger.trials(),
-                    objective=study.metric,
-                )
-                _run(material, driver, folder, progress, mirror)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            progress.finish()
-        report = build(folder.path)
-        failure = "" if interrupted else _failure(ledger.trials(), report)
-        if mirror is not None and (interrupted or not mirror.current):
-            progress.stage("writing to MLflow")
-            mirror.finish(interrupted, failure)
-        if interrupted:
-            record_end(ledger, "interrupted", "it was interrupted by its user")
-        else:
-            record_end(ledger, "failed" if failure else "done", failure)
+        with recorded_failure(ledger, mirror):
+            driver = driver_of(material, ledger, listeners)
+            interrupted = not _ran_to_its_end(material, driver, ledger, folder, progress, mirror)
+            report = build(folder.path)
+            failure = "" if interrupted else _failure(ledger.trials(), report)
+            if mirror is not None and (interrupted or not mirror.current):
+                progress.stage("writing to MLflow")
+                mirror.finish(interrupted, failure)
+            if interrupted:
+                record_end(ledger, "interrupted", "it was interrupted by its user")
+            else:
+                record_end(ledger, "failed" if failure else "done", failure)
     return Outcome(
         study=study,
         report=report,
@@ -197,6 +178,32 @@ def _race_order(material: Material) -> list[int]:
 
 
 # -- running -----------------------------------------------------------------------------------
+def _ran_to_its_end(
+    material: Material,
+    driver: Driver,
+    ledger: Ledger,
+    folder: StudyFolder,
+    progress: Progress,
+    mirror: Mirror | None,
+) -> bool:
+    """Run what the study lacks; False where Ctrl-C ended it before."""
+    try:
+        if driver.outstanding:
+            progress.start(
+                driver.planned,
+                len(material.folds),
+                ledger.folds(),
+                ledger.trials(),
+                objective=material.study.metric,
+            )
+            _run(material, driver, folder, progress, mirror)
+    except KeyboardInterrupt:
+        return False
+    finally:
+        progress.finish()
+    return True
+
+
 def _run(
     material: Material,
     driver: Driver,
