@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from raysearch.errors import BadInput
+from raysearch.errors import BadInput, RaysearchError
 from raysearch.study.software import version
 
 _PACKAGES = (
@@ -64,7 +64,7 @@ def _devices() -> tuple[str, bool]:
 def _torchaudio() -> tuple[str, bool]:
     try:
         import torchaudio  # noqa: F401
-    except Exception as error:
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return (
             f"torchaudio: its extension does not load ({type(error).__name__}); its transforms "
             "are pure PyTorch and can be used without it",
@@ -74,12 +74,15 @@ def _torchaudio() -> tuple[str, bool]:
 
 
 def _ray() -> tuple[str, bool]:
+    try:
+        import ray
+    except ImportError as error:
+        return f"Ray cannot be imported: {error}", True
     from raysearch.cluster.connecting import connected
 
     log = Path(tempfile.mkdtemp(prefix="raysearch-doctor-")) / "ray.log"
     try:
         with connected("local", log):
-            import ray
 
             @ray.remote
             def answer() -> int:
@@ -88,7 +91,7 @@ def _ray() -> tuple[str, bool]:
             if ray.get(answer.remote(), timeout=60) != 42:
                 return "Ray: a task gave a wrong answer", True
             cpus = ray.cluster_resources().get("CPU", 0)
-    except Exception as error:
+    except (RaysearchError, ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         return f"Ray: a local cluster does not start: {error}", True
     finally:
         shutil.rmtree(log.parent, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""Following a study that runs in another terminal: it reads the ledger and the lease, no more.
+"""The command `watch`: follow a study that runs in another terminal, by its ledger and its lease.
 
-What is seen is told to `Progress`, the same table and lines that the driver itself shows.
+`Progress` shows it in the table and the lines that the study's own driver shows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from raysearch.study.wording import duration
 from raysearch.tuning.progress import Progress
 
 CODES = {DONE: 0, FAILURE: 1}
-"""exit code by how the study ended; any other end, killed or interrupted, is 3"""
+"""exit code by the study's end; of any other end, killed or interrupted, it is 3"""
 
 _LOOK = 1.0
 """seconds between two looks"""
@@ -46,17 +46,17 @@ def watch(words: Sequence[str]) -> int:
 
 
 def follow(folder: StudyFolder, *, every: float = 10.0) -> int:
-    """Follow the study in `folder` until nobody runs it any more; on a terminal as a live table.
+    """Follow a study until nobody runs it any more; on a terminal as a live table.
 
     Args:
-        folder: a study's.
-        every: seconds between two plain lines, where no terminal looks on.
+        folder: the study's folder.
+        every: seconds between two lines, where the output is no terminal.
 
-    Returns: an exit code: 0 the study is done, 1 it failed, 3 it was interrupted or killed, 130
-        the watching was.
+    Returns: the exit code: 0 the study is done, 1 it failed, 3 it was interrupted or killed, 130
+        Ctrl-C ended the watching.
     """
     try:
-        now = _followed(folder, every)
+        now = _last_standing(folder, every)
     except KeyboardInterrupt:
         print("raysearch: no longer watching; the study itself goes on", file=sys.stderr)
         return 130
@@ -69,37 +69,38 @@ def follow(folder: StudyFolder, *, every: float = 10.0) -> int:
     return CODES.get(now.state, 3)
 
 
-def _followed(folder: StudyFolder, every: float) -> Standing:
+def _last_standing(folder: StudyFolder, every: float) -> Standing:
     """How the study stands once nobody runs it any more."""
     now = stand(folder)
     if now.state != RUNS:
         return now
     console = Console(file=sys.stdout, highlight=False)
-    seen = _Seen(folder)
-    with Progress(console=console, every=every, foot=seen.foot, left=seen.left) as progress:
-        seen.begin(now, progress)
+    view = _View(folder)
+    with Progress(console=console, every=every, foot=view.foot, left=view.left) as progress:
+        view.begin(now, progress)
         while now.state == RUNS:
             time.sleep(_LOOK)
             now = stand(folder)
-            seen.look(now, progress)
+            view.look(now, progress)
     return now
 
 
-class _Seen:
-    """What has been told already."""
+class _View:
+    """What the progress has shown of a study, so that each look adds only what is new."""
 
     def __init__(self, folder: StudyFolder) -> None:
         self._folder = folder
         self._now: Standing | None = None
         self._folds: dict[int, set[str]] = {}
-        """of running trials: those that have been told, which come in no order"""
-        self._ended: set[int] = set()
+        """number of each running trial -> its folds on the screen; folds end in any order"""
+        self._finished: set[int] = set()
+        """numbers of the trials that are at their end, whatever it was"""
         self._honest = ""
-        self._estimated = float("-inf")
-        self._estimated_of = 0
+        self._last_estimate = float("-inf")
+        self._trials_in_estimate = 0
 
     def begin(self, now: Standing, progress: Progress) -> None:
-        """Tell what was there before the first look."""
+        """Show what there was before the first look."""
         record = Record.read(self._folder)
         rows = record.fold_rows
         progress.start(
@@ -109,7 +110,7 @@ class _Seen:
             now.trials,
             objective=record.objectives[0].metric,
         )
-        self._ended = {trial.number for trial in now.ended}
+        self._finished = {trial.number for trial in now.ended}
         for trial in now.trials:
             if trial.state == RUNNING:
                 progress.trial_started(trial.number, trial.params)
@@ -119,24 +120,24 @@ class _Seen:
         self._estimate(progress)
 
     def look(self, now: Standing, progress: Progress) -> None:
-        """Tell what has happened since the last look."""
+        """Show what is new since the last look."""
         self._now = now
         with self._folder.ledger() as ledger:
             for trial in now.trials:
-                if trial.number in self._ended:
+                if trial.number in self._finished:
                     continue
                 if trial.number not in self._folds:
                     progress.trial_started(trial.number, trial.params)
-                told = self._folds.setdefault(trial.number, set())
+                on_screen = self._folds.setdefault(trial.number, set())
                 rows = ledger.folds(trial.number)
                 for row in rows:
-                    if row.fold not in told:
+                    if row.fold not in on_screen:
                         ran = sum(use.made_here for use in row.stages)
                         progress.fold_done(row, ran, len(row.stages) - ran)
-                told |= {row.fold for row in rows}
+                on_screen |= {row.fold for row in rows}
                 if trial.state != RUNNING:
                     progress.trial_done(trial, rows)
-                    self._ended.add(trial.number)
+                    self._finished.add(trial.number)
                     del self._folds[trial.number]
         self._estimate(progress)
 
@@ -149,14 +150,14 @@ class _Seen:
         return lines
 
     def left(self) -> float | None:
-        """Seconds to go by the pace of whole trials, before any fold was seen to end."""
+        """Seconds to go by the pace of whole trials, until the first fold ends on the screen."""
         return None if self._now is None else self._now.seconds_left
 
     def _estimate(self, progress: Progress) -> None:
-        soon = time.monotonic() - self._estimated < _ESTIMATE
-        if soon or len(self._ended) == self._estimated_of:
+        soon = time.monotonic() - self._last_estimate < _ESTIMATE
+        if soon or len(self._finished) == self._trials_in_estimate:
             return
-        self._estimated, self._estimated_of = time.monotonic(), len(self._ended)
+        self._last_estimate, self._trials_in_estimate = time.monotonic(), len(self._finished)
         before, self._honest = self._honest, _honest(self._folder)
         if self._honest and self._honest != before and not progress.live:
             progress.note(f"honest so far {self._honest}")
