@@ -100,7 +100,15 @@ def warnings(record: Record, scores: Scores | None) -> tuple[str, ...]:
         )
     lines += record.notes
     lines += scores.estimates.notes if scores else ()
-    return tuple(dict.fromkeys(clean(line) for line in lines))
+    return tuple(dict.fromkeys(_sentence(clean(line)) for line in lines))
+
+
+def _sentence(text: str) -> str:
+    """`text` with a capital, where it begins with a plain word, and a full stop."""
+    word = text.partition(" ")[0]
+    if word.isalpha() and word.islower():
+        text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "!", "?", ":")) else f"{text}."
 
 
 # -- the estimates ---------------------------------------------------------------------------------
@@ -112,12 +120,12 @@ def meanings(unit: str = "speaker", units: str = "speakers") -> dict[str, str]:
         units: its plural.
     """
     return {
-        "honest": f"each {unit} is scored with the setting that the other {units} chose. The "
-        "figure to quote.",
-        "nested": f"each {unit} is scored with the setting that one validation {unit} chose. "
-        "Honest too, but a poorer way to choose.",
-        "selected": "the one setting with the best validation score. A little too high, as "
-        f"test {units} also served for validation.",
+        "honest": f"each {unit} is scored with the setting that has the best validation score "
+        f"over the folds in which that {unit} had no part. The figure to quote.",
+        "nested": f"each {unit} is scored with the setting that has the best validation score in "
+        "its own fold. Honest too, but a poorer way to choose.",
+        "selected": "the one setting with the best validation score. A little too high where test "
+        f"{units} also served for validation.",
         "oracle": "the setting with the best test score. Too high, and what many papers print.",
         "optimism": "oracle minus honest.",
     }

@@ -103,3 +103,27 @@ def test_every_estimate_has_a_meaning(unit: str) -> None:
     words = sentences.meanings(unit, f"{unit}s")
     assert list(words) == ["honest", "nested", "selected", "oracle", "optimism"]
     assert unit in words["honest"]
+
+
+def test_warnings_are_sentences_the_gravest_first(write: Write) -> None:
+    notes = ["no sentence is shared", "a01.wav is left out.", "validation.select=1: kept apart"]
+    folder = write(
+        np.full((1, 4, 4), 0.5),
+        facts={"notes": notes, "simulated": ["votes", "speech"]},
+        normalise="speaker",
+        protocol={"name": "kfold"},
+    )
+    record = Record.read(StudyFolder(folder))
+    words = [line.split()[1] for line in sentences.warnings(record, None)[:4]]
+    assert words == ["speech", "raters'", "are", "divide"]
+    assert sentences.warnings(record, None)[4:] == (
+        "No sentence is shared.",
+        "a01.wav is left out.",
+        "validation.select=1: kept apart.",
+    )
+
+
+def test_a_simulation_that_the_corpus_tells_itself_is_told_once(write: Write) -> None:
+    notes = ["The speech is synthetic (espeak-ng)."]
+    folder = write(np.full((1, 4, 4), 0.5), facts={"notes": notes, "simulated": ["speech"]})
+    assert sentences.warnings(Record.read(StudyFolder(folder)), None) == tuple(notes)

@@ -74,9 +74,6 @@ def _table(table: Table) -> dict[str, Any]:
             ]
             rows.append({"strong": len(rows) == table.strong, "cells": cells})
     return {
-        "heads": [
-            {"text": column.heading.replace("\n", " "), "left": column.left}
-            for column in table.columns
-        ],
+        "heads": [{"text": column.heading, "left": column.left} for column in table.columns],
         "rows": rows,
     }

@@ -34,7 +34,7 @@ def part(section: Section) -> list[str]:
             lines.append(f"{_escape(line)}\n")
         else:
             lines.append(f"- **{definition[0]}**: {_escape(definition[1])}")
-    return [*lines, ""] if section.after else lines
+    return lines if lines[-1].endswith("\n") or not lines[-1] else [*lines, ""]
 
 
 def _table(table: Table) -> list[str]:

@@ -29,8 +29,8 @@ def best_section(record: Record, scores: Scores) -> Section:
         "best",
         "Best setting",
         (
-            f"Trial {best.number}: {name} {percent(validation)} %, "
-            f"test {m.upper()} {percent(test)} %",
+            f"Trial {best.number} ({name} {percent(validation)} %, "
+            f"test {m.upper()} {percent(test)} %):",
             params(best.params),
         ),
         opening=True,
@@ -88,7 +88,7 @@ def _picture(record: Record, scores: Scores) -> HeatMap:
         100 * scores.test[m][order],
         tuple(f"trial {scores.trials[c].number}" for c in order),
         tuple(fold.name for fold in record.folds),
-        "settings, best validation on top",
+        "settings, best first",
         f"held-out {record.unit}",
         f"test {m.upper()} in %",
     )

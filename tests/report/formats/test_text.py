@@ -60,7 +60,7 @@ def test_the_screen_is_one(report: Report) -> None:
         "Honest result:",
         "Quote honest:",
         "Best setting",
-        f"Trial {report.best_trial}: validation UA",
+        f"Trial {report.best_trial} (validation UA",
         "What the search says of the strategy",
     ):
         assert part in text, part
