@@ -78,7 +78,7 @@ class Command:
         return loaded
 
 
-_HOME = Key("home", "the folder in which studies are kept", "runs", "runs")
+_HOME = Key("home", "the folder in which studies are kept", "runs", "runs", path=True)
 _STUDY = Key(
     "study",
     "a study, by its name or the beginning of its name; null is the latest one",
@@ -92,8 +92,13 @@ _FORMS = (
         "html",
         choices=("text", "md", "latex", "json", "html"),
     ),
-    Key("out", "a file for the report, or a folder for it with all figures and tables", "DIR"),
-    Key("figures", "a folder for the figures (PNG, SVG) and the tables (CSV)", "DIR"),
+    Key(
+        "out",
+        "a file for the report, or a folder for it with all figures and tables",
+        "DIR",
+        path=True,
+    ),
+    Key("figures", "a folder for the figures (PNG, SVG) and the tables (CSV)", "DIR", path=True),
 )
 
 COMMANDS: dict[str, Command] = {
@@ -124,6 +129,7 @@ COMMANDS: dict[str, Command] = {
                 "tsne",
                 "trials whose last hidden layer is drawn by t-SNE: selected, a number, or a list",
                 "selected",
+                data=True,
             ),
         ),
     ),
@@ -173,10 +179,15 @@ COMMANDS: dict[str, Command] = {
                 "refit",
                 choices=("refit", "ensemble"),
             ),
-            Key("setting", "selected, or the number of a trial", "12", "selected"),
+            Key("setting", "selected, or the number of a trial", "12", "selected", data=True),
             Key("name", "the name to register it by; null is the study's name", "MODEL"),
             Key("alias", "the alias of the version in MLflow's registry", "best", "champion"),
-            Key("to", "a folder to write the model to instead of MLflow's registry", "DIR"),
+            Key(
+                "to",
+                "a folder to write the model to instead of MLflow's registry",
+                "DIR",
+                path=True,
+            ),
             Key("rater", "of a study of several target raters: whose perception", "NAME"),
         ),
     ),
@@ -191,7 +202,7 @@ COMMANDS: dict[str, Command] = {
                 "MODEL",
                 required=True,
             ),
-            Key("home", "the home whose registry holds the model", "runs", "runs"),
+            Key("home", "the home whose registry holds the model", "runs", "runs", path=True),
             Key("tracking", "the MLflow server whose registry holds it instead", "URI"),
             Key("format", "text, csv or json", "csv", "text", choices=("text", "csv", "json")),
             Key(
@@ -222,6 +233,7 @@ COMMANDS: dict[str, Command] = {
                 "cluster",
                 "list the studies that were submitted to this cluster: auto, or a cluster file",
                 "FILE",
+                path=True,
             ),
             Key("job", "show this submitted study", "NAME"),
             Key("lines", "how many of the last lines of a job's output to show", "20", 10, least=0),
@@ -257,7 +269,13 @@ COMMANDS: dict[str, Command] = {
         "python -m raysearch stop job=NAME cluster=FILE",
         keys=(
             Key("job", _JOB, "NAME", required=True),
-            Key("cluster", "the cluster that it runs on: auto, or a cluster file", "FILE", "auto"),
+            Key(
+                "cluster",
+                "the cluster that it runs on: auto, or a cluster file",
+                "FILE",
+                "auto",
+                path=True,
+            ),
         ),
     ),
     "corpora": Command(
@@ -279,7 +297,7 @@ COMMANDS: dict[str, Command] = {
         "new_method:new_method",
         "write a method of your own to begin with: its file, a space and a test",
         "python -m raysearch new-method my_method dir=.",
-        keys=(Key("dir", "the folder to write to", "DIR", "."),),
+        keys=(Key("dir", "the folder to write to", "DIR", ".", path=True),),
         arguments="NAME",
     ),
     "doctor": Command(

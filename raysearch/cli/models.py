@@ -23,13 +23,13 @@ def export_model(words: Sequence[str]) -> str:
     """Export a study's model, and say what it is."""
     values = read_words(words, COMMANDS["export"].keys)
     model = export(
-        study_folder(Path(str(values["home"])), values["study"] and str(values["study"])).path,
+        study_folder(Path(values["home"]), values["study"]).path,
         how=values["how"],
         setting=values["setting"],
-        name=values["name"] and str(values["name"]),
-        alias=str(values["alias"]),
-        to=Path(str(values["to"])) if values["to"] else None,
-        rater=None if values["rater"] is None else str(values["rater"]),
+        name=values["name"],
+        alias=values["alias"],
+        to=Path(values["to"]) if values["to"] else None,
+        rater=values["rater"],
         say=lambda sentence: print(f"raysearch: {sentence}", file=sys.stderr),
     )
     return "\n".join(model.lines)
@@ -47,15 +47,15 @@ def predict_files(words: Sequence[str]) -> int:
     problems = []
     if not paths:
         problems.append("predict needs audio files or folders, as in clips/ one.wav")
-    speaker = _speaker(str(values["speaker"]), problems)
+    speaker = _speaker(values["speaker"], problems)
     if problems:
         raise BadInput(problems)
     with ExitStack() as stack:
         model = open_model(
-            str(values["model"]),
+            values["model"],
             stack,
-            home=Path(str(values["home"])),
-            tracking=values["tracking"] and str(values["tracking"]),
+            home=Path(values["home"]),
+            tracking=values["tracking"],
         )
         if model.other_code:
             print(

@@ -29,7 +29,7 @@ def new_method(words: Sequence[str]) -> str:
             if names
             else "new-method needs a name, as in python -m raysearch new-method my_method"
         )
-    folder = Path(str(values["dir"])).expanduser()
+    folder = Path(values["dir"])
     paths = write_method(names[0], folder)
     there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     return "\n".join(

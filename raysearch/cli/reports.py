@@ -28,7 +28,7 @@ def report(words: Sequence[str]) -> str:
 
     values = read_words(words, COMMANDS["report"].keys)
     kind, out = _target(values)
-    folder = study_folder(Path(str(values["home"])), values["study"])
+    folder = study_folder(Path(values["home"]), values["study"])
     full, tsne = values["full"], values["tsne"]
     layers = None if tsne is None else _layers(folder, tsne)
     return _give(build(folder.path, True, layers), kind, out, values["figures"], full)
@@ -49,7 +49,7 @@ def compare(words: Sequence[str]) -> str:
             f"compare needs two studies, as study=A study=B or study=[A,B], but got {got}; "
             "python -m raysearch studies lists them"
         )
-    home = Path(str(values["home"]))
+    home = Path(values["home"])
     first, second = (study_folder(home, str(name)) for name in studies)
     if first == second:
         raise BadInput(f"compare needs two studies, but both names mean {first.name}")
@@ -58,7 +58,7 @@ def compare(words: Sequence[str]) -> str:
 
 def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
     """The format and the place, before anything is read: a bad word costs no time."""
-    out = None if values["out"] is None else Path(str(values["out"]))
+    out = None if values["out"] is None else Path(values["out"])
     kind = values["format"]
     if kind is None:
         # a file's name says what it is
@@ -68,7 +68,7 @@ def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
         given = values[name]
         if given is not None and not isinstance(given, str | int):
             raise BadInput(f"{name} must be the name of a file or a folder, but got {given!r}")
-    if values["figures"] is not None and Path(str(values["figures"])).is_file():
+    if values["figures"] is not None and Path(values["figures"]).is_file():
         raise BadInput(
             f"figures={values['figures']} is a file; name a folder for the figures and tables"
         )

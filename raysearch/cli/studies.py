@@ -53,7 +53,7 @@ def plan(words: Sequence[str]) -> str:
 def studies(words: Sequence[str]) -> str:
     """The studies of a home, latest first."""
     values = read_words(words, COMMANDS["studies"].keys)
-    home = Path(str(values["home"]))
+    home = Path(values["home"])
     folders = study_folders(home)
     if not folders:
         return _NONE.format(home=home)
@@ -82,10 +82,10 @@ def status(words: Sequence[str]) -> str:
         cluster = str(values["cluster"] or "auto")
         if values["job"] is None:
             return jobs.listed(cluster)
-        return jobs.follow(str(values["job"]), cluster, values["lines"])
-    home = Path(str(values["home"]))
+        return jobs.follow(values["job"], cluster, values["lines"])
+    home = Path(values["home"])
     if values["study"] is not None:
-        return str(stand(study_folder(home, str(values["study"]))))
+        return str(stand(study_folder(home, values["study"])))
     folders = study_folders(home)
     if not folders:
         return _NONE.format(home=home)
@@ -97,11 +97,11 @@ def ui(words: Sequence[str]) -> int:
     from raysearch.tracking.ui import ui as serve
 
     values = read_words(words, COMMANDS["ui"].keys)
-    home = Path(str(values["home"]))
+    home = Path(values["home"])
     if not study_folders(home):
         raise BadInput(f"home={home} holds no study; run tune first, or name another home=")
     port = values["port"]
-    with serve(home, host=str(values["host"]), port=port) as server:
+    with serve(home, host=values["host"], port=port) as server:
         address = f"http://{values['host']}:{port}/"
         print(f"MLflow on {home} (Ctrl-C ends): {address}")
         for folder in study_folders(home):

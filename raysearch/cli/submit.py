@@ -18,4 +18,4 @@ def submit(words: Sequence[str]) -> str:
 def stop(words: Sequence[str]) -> str:
     """End a submitted job."""
     values = read_words(words, COMMANDS["stop"].keys)
-    return jobs.stop(str(values["job"]), str(values["cluster"]))
+    return jobs.stop(values["job"], values["cluster"])

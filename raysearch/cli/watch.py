@@ -42,7 +42,7 @@ def watch(words: Sequence[str]) -> int:
     every = values["every"]
     if isinstance(every, bool) or not isinstance(every, int | float) or not 0 < every < math.inf:
         raise BadInput(f"every must be a number of seconds above 0, but got {every!r}")
-    return follow(study_folder(Path(str(values["home"])), values["study"]), every=every)
+    return follow(study_folder(Path(values["home"]), values["study"]), every=every)
 
 
 def follow(folder: StudyFolder, *, every: float = 10.0) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from raysearch.errors import BadInput, near
+from raysearch.study.plain_text import plain_path, plain_text
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class Key:
         required: whether a word must give one.
         repeated: whether several words may give one; the value is then the list of them all.
         choices: all values that it may have, where they are texts that can be listed.
+        path: whether it is a file or a folder, in which `~` stands for the user's folder.
+        data: whether it may be a number or a list too, though it is a text where no word gives one.
         whole: whether a number must be a whole one.
         least: the least number.
         most: the greatest number.
 
     A value must be a number where the default is one, and true or false where the default is that.
+    Any other value is a text, just as it is typed, unless the key is of `data`.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Key:
     required: bool = False
     repeated: bool = False
     choices: tuple[str, ...] = ()
+    path: bool = False
+    data: bool = False
     whole: bool = True
     least: float = -math.inf
     most: float = math.inf
@@ -74,7 +80,7 @@ def read_words(words: Sequence[str], keys: Sequence[Key]) -> dict[str, Any]:
     """The value of every key, read from words `key=value`.
 
     Args:
-        words: as on the command line; each is split at its first `=`, and its value is YAML.
+        words: as on the command line; each is split at its first `=`.
         keys: all that the command takes.
 
     Raises:
@@ -110,6 +116,11 @@ def read_words(words: Sequence[str], keys: Sequence[Key]) -> dict[str, Any]:
 
 def _value(key: Key, text: str) -> tuple[Any, str | None]:
     """The value that a text stands for, and what is wrong with it."""
+    if key.path or not (key.data or isinstance(key.default, bool) or _is_number(key.default)):
+        plain = plain_path(text) if key.path else plain_text(text)
+        if plain is None and (key.required or key.default is not None):
+            return None, f"{key.name} is empty; give a value, as in {key.name}={key.example}"
+        return plain, key.problem(plain)
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

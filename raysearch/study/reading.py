@@ -27,15 +27,16 @@ from raysearch.study.checks import (
 from raysearch.study.clusterfile import read_cluster
 from raysearch.study.published import published_problems
 from raysearch.study.resources import resource
-from raysearch.study.schema import FIELDS, NESTED, SHORT, Study, extra_of, one_or_list
+from raysearch.study.schema import FIELDS, NESTED, SHORT, TEXTS, Study, extra_of, one_or_list
 
 
 def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     """The study that `words` describe.
 
     Args:
-        words: `key=value`, as on the command line; keys are dotted, values are YAML, and each word
-            is split at its first `=`. `space=` names the file to start from: a name under
+        words: `key=value`, as on the command line; each is split at its first `=`, and keys are
+            dotted. A value is YAML, but where its key is a path, an address or a name it is what
+            is typed. `space=` names the file to start from: a name under
             `./spaces`, a path to a `.yaml`, or a packaged space. `corpus=`, `protocol=`,
             `validation=`, `stopping=`, `votes=`, `task=`, `raters=` and `tracking=` stand for
             `corpus.name=`, `protocol.name=`, `validation.rule=`, `stopping.rule=`,
@@ -95,7 +96,7 @@ def _read_words(words: Sequence[str], problems: list[str]) -> dict[str, Any]:
             )
             continue
         try:
-            value = thaw(OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"])))["value"]
+            value = _read_value(key, text)
         except (YAMLError, OmegaConfBaseException, ValueError) as error:
             problems.append(
                 f"{key}: the value {text!r} is not YAML ({first_line(error)}); "
@@ -115,6 +116,19 @@ def _read_words(words: Sequence[str], problems: list[str]) -> dict[str, Any]:
                 "give one of them"
             )
     return given
+
+
+def _read_value(key: str, text: str) -> Any:
+    """What a word's value stands for: texts where its key is of texts, else YAML."""
+    whole = "corpus.root" if key.startswith("corpus.root.") else SHORT.get(key, key)
+    is_section = key in NESTED and text.startswith("{")
+    is_switch = key == "tracking" and isinstance(_yaml(text), bool)
+    read = _yaml if is_section or is_switch else TEXTS.get(whole, _yaml)
+    return read(text)
+
+
+def _yaml(text: str) -> Any:
+    return thaw(OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"])))["value"]
 
 
 def _spelt_out(key: str, value: Any) -> list[tuple[str, Any]]:

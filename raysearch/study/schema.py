@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from raysearch.data.rules import Task, Votes
 from raysearch.data.section import Anything, Names, Section, Texts, freeze, key, names, thaw
 from raysearch.stages import methods as registry
+from raysearch.study.plain_text import plain_names, plain_text
 from raysearch.study.space import Space
 from trainables.stage import Method
 
@@ -497,6 +498,25 @@ SHORT = {
     "tracking": "tracking.uri",
 }
 """What a section's name stands for where its value is no mapping: corpus=emodb."""
+
+
+def _reader(annotation: Any) -> Callable[[str], Any] | None:
+    """How the words of a key are read whose values are texts alone; None for any other key."""
+    if get_origin(annotation) is Annotated:
+        return _reader(get_args(annotation)[0])
+    if annotation in (str, Path):
+        return plain_text
+    kinds = [kind for kind in get_args(annotation) if kind not in (type(None), Ellipsis)]
+    if get_origin(annotation) is dict:
+        return plain_names if kinds == [str, str] else None
+    inside = _reader(kinds[0]) if len(kinds) == 1 else None
+    return plain_names if inside and get_origin(annotation) is tuple else inside
+
+
+TEXTS = {
+    name: read for name, info in FIELDS.items() if (read := _reader(info.annotation)) is not None
+}
+"""keys that are paths, addresses or names: how a word of each is read"""
 OPEN = ("params", "corpus.root", "corpus.options", "votes.confusions")
 """mappings whose keys are the user's"""
 

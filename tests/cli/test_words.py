@@ -40,7 +40,8 @@ def test_a_key_that_may_come_again_gives_a_list() -> None:
     [
         (["home=a", "home=b", "name=x"], "home is given twice"),
         (["home"], "'home' is not key=value; the keys are name, home, port, every, full, format"),
-        (["home=[", "name=x"], "home=[: the value is not YAML"),
+        (["port=[", "name=x"], "port=[: the value is not YAML"),
+        (["home=", "name=x"], "home is empty; give a value"),
         (["port=70000", "name=x"], "port must be a whole number from 1 to 65535, but got 70000"),
         (["port=true", "name=x"], "port must be a whole number"),
         (["every=.nan", "name=x"], "every must be a number of at least 0.1"),

@@ -87,7 +87,7 @@ def problems(cwd: Path) -> Callable[..., list[str]]:
         ("racing=on", ["racing must be one of off, mixed, wilcoxon"]),
         ("corpus=emobd", ["'emobd'", "did you mean 'emodb'", "known corpora: demo"]),
         ("corpus.unlabelled=librivox", ["corpus.unlabelled", "'librivox'"]),
-        ("corpus.name={x: 3}", ["corpus.name must be a corpus or a list", "{'x': 3}"]),
+        ("corpus.name={x: 3}", ["corpus.name must be a corpus or a list", "{'x': '3'}"]),
         ("corpus=[demo,demo]", ["corpus.name lists demo twice"]),
         ("corpus.classes=[sad]", ["corpus.classes", "two or more", "['sad']"]),
         ("corpus.classes=[sad,sad]", ["corpus.classes lists sad twice"]),

@@ -1,0 +1,52 @@
+"""Values of words that are paths, addresses or names: they mean what they say, whatever YAML is.
+
+YAML would cut `home=runs #2` at its `#`, make a date of `home=2024-11-30`, a number of
+`study=123456` and a truth of the class `yes`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def plain_text(text: str) -> str | None:
+    """The text that a word's value stands for.
+
+    Args:
+        text: what follows the `=`. A value in quotes, as Python and YAML write them, is what the
+            quotes hold.
+
+    Returns:
+        The text; None where it is empty or `null`.
+    """
+    if text in ("", "null"):
+        return None
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        try:
+            inside = yaml.safe_load(text)
+        except yaml.YAMLError:
+            return text
+        return inside if isinstance(inside, str) else text
+    return text
+
+
+def plain_names(text: str) -> Any:
+    """One text, or where brackets hold them a list or a mapping of texts.
+
+    Raises:
+        yaml.YAMLError: what the brackets hold is no YAML.
+    """
+    if text[:1] in ("[", "{") and text[-1:] in ("]", "}"):
+        return yaml.load(text, yaml.BaseLoader)  # which knows texts alone
+    return plain_text(text)
+
+
+def plain_path(text: str) -> str | None:
+    """A path as it is typed; `~` at its beginning stands for the user's folder."""
+    path = plain_text(text)
+    if path is None or not path.startswith("~"):
+        return path
+    return str(Path(path).expanduser())
