@@ -10,8 +10,8 @@
 - `file`, `speaker`: required. Paths are relative to the CSV's folder (or `corpus.options.audio`).
 - `label`: required, unless there are votes or ratings to take it from (the class that leads; clips
   with a tie are left out, or kept without a label under `corpus.options.ties=keep`). An empty label
-  is an unlabelled clip. Synonyms of the common names are understood ('anger' is 'angry'); any other
-  name is a class of its own.
+  is an unlabelled clip, and so is one of `corpus.options.missing=[None,nan]`. Synonyms of the
+  common names are understood ('anger' is 'angry'); any other name is a class of its own.
 - `session`, `corpus` (default 'manifest'), `transcript`: optional.
 - votes, optional: one column `votes` as above, or one column a class, `votes_angry`, `votes_sad`.
 - raters, optional: instead, one row a rating, with the columns `rater` and `rating` (or `label`,
@@ -26,15 +26,19 @@
   class; `task=valence` makes classes of them. A rater with a speaker's name is that speaker, whose
   own clips' ratings are no votes.
 
-The file is UTF-8, separated by commas, semicolons or tabs. Speakers need to be distinct only within
-their corpus.
+Columns of other names are named by `corpus.options.columns={label: emotion, file: path}`. The file
+is UTF-8, separated by commas, semicolons or tabs. Speakers need to be distinct only within their
+corpus. Whole files are read: a table of segments (`start`, `end`) is refused.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Mapping
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +46,7 @@ import pandas as pd
 
 from raysearch.data.corpora.agreement import TIES, count_votes, labels_by_votes
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.csv_cells import read_cells
 from raysearch.data.corpora.names import common_name, in_order
 from raysearch.data.corpora.readers import (
     ClipRow,
@@ -56,6 +61,45 @@ from raysearch.errors import BadInput
 
 _REQUIRED = ("file", "speaker")
 _ATTRIBUTES = ("valence", "activation", "dominance")
+_COLUMNS = {
+    *_REQUIRED,
+    *_ATTRIBUTES,
+    "label",
+    "session",
+    "corpus",
+    "transcript",
+    "votes",
+    "rater",
+    "rating",
+    "weight",
+}
+_OTHER_NAMES = {
+    "file": ("path", "filename", "file_name", "filepath", "file_path", "wav", "audio"),
+    "speaker": ("speaker_id", "speakerid", "spk", "spkid", "spk_id", "actor", "subject"),
+    "label": ("emotion", "class", "category", "target", "emo", "emotion_label"),
+}
+"""what others call the columns"""
+_MISSING = {"none", "nan", "null", "na", "n/a", "<na>", "nat", "#n/a", "?", "-", "unknown"}
+"""labels that look like no label"""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the files of a manifest are."""
+
+    table: Path
+    audio: Path
+
+    def file(self, name: str) -> Path:
+        """The file of a cell, as it is spelt on the disk where that is another Unicode form.
+
+        Backslashes separate folders where there is no such file with them.
+        """
+        forms = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
+        forms += [form.replace("\\", "/") for form in forms if "\\" in form]
+        return next(
+            (p for form in forms if (p := self.audio / form).exists()), self.audio / forms[-1]
+        )
 
 
 def read_manifest(
@@ -65,57 +109,45 @@ def read_manifest(
     ratings: Path | None = None,
     name: str = "manifest",
     ties: str = "leave",
+    columns: Mapping[str, str] | None = None,
+    missing: Sequence[str] = (),
 ) -> Raw:
-    """Read one manifest. `audio`: the folder that file paths start from (default the CSV's).
+    """Read one manifest.
 
-    `ties` is "leave" or "keep" (without a label) for clips whose votes no class leads.
+    Args:
+        path: the CSV.
+        audio: the folder that file paths start from; None is the CSV's.
+        ratings: a CSV with one row a rating.
+        name: the corpus's name where a row gives none.
+        ties: "leave" or "keep" (without a label) for clips whose votes no class leads.
+        columns: what the CSV calls a column, by the column's name here.
+        missing: labels that mean that there is none.
 
-    Raises BadInput when the file or a column it needs is missing; rows with faults become problems.
+    Returns:
+        The corpus; rows with faults are its problems.
+
+    Raises:
+        BadInput: a file or a column that it needs is missing, or it is a table of segments.
     """
-    frame = _csv(path)
-    rated = "rater" in frame
-    asked = [name for name in _ATTRIBUTES if name in frame]
-    own_votes = [c for c in frame.columns if c == "votes" or c.startswith("votes_")]
-    lacking = [c for c in _REQUIRED if c not in frame]
-    from_raters = "rating" in frame or (rated and bool(asked)) or ratings is not None
-    if "label" not in frame and not own_votes and not from_raters:
-        lacking.append("label")
-    if rated and "rating" not in frame and "label" not in frame and not asked:
-        lacking.append("rating")
-    if lacking:
-        raise BadInput(
-            f"The manifest {path} has no column {', '.join(map(repr, lacking))}: it needs 'file', "
-            f"'speaker' and 'label' (or votes); the columns found are: "
-            f"{', '.join(map(repr, frame.columns)) or 'none'}."
-        )
-    if ratings is not None:
-        scores = _csv(ratings)
-        graded_only = "rating" not in scores and any(name in scores for name in _ATTRIBUTES)
-        needed = ("file", "rater") if graded_only else ("file", "rater", "rating")
-        if missing := [c for c in needed if c not in scores]:
-            raise BadInput(
-                f"The ratings {ratings} have no column {', '.join(map(repr, missing))}; the "
-                f"columns found are: {', '.join(map(repr, scores.columns)) or 'none'}."
-            )
-    elif rated:
-        known = "rating" in frame or "label" not in frame
-        scores = frame if known else frame.rename(columns={"label": "rating"})
-    else:
-        scores = None
-    if rated:
-        labels = "rating" in frame and "label" in frame
+    frame = _renamed(read_cells(path), columns or {}, path)
+    _check_columns(frame, path, with_ratings=ratings is not None)
+    place = _Place(path, audio or path.parent)
+    scores = _rating_rows(frame, ratings)
+    if "rater" in frame:
         frame = frame.drop_duplicates("file")
-        frame = frame if labels else frame.drop(columns=["label"], errors="ignore")
+        if "rating" not in frame:
+            frame = frame.drop(columns=["label"], errors="ignore")
     problems: list[Problem] = []
-    table, kept = _clips(frame, path, audio or path.parent, name, problems)
-    votes = _votes(frame.loc[kept], own_votes, table, path, problems)
-    graded = None if scores is None else _ratings(scores, table, frame.loc[kept], path, problems)
+    notes = _label_notes(name, frame, missing) + _column_notes(name, frame)
+    table, rows = _clips(frame, place, name, missing, problems)
+    votes = _votes(frame.loc[rows], table, path, problems)
+    graded = None if scores is None else _ratings(scores, table, frame.loc[rows], place, problems)
     if graded is not None and votes is None:
         votes = count_votes(graded[~graded["own"]], table)
-    notes: list[str] = []
     # ratings of attributes alone name no class: `task` makes the labels then
     if "label" not in frame and votes is not None and votes.shape[1]:
-        table, votes, notes = labels_by_votes(name, table, votes, ties)
+        table, votes, tie_notes = labels_by_votes(name, table, votes, ties)
+        notes += tie_notes
         if graded is not None:
             graded = graded[graded["id"].isin(table["id"])].reset_index(drop=True)
     return Raw(
@@ -128,88 +160,174 @@ def read_manifest(
     )
 
 
-def _csv(path: Path) -> pd.DataFrame:
-    """All cells as stripped text; the index counts the file's rows from 0 below the header."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise BadInput(f"There is no manifest {path}: give its path in corpus.root.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"The manifest {path} cannot be read as UTF-8 text: {error}.") from None
-    head = text.split("\n", 1)[0]
-    separator = max(",;\t", key=head.count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
-    if len(rows) < 2:
-        raise BadInput(f"The manifest {path} has no rows: it needs a header and one row a clip.")
-    columns = [c.strip().lower() for c in rows[0]]
-    if doubled := sorted({c for c in columns if columns.count(c) > 1}):
-        raise BadInput(f"The manifest {path} has the column {doubled[0]!r} twice.")
-    ragged = [i + 2 for i, row in enumerate(rows[1:]) if len(row) != len(columns)]
-    if ragged:
+def _renamed(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
+    """The table with the columns' names here. Raises BadInput for a column that is not there."""
+    names = {str(there).strip().lower(): str(here) for here, there in columns.items()}
+    wrong = [f"{here!r}" for here in names.values() if here not in _COLUMNS]
+    wrong += [f"{there!r}" for there in names if there not in frame]
+    if wrong:
         raise BadInput(
-            f"The manifest {path} has {len(columns)} columns, but row {ragged[0]} has "
-            f"{len(rows[ragged[0] - 1])} cells: quote cells that hold a {separator!r}."
+            f"corpus.options.columns names {', '.join(wrong)}, which is no column: it gives, by "
+            f"one of {', '.join(sorted(_COLUMNS))}, a column of {path}, which has "
+            f"{', '.join(map(repr, frame.columns))}."
         )
-    return pd.DataFrame([[c.strip() for c in row] for row in rows[1:]], columns=columns, dtype=str)
+    return frame.drop(columns=[n for n in names.values() if n in frame and n not in names]).rename(
+        columns=names
+    )
+
+
+def _check_columns(frame: pd.DataFrame, path: Path, with_ratings: bool) -> None:
+    graded = any(name in frame for name in _ATTRIBUTES)
+    rated = "rater" in frame
+    lacking = [name for name in _REQUIRED if name not in frame]
+    from_raters = "rating" in frame or (rated and graded) or with_ratings
+    if "label" not in frame and not _vote_columns(frame) and not from_raters:
+        lacking.append("label")
+    if rated and "rating" not in frame and "label" not in frame and not graded:
+        lacking.append("rating")
+    if lacking:
+        hints = [
+            f"{name}: {there}"
+            for name in lacking
+            for there in _OTHER_NAMES.get(name, ())
+            if there in frame
+        ]
+        hint = f"; is it corpus.options.columns={{{', '.join(hints)}}}?" if hints else "."
+        raise BadInput(
+            f"The manifest {path} has no column {', '.join(map(repr, lacking))}: it needs 'file', "
+            f"'speaker' and 'label' (or votes); the columns found are: "
+            f"{', '.join(map(repr, frame.columns)) or 'none'}{hint}"
+        )
+    whole = {"start": {"", "0", "0.0", "0 days", "0 days 00:00:00"}, "end": {"", "nat", "nan"}}
+    if any(name in frame and set(frame[name].str.lower()) - whole[name] for name in whole):
+        raise BadInput(
+            f"The manifest {path} is a table of segments (its columns start and end), and whole "
+            "files are read: cut each segment into a file of its own, or take the columns out."
+        )
+
+
+def _label_notes(name: str, frame: pd.DataFrame, missing: Sequence[str]) -> list[str]:
+    """Labels that look like no label, or like another label in other letters."""
+    labels = Counter(label for label in frame.get("label", ()) if label and label not in missing)
+    notes = [
+        f"{name}: {count} clips have the label {label!r}, which looks like none and counts as a "
+        f"class: corpus.options.missing=[{label}] makes them clips without a label."
+        for label, count in labels.items()
+        if label.lower() in _MISSING
+    ]
+    spellings: dict[str, set[str]] = {}
+    for label in map(common_name, labels):
+        spellings.setdefault("".join(filter(str.isalnum, label.casefold())) or label, set()).add(
+            label
+        )
+    notes += [
+        f"{name}: {' and '.join(map(repr, sorted(alike)))} are different classes, though only "
+        "their spelling differs: write them alike if they are one."
+        for alike in spellings.values()
+        if len(alike) > 1
+    ]
+    return notes
+
+
+def _column_notes(name: str, frame: pd.DataFrame) -> list[str]:
+    idle = [c for c in frame.columns if c not in {*_COLUMNS, *_vote_columns(frame)} and c]
+    return (
+        [f"{name}: columns of the manifest that are not used: {', '.join(idle)}."] if idle else []
+    )
+
+
+def _rating_rows(frame: pd.DataFrame, path: Path | None) -> pd.DataFrame | None:
+    """The rows that are ratings, of the manifest or of a file of their own; None if there are none.
+
+    Raises:
+        BadInput: the file of ratings lacks a column.
+    """
+    if path is not None:
+        scores = read_cells(path, "list of ratings")
+        graded = "rating" not in scores and any(name in scores for name in _ATTRIBUTES)
+        needed = ("file", "rater") if graded else ("file", "rater", "rating")
+        if lacking := [name for name in needed if name not in scores]:
+            raise BadInput(
+                f"The ratings {path} have no column {', '.join(map(repr, lacking))}; the "
+                f"columns found are: {', '.join(map(repr, scores.columns)) or 'none'}."
+            )
+        return scores
+    if "rater" not in frame:
+        return None
+    plain = "rating" in frame or "label" not in frame
+    return frame if plain else frame.rename(columns={"label": "rating"})
 
 
 def _clips(
-    frame: pd.DataFrame, path: Path, audio: Path, name: str, problems: list[Problem]
+    frame: pd.DataFrame, place: _Place, name: str, missing: Sequence[str], problems: list[Problem]
 ) -> tuple[pd.DataFrame, list[int]]:
-    def column(key: str, default: str = "") -> list[str]:
-        return list(frame[key]) if key in frame else [default] * len(frame)
-
-    rows: list[ClipRow] = []
-    kept: list[int] = []
-    seen: dict[str, int] = {}
-    for index, file, speaker, session, corpus, label, transcript in zip(
-        frame.index,
-        column("file"),
-        column("speaker"),
-        column("session"),
-        column("corpus", name),
-        column("label"),
-        column("transcript"),
-        strict=True,
-    ):
+    """The table, and the lines of the CSV that its rows are from."""
+    clips: list[ClipRow] = []
+    lines: list[int] = []
+    first: dict[str, int] = {}
+    for line, row in zip(frame.index, frame.to_dict("records"), strict=True):
+        file, speaker = row["file"], row["speaker"]
+        path = place.file(file)
+        real = os.path.realpath(path)
         fault = ""
         if not file:
             fault = "has no file"
         elif not speaker:
             fault = f"({file}) has no speaker"
-        elif file in seen:
-            fault = f"({file}) names the file of row {seen[file] + 2} again"
+        elif real in first:
+            fault = f"({file}) names the same file as row {first[real]}"
         if fault:
-            sentence = f"Row {index + 2} of {path} {fault}: correct it, or set corpus.on_bad=skip."
-            problems.append(Problem("row", "error", name, file, sentence))
+            problems.append(_row_problem(place, name, line, file, fault))
             continue
-        seen[file] = index
-        kept.append(index)
-        corpus = corpus or name
-        place = Path(file) if Path(file).is_absolute() else audio / file
-        rows.append(
+        first[real] = line
+        corpus = row.get("corpus") or name
+        label = row.get("label", "")
+        clips.append(
             clip_row(
                 corpus,
                 _stem(file, corpus),
-                place,
+                path,
                 speaker,
-                common_name(label),
-                transcript=transcript,
-                session=session,
+                "" if label in missing else common_name(label),
+                transcript=row.get("transcript", ""),
+                session=row.get("session", ""),
             )
         )
-    table = clip_table(rows)
-    doubled = table["id"].duplicated(keep=False)  # a.wav beside a.flac
-    suffixes = [Path(p).suffix for p in table["path"]]
-    table["id"] = [
-        f"{i}{s}" if d else i for i, s, d in zip(table["id"], suffixes, doubled, strict=True)
-    ]
-    return table, kept
+        lines.append(line)
+    return _with_own_ids(clips, lines, place, name, problems)
+
+
+def _row_problem(place: _Place, name: str, line: int, file: str, fault: str) -> Problem:
+    sentence = f"Row {line} of {place.table} {fault}: correct it, or set corpus.on_bad=skip."
+    return Problem("row", "error", name, file, sentence)
+
+
+def _with_own_ids(
+    clips: list[ClipRow], lines: list[int], place: _Place, name: str, problems: list[Problem]
+) -> tuple[pd.DataFrame, list[int]]:
+    """The table with a suffix in the ids of a.wav and a.flac; rows of one id still are faults."""
+    counts = Counter(clip.id for clip in clips)
+    first: dict[str, int] = {}
+    rows = []
+    for clip, line in zip(clips, lines, strict=True):
+        clip_id = clip.id + Path(clip.path).suffix if counts[clip.id] > 1 else clip.id
+        if clip_id in first:
+            fault = f"({clip.path}) has the id {clip_id}, as row {first[clip_id]} has already"
+            problems.append(_row_problem(place, name, line, clip.path, fault))
+            continue
+        first[clip_id] = line
+        rows.append(clip._replace(id=clip_id))
+    return clip_table(rows), list(first.values())
 
 
 def _stem(file: str, corpus: str) -> str:
     """The file's path without its suffix, nor the folder that only repeats the corpus's name."""
-    return Path(file).with_suffix("").as_posix().lstrip("/").removeprefix(f"{corpus}/")
+    path = Path(os.path.normpath(file.replace("\\", "/")))
+    return path.with_suffix("").as_posix().lstrip("/").removeprefix(f"{corpus}/")
+
+
+def _vote_columns(frame: pd.DataFrame) -> list[str]:
+    return [c for c in frame.columns if c == "votes" or c.startswith("votes_")]
 
 
 def _cells(row: Mapping[str, str], columns: list[str]) -> Iterator[tuple[str, str]]:
@@ -223,12 +341,9 @@ def _cells(row: Mapping[str, str], columns: list[str]) -> Iterator[tuple[str, st
 
 
 def _votes(
-    frame: pd.DataFrame,
-    columns: list[str],
-    table: pd.DataFrame,
-    path: Path,
-    problems: list[Problem],
+    frame: pd.DataFrame, table: pd.DataFrame, path: Path, problems: list[Problem]
 ) -> pd.DataFrame | None:
+    columns = _vote_columns(frame)
     if not columns:
         return None
     counts: list[dict[str, float]] = []
@@ -240,7 +355,7 @@ def _votes(
             value = _number(text)
             if value is None:
                 sentence = (
-                    f"Row {int(str(index)) + 2} of {path} has the vote {text!r} for {label!r}: "
+                    f"Row {index} of {path} has the vote {text!r} for {label!r}: "
                     "votes are counts, numbers of 0 or more (votes=angry:3;sad:1)."
                 )
                 problems.append(Problem("votes", "error", corpus, clip, sentence))
@@ -273,54 +388,62 @@ def _ratings(
     scores: pd.DataFrame,
     table: pd.DataFrame,
     frame: pd.DataFrame,
-    path: Path,
+    place: _Place,
     problems: list[Problem],
 ) -> pd.DataFrame:
-    ids = dict(zip(frame["file"], table["id"], strict=True))
+    ids = dict(zip(map(os.path.realpath, table["path"]), table["id"], strict=True))
     corpora = dict(zip(table["id"], table["corpus"], strict=True))
     speakers = dict(zip(table["id"], frame["speaker"], strict=True))
-    asked = [name for name in _ATTRIBUTES if name in scores]
+    attributes = [name for name in _ATTRIBUTES if name in scores]
+    clips: dict[str, str] = {}
     rows: list[RatingRow] = []
     for index, row in zip(scores.index, scores.to_dict("records"), strict=True):
         file, rater, rating = row["file"], row["rater"], row.get("rating", "")
-        if file not in ids:
+        if file not in clips:
+            clips[file] = ids.get(os.path.realpath(place.file(file)), "")
+        clip, weight = clips[file], _number(row.get("weight") or "1")
+        if not clip:
             continue  # a rating of a clip that the manifest leaves out
-        clip, weight = ids[file], _number(row.get("weight") or "1")
-        given = {name: _real(row[name]) for name in asked if row[name]}
-        wrong = [name for name, value in given.items() if value is None]
+        values = {name: _real(row[name]) for name in attributes if row[name]}
+        wrong = [name for name, value in values.items() if value is None]
         fault = ""
         if not rater:
             fault = "no rater"
-        elif not rating and not given:
+        elif not rating and not values:
             fault = "no rating"
         elif weight is None:
             fault = f"weight {row['weight']!r}"
         elif wrong:
             fault = f"{wrong[0]} {row[wrong[0]]!r}"
         if fault:
-            sentence = f"The rating in row {index + 2} ({file}) of {path} has {fault}: correct it."
+            sentence = (
+                f"The rating in row {index} ({file}) of {place.table} has {fault}: correct it."
+            )
             problems.append(Problem("votes", "error", corpora[clip], clip, sentence))
             continue
-        attributes = {name: value for name, value in given.items() if value is not None}
+        grades = {name: value for name, value in values.items() if value is not None}
         own = rater == speakers[clip]
-        rows.append(
-            RatingRow(clip, rater, common_name(rating), weight or 0.0, own=own, **attributes)
-        )
+        rows.append(RatingRow(clip, rater, common_name(rating), weight or 0.0, own=own, **grades))
     return rating_table(rows)
 
 
 @with_root
 def _read(root: Path, options: Options) -> Raw:
-    given = options.get("csv")
     folder = root.parent if root.is_file() else root
-    path = folder / str(given) if given else root if root.is_file() else root / "manifest.csv"
-    audio = options.get("audio")
-    ratings = options.get("ratings")
+    csv, audio, ratings = (options.get(name) for name in ("csv", "audio", "ratings"))
+    columns, missing = options.get("columns", {}), options.get("missing", ())
+    if not isinstance(columns, Mapping):
+        raise BadInput(
+            f"corpus.options.columns must be a mapping, as {{label: emotion}}, but got {columns!r}."
+        )
+    words = [missing] if isinstance(missing, str) or not isinstance(missing, Sequence) else missing
     return read_manifest(
-        path,
+        folder / str(csv) if csv else root if root.is_file() else root / "manifest.csv",
         audio=folder / str(audio) if audio else None,
         ratings=folder / str(ratings) if ratings else None,
         ties=one_of(options, "ties", TIES),
+        columns={str(here): str(there) for here, there in columns.items()},
+        missing=tuple("null" if word is None else str(word) for word in words),
     )
 
 
@@ -334,6 +457,8 @@ INFO = CorpusInfo(
         "csv": "the CSV's path, from the root",
         "audio": "the folder that its file paths start from (default: the CSV's)",
         "ratings": "a CSV with one row a rating: file, rater, rating, weight, valence, ...",
+        "columns": "what the CSV calls a column, as {label: emotion, file: path}",
+        "missing": "labels that mean that a clip has none, as [None,nan]",
         "ties": "leave (default) or keep, without a label, clips whose votes no class leads",
     },
 )

@@ -24,7 +24,7 @@ COMMON = (
 )
 
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "neutral": ("neu", "neutrality", "neutral state", "none"),
+    "neutral": ("neu", "neutrality", "neutral state"),
     "calm": ("calmness", "relaxed"),
     "happy": ("hap", "happiness", "joy", "joyful"),
     "excited": ("exc", "excitement"),

@@ -121,9 +121,12 @@ def audio_files(folder: Path, *, deep: bool) -> list[Path]:
 def text_lines(path: Path) -> list[str]:
     """A text file's lines, stripped; bytes that are not UTF-8 (in remarks of raters) replaced."""
     try:
-        return [line.strip() for line in path.read_text("utf-8-sig", "replace").splitlines()]
+        text = path.read_text("utf-8-sig", "replace")
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
+    return [
+        line.strip() for line in text.removesuffix("\n").split("\n")
+    ]  # not at U+0085 or a form feed
 
 
 def clip_table(rows: Iterable[ClipRow]) -> pd.DataFrame:

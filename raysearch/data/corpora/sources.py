@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,6 +179,7 @@ def read_sources(
         own = _own_options(info, options)
         try:
             raw = info.read(folder, options=own, seed=seed, home=home, progress=progress)
+            raw = in_one_form(raw)
             raw = with_rules(name, raw, rules, task) if name in names else raw
         except BadInput as error:
             problems.extend(error.problems)
@@ -213,6 +215,37 @@ def _own_options(info: CorpusInfo, options: Options) -> dict[str, object]:
     inner = options.get(info.name)
     flat = {key: value for key, value in options.items() if key in info.options}
     return {**flat, **(inner if isinstance(inner, Mapping) else {})}
+
+
+def in_one_form(raw: Raw) -> Raw:
+    """The corpus with every identity in Unicode's composed form (NFC).
+
+    Files from a Mac and tables from elsewhere write one name in two forms, and a speaker in two
+    forms would be two speakers: trained on, and tested.
+    """
+    columns = ("id", "corpus", "speaker", "session", "label", "transcript")
+    if raw.votes is None:
+        votes = None
+    else:
+        votes = raw.votes.rename(columns=lambda name: _composed(str(name)))
+        votes = (
+            votes.T.groupby(level=0, sort=False).sum().T if votes.columns.has_duplicates else votes
+        )
+    ratings = raw.ratings
+    if ratings is not None:
+        ratings = ratings.assign(**{n: ratings[n].map(_composed) for n in ("id", "rater", "label")})
+    table = raw.table.assign(**{name: raw.table[name].map(_composed) for name in columns})
+    return replace(
+        raw,
+        table=table,
+        classes=tuple(dict.fromkeys(map(_composed, raw.classes))),
+        votes=votes,
+        ratings=ratings,
+    )
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def with_rules(name: str, raw: Raw, rules: Votes, task: Task) -> Raw:

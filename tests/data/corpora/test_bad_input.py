@@ -199,10 +199,11 @@ def test_verdicts_are_remembered_until_the_file_changes(root: Path, tmp_path: Pa
     assert load(["emodb"], {"emodb": root}, tmp_path).fingerprint == first.fingerprint
 
 
-def test_a_wav_from_a_pipe_is_whole(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x7FFFFFFF - 36])
+def test_a_wav_from_a_pipe_is_whole(root: Path, tmp_path: Path, length: int) -> None:
     path = root / "wav" / "03a01Na.wav"
     data = bytearray(path.read_bytes())
     at = data.index(b"data") + 4
-    data[at : at + 4] = b"\xff" * 4
+    data[at : at + 4] = length.to_bytes(4, "little")
     path.write_bytes(bytes(data))
     assert len(load(["emodb"], {"emodb": root}, tmp_path).table) == 12

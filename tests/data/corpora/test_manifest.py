@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import wave
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def test_rows_with_faults_are_told_together_and_can_be_skipped(folder: Path) -> 
     for part in (
         "Row 6 of",
         "has no file",
-        "names the file of row 2 again",
+        "names the same file as row 2",
         "(wav/c.wav) has no speaker",
         "mine/wav/gone is missing",
         "has the vote 'many' for 'angry'",
@@ -228,3 +229,103 @@ def test_two_suffixes_are_two_clips(folder: Path) -> None:
         write(folder, text), options={}, seed=0, home=folder, progress=None
     )
     assert raw.table["id"].tolist() == ["manifest/wav/a1.wav", "manifest/wav/a1.flac"]
+
+
+SOUND = "wav/a1.wav,angry,{},1\nwav/a2.wav,sad,{},1\nwav/b1.wav,angry,b,2\nwav/b2.wav,sad,b,2\n"
+
+
+def test_one_speaker_in_two_forms_of_unicode_is_one(folder: Path) -> None:
+    forms = [unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD")]
+    assert forms[0] != forms[1]
+    path = write(folder, "file,label,speaker,session\n" + SOUND.format(*forms))
+    table = load(path, folder).table
+    assert sorted(set(table["speaker"])) == ["manifest/Müller", "manifest/b"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_file_is_found_in_whatever_form_the_disk_has_it(folder: Path, form: str) -> None:
+    name = unicodedata.normalize(form, "Zürich")
+    (folder / "wav" / "a1.wav").rename(folder / "wav" / f"{name}.wav")
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "Zürich")
+    rows = SOUND.format("a", "a").replace("wav/a1", f"wav/{other}")
+    corpus = load(write(folder, "file,label,speaker,session\n" + rows), folder)
+    assert len(corpus.table) == 4
+    assert "manifest/wav/Zürich" in set(corpus.table["id"])
+
+
+def test_one_file_under_two_spellings_is_told(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "wav")
+    rows = SOUND.format("a", "a") + "./wav/a1.wav,angry,a,1\nlink/a2.wav,sad,a,1\n"
+    said = problems(write(folder, "file,label,speaker,session\n" + rows), folder)
+    assert "Row 6 of" in said
+    assert "(./wav/a1.wav) names the same file as row 2" in said
+    assert "(link/a2.wav) names the same file as row 3" in said
+
+
+def test_two_files_of_one_id_are_told(folder: Path) -> None:
+    (folder / "manifest" / "wav").mkdir(parents=True)
+    (folder / "wav" / "b3.wav").rename(folder / "manifest" / "wav" / "a1.wav")
+    rows = SOUND.format("a", "a") + "manifest/wav/a1.wav,angry,b,1\n"
+    said = problems(write(folder, "file,label,speaker,session\n" + rows), folder)
+    assert "Row 6 of" in said
+    assert "has the id manifest/wav/a1.wav, as row 2 has already" in said
+
+
+def test_backslashes_separate_folders(folder: Path) -> None:
+    rows = SOUND.format("a", "a")
+    plain = load(write(folder, "file,label,speaker,session\n" + rows), folder)
+    slanted = rows.replace("wav/", "wav\\")
+    corpus = load(write(folder, "file,label,speaker,session\n" + slanted), folder)
+    assert corpus.fingerprint == plain.fingerprint
+
+
+def test_labels_that_look_like_none_are_told_and_one_key_decides(folder: Path) -> None:
+    rows = SOUND.format("a", "a") + "wav/b3.wav,None,b,2\n"
+    path = write(folder, "file,label,speaker,session\n" + rows)
+    raw = corpora.known()["manifest"].read(path, options={}, seed=0, home=folder, progress=None)
+    assert raw.table["label"].tolist()[-1] == "None", "and not neutral"
+    (note,) = raw.notes
+    assert "1 clips have the label 'None'" in note
+    assert "corpus.options.missing=[None]" in note
+    corpus = load(path, folder, options={"missing": ["None"]})
+    assert corpus.table["label"].tolist()[-1] == ""
+    assert corpus.classes == ("sad", "angry")
+    assert not any("looks like none" in line for line in corpus.notes)
+
+
+def test_labels_that_differ_in_spelling_alone_are_told(folder: Path) -> None:
+    rows = SOUND.format("a", "a").replace("b1.wav,angry", "b1.wav,Amused")
+    path = write(folder, "file,label,speaker,session\n" + rows + "wav/b3.wav,amused,b,2\n")
+    raw = corpora.known()["manifest"].read(path, options={}, seed=0, home=folder, progress=None)
+    (note,) = raw.notes
+    assert "'Amused' and 'amused' are different classes" in note
+
+
+def test_columns_of_other_names(folder: Path) -> None:
+    rows = SOUND.format("a", "a")
+    plain = load(write(folder, "file,label,speaker,session\n" + rows), folder)
+    path = write(folder, "path,emotion,speaker_id,session\n" + rows)
+    said = problems(path, folder)
+    hint = "corpus.options.columns={file: path, speaker: speaker_id, label: emotion}?"
+    assert hint in said
+    columns = {"file": "path", "speaker": "speaker_id", "label": "Emotion"}
+    corpus = load(path, folder, options={"columns": columns})
+    assert corpus.fingerprint == plain.fingerprint
+    said = problems(path, folder, options={"columns": {"label": "mood"}})
+    assert "names 'mood', which is no column" in said
+    assert "must be a mapping" in problems(path, folder, options={"columns": "label"})
+
+
+def test_columns_that_are_not_used_are_named_once(folder: Path) -> None:
+    rows = SOUND.format("a", "a")
+    corpus = load(write(folder, "file,label,speaker,sex\n" + rows), folder)
+    assert [n for n in corpus.notes if "not used" in n] == [
+        "manifest: columns of the manifest that are not used: sex."
+    ]
+
+
+def test_a_table_of_segments_is_refused_and_whole_files_are_not(folder: Path) -> None:
+    path = write(folder, "file,label,speaker,end\n" + SOUND.format("a", "a"))
+    assert "is a table of segments" in problems(path, folder)
+    whole = SOUND.format("a", "a").replace(",1\n", ",\n").replace(",2\n", ",NaT\n")
+    assert len(load(write(folder, "file,label,speaker,end\n" + whole), folder).table) == 4
