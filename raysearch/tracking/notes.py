@@ -57,11 +57,13 @@ def study_note(
 
 
 def _excerpt(report: Report) -> Iterator[str]:
-    """What the screen at the end of `tune` shows, and what each estimate means."""
+    """What the end of `tune` shows, what the estimates mean, and what settings differ by."""
     for section in report.sections:
         if section.name == "estimates":
             section = replace(section, before=())  # it stands above
-        if section.opening or section.name == "meaning":
+        if section.name == "compare":
+            section = replace(section, before=(), table=None)
+        if section.opening or section.name in ("meaning", "compare"):
             yield "\n".join(markdown.part(section))
 
 

@@ -75,7 +75,7 @@ def test_study_trials_folds_curves_and_matrices_are_visible(
         page.shoot(shots / "runs.png")
 
         page.open(address(f"study {study.name}"))
-        page.wait_for("honest", honest, "The speech is synthetic and", "3 complete, 1 failed")
+        page.wait_for("Honest result", honest, "The speech is synthetic:", "3 complete, 1 failed")
         page.shoot(shots / "study.png")
 
         more = "[...document.querySelectorAll('*')].find(e => e.innerText == 'Show more')"

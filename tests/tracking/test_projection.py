@@ -34,7 +34,8 @@ def test_what_is_said_of_estimates_and_data_is_the_reports_own(study: Any) -> No
     assert text.startswith(estimates.before[0]), "three lines show before 'Show more'"
     assert run.tags["raysearch.found"] == sentences.honest_figures(report.estimates)
     meanings = report.section("meaning").after
-    lines = [*report.headline, *report.warnings, *estimates.after, *meanings]
+    pairs = report.section("compare").after
+    lines = [*report.headline, *report.warnings, *estimates.after, *meanings, *pairs]
     assert len(lines) > 10
     assert [line for line in lines if line not in text] == []
     assert study.provenance.command in text
