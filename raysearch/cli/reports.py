@@ -118,7 +118,7 @@ def _renderer(kind: str) -> Callable[[Report], str]:
 def _layers(folder: StudyFolder, asked: Any) -> Layers:
     """What pictures of last layers need: the trials, and labels from the corpus itself."""
     from raysearch.report import SELECTED
-    from raysearch.tuning.prepare import gather, layers_of
+    from raysearch.tuning.prepare import layers_of, prepare
 
     trials = asked if isinstance(asked, list) else [asked]
     if not trials or not all(x == SELECTED or _counts(x) for x in trials):
@@ -131,9 +131,9 @@ def _layers(folder: StudyFolder, asked: Any) -> Layers:
     if unknown:
         raise BadInput(f"tsne={unknown[0]} is no trial of {folder.name}, which has {len(known)}")
     study = folder.study()
-    material = gather(study)
-    folder.check_fingerprint(study, material.fingerprint)
-    return layers_of(material, trials)
+    inputs = prepare(study)
+    folder.check_fingerprint(study, inputs.fingerprint)
+    return layers_of(inputs, trials)
 
 
 def _counts(x: Any) -> bool:

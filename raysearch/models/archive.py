@@ -54,7 +54,7 @@ def write(
         entries.append(
             {"file": file, "fold": member.fold, "key": key, "epochs": dict(member.epochs)}
         )
-    notes = [*source.material.notes, *(note for member in members for note in member.notes)]
+    notes = [*source.inputs.notes, *(note for member in members for note in member.notes)]
     notes += source.exporter.remarks(setting)
     if source.unfinished:
         notes.append(source.unfinished)
@@ -76,7 +76,7 @@ def write(
         "params": setting,
         "how": how,
         "members": entries,
-        "classes": list(source.material.corpus.classes),
+        "classes": list(source.inputs.corpus.classes),
         "task": study.task.model_dump() if study.task.graded else None,
         "rater": _rater(source, data),
         "features": [_feature(place, number, name) for number, name in enumerate(study.features)],
@@ -86,7 +86,7 @@ def write(
         "thresholds": _thresholds(source, data.votes) if source.exporter.several(setting) else None,
         "corpus": list(study.corpus.name),
         "clips": _clips(source, data),
-        "simulated": sorted(source.material.corpus.simulated),
+        "simulated": sorted(source.inputs.corpus.simulated),
         "estimates": plain["estimates"],
         "expected": _expected(source),
         "setting_scores": mean,
@@ -128,7 +128,7 @@ def _rater(source: Source, data: Dataset) -> dict[str, Any] | None:
 def _clips(source: Source, data: Dataset) -> int:
     """The clips that a refit may learn from: labelled, or rated by anyone."""
     if data.ratings is None:
-        return int(source.material.corpus.labelled.sum())
+        return int(source.inputs.corpus.labelled.sum())
     return int((data.ratings >= 0).any(axis=1).sum())
 
 
@@ -186,7 +186,7 @@ def _thresholds(source: Source, votes: NDArray[np.float32] | None) -> dict[str, 
     assert votes is not None, "targets of several classes are made of votes"
     given, named = [], []
     for row in source.rows:
-        fold = source.material.folds[row.index]
+        fold = source.inputs.folds[row.index]
         for stages in source.stages(row):
             stored = source.store.get(stages[-1][1])
             if stored is not None:
@@ -195,7 +195,7 @@ def _thresholds(source: Source, votes: NDArray[np.float32] | None) -> dict[str, 
     probabilities, sets = np.concatenate(given), np.concatenate(named)
     return {
         name: best_threshold(probabilities[:, k], sets[:, k])
-        for k, name in enumerate(source.material.corpus.classes)
+        for k, name in enumerate(source.inputs.corpus.classes)
     }
 
 

@@ -77,7 +77,7 @@ def export(
     if to is None:  # before minutes of training
         run = registering.run_of(source.study, source.instance)
     say("reading features")
-    data = source.material.dataset(run_chunks=local_chunks)
+    data = source.inputs.dataset(run_chunks=local_chunks)
     fit = fitting.refit if how == "refit" else fitting.ensemble
     members = fit(source, source.executor(), data, say)
     with tempfile.TemporaryDirectory(prefix="raysearch-model-") as scratch:
@@ -143,7 +143,7 @@ def _lines(where: str, facts: Mapping[str, Any], source: Source) -> Iterator[str
         told = ", ".join(f"{name} {value:.2f}" for name, value in facts["thresholds"].items())
         yield f"a clip's classes are those above: {told}"
     for note in facts["notes"]:
-        if note not in source.material.notes or any(word in note for word in _GRAVE):
+        if note not in source.inputs.notes or any(word in note for word in _GRAVE):
             yield f"note: {note}"
     at = "" if Path(where).exists() else f" home={source.study.home}"
     yield f"predict: python -m raysearch predict model={where}{at} FILE.wav FOLDER/"

@@ -79,7 +79,7 @@ def refit(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -> l
     """
     fold = _everyone(source, data)
     alone = replace(data, folds=(fold,), speaker_clips=())
-    studied, mine = source.material.context(), source.material.context(alone)
+    studied, mine = source.inputs.context(), source.inputs.context(alone)
     where = replace(
         studied, folds=(*studied.folds, *mine.folds), prints=(*studied.prints, *mine.prints)
     )
@@ -151,7 +151,7 @@ def ensemble(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -
         BadInput: the code or a feature set has changed since the study ran.
         StageFailed: a stage failed.
     """
-    where = source.material.context()
+    where = source.inputs.context()
     members: list[Member] = []
     for row in source.rows:
         fold = data.folds[row.index]

@@ -17,7 +17,7 @@ from raysearch.study import Study
 from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.ledger import COMPLETE, FoldRow, TrialRow
 from raysearch.study.record import Record
-from raysearch.tuning.prepare import Material, gather
+from raysearch.tuning.prepare import StudyInputs, prepare
 from trainables.stage import Exporter, Method
 
 
@@ -26,7 +26,7 @@ class Source:
     """A study and one of its settings."""
 
     study: Study
-    material: Material
+    inputs: StudyInputs
     method: Method
     exporter: Exporter
     report: Report
@@ -42,7 +42,7 @@ class Source:
     @property
     def setting(self) -> dict[str, Any]:
         """Every parameter of the method."""
-        return self.method.resolve({**self.material.space.constants(), **self.trial.params})
+        return self.method.resolve({**self.inputs.space.constants(), **self.trial.params})
 
     @property
     def store(self) -> Store:
@@ -81,8 +81,8 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
             f"the method {study.method} cannot be exported: it does not say how it predicts new "
             f"clips (Method.export); those that do: {', '.join(_exportable()) or 'none'}"
         )
-    material = gather(study)
-    StudyFolder(folder).check_fingerprint(study, material.fingerprint)
+    inputs = prepare(study)
+    StudyFolder(folder).check_fingerprint(study, inputs.fingerprint)
     ended = sum(report.states.values()) - report.states["running"]
     unfinished = ""
     if setting == "selected" and ended < record.planned:
@@ -90,24 +90,24 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
             f"{ended} of {record.planned} trials had ended when this was exported: the selected "
             "setting may still change"
         )
-    whose = _rater(report.study, material, rater)
+    whose = _rater(report.study, inputs, rater)
     return Source(
         study,
-        material,
+        inputs,
         method,
         method.export,
         report,
         trials[number],
-        tuple(row for row in record.rows_of(number) if material.folds[row.index].rater == whose),
+        tuple(row for row in record.rows_of(number) if inputs.folds[row.index].rater == whose),
         record.instance,
         unfinished,
         whose,
     )
 
 
-def _rater(study: str, material: Material, asked: str | None) -> str:
+def _rater(study: str, inputs: StudyInputs, asked: str | None) -> str:
     """The target rater that is asked for; "" where the study learns labels."""
-    targets = list(dict.fromkeys(fold.rater for fold in material.folds if fold.rater))
+    targets = list(dict.fromkeys(fold.rater for fold in inputs.folds if fold.rater))
     if not targets:
         if asked is None:
             return ""

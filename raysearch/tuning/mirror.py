@@ -23,7 +23,7 @@ from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.ledger import COMPLETE, FoldRow, Ledger, TrialRow
 from raysearch.study.record import Record
 from raysearch.study.software import versions
-from raysearch.tuning.prepare import Material, layers_of
+from raysearch.tuning.prepare import StudyInputs, layers_of
 
 if TYPE_CHECKING:
     from raysearch.tracking.client import MlflowRuns
@@ -73,7 +73,7 @@ def addresses(study: Study) -> tuple[str | None, str | None]:
 
 
 def mirror_of(
-    material: Material,
+    inputs: StudyInputs,
     folder: StudyFolder,
     ledger: Ledger,
     command: str,
@@ -83,14 +83,14 @@ def mirror_of(
     """The mirror of a study; None where `tracking.enabled` is false.
 
     Args:
-        material: of the study.
+        inputs: of the study.
         folder: of the study; its files are written already.
         ledger: of the study.
         command: that a person gave.
         say: shows a person a sentence.
         predecessor: the driver that was killed before this one.
     """
-    study = material.study
+    study = inputs.study
     if not study.tracking.enabled:
         return None
     from raysearch.tracking.client import MlflowRuns, default_uri
@@ -102,7 +102,7 @@ def mirror_of(
     provenance = Provenance(
         identity=study.identity(),
         study_yaml=folder.configuration_file.read_text(encoding="utf-8"),
-        split=material.split_table(),
+        split=inputs.split_table(),
         facts={"versions": versions(), "git": _git(), "taken_over_from": predecessor},
         command=command,
         started=time.time(),
@@ -113,9 +113,9 @@ def mirror_of(
     if optuna is not None:
         from raysearch.tracking.optuna_mirror import OptunaMirror
 
-        sinks.append(OptunaMirror(optuna, study.id, record.instance, material.space.domains))
+        sinks.append(OptunaMirror(optuna, study.id, record.instance, inputs.space.domains))
     writer = Writer(lambda: _renewed(record, folder), sinks)
-    return Mirror(material, folder, ledger, runs, sinks, writer, say)
+    return Mirror(inputs, folder, ledger, runs, sinks, writer, say)
 
 
 def _renewed(record: Record, folder: StudyFolder) -> Record:
@@ -130,7 +130,7 @@ class Mirror:
     """Keeps MLflow, and other sinks, in step with one study's ledger: a listener of its driver.
 
     Args:
-        material: of the study.
+        inputs: of the study.
         folder: of the study.
         ledger: of the study.
         runs: the study in MLflow.
@@ -144,7 +144,7 @@ class Mirror:
 
     def __init__(
         self,
-        material: Material,
+        inputs: StudyInputs,
         folder: StudyFolder,
         ledger: Ledger,
         runs: MlflowRuns,
@@ -152,7 +152,7 @@ class Mirror:
         writer: Writer,
         say: Callable[[str], None],
     ) -> None:
-        self._material, self._folder, self._ledger = material, folder, ledger
+        self._inputs, self._folder, self._ledger = inputs, folder, ledger
         self._runs, self._sinks, self._writer = runs, sinks, writer
         self._say = say
         self.notes: list[str] = []
@@ -242,14 +242,14 @@ class Mirror:
             self._writer.close(timeout=10.0)
 
     def _report(self) -> Report:
-        layers = layers_of(self._material, [SELECTED])
+        layers = layers_of(self._inputs, [SELECTED])
         return build(self._folder.path, whole=True, layers_of=layers if layers.small else None)
 
     def _best_folds(self) -> list[BestFold]:
         """Curves of the best trials' folds, from the store."""
         from raysearch.tracking.projection import BestFold
 
-        study, store = self._material.study, Store(store_of(self._material.study))
+        study, store = self._inputs.study, Store(store_of(self._inputs.study))
         trials = [t for t in self._ledger.trials() if t.state == COMPLETE and t.value is not None]
         trials.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
         best = []

@@ -16,7 +16,7 @@ from raysearch.study import Study
 from raysearch.study.folder import StudyFolder, store_of, study_folders
 from raysearch.study.ledger import RUNNING, TrialRow
 from raysearch.study.wording import duration
-from raysearch.tuning.prepare import Material, gather, runtime_of
+from raysearch.tuning.prepare import StudyInputs, prepare, runtime_of
 
 _LOOKED_AT = 200
 """settings whose stages are counted one by one; more are estimated from these"""
@@ -83,19 +83,19 @@ def plan(study: Study) -> Plan:
     """
     if study.cluster == "local":
         check_here(runtime_of(study))
-    material = gather(study)
+    inputs = prepare(study)
     rows = _ledger_rows(study)
     ended = [row for row in rows if row.state != RUNNING]
-    settings = list(_settings(material, rows))
+    settings = list(_settings(inputs, rows))
     looked_at = settings[:_LOOKED_AT]
     scale = len(settings) / max(1, len(looked_at))
-    context, constants = material.context(), material.space.constants()
+    context, constants = inputs.context(), inputs.space.constants()
     store = Store(store_of(study))
     names: dict[str, str] = {}
     for setting in looked_at:
-        full = material.method.resolve({**constants, **setting})
-        for fold, repeat in product(range(len(material.folds)), range(study.seeds)):
-            asked = calls(material.method, full, fold, context, repeat)
+        full = inputs.method.resolve({**constants, **setting})
+        for fold, repeat in product(range(len(inputs.folds)), range(study.seeds)):
+            asked = calls(inputs.method, full, fold, context, repeat)
             names |= {call.key: call.name for call in asked}
     there = {key for key in names if store.has(key)}
     stages = Counter(names.values())
@@ -107,22 +107,22 @@ def plan(study: Study) -> Plan:
     if all(name in times for name in missing):
         seconds = scale * sum(count * times[name] for name, count in missing.items())
     elif fallback is not None:
-        seconds = fallback * len(settings) * len(material.folds)
+        seconds = fallback * len(settings) * len(inputs.folds)
     if scale > 1:
         stages = Counter({name: round(count * scale) for name, count in stages.items()})
     return Plan(
         study=study.id,
         headline=(
             f"{study.method} on {'+'.join(study.corpus.name)}: "
-            f"{int((material.corpus.table['label'] != '').sum())} utterances, "
-            f"{len(material.corpus.classes)} classes ({', '.join(material.corpus.classes)}), "
+            f"{int((inputs.corpus.table['label'] != '').sum())} utterances, "
+            f"{len(inputs.corpus.classes)} classes ({', '.join(inputs.corpus.classes)}), "
             f"protocol {study.protocol.name}"
         ),
-        notes=material.notes,
-        trials=material.sampler().planned(study.trials),
+        notes=inputs.notes,
+        trials=inputs.sampler().planned(study.trials),
         done=len(ended),
         new=len(settings),
-        folds=tuple(fold.name for fold in material.folds),
+        folds=tuple(fold.name for fold in inputs.folds),
         seeds=study.seeds,
         stages=stages,
         stored=stored,
@@ -144,13 +144,13 @@ def _ledger_rows(study: Study) -> list[TrialRow]:
         return ledger.trials()
 
 
-def _settings(material: Material, rows: list[TrialRow]) -> Iterator[Mapping[str, object]]:
+def _settings(inputs: StudyInputs, rows: list[TrialRow]) -> Iterator[Mapping[str, object]]:
     """The settings to be run: those left running, then what the sampler would ask.
 
     A sampler that learns asks other settings once it has scores; their stages are as many.
     """
-    study = material.study
-    sampler = material.sampler()
+    study = inputs.study
+    sampler = inputs.sampler()
     sampler.rebuild(rows)
     yield from (dict(row.params) for row in rows if row.state == RUNNING)
     for number in range(len(rows), study.trials):

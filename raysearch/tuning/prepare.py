@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Material:
+class StudyInputs:
     """All that follows from a study's configuration and the corpus on the disk."""
 
     study: Study
@@ -45,7 +45,7 @@ class Material:
     fingerprint: str
     """of the corpus: ids, labels, votes and audio"""
     notes: tuple[str, ...]
-    """what the person must be told: synthetic speech, simulated votes, what was left out"""
+    """what a person must know: synthetic speech, simulated votes, what was left out"""
     ratings: corpora.Ratings | None = None
     """who rated what, where the method learns one rater's perception"""
 
@@ -202,12 +202,17 @@ class Material:
         )
 
 
-def gather(study: Study, progress: Callable[[str], None] | None = None) -> Material:
+def prepare(study: Study, progress: Callable[[str], None] | None = None) -> StudyInputs:
     """Load and check the corpus, divide it, and see what the space can search on it.
 
+    Nothing is written but what a corpus itself keeps: the demo's speech, the index of the audio.
+
+    Args:
+        study: what is to be run.
+        progress: shows a person what is being done.
+
     Raises:
-        BadInput: where the corpus, the protocol or the space does not fit; nothing is written
-            but what a corpus itself keeps (the demo's speech, the index of the audio).
+        BadInput: the corpus, the protocol or the space does not fit.
     """
     method = find_method(study.method)
     corpus = _load(study, method, progress)
@@ -225,7 +230,7 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         raise BadInput([f"sampler=listed has no setting left to run: {line}" for line in dropped])
     notes = [*study.notes, *corpus.notes, *target_notes, *left_out, *dropped]
     notes += cautions(study, method, space, [setting for _, setting in enqueued], corpus, folds)
-    found = Material(
+    inputs = StudyInputs(
         study=study,
         method=method,
         space=space,
@@ -236,8 +241,8 @@ def gather(study: Study, progress: Callable[[str], None] | None = None) -> Mater
         notes=tuple(notes),
         ratings=ratings,
     )
-    notes += found.feature_notes()
-    return replace(found, notes=tuple(dict.fromkeys(notes)))
+    notes += inputs.feature_notes()
+    return replace(inputs, notes=tuple(dict.fromkeys(notes)))
 
 
 def _load(study: Study, method: Method, progress: Callable[[str], None] | None) -> Corpus:
@@ -274,14 +279,20 @@ def _divide(study: Study, corpus: Corpus, ratings: corpora.Ratings | None) -> tu
     )
 
 
-def layers_of(material: Material, trials: Sequence[int | str]) -> Layers:
-    """What pictures of the last layers of these trials are made of. Labels are for scoring alone,
-    so no file of a study holds them: they come from the corpus."""
+def layers_of(inputs: StudyInputs, trials: Sequence[int | str]) -> Layers:
+    """What pictures of the last layers of trials are made of.
+
+    Labels are for scoring alone, so no file of a study holds them: they come from the corpus.
+
+    Args:
+        inputs: of the study.
+        trials: their numbers, or `SELECTED`.
+    """
     truth = {
         fold.name: Truth(one.unseen[one.selected : one.selected + one.test], one.selected)
-        for fold, one in zip(material.folds, material.answers(), strict=True)
+        for fold, one in zip(inputs.folds, inputs.answers(), strict=True)
     }
-    return Layers(tuple(trials), truth, Store(store_of(material.study)))
+    return Layers(tuple(trials), truth, Store(store_of(inputs.study)))
 
 
 def runtime_of(study: Study) -> Runtime:

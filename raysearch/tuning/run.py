@@ -1,6 +1,6 @@
 """One study from start to end: the only composer.
 
-`tune` gathers the material, holds the study's lease, lets the driver and Ray Tune run what the
+`tune` prepares the inputs, holds the study's lease, lets the driver and Ray Tune run what the
 ledger lacks, and closes with the estimates. Everything heavy (Ray, MLflow, torch) is imported
 only where there is something to run.
 """
@@ -31,7 +31,7 @@ from raysearch.study.software import versions
 from raysearch.study.wording import duration
 from raysearch.tuning.ends import plain_failure, record_end, recorded_failure
 from raysearch.tuning.mirror import Mirror, check_places, mirror_of
-from raysearch.tuning.prepare import Material, gather, runtime_of
+from raysearch.tuning.prepare import StudyInputs, prepare, runtime_of
 from raysearch.tuning.progress import Progress
 
 
@@ -91,23 +91,23 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     places = check_places(study)
     if study.cluster == "local":
         check_here(runtime_of(study))
-    material = gather(study, progress.stage)
-    for note in [*places, *material.notes]:
+    inputs = prepare(study, progress.stage)
+    for note in [*places, *inputs.notes]:
         progress.note(note)
     folder, count = StudyFolder.of(study), _Count()
-    with plain_failure(folder), Lease(folder) as lease, begin(folder, material) as ledger:
+    with plain_failure(folder), Lease(folder) as lease, begin(folder, inputs) as ledger:
         ledger.set_fact("ended", None)
         if lease.lost is not None:
             progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
         command = command or _again(folder, study)
-        mirror = mirror_of(material, folder, ledger, command, progress.note, lease.lost)
+        mirror = mirror_of(inputs, folder, ledger, command, progress.note, lease.lost)
         listeners: list[Listener] = [count, progress]
         if mirror is not None:
             mirror.notes += places
             listeners.append(mirror)
         with recorded_failure(ledger, mirror):
-            driver = driver_of(material, ledger, listeners)
-            interrupted = not _ran_to_its_end(material, driver, ledger, folder, progress, mirror)
+            driver = driver_of(inputs, ledger, listeners)
+            interrupted = not _ran_to_its_end(inputs, driver, ledger, folder, progress, mirror)
             report = build(folder.path)
             failure = "" if interrupted else _failure(ledger.trials(), report)
             if mirror is not None and (interrupted or not mirror.current):
@@ -130,19 +130,19 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
 
 
 # -- the study's folder ------------------------------------------------------------------------
-def begin(folder: StudyFolder, material: Material) -> Ledger:
+def begin(folder: StudyFolder, inputs: StudyInputs) -> Ledger:
     """The study's files and its ledger, to be written; a study begun on other speech is refused."""
-    study, space = material.study, material.space
+    study, space = inputs.study, inputs.space
     constants = space.constants()
-    table = published_table(study.published, study.task.name, material.enqueued)
+    table = published_table(study.published, study.task.name, inputs.enqueued)
     return folder.begin(
         study,
-        json.dumps(material.split_table(), indent=1),
+        json.dumps(inputs.split_table(), indent=1),
         {
-            "fingerprint": material.fingerprint,
-            "classes": list(material.corpus.classes),
-            "notes": list(material.notes),
-            "simulated": sorted(material.corpus.simulated),
+            "fingerprint": inputs.fingerprint,
+            "classes": list(inputs.corpus.classes),
+            "notes": list(inputs.notes),
+            "simulated": sorted(inputs.corpus.simulated),
             "versions": versions(),
             "published": None if table is None else asdict(table),
             "space": {
@@ -153,13 +153,13 @@ def begin(folder: StudyFolder, material: Material) -> Ledger:
     )
 
 
-def driver_of(material: Material, ledger: Ledger, listeners: Sequence[Listener] = ()) -> Driver:
+def driver_of(inputs: StudyInputs, ledger: Ledger, listeners: Sequence[Listener] = ()) -> Driver:
     """The driver of a study, its sampler rebuilt from the ledger."""
-    study = material.study
+    study = inputs.study
     return Driver(
         ledger=ledger,
-        sampler=material.sampler(),
-        order=_race_order(material),
+        sampler=inputs.sampler(),
+        order=_race_order(inputs),
         scores=[Score(name) for name in study.objective],
         trials=study.trials,
         rule=RULES.get(study.racing),
@@ -168,18 +168,16 @@ def driver_of(material: Material, ledger: Ledger, listeners: Sequence[Listener] 
     )
 
 
-def _race_order(material: Material) -> list[int]:
+def _race_order(inputs: StudyInputs) -> list[int]:
     """The order of folds, the same for all trials of a study."""
     import numpy as np
 
-    return [
-        int(i) for i in np.random.default_rng(material.study.seed).permutation(len(material.folds))
-    ]
+    return [int(i) for i in np.random.default_rng(inputs.study.seed).permutation(len(inputs.folds))]
 
 
 # -- running -----------------------------------------------------------------------------------
 def _ran_to_its_end(
-    material: Material,
+    inputs: StudyInputs,
     driver: Driver,
     ledger: Ledger,
     folder: StudyFolder,
@@ -191,12 +189,12 @@ def _ran_to_its_end(
         if driver.outstanding:
             progress.start(
                 driver.planned,
-                len(material.folds),
+                len(inputs.folds),
                 ledger.folds(),
                 ledger.trials(),
-                objective=material.study.metric,
+                objective=inputs.study.metric,
             )
-            _run(material, driver, folder, progress, mirror)
+            _run(inputs, driver, folder, progress, mirror)
     except KeyboardInterrupt:
         return False
     finally:
@@ -205,7 +203,7 @@ def _ran_to_its_end(
 
 
 def _run(
-    material: Material,
+    inputs: StudyInputs,
     driver: Driver,
     folder: StudyFolder,
     progress: Progress,
@@ -214,7 +212,7 @@ def _run(
     from raysearch.cluster import connecting as cluster
     from raysearch.cluster.shipping import modules_of
 
-    study = material.study
+    study = inputs.study
     home = Path(study.home).absolute()
     progress.stage("starting Ray" if study.cluster == "local" else "joining the cluster")
     with cluster.connected(study.cluster, home / "logs" / "ray.log", modules_of(study)):
@@ -226,7 +224,7 @@ def _run(
         from raysearch.search.tune import Work, search
         from raysearch.stages.broker import connect, repairs
 
-        dataset = material.dataset(
+        dataset = inputs.dataset(
             run_chunks=ray_chunks,
             progress=lambda done, of: progress.stage(f"features {done}/{of}"),
         )
@@ -237,14 +235,14 @@ def _run(
         # every fold of a wave may run at once; a race decides after each fold, and of a trial that
         # is stopped inside a fold the others of its wave would be lost
         whole = study.racing == "off" and study.stopping.rule == "off"
-        wave = min(len(material.folds), at_once) if whole else 1
-        stopping = _stopping(material)
+        wave = min(len(inputs.folds), at_once) if whole else 1
+        stopping = _stopping(inputs)
         work = Work(
             study=study.id,
             method=study.method,
-            constants=material.space.constants(),
-            context=material.context(),
-            scorer=material.scorer(),
+            constants=inputs.space.constants(),
+            context=inputs.context(),
+            scorer=inputs.scorer(),
             seeds=study.seeds,
             runtime=runtime_of(study),
             store=store_of(study),
@@ -266,12 +264,12 @@ def _run(
                 progress.note(note)
 
 
-def _stopping(material: Material) -> Stopping | None:
+def _stopping(inputs: StudyInputs) -> Stopping | None:
     """How the study stops trials inside a fold."""
-    options = material.study.stopping
+    options = inputs.study.stopping
     if options.rule == "off":
         return None
-    folds = frozenset(_race_order(material)[: options.folds])
+    folds = frozenset(_race_order(inputs)[: options.folds])
     return Stopping(options.rule, options.grace, options.eta, folds)
 
 

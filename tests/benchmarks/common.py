@@ -137,16 +137,16 @@ def _write_clips(root: Path) -> None:
                 out.writerow([name, CLASSES[clip % len(CLASSES)], f"s{speaker}"])
 
 
-def material_of(words: Sequence[str], folder: Path) -> Any:
+def inputs_of(words: Sequence[str], folder: Path) -> Any:
     """The study that these words of `tune` make, gathered."""
     from raysearch.study import load_study
-    from raysearch.tuning.prepare import gather
+    from raysearch.tuning.prepare import prepare
 
-    return gather(load_study(list(words), cwd=folder))
+    return prepare(load_study(list(words), cwd=folder))
 
 
 def features(words: Sequence[str], folder: Path) -> Any:
-    """Put the features where the study finds them; returns the material.
+    """Put the features where the study finds them; returns the inputs.
 
     The made-up corpus gets arrays of IS10's size in which classes overlap and speakers differ;
     EmoDB's are extracted.
@@ -154,21 +154,21 @@ def features(words: Sequence[str], folder: Path) -> Any:
     from raysearch.data.features import known, local_chunks
     from raysearch.data.features.blocks import Shelf
 
-    material = material_of(words, folder)
-    if material.study.corpus.name == ("emodb",) or "corpus=emodb" in words:
-        material.dataset(run_chunks=local_chunks)
-        return material
-    table = material.corpus.table
+    inputs = inputs_of(words, folder)
+    if inputs.study.corpus.name == ("emodb",) or "corpus=emodb" in words:
+        inputs.dataset(run_chunks=local_chunks)
+        return inputs
+    table = inputs.corpus.table
     info = known()["is10"]
     rng = np.random.default_rng(0)
-    y = material.corpus.codes
+    y = inputs.corpus.codes
     who = np.unique(table["speaker"].to_numpy(dtype=str), return_inverse=True)[1]
     means = rng.normal(0, 0.16, (len(CLASSES), info.dims))
     voices = rng.normal(0, 0.8, (SPEAKERS, info.dims))
     x = means[y] + voices[who] + rng.normal(0, 1.0, (len(y), info.dims))
-    shelf = Shelf(material.feature_folder, "is10", info.version())
+    shelf = Shelf(inputs.feature_folder, "is10", info.version())
     shelf.put(tuple(table["audio"]), x.astype(np.float32), info.names())
-    return material
+    return inputs
 
 
 # -- memory and CPU time, from /proc ------------------------------------------------------------

@@ -156,10 +156,10 @@ PEERS = {"ray": ray_peer, "optuna": optuna_peer}
 
 def run_peer(name: str, folder: Path, words: list[str], settings: list[dict[str, Any]]) -> None:
     """One peer in this process; prints its seconds and its scores."""
-    material = common.features(words, folder)
+    inputs = common.features(words, folder)
     from raysearch.data.features import local_chunks
 
-    dataset, context = material.dataset(run_chunks=local_chunks), material.context()
+    dataset, context = inputs.dataset(run_chunks=local_chunks), inputs.context()
     began = time.monotonic()
     scores = PEERS[name](dataset, context, settings, len(dataset.folds))
     print(json.dumps({"seconds": time.monotonic() - began, "scores": scores}))

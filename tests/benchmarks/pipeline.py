@@ -45,8 +45,8 @@ def main() -> None:
             "space=label_correction",
             "votes=simulate",
         ]
-        material = common.material_of([*words, f"home={folder / 'home'}"], folder)
-        dataset, about = material.dataset(run_chunks=local_chunks), material.context()
+        inputs = common.inputs_of([*words, f"home={folder / 'home'}"], folder)
+        dataset, about = inputs.dataset(run_chunks=local_chunks), inputs.context()
         label_correction = method("label_correction")
         for arch in ("fused", "temporal", "spatial"):
             setting = {

@@ -18,7 +18,7 @@ from raysearch.stages.store import Store
 from raysearch.study import folder as folders
 from raysearch.study import load_study
 from raysearch.tuning import run as studies
-from raysearch.tuning.prepare import gather
+from raysearch.tuning.prepare import prepare
 
 SPACE = """\
 method: rdlr
@@ -47,22 +47,22 @@ Make = Callable[..., Path]
 def run(home: Path, *words: str, trials: int | None = None) -> Path:
     """Run a study, or its first `trials`, one stage after the other. Returns its folder."""
     study = load_study([*words, f"home={home}"], cwd=home)
-    material = gather(study)
+    inputs = prepare(study)
     folder = folders.StudyFolder.of(study)
-    ledger = studies.begin(folder, material)
-    driver = studies.driver_of(material, ledger)
+    ledger = studies.begin(folder, inputs)
+    driver = studies.driver_of(inputs, ledger)
     data, where, scorer = (
-        material.dataset(run_chunks=local_chunks),
-        material.context(),
-        material.scorer(),
+        inputs.dataset(run_chunks=local_chunks),
+        inputs.context(),
+        inputs.scorer(),
     )
     executor = LocalExecutor(Store(folders.store_of(study)))
     count = 0
     while (trials is None or count < trials) and (trial := driver.next()) is not None:
         count += 1
-        setting = material.method.resolve({**material.space.constants(), **trial.params})
+        setting = inputs.method.resolve({**inputs.space.constants(), **trial.params})
         for fold in trial.folds:
-            stages = calls(material.method, setting, fold, where)
+            stages = calls(inputs.method, setting, fold, where)
             outcome = executor.run_fold(Demand(stages, study.id, Runtime(), data))
             driver.record(trial.number, [(scorer.row(trial.number, fold, [outcome]), 1, 0)])
     assert driver.fatal is None
@@ -239,7 +239,7 @@ def written(
 ) -> Model:
     """A model's own folder, made as `export` makes it, without MLflow's around it."""
     source = source_of(folder, setting, rater)
-    data = source.material.dataset(run_chunks=local_chunks)
+    data = source.inputs.dataset(run_chunks=local_chunks)
     make = {"refit": fitting.refit, "ensemble": fitting.ensemble}[how]
     members = make(source, executor or source.executor(), data, lambda text: None)
     place.mkdir()

@@ -25,7 +25,7 @@ from raysearch.stages.store import Store, decode
 from raysearch.study import load_study
 from raysearch.study.folder import store_of
 from raysearch.study.ledger import Ledger
-from raysearch.tuning.prepare import gather
+from raysearch.tuning.prepare import prepare
 
 Write = Callable[..., Model]
 
@@ -40,13 +40,13 @@ def test_a_folds_network_says_of_files_what_it_said_in_the_study(
     model = write(folder, "ensemble")
     assert len(model.facts["members"]) == 5
     study = load_study([f"space={folder / 'study.yaml'}"], cwd=tmp_path)
-    material = gather(study)
+    inputs = prepare(study)
     # the network that never heard speaker s2, alone
-    fold = next(f for f in material.folds if f.name.endswith("s2"))
+    fold = next(f for f in inputs.folds if f.name.endswith("s2"))
     model.facts["members"] = [m for m in model.facts["members"] if m["fold"] == fold.name]
     stored = Store(store_of(study)).get(model.facts["members"][0]["key"])
     assert stored is not None
-    names = [Path(path).name for path in material.corpus.table["path"].iloc[fold.test]]
+    names = [Path(path).name for path in inputs.corpus.table["path"].iloc[fold.test]]
     want = dict(zip(names, stored[0].arrays["test"][: len(fold.test)], strict=True))
     heard = model.hear(sounds)
     assert not heard.failures
@@ -284,7 +284,7 @@ def test_a_model_of_votes_names_every_class_above_its_threshold(make: Any, write
     assert model.thresholds is not None
     assert set(model.thresholds) == set(model.classes)
     source = source_of(folder, "selected")
-    votes = source.material.dataset(run_chunks=local_chunks).votes
+    votes = source.inputs.dataset(run_chunks=local_chunks).votes
     assert votes is not None
     for k, name in enumerate(model.classes):
         scores, marks = [], []
@@ -292,7 +292,7 @@ def test_a_model_of_votes_names_every_class_above_its_threshold(make: Any, write
             stored = source.store.get(row.stages[-1].key)
             assert stored is not None
             scores.append(stored[0].arrays["validation"][:, k])
-            marks.append(votes[source.material.folds[row.index].validation, k] > 0)
+            marks.append(votes[source.inputs.folds[row.index].validation, k] > 0)
         best = max(
             f1(np.concatenate(scores), np.concatenate(marks), t) for t in np.linspace(0, 1, 501)
         )

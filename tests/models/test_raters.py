@@ -61,11 +61,11 @@ def test_the_only_rater_need_not_be_named(perceived: Path, monkeypatch: Any) -> 
     found = source._rater
     seen = []
 
-    def one(study: str, material: Any, asked: str | None) -> str:
+    def one(study: str, inputs: Any, asked: str | None) -> str:
         from dataclasses import replace
 
-        folds = tuple(fold for fold in material.folds if fold.rater == "E2")
-        seen.append(found(study, replace(material, folds=folds), asked))
+        folds = tuple(fold for fold in inputs.folds if fold.rater == "E2")
+        seen.append(found(study, replace(inputs, folds=folds), asked))
         return seen[-1]
 
     monkeypatch.setattr(source, "_rater", one)
@@ -88,7 +88,7 @@ def test_facts_name_the_rater_and_the_classes(perceived: Path, model: Model) -> 
     source = source_of(perceived, RATER, "E2")
     assert source.report.estimates is not None
     every = source.report.estimates.honest["ua"].values
-    assert [source.material.folds[row.index].rater for row in source.rows] == ["E2"] * 3
+    assert [source.inputs.folds[row.index].rater for row in source.rows] == ["E2"] * 3
     assert facts["expected"]["ua"] == pytest.approx(np.mean(every[3:]))
     assert facts["expected"]["ua"] != pytest.approx(np.mean(every), abs=1e-4)
     low, high = facts["expected"]["interval"]

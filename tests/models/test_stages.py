@@ -116,9 +116,9 @@ def test_folds_networks_say_of_files_what_they_said_in_the_study(
     every = []
     for row, member in zip(source.rows, members, strict=True):
         model.facts["members"], model._members = [member], None
-        fold = source.material.folds[row.index]
+        fold = source.inputs.folds[row.index]
         assert (fold.name, fold.rater) == (member["fold"], rater or "")
-        names = [Path(path).name for path in source.material.corpus.table["path"].iloc[fold.test]]
+        names = [Path(path).name for path in source.inputs.corpus.table["path"].iloc[fold.test]]
         want = stored(source, row.stages[-1].key).arrays["test"]
         assert not any(name.startswith(WEIGHTS) for name in stored(source, member["key"]).arrays)
         heard = model.hear([sound for sound in sounds if sound.name in names])

@@ -17,7 +17,7 @@ from raysearch.errors import BadInput
 from raysearch.stages.methods import method
 from raysearch.study import Study, dump, load_study, spaces
 from raysearch.study.space import NAME
-from raysearch.tuning.prepare import Material, gather
+from raysearch.tuning.prepare import StudyInputs, prepare
 
 FOLDER = Path(__file__).resolve().parents[2] / "spaces"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -421,12 +421,12 @@ def iemocap(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, i
     return root, write_iemocap(root)
 
 
-def study_of(space: str, root: Path, cwd: Path) -> Material:
+def study_of(space: str, root: Path, cwd: Path) -> StudyInputs:
     """The study of the first command of a space that is about IEMOCAP, on the tree."""
     words = next(w for w in commands(FOLDER / f"{space}.yaml") if "emodb" not in " ".join(w))
     known = {"params.alexnet=OWNER/NAME": "params.alexnet=random"}
     words = [known.get(word, word) for word in words if not word.startswith("corpus.root")]
-    return gather(load_study([*words, f"corpus.root={root}"], cwd=cwd))
+    return prepare(load_study([*words, f"corpus.root={root}"], cwd=cwd))
 
 
 @pytest.mark.parametrize(
@@ -459,22 +459,22 @@ def test_label_correction_hears_of_the_other_turns_those_with_a_vote_for_a_class
     iemocap: tuple[Path, dict[str, int]], tmp_path: Path
 ) -> None:
     root, counts = iemocap
-    material = study_of("label_correction/paper", root, tmp_path)
-    assert material.study.normalise == "speaker"
-    sets = material.corpus.sets
+    inputs = study_of("label_correction/paper", root, tmp_path)
+    assert inputs.study.normalise == "speaker"
+    sets = inputs.corpus.sets
     assert sets is not None
     labelled = sum(counts[code] for code in ("neu", "hap", "exc", "sad", "ang"))
     # one rater of three hears frustration: no set of votes is the label alone
     assert sets.counts["A"] + sets.counts["B"] == labelled
     assert sets.counts["C"] == counts["xxx"]
-    assert len(material.folds) == 10
+    assert len(inputs.folds) == 10
 
 
 def test_corater_has_the_papers_folds(iemocap: tuple[Path, dict[str, int]], tmp_path: Path) -> None:
     root, _ = iemocap
     words = [*commands(FOLDER / "corater" / "paper.yaml")[0][:1], "raters=[A-E1,A-E2]"]
     words += [f"corpus.root={root}", "raters.least=10"]
-    material = gather(load_study(words, cwd=tmp_path))
-    assert material.study.task.name == "valence"
-    assert {fold.rater for fold in material.folds} == {"A-E1", "A-E2"}
-    assert len(material.folds) == 2 * 5
+    inputs = prepare(load_study(words, cwd=tmp_path))
+    assert inputs.study.task.name == "valence"
+    assert {fold.rater for fold in inputs.folds} == {"A-E1", "A-E2"}
+    assert len(inputs.folds) == 2 * 5

@@ -19,7 +19,7 @@ from raysearch.stages import Dataset, Moments, Runtime, calls, inputs_of
 from raysearch.stages.folds import Fold
 from raysearch.study import load_study
 from raysearch.study.space import NAME
-from raysearch.tuning.prepare import Material, gather
+from raysearch.tuning.prepare import StudyInputs, prepare
 from trainables.stage import Artifact, Sequences
 
 NOTHING = [Artifact({}, {})]
@@ -79,11 +79,11 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> Path:
 WORDS = ("space=corater/table_1", "corpus=manifest", "raters.least=10", "task=valence")
 
 
-def material(folder: Path, *words: str, base: tuple[str, ...] = WORDS) -> Material:
+def study_inputs(folder: Path, *words: str, base: tuple[str, ...] = WORDS) -> StudyInputs:
     given = [*base, f"corpus.root={folder}", f"home={folder / 'home'}", *words]
     keys = [word.partition("=")[0] for word in given]
     last = [word for place, word in enumerate(given) if keys[place] not in keys[place + 1 :]]
-    return gather(load_study(last, cwd=folder))
+    return prepare(load_study(last, cwd=folder))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def corpus(tmp_path: Path) -> Path:
     return write(tmp_path / "corpus", rated())
 
 
-def asked(found: Material) -> dict[tuple[str, str, str], str]:
+def asked(found: StudyInputs) -> dict[tuple[str, str, str], str]:
     """(stage, fold, parameters) -> key, of the whole table."""
     context, keys = found.context(), {}
     for entry in found.study.enqueue:
@@ -108,7 +108,7 @@ def asked(found: Material) -> dict[tuple[str, str, str], str]:
 
 
 def test_a_fold_is_a_session_for_a_rater(corpus: Path) -> None:
-    found = material(corpus)
+    found = study_inputs(corpus)
     assert [fold.name for fold in found.folds] == [
         f"manifest/manifest/{session}/{rater}" for rater in RATERS for session in range(1, 6)
     ]
@@ -128,7 +128,7 @@ def test_a_fold_is_a_session_for_a_rater(corpus: Path) -> None:
 
 
 def test_the_honest_choice_hears_no_fold_of_the_session_for_any_rater(corpus: Path) -> None:
-    folds = material(corpus).folds
+    folds = study_inputs(corpus).folds
     scores = np.random.default_rng(0).random((3, len(folds)))
     found = estimates(scores, {"ua": scores}, folds)
     for fold, judges in zip(folds, found.judges, strict=True):
@@ -141,10 +141,10 @@ def test_the_honest_choice_hears_no_fold_of_the_session_for_any_rater(corpus: Pa
 
 
 def test_actors_and_a_rater_of_one_clip_are_no_targets(corpus: Path) -> None:
-    told = " ".join(material(corpus, "raters.least=2").notes)
+    told = " ".join(study_inputs(corpus, "raters.least=2").notes)
     assert "10 raters with enough ratings are no targets, as no fold can serve them" in told
     with pytest.raises(BadInput, match="no fold of protocol=loseso can serve the rater E5"):
-        material(corpus, "raters=[E5,E1]")
+        study_inputs(corpus, "raters=[E5,E1]")
 
 
 def test_a_fold_that_cannot_serve_a_target_is_left_out(tmp_path: Path) -> None:
@@ -152,22 +152,22 @@ def test_a_fold_that_cannot_serve_a_target_is_left_out(tmp_path: Path) -> None:
         if name.startswith("s3"):
             said.pop("E2", None)
 
-    found = material(write(tmp_path / "corpus", rated(change)))
+    found = study_inputs(write(tmp_path / "corpus", rated(change)))
     mine = [fold.name.split("/")[-2] for fold in found.folds if fold.rater == "E2"]
     assert mine == ["1", "4", "5"]  # session 3 neither tests nor validates (session 2's fold)
     assert "E2 without manifest/manifest/2, manifest/manifest/3" in " ".join(found.notes)
 
 
 def test_most_takes_those_with_most_ratings(corpus: Path) -> None:
-    found = material(corpus, "raters.most=2")
+    found = study_inputs(corpus, "raters.most=2")
     assert {fold.rater for fold in found.folds} == {"E1", "E2"}  # all have 45: the first by name
-    named = material(corpus, "raters=[E3]")
+    named = study_inputs(corpus, "raters=[E3]")
     assert {fold.rater for fold in named.folds} == {"E3"}
     assert found.study.id != named.study.id
 
 
 def test_kfold_parts_follow_no_label(corpus: Path) -> None:
-    found = material(corpus, "protocol=kfold", "protocol.folds=4", "raters=[E1]")
+    found = study_inputs(corpus, "protocol=kfold", "protocol.folds=4", "raters=[E1]")
     sizes = [len(fold.test) for fold in found.folds]
     assert sizes == [15] * 4
     assert len({row for fold in found.folds for row in fold.test}) == 60
@@ -180,7 +180,7 @@ def test_the_table_asks_for_the_papers_stages(corpus: Path) -> None:
     """2 tasks x 4 targets x 5 sessions: 80 models of others, 80 of raters, 240 fusions."""
     counts: Counter[str] = Counter()
     for task in ("valence", "activation"):
-        keys = asked(material(corpus, f"task={task}"))
+        keys = asked(study_inputs(corpus, f"task={task}"))
         names = {key: where[0] for where, key in keys.items()}
         counts += Counter(names.values())
     assert counts == {"others_h": 40, "others_s": 40, "rater": 80, "fusion": 240}
@@ -196,8 +196,8 @@ def test_a_targets_ratings_are_in_no_key_of_others(tmp_path: Path) -> None:
             said["E1"] = 4  # it was not rated by E1 before
 
     folder = write(tmp_path / "corpus", rated())
-    before = asked(material(folder, "raters=[E1,E2]"))
-    after = asked(material(write(folder, rated(change)), "raters=[E1,E2]"))
+    before = asked(study_inputs(folder, "raters=[E1,E2]"))
+    after = asked(study_inputs(write(folder, rated(change)), "raters=[E1,E2]"))
     assert before.keys() == after.keys()
     for (stage, fold, setting), key in before.items():
         same = after[stage, fold, setting] == key
@@ -212,7 +212,7 @@ def test_a_targets_ratings_are_in_no_key_of_others(tmp_path: Path) -> None:
             assert same
 
 
-def dataset(found: Material) -> Dataset:
+def dataset(found: StudyInputs) -> Dataset:
     n = len(found.corpus.table)
     frames = Sequences(np.zeros((2 * n, 3), np.float32), np.arange(0, 2 * n + 1, 2))
     bare = found._dataset(np.empty((n, 0), np.float32))
@@ -220,7 +220,7 @@ def dataset(found: Material) -> Dataset:
 
 
 def test_stages_are_handed_the_ratings_that_their_nodes_name(corpus: Path) -> None:
-    found = material(corpus, "raters=[E2]")
+    found = study_inputs(corpus, "raters=[E2]")
     data, context = dataset(found), found.context()
     full = found.method.resolve({**found.space.constants(), "model": "fusion_hs", "percent": 50})
     assert found.ratings is not None
@@ -256,7 +256,7 @@ def test_stages_are_handed_the_ratings_that_their_nodes_name(corpus: Path) -> No
 
 
 def test_a_fold_is_scored_on_its_raters_own_ratings(corpus: Path) -> None:
-    found = material(corpus, "speaker_clips=[2]")
+    found = study_inputs(corpus, "speaker_clips=[2]")
     assert found.ratings is not None
     answers = found.answers()
     split = found.split_table()
@@ -274,29 +274,29 @@ def test_a_fold_is_scored_on_its_raters_own_ratings(corpus: Path) -> None:
 
 def test_bad_input_is_told_in_one_message(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"raters names 'E9', who has rated nothing .*E1 \(45\)"):
-        material(corpus, "raters=[E9,E1]")
+        study_inputs(corpus, "raters=[E9,E1]")
     with pytest.raises(BadInput, match="raters names 'E1' twice"):
-        material(corpus, "raters=[E1,E1]")
+        study_inputs(corpus, "raters=[E1,E1]")
     with pytest.raises(BadInput, match=r"no rater has rated raters\.least=99 clips"):
-        material(corpus, "raters.least=99")
+        study_inputs(corpus, "raters.least=99")
     with pytest.raises(BadInput, match="task=dominance needs raters' dominance, and manifest has"):
-        material(corpus, "task=dominance")
+        study_inputs(corpus, "task=dominance")
     with pytest.raises(BadInput, match=r"task\.low=4 and task\.high=3 leave nothing in the middle"):
-        material(corpus, "task.low=4")
+        study_inputs(corpus, "task.low=4")
     rdlr = ("space=rdlr", "corpus=manifest", "task=valence")
     with pytest.raises(BadInput, match="raters= says whose perception is learnt"):
-        material(corpus, "raters=[E1]", base=rdlr)
+        study_inputs(corpus, "raters=[E1]", base=rdlr)
     plain = [
         {"file": row["file"], "speaker": row["speaker"], "label": "ab"[i % 2], "session": 1}
         for i, row in enumerate({row["file"]: row for row in rated()}.values())
     ]
     with pytest.raises(BadInput, match="corpus=manifest does not tell who rated what"):
-        material(write(tmp_path / "plain", plain), "task=categories")
+        study_inputs(write(tmp_path / "plain", plain), "task=categories")
 
 
 def test_any_method_learns_levels_of_an_attribute(corpus: Path) -> None:
     """Without target raters the label is what the raters' levels agree on."""
-    found = material(corpus, base=("space=rdlr", "corpus=manifest", "task=valence"))
+    found = study_inputs(corpus, base=("space=rdlr", "corpus=manifest", "task=valence"))
     assert found.corpus.classes == ("low", "middle", "high")
     assert all(isinstance(fold, Fold) and not fold.rater for fold in found.folds)
     assert found.ratings is None
