@@ -79,8 +79,9 @@ def test_what_cannot_be_had(name: str, parts: list[str], monkeypatch: pytest.Mon
 
 def test_neither_names_nor_a_method_import_torch() -> None:
     code = (
-        "import sys; from raysearch import config, registry; registry.methods();"
-        "registry.method('rdlr'); heavy = {'torch', 'ray', 'mlflow', 'optuna', 'sklearn'};"
+        "import sys, raysearch.study; from raysearch.stages import methods;"
+        "methods.methods(); methods.method('rdlr');"
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'sklearn'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run(
