@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.contracts.methods import CanonicalContract, Case, Effect, TrainedContract
 from trainables import emoboost
 from trainables.emoboost import METHOD
-from trainables.stage import Artifact, NetworkState, Node, Part, Sequences, StageInputs, weights_of
+from trainables.stage import Artifact, Node, Part, Sequences
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,21 +62,57 @@ def clips(
     )
 
 
-def inputs(**changes: Any) -> StageInputs:
+def parts(**changes: Part) -> dict[str, Part]:
     rng = np.random.default_rng(7)
 
     def lengths(n: int) -> list[float]:
         return rng.uniform(0.2, 0.9, n).tolist()
 
     nothing = clips([0.3], None).take(np.zeros(0, np.int64))
-    given: dict[str, Any] = {
+    return {
         "train": clips(lengths(18), np.arange(18) % K, 0),
         "validation": clips(lengths(9), np.arange(9) % K, 1),
         "test": clips(lengths(6), None, 2),
         "unlabelled": nothing,
         "undecided": nothing,
-    }
-    return StageInputs(**{"classes": ("a", "b", "c"), "parents": {}, "seed": 3, **given, **changes})
+    } | changes
+
+
+EFFECTS = (
+    Effect("attention", {"guidance": "none"}, {"guidance": "mfcc"}),
+    Effect("attention", {"arch": "ca_mser"}, {}),
+    Effect("enhance_relu", {"arch": "ca_mser"}, {}),
+    Effect("guidance", {"arch": "ca_mser"}, {}),
+    Effect("width", {"guidance": "none"}, {}),
+    Effect("dropout", {"guidance": "none"}, {"arch": "ca_mser"}),
+    Effect("lstm_dropout", {"guidance": "spectrogram"}, {"guidance": "mfcc"}),
+    Effect("mfcc_norm", {"guidance": "spectrogram"}, {"arch": "ca_mser"}),
+    Effect("alexnet", {"guidance": "mfcc"}, {"guidance": "spectrogram"}, ("a/b", "c/d")),
+    Effect("alexnet_revision", {}, {"alexnet": "a/b"}, ("x", "y")),
+    Effect("image_norm", {"guidance": "none"}, {}),
+    Effect("spectrogram_range", {"guidance": "mfcc"}, {}),
+    Effect("shortest", {"tail": "pad"}, {"tail": "merge"}),
+    Effect("tail", {"compat": "ca_mser"}, {}),
+    Effect("padding", {"compat": "ca_mser"}, {"guidance": "none"}),
+    Effect("smoothing", {}, {"strategy": "label_smoothing"}),
+    Effect("target_norm", {}, {"strategy": "multi_label"}),
+    Effect("ssl_revision", {}, {"ssl": "a/b"}, ("x", "y")),
+    Effect("mask_time", {"ssl_train": "none"}, {}),
+)
+CASE = Case(
+    METHOD,
+    parts,
+    SMALL | {"mask_time": 0.2},
+    EFFECTS,
+    emoboost.canonical,
+    models=({"arch": "ca_mser"}, {"guidance": "none"}),
+)
+
+
+class TestContract(CanonicalContract, TrainedContract):
+    @pytest.fixture
+    def case(self) -> Case:
+        return CASE
 
 
 def node(**setting: Any) -> Node:
@@ -81,11 +120,8 @@ def node(**setting: Any) -> Node:
     return only
 
 
-def run(given: StageInputs | None = None, **setting: Any) -> Artifact:
-    only = node(**setting)
-    made = only.run(given or inputs(), **only.params)
-    json.dumps(made.info, allow_nan=False)
-    return made
+def run(given: dict[str, Part] | None = None, **setting: Any) -> Artifact:
+    return CASE.run(SMALL | setting, given)["fit"]
 
 
 def key(**setting: Any) -> str:
@@ -94,12 +130,6 @@ def key(**setting: Any) -> str:
 
 
 # What a setting asks for
-
-
-def test_defaults_are_values_of_their_parameters() -> None:
-    for name, param in METHOD.params.items():
-        assert param.problem(name, param.default) is None
-        assert param.help
 
 
 def test_the_papers_ablations_are_as_many_trainings() -> None:
@@ -112,44 +142,6 @@ def test_the_papers_ablations_are_as_many_trainings() -> None:
     }
     assert len(grid) == 2 * (1 + 3 * 2)
     assert node().parts == ("train", "validation", "test")
-
-
-@pytest.mark.parametrize(
-    ("name", "off", "on"),
-    [
-        ("attention", {"guidance": "none"}, {"guidance": "mfcc"}),
-        ("attention", {"arch": "ca_mser"}, {}),
-        ("enhance_relu", {"arch": "ca_mser"}, {}),
-        ("guidance", {"arch": "ca_mser"}, {}),
-        ("width", {"guidance": "none"}, {}),
-        ("dropout", {"guidance": "none"}, {"arch": "ca_mser"}),
-        ("lstm_dropout", {"guidance": "spectrogram"}, {"guidance": "mfcc"}),
-        ("mfcc_norm", {"guidance": "spectrogram"}, {"arch": "ca_mser"}),
-        ("alexnet", {"guidance": "mfcc"}, {"guidance": "spectrogram"}),
-        ("alexnet_revision", {}, {"alexnet": "a/b"}),
-        ("image_norm", {"guidance": "none"}, {}),
-        ("spectrogram_range", {"guidance": "mfcc"}, {}),
-        ("shortest", {"tail": "pad"}, {"tail": "merge"}),
-        ("tail", {"compat": "ca_mser"}, {}),
-        ("padding", {"compat": "ca_mser"}, {"guidance": "none"}),
-        ("smoothing", {}, {"strategy": "label_smoothing"}),
-        ("target_norm", {}, {"strategy": "multi_label"}),
-        ("ssl_revision", {}, {"ssl": "a/b"}),
-        ("mask_time", {"ssl_train": "none"}, {}),
-    ],
-)
-def test_a_parameter_counts_exactly_where_it_has_an_effect(
-    name: str, off: dict[str, Any], on: dict[str, Any]
-) -> None:
-    values: tuple[Any, ...] = METHOD.params[name].choices or {
-        "alexnet": ("a/b", "c/d"),
-        "alexnet_revision": ("x", "y"),
-        "ssl_revision": ("x", "y"),
-        "attention": (True, False),
-        "enhance_relu": (True, False),
-    }.get(name, (0.3, 0.4))
-    assert len({key(**(off | {name: value})) for value in values}) == 1
-    assert len({key(**(on | {name: value})) for value in values}) == len(values)
 
 
 def test_weights_count_by_their_content(tmp_path: Path) -> None:
@@ -284,8 +276,8 @@ def test_black_and_white_are_the_training_speakers() -> None:
     """Trap 21: whatever test speakers are like, the range is that of training."""
     loud = clips([0.4] * 6, None, 2)
     loud.frames["spectrogram-db"].values[:] += 500
-    first, second = run(epochs=1), run(inputs(test=loud), epochs=1)
-    values = inputs().train.frames["spectrogram-db"].values
+    first, second = run(epochs=1), run(parts(test=loud), epochs=1)
+    values = parts()["train"].frames["spectrogram-db"].values
     want = [float(values.min()), float(values.max())]
     assert first.info["black_white"] == second.info["black_white"] == want
     np.testing.assert_array_equal(first.arrays["validation"], second.arrays["validation"])
@@ -294,14 +286,17 @@ def test_black_and_white_are_the_training_speakers() -> None:
 
 
 def test_missing_frames_are_told() -> None:
-    def bare(*names: str) -> StageInputs:
-        given = inputs()
-        parts = {
-            n: Part(**{**vars(p), "frames": {name: p.frames[name] for name in names}})
-            for n in ("train", "validation", "test")
-            for p in (getattr(given, n),)
-        }
-        return inputs(**parts)
+    def with_frames(frames: Callable[[Part], dict[str, Sequences]]) -> dict[str, Part]:
+        return parts(
+            **{
+                name: replace(part, frames=frames(part))
+                for name, part in parts().items()
+                if len(part)
+            }
+        )
+
+    def bare(*names: str) -> dict[str, Part]:
+        return with_frames(lambda part: {name: part.frames[name] for name in names})
 
     with pytest.raises(ValueError, match="kind mfcc"):
         run(bare("wave", "spectrogram-db"))
@@ -310,18 +305,19 @@ def test_missing_frames_are_told() -> None:
     with pytest.raises(ValueError, match="kind spectrogram"):
         run(bare("wave"), guidance="none", compat="ca_mser")
     assert run(bare("wave"), guidance="none", epochs=1).arrays
-    other = {
-        n: Part(**{**vars(p), "frames": {**p.frames, "spectrogram": p.frames["spectrogram-db"]}})
-        for n in ("train", "validation", "test")
-        for p in (getattr(inputs(), n),)
-    }
+    other = with_frames(lambda p: {**p.frames, "spectrogram": p.frames["spectrogram-db"]})
     with pytest.raises(ValueError, match="one feature set of the kind spectrogram"):
-        run(inputs(**other))
-    for part in other.values():
-        del part.frames["spectrogram-db"]  # type: ignore[attr-defined]
+        run(other)
+    other = with_frames(
+        lambda p: {
+            "wave": p.frames["wave"],
+            "mfcc40-htk": p.frames["mfcc40-htk"],
+            "spectrogram": p.frames["spectrogram-db"],
+        }
+    )
     with pytest.raises(ValueError, match="decibels"):
-        run(inputs(**other), compat="ca_mser")
-    assert run(inputs(**other), epochs=1).arrays
+        run(other, compat="ca_mser")
+    assert run(other, epochs=1).arrays
     with pytest.raises(ValueError, match="votes=simulate"):
         run(strategy="soft")
 
@@ -357,43 +353,9 @@ def test_it_trains(setting: dict[str, Any]) -> None:
 
 
 def test_votes_are_learnt_from() -> None:
-    given = inputs()
-    votes = np.eye(K, dtype=np.float32)[given.train.y] * 2 + 1
+    train = parts()["train"]
+    votes = np.eye(K, dtype=np.float32)[train.y] * 2 + 1
     votes[4] = 0
-    voted = Part(**{**vars(given.train), "votes": votes})
-    made = run(inputs(train=voted), strategy="soft", epochs=1)
+    made = run(parts(train=replace(train, votes=votes)), strategy="soft", epochs=1)
     assert made.info["dropped"] == 1
     assert made.info["utterances"] == 17
-
-
-def test_it_is_pure() -> None:
-    first, second = run(mask_time=0.2), run(mask_time=0.2)
-    assert first.info == second.info
-    for name, values in first.arrays.items():
-        np.testing.assert_array_equal(values, second.arrays[name])
-    assert run(inputs(seed=4), mask_time=0.2).info != first.info
-
-
-def test_a_clips_score_is_the_mean_over_its_clips_and_nobody_elses() -> None:
-    """The test part in another order, and one utterance of it alone, score the same."""
-    given = inputs()
-    whole = run(given, epochs=1).arrays["test"]
-    order = np.array([3, 0, 5, 1, 4, 2])
-    turned = run(inputs(test=given.test.take(order)), epochs=1).arrays["test"]
-    np.testing.assert_allclose(turned, whole[order], atol=1e-5)
-    alone = run(inputs(test=given.test.take(order[:1])), epochs=1).arrays["test"]
-    np.testing.assert_allclose(alone[0], whole[3], atol=1e-5)
-
-
-@pytest.mark.parametrize("arch", ["boost", "ca_mser"])
-def test_kept_weights_predict_what_the_stage_predicted(
-    arch: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    only = node(arch=arch, epochs=2)
-    given = inputs(keep_weights=True)
-    made = only.run(given, **only.params)
-    trained = NetworkState(only.params, weights_of(made.arrays), made.info, ("a", "b", "c"))
-    monkeypatch.setattr("trainables.networks.encoders.load", None)
-    assert METHOD.export is not None
-    predicted = METHOD.export.predictor(trained)(given.test)
-    np.testing.assert_allclose(predicted, made.arrays["test"], atol=1e-5)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import fitting, label_correction, losses
+from tests.contracts.methods import CanonicalContract, Case, Effect, TrainedContract
+from trainables import label_correction, losses
 from trainables.label_correction import METHOD
-from trainables.stage import Artifact, NetworkState, Node, Part, Sequences, StageInputs, weights_of
+from trainables.stage import Artifact, Node, Part, Sequences
 from trainables.targets import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -81,23 +82,34 @@ def parts(**changes: Part) -> dict[str, Part]:
     } | changes
 
 
+EFFECTS = (
+    Effect("correction_lambda", {"strategy": "hard"}, {}),
+    Effect("correct", {"strategy": "multi_label"}, {}),
+    Effect("correct", {"train_on": "A"}, {"train_on": "A+B+C"}),
+    Effect("target_norm", {"correction_lambda": 1.0}, {"correction_lambda": 0.9}),
+    Effect("dominant", {"strategy": "hard"}, {}),
+    Effect("least", {"strategy": "hard"}, {"strategy": "multi_label"}, (1, 2)),
+    Effect("teacher_folds", {}, {"teacher": "crossfit"}, (2, 3)),
+    Effect("teacher_lr", {"correction_lambda": 0.0}, {}),
+    Effect("mask_time", {"ssl_train": "none"}, {"ssl_train": "transformer"}),
+    Effect("ssl", {"arch": "spatial"}, {"arch": "temporal"}, ("a/b", "c/d")),
+    Effect("ssl_revision", {"ssl": "tiny"}, {"ssl": "a/b"}, ("x", "y")),
+    Effect("pool", {"arch": "spatial"}, {"arch": "fused"}),
+)
+CASE = Case(
+    METHOD,
+    parts,
+    SMALL | {"mask_time": 0.2, "layerdrop": 0.3},
+    EFFECTS,
+    label_correction.canonical,
+    models=({"arch": "temporal"}, {"arch": "spatial", "strategy": "hard"}),
+)
+
+
 def run(
-    setting: dict[str, Any],
-    given: dict[str, Part] | None = None,
-    seed: int = 3,
-    **more: Any,
+    setting: dict[str, Any], given: dict[str, Part] | None = None, **more: Any
 ) -> dict[str, Artifact]:
-    """All stages of a setting, each with what its node names and nothing else."""
-    given = given or parts()
-    empty = part(9, 0, labels=False)
-    made: dict[str, Artifact] = {}
-    for node in METHOD.graph(METHOD.resolve(SMALL | setting)):
-        seen = {name: p if name in node.parts else empty for name, p in given.items()}
-        parents = {role: made[name] for role, name in node.parents.items()}
-        stage = StageInputs(classes=("a", "b", "c"), parents=parents, seed=seed, **seen, **more)
-        made[node.name] = node.run(stage, **node.params)
-        json.dumps(made[node.name].info, allow_nan=False)
-    return made
+    return CASE.run(SMALL | setting, given, **more)
 
 
 def graph(**setting: Any) -> dict[str, Node]:
@@ -125,13 +137,13 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return given
 
 
+class TestContract(CanonicalContract, TrainedContract):
+    @pytest.fixture
+    def case(self) -> Case:
+        return CASE
+
+
 # What a setting asks for
-
-
-def test_defaults_are_values_of_their_parameters() -> None:
-    for name, param in METHOD.params.items():
-        assert param.problem(name, param.default) is None
-        assert param.help
 
 
 def test_a_teacher_knows_nothing_of_the_students_targets() -> None:
@@ -173,40 +185,6 @@ def test_the_papers_grid_is_32_students_and_one_teacher() -> None:
             students.add(key(nodes["student"]))
             teachers |= {key(node) for name, node in nodes.items() if name == "teacher"}
     assert (len(students), len(teachers)) == (32, 1)
-
-
-@pytest.mark.parametrize(
-    ("name", "off", "on"),
-    [
-        ("correction_lambda", {"strategy": "hard"}, {}),
-        ("correct", {"strategy": "multi_label"}, {}),
-        ("correct", {"train_on": "A"}, {"train_on": "A+B+C"}),
-        ("target_norm", {"correction_lambda": 1.0}, {"correction_lambda": 0.9}),
-        ("dominant", {"strategy": "hard"}, {}),
-        ("least", {"strategy": "hard"}, {"strategy": "multi_label"}),
-        ("teacher_folds", {}, {"teacher": "crossfit"}),
-        ("teacher_lr", {"correction_lambda": 0.0}, {}),
-        ("mask_time", {"ssl_train": "none"}, {"ssl_train": "transformer"}),
-        ("ssl", {"arch": "spatial"}, {"arch": "temporal"}),
-        ("ssl_revision", {"ssl": "tiny"}, {"ssl": "a/b"}),
-        ("pool", {"arch": "spatial"}, {"arch": "fused"}),
-    ],
-)
-def test_a_parameter_counts_exactly_where_it_has_an_effect(
-    name: str, off: dict[str, Any], on: dict[str, Any]
-) -> None:
-    values: tuple[Any, ...] = METHOD.params[name].choices or {
-        "ssl": ("a/b", "c/d"),
-        "ssl_revision": ("x", "y"),
-        "least": (1, 2),
-        "teacher_folds": (2, 3),
-    }.get(name, (0.3, 0.4))
-
-    def keys(setting: dict[str, Any]) -> set[tuple[str, ...]]:
-        return {tuple(map(key, graph(**(setting | {name: v})).values())) for v in values}
-
-    assert len(keys(off)) == 1
-    assert len(keys(on)) == len(values)
 
 
 def test_a_folder_of_weights_counts_by_its_content(tmp_path: Path) -> None:
@@ -392,15 +370,6 @@ def test_it_trains(setting: dict[str, Any]) -> None:
         assert made.info["weights"] == "tiny, untrained"
 
 
-def test_stages_are_pure() -> None:
-    first, second = run({"mask_time": 0.2}), run({"mask_time": 0.2})
-    for name, artifact in first.items():
-        assert artifact.info == second[name].info
-        for array, values in artifact.arrays.items():
-            np.testing.assert_array_equal(values, second[name].arrays[array])
-    assert run({"mask_time": 0.2}, seed=4)["student"].info != first["student"].info
-
-
 def test_integer_waves_are_the_same_waves() -> None:
     def as_integers(given: Part) -> Part:
         wave = given.frames["wave"]
@@ -437,31 +406,6 @@ def test_missing_frames_are_told() -> None:
         run({"strategy": "hard"}, without)
 
 
-class Killed(Exception):
-    pass
-
-
-def test_an_interrupted_fine_tuning_goes_on_at_its_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    setting = {"strategy": "uncorrected", "epochs": 4, "mask_time": 0.2, "layerdrop": 0.3}
-    whole = run(setting)["student"]
-    told: list[int] = []
-
-    def dies(epoch: int, score: float) -> None:
-        told.append(epoch)
-        if len(told) == 3:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(setting, scratch=tmp_path, on_epoch=dies)
-    resumed = run(setting, scratch=tmp_path, on_epoch=dies)["student"]
-    assert told == [1, 2, 3, 1, 2, 3, 4]  # two epochs from the checkpoint, then the third again
-    assert resumed.info["curves"] == whole.info["curves"]
-    np.testing.assert_array_equal(resumed.arrays["test"], whole.arrays["test"])
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_it_trains_on_a_gpu(precision: str) -> None:
@@ -477,31 +421,3 @@ def test_every_strategy_has_a_place() -> None:
         nodes = graph(strategy=name)
         wanted = "predictions" in STRATEGIES[name].needs
         assert ("teacher" in nodes) == wanted
-
-
-# A model of it
-
-
-@pytest.mark.parametrize("arch", ["fused", "temporal", "spatial"])
-def test_kept_weights_predict_what_the_stage_predicted(
-    arch: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    setting = {"arch": arch, "strategy": "hard"}
-    made = run(setting, keep_weights=True)["student"]
-    trained = NetworkState(
-        graph(**setting)["student"].params, weights_of(made.arrays), made.info, ("a", "b", "c")
-    )
-    # nothing is fetched or read: the encoder is built from its configuration
-    monkeypatch.setattr("trainables.networks.encoders.load", None)
-    assert METHOD.export is not None
-    predicted = METHOD.export.predictor(trained)(parts()["test"])
-    np.testing.assert_allclose(predicted, made.arrays["test"], atol=1e-5)
-
-
-def test_a_refit_needs_no_validation_and_trains_all_its_epochs() -> None:
-    given = parts() | {"validation": part(1, 0), "test": part(2, 0, labels=False)}
-    setting = {"arch": "spatial", "epochs": 3, "teacher_epochs": 2, "patience": 1}
-    made = run(setting, given, refit=True, keep_weights=True)
-    assert made["student"].info["best_epoch"] == 3
-    assert made["teacher"].info["runs"][0]["best_epoch"] == 2
-    assert weights_of(made["student"].arrays)

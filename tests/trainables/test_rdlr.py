@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.contracts.methods import CanonicalContract, Case, Effect, TrainedContract
 from trainables import metrics, rdlr
 from trainables.rdlr import METHOD
-from trainables.stage import Artifact, NetworkState, Node, Part, StageInputs, weights_of
+from trainables.stage import Artifact, Node, Part
 from trainables.targets import STRATEGIES
 
 K, D = 3, 12
@@ -44,21 +43,50 @@ def inputs(*, corpora: int = 1, seed: int = 3, speakers: int = 3) -> dict[str, P
     }
 
 
+EFFECTS = (
+    Effect("gamma", {"strategy": "label_smoothing"}, {"strategy": "lr"}),
+    Effect("smoothing", {"strategy": "lr"}, {"strategy": "unigram"}),
+    Effect("lr_base", {"strategy": "lr"}, {"strategy": "ls_lr"}),
+    Effect("wdsl_alpha", {}, {"strategy": "wdsl"}),
+    Effect("correction_lambda", {}, {"strategy": "correction_soft"}),
+    Effect("target_norm", {"strategy": "soft"}, {"strategy": "multi_label"}),
+    Effect("correct", {"strategy": "multi_label"}, {"strategy": "correction_hard"}),
+    Effect("dominant", {"strategy": "soft"}, {"strategy": "correction_soft"}),
+    Effect("focal_gamma", {}, {"loss": "focal"}),
+    Effect("rd_alpha", {}, {"lambda_rd": 0.1}),
+    Effect("rd_delta", {}, {"lambda_rd": 0.1}),
+    Effect("ae_reduction", {}, {"lambda_ae": 0.1}),
+    Effect("ae_on", {}, {"lambda_ae": 0.1}),
+    Effect("decoder_layers", {}, {"lambda_ae": 0.1}),
+    Effect("pel_batch", {"lambda_ae": 0.1}, {"lambda_pel": 0.1}),
+    Effect("pel_batch", {}, {"lambda_ae": 0.1, "ae_on": "both"}),
+    Effect("lambda_metric", {}, {"metric": "contrastive"}),
+    Effect("margin", {"metric": "proxy_anchor"}, {"metric": "contrastive"}),
+    Effect("proxy_alpha", {"metric": "contrastive"}, {"metric": "proxy_anchor"}),
+    Effect("proxy_delta", {}, {"metric": "proxy_anchor"}),
+    Effect("proxy_lr_scale", {}, {"metric": "proxy_anchor"}),
+    Effect("plateau_patience", {}, {"plateau_factor": 0.1}),
+    Effect("mask_folds", {"mask": "in_sample"}, {"mask": "out_of_fold"}),
+    Effect("pretrained_lr", {"strategy": "hard"}, {"strategy": "lr"}),
+    Effect("pretrained_lr", {"mask_model": "tied"}, {"mask_model": "fixed"}),
+)
+CASE = Case(
+    METHOD,
+    inputs,
+    SMALL | PRE,
+    EFFECTS,
+    rdlr.canonical,
+    models=(
+        {"strategy": "hard", "lambda_ae": 0.1, "decoder_layers": 2},
+        {"strategy": "soft", "metric": "proxy_anchor"},
+    ),
+)
+
+
 def run(
-    setting: dict[str, Any], parts: dict[str, Part] | None = None, seed: int = 3, **more: Any
+    setting: dict[str, Any], parts: dict[str, Part] | None = None, seed: int = 3
 ) -> dict[str, Artifact]:
-    """All stages of a setting, each with what its node names and nothing else."""
-    parts = parts or inputs()
-    full = METHOD.resolve(PRE | SMALL | setting)
-    empty = part(9, 0, labels=False)
-    made: dict[str, Artifact] = {}
-    for node in METHOD.graph(full):
-        given = {name: p if name in node.parts else empty for name, p in parts.items()}
-        parents = {role: made[name] for role, name in node.parents.items()}
-        stage = StageInputs(classes=("a", "b", "c"), parents=parents, seed=seed, **given, **more)
-        made[node.name] = node.run(stage, **node.params)
-        json.dumps(made[node.name].info, allow_nan=False)
-    return made
+    return CASE.run(setting, parts, seed=seed)
 
 
 def graph(**setting: Any) -> dict[str, Node]:
@@ -69,13 +97,13 @@ def key(node: Node) -> str:
     return json.dumps(dict(node.params), sort_keys=True)
 
 
+class TestContract(CanonicalContract, TrainedContract):
+    @pytest.fixture
+    def case(self) -> Case:
+        return CASE
+
+
 # What a setting asks for
-
-
-def test_defaults_are_values_of_their_parameters() -> None:
-    for name, param in METHOD.params.items():
-        assert param.problem(name, param.default) is None
-        assert param.help
 
 
 def test_hard_labels_need_no_pretrained_model_whatever_gamma() -> None:
@@ -110,51 +138,6 @@ def test_a_tied_mask_model_follows_lambdas_and_batch_but_not_gamma() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "off", "on"),
-    [
-        ("gamma", {"strategy": "label_smoothing"}, {"strategy": "lr"}),
-        ("smoothing", {"strategy": "lr"}, {"strategy": "unigram"}),
-        ("lr_base", {"strategy": "lr"}, {"strategy": "ls_lr"}),
-        ("wdsl_alpha", {}, {"strategy": "wdsl"}),
-        ("correction_lambda", {}, {"strategy": "correction_soft"}),
-        ("target_norm", {"strategy": "soft"}, {"strategy": "multi_label"}),
-        ("correct", {"strategy": "multi_label"}, {"strategy": "correction_hard"}),
-        ("dominant", {"strategy": "soft"}, {"strategy": "correction_soft"}),
-        ("focal_gamma", {}, {"loss": "focal"}),
-        ("rd_alpha", {}, {"lambda_rd": 0.1}),
-        ("rd_delta", {}, {"lambda_rd": 0.1}),
-        ("ae_reduction", {}, {"lambda_ae": 0.1}),
-        ("ae_on", {}, {"lambda_ae": 0.1}),
-        ("decoder_layers", {}, {"lambda_ae": 0.1}),
-        ("pel_batch", {"lambda_ae": 0.1}, {"lambda_pel": 0.1}),
-        ("pel_batch", {}, {"lambda_ae": 0.1, "ae_on": "both"}),
-        ("lambda_metric", {}, {"metric": "contrastive"}),
-        ("margin", {"metric": "proxy_anchor"}, {"metric": "contrastive"}),
-        ("proxy_alpha", {"metric": "contrastive"}, {"metric": "proxy_anchor"}),
-        ("proxy_delta", {}, {"metric": "proxy_anchor"}),
-        ("proxy_lr_scale", {}, {"metric": "proxy_anchor"}),
-        ("plateau_patience", {}, {"plateau_factor": 0.1}),
-        ("mask_folds", {"mask": "in_sample"}, {"mask": "out_of_fold"}),
-        ("pretrained_lr", {"strategy": "hard"}, {"strategy": "lr"}),
-        ("pretrained_lr", {"mask_model": "tied"}, {"mask_model": "fixed"}),
-    ],
-)
-def test_a_parameter_counts_exactly_where_it_has_an_effect(
-    name: str, off: dict[str, Any], on: dict[str, Any]
-) -> None:
-    param = METHOD.params[name]
-    others: tuple[Any, ...] = param.choices or (0.3, 0.4)
-    if isinstance(param.default, int) and not param.choices:
-        others = (16, 32)
-
-    def keys(setting: dict[str, Any]) -> set[tuple[str, ...]]:
-        return {tuple(map(key, graph(**setting, **{name: v}).values())) for v in others}
-
-    assert len(keys(off)) == 1
-    assert len(keys(on)) == len(others)
-
-
-@pytest.mark.parametrize(
     ("setting", "same"),
     [
         ({"strategy": "lr", "gamma": 0}, {"strategy": "hard"}),
@@ -175,19 +158,6 @@ def test_settings_that_train_the_same_are_the_same(
     a, b = graph(**setting), graph(**same)
     assert list(a) == list(b)
     assert [key(n) for n in a.values()] == [key(n) for n in b.values()]
-
-
-@given(st.data())
-def test_canonical_is_idempotent_in_its_keys(data: st.DataObject) -> None:
-    setting = {
-        name: data.draw(st.sampled_from(p.choices), label=name)
-        for name, p in METHOD.params.items()
-        if p.choices
-    }
-    full = METHOD.resolve(setting)
-    once = rdlr.canonical(full)
-    filled = {n: full[n] if v is None else v for n, v in once.items()}
-    assert rdlr.canonical(filled) == once
 
 
 def test_needs() -> None:
@@ -250,17 +220,6 @@ def test_every_loss_term_trains_by_name(setting: dict[str, Any], terms: set[str]
     assert {n.removeprefix("loss_") for n in curves if n.startswith("loss_")} == terms
     total = sum(curves[f"loss_{t}"][0] for t in terms)
     assert curves["loss"][0] == pytest.approx(total)
-
-
-def test_stages_are_pure() -> None:
-    setting = {"lambda_rd": 0.1, "lambda_w": 2.0}
-    first, second = run(setting, inputs(corpora=2)), run(setting, inputs(corpora=2))
-    for name, artifact in first.items():
-        assert artifact.info == second[name].info
-        for array, values in artifact.arrays.items():
-            np.testing.assert_array_equal(values, second[name].arrays[array])
-    other = run(setting, inputs(corpora=2), seed=4)
-    assert other["student"].info != first["student"].info
 
 
 def test_corpus_weights_follow_the_training_ua_and_start_at_one() -> None:
@@ -383,41 +342,3 @@ def test_missing_material_is_told() -> None:
     parts["unlabelled"] = part(3, 0, labels=False)
     with pytest.raises(ValueError, match="unlabelled"):
         run({"strategy": "hard", "lambda_pel": 1e-4}, parts)
-
-
-# A model of it
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        {},
-        {"strategy": "hard", "lambda_ae": 0.1, "decoder_layers": 2},
-        {"strategy": "soft", "metric": "proxy_anchor"},
-    ],
-)
-def test_kept_weights_predict_what_the_stage_predicted(setting: dict[str, Any]) -> None:
-    full = METHOD.resolve(PRE | SMALL | setting)
-    made = run(setting, keep_weights=True)["student"]
-    plain = run(setting)["student"]
-    np.testing.assert_array_equal(made.arrays["test"], plain.arrays["test"])
-    assert not weights_of(plain.arrays)
-    trained = NetworkState(
-        METHOD.graph(full)[-1].params, weights_of(made.arrays), made.info, ("a", "b", "c")
-    )
-    assert METHOD.export is not None
-    predicted = METHOD.export.predictor(trained)(inputs()["test"])
-    np.testing.assert_allclose(predicted, made.arrays["test"], atol=1e-6)
-    assert METHOD.export.several(full) == (setting.get("strategy") == "soft")
-
-
-@pytest.mark.parametrize("mask", ["in_sample", "out_of_fold"])
-def test_a_refit_needs_no_validation_and_trains_all_its_epochs(mask: str) -> None:
-    given = inputs() | {"validation": part(1, 0), "test": part(2, 0, labels=False)}
-    setting = {"epochs": 5, "pretrained_epochs": 4, "mask": mask, "patience": 1}
-    made = run(setting, given, refit=True, keep_weights=True)
-    assert made["student"].info["best_epoch"] == made["student"].info["epochs"] == 5
-    assert {one["best_epoch"] for one in made["pretrained"].info["runs"]} == {4}
-    assert weights_of(made["student"].arrays)
-    with pytest.raises(ValueError, match="labelled clips in its validation part"):
-        run(setting, given)
