@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.contracts.methods import Case, Effect, TrainedContract
 from trainables import blstm_training
 from trainables.blstm_training import pool_frames
 from trainables.corater import METHOD, MODELS
@@ -53,41 +54,62 @@ def part(seed: int, n: int, *, ratings: bool = True) -> Part:
 
 def seen(one: Part, whose: str) -> Part:
     """What the engine hands out: the ratings of others masked."""
-    assert one.ratings is not None
-    assert one.own is not None
+    if one.ratings is None or one.own is None or whose == "all":
+        return one
+    if whose == "none":
+        return replace(one, ratings=None, own=None)
     hidden = np.arange(R) == TARGET if whose == "others" else np.arange(R) != TARGET
     codes = np.where(hidden, -1, one.ratings)
     return replace(one, ratings=codes, own=one.own & (codes >= 0))
 
 
-def fold(whose: str, parents: dict[str, Artifact] | None = None, **parts: Part) -> StageInputs:
-    given = {"train": part(1, 40), "validation": part(2, 15)} | parts
-    if whose != "none":
-        given = {name: seen(one, whose) for name, one in given.items()}
+def parts(**changes: Part) -> dict[str, Part]:
     empty = part(0, 0, ratings=False)
-    return StageInputs(
-        classes=tuple("lmh"),
-        test=part(3, 11, ratings=False),
-        unlabelled=empty,
-        undecided=empty,
-        parents=parents or {},
-        seed=7,
-        raters=tuple("abcde"),
-        target=TARGET,
-        **given,
-    )
+    return {
+        "train": part(1, 40),
+        "validation": part(2, 15),
+        "test": part(3, 11, ratings=False),
+        "unlabelled": empty,
+        "undecided": empty,
+    } | changes
+
+
+EFFECTS = (
+    Effect("percent", {"model": "others_s"}, {"model": "rater"}, (50.0, 100.0)),
+    Effect("least", {"model": "rater"}, {"model": "others_h"}, (2, 3)),
+    Effect("self_ratings", {"model": "rater"}, {"model": "others_s"}),
+    Effect("fusion_lr", {"model": "rater"}, {"model": "fusion_s"}),
+)
+CASE = Case(
+    METHOD,
+    parts,
+    SMALL,
+    EFFECTS,
+    models=({"model": "others_h"}, {"model": "rater"}, {"model": "fusion_hs"}),
+    classes=tuple("lmh"),
+    extra={"raters": tuple("abcde"), "target": TARGET},
+    view=seen,
+)
+
+
+class TestContract(TrainedContract):
+    @pytest.fixture
+    def case(self) -> Case:
+        return CASE
+
+
+def fold(whose: str, parents: dict[str, Artifact] | None = None, **changes: Part) -> StageInputs:
+    """What a stage of a fold is handed, whatever its node names."""
+    given = {name: seen(one, whose) for name, one in parts(**changes).items()}
+    return StageInputs(classes=CASE.classes, parents=parents or {}, seed=7, **given, **CASE.extra)
 
 
 def nodes(**setting: Any) -> dict[str, Node]:
-    return {node.name: node for node in METHOD.graph(METHOD.resolve(SMALL | setting))}
+    return {node.name: node for node in CASE.nodes(**setting)}
 
 
 def run(model: str, **setting: Any) -> dict[str, Artifact]:
-    made: dict[str, Artifact] = {}
-    for name, node in nodes(model=model, **setting).items():
-        parents = {role: made[other] for role, other in node.parents.items()}
-        made[name] = node.run(fold(node.ratings, parents), **node.params)
-    return made
+    return CASE.run({"model": model, **setting})
 
 
 # --- The graph ------------------------------------------------------------------------------
@@ -209,7 +231,7 @@ def test_clips_with_too_few_other_ratings_train_nobody() -> None:
 def test_others_refuse_the_targets_ratings() -> None:
     node = nodes(model="others_s")["others_s"]
     with pytest.raises(AssertionError, match="target's ratings"):
-        node.run(fold("none"), **node.params)
+        node.run(fold("all"), **node.params)
 
 
 # --- Training -------------------------------------------------------------------------------

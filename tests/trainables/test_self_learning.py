@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections import Counter
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ import pytest
 
 from raysearch import stages
 from raysearch.stages.folds import divide
-from trainables import fitting, segment_training, segments, self_learning
+from tests.contracts.methods import CanonicalContract, Case, Effect, TrainedContract
+from trainables import segment_training, segments, self_learning
 from trainables.self_learning import METHOD
 from trainables.stage import Artifact, NetworkState, Part, Sequences, StageInputs, weights_of
 
@@ -74,6 +74,65 @@ def dataset() -> stages.Dataset:
         frames=frames,
         moments={name: stages.Moments.of(each) for name, each in frames.items()},
     )
+
+
+def parts() -> dict[str, Part]:
+    """Those of the first fold, as they are."""
+    data = dataset()
+    whole = Part(data.ids, data.x, data.speaker, data.corpus, data.y, frames=data.frames)
+    fold = data.folds[0]
+    nothing = whole.take(np.zeros(0, np.int64))
+    return {
+        "train": whole.take(fold.train),
+        "validation": whole.take(fold.validation),
+        "test": dataclasses.replace(whole.take(fold.test), y=None),
+        "unlabelled": dataclasses.replace(nothing, y=None),
+        "undecided": nothing,
+    }
+
+
+EFFECTS = (
+    Effect("wdsl_alpha", {"strategy": "bdsl"}, {}, (0.1, 0.2)),
+    Effect("inner_folds", {"mode": "paper"}, {}, (2, 3)),
+    Effect("inner_by", {"mode": "paper"}, {}),
+    Effect("mode", {"iterations": 0, "utterance": "mean"}, {}),
+    Effect("trees", {"utterance": "mean"}, {}),
+    Effect("growth", {}, {"backbone": "densenet22"}),
+    Effect("width", {"backbone": "densenet22"}, {}),
+    Effect("bn_momentum", {"vgg_norm": False}, {}),
+    Effect("vgg_norm", {"backbone": "mobilenet_v2"}, {}),
+    Effect("smoothing", {}, {"strategy": "label_smoothing"}),
+)
+MODEL = {
+    "backbone": "vgg19",
+    "vgg_norm": True,
+    "vgg_hidden": 16,
+    "segment": 32,
+    "lr": 3e-3,
+    "dropout": 0,
+    "epochs": 3,
+    "patience": 3,
+}
+"""a network that learns in so few steps: constant predictions would be no test"""
+CASE = Case(
+    METHOD,
+    parts,
+    SMALL | MODEL,
+    EFFECTS,
+    self_learning.canonical,
+    models=(
+        {"strategy": "hard", "iterations": 0},
+        {"strategy": "dhl", "iterations": 2, "utterance": "mean"},
+        {"strategy": "gsl"},
+    ),
+    classes=CLASSES,
+)
+
+
+class TestContract(CanonicalContract, TrainedContract):
+    @pytest.fixture
+    def case(self) -> Case:
+        return CASE
 
 
 def calls(data: stages.Dataset, fold: int, setting: dict[str, Any]) -> list[stages.Call]:
@@ -179,42 +238,6 @@ def test_alpha_0_is_bdsl_and_alpha_1_is_hard_and_no_iteration(mode: str) -> None
     hard = {"mode": mode, "strategy": "hard", "iterations": 3}
     assert keys(all_) == keys(hard) == keys({"mode": mode, "strategy": "gsl", "iterations": 0})
     assert keys(wdsl | {"wdsl_alpha": 0.2}) not in (keys(none), keys(all_))
-
-
-@pytest.mark.parametrize(
-    ("setting", "name", "values", "matters"),
-    [
-        ({"strategy": "bdsl"}, "wdsl_alpha", (0.1, 0.2), False),
-        ({}, "wdsl_alpha", (0.1, 0.2), True),
-        ({"mode": "paper"}, "inner_folds", (2, 3), False),
-        ({"mode": "paper"}, "inner_by", ("utterance", "speaker"), False),
-        ({}, "inner_folds", (2, 3), True),
-        ({}, "inner_by", ("utterance", "speaker"), True),
-        ({"iterations": 0, "utterance": "mean"}, "mode", ("paper", "nested"), False),
-        ({"utterance": "mean"}, "trees", (10, 20), False),
-        ({}, "trees", (10, 20), True),
-        ({}, "growth", (4, 12), False),
-        ({"backbone": "densenet22"}, "growth", (4, 12), True),
-        ({"backbone": "densenet22"}, "width", (0.5, 1.0), False),
-        ({"backbone": "vgg19"}, "bn_momentum", (0.01, 0.1), False),
-        ({"backbone": "vgg19", "vgg_norm": True}, "bn_momentum", (0.01, 0.1), True),
-        ({}, "vgg_norm", (False, True), False),
-        ({}, "smoothing", (0.1, 0.2), False),
-        ({"strategy": "label_smoothing"}, "smoothing", (0.1, 0.2), True),
-        ({}, "lr", (1, 1.0), False),
-        ({}, "hop", (1, 3), True),
-    ],
-)
-def test_a_parameter_counts_exactly_where_it_has_an_effect(
-    setting: dict[str, Any], name: str, values: tuple[Any, Any], matters: bool
-) -> None:
-    one, two = (keys(setting | {name: value}) for value in values)
-    assert (one != two) == matters
-
-
-def test_defaults_are_values_of_their_parameters() -> None:
-    for name, param in METHOD.params.items():
-        assert param.problem(name, param.default) is None
 
 
 def test_every_strategy_it_serves_has_a_graph() -> None:
@@ -495,22 +518,8 @@ def test_votes_make_targets_too() -> None:
     assert 0 < made["iteration_0"].info["target_entropy"] < np.log(K)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "mode", "iterations", "utterance"),
-    [
-        ("hard", "nested", 0, "forest"),
-        ("dhl", "nested", 2, "mean"),
-        ("gsl", "nested", 2, "forest"),
-        ("bdsl", "paper", 2, "forest"),
-    ],
-)
-def test_a_model_says_what_the_stages_said(
-    strategy: str, mode: str, iterations: int, utterance: str
-) -> None:
-    own = {"strategy": strategy, "mode": mode, "iterations": iterations, "utterance": utterance}
-    # a network that learns in so few steps: a constant would be no test
-    own |= {"backbone": "vgg19", "vgg_norm": True, "vgg_hidden": 16, "segment": 32, "lr": 3e-3}
-    own |= {"dropout": 0, "epochs": 3, "patience": 3}
+def test_a_model_of_paper_mode_predicts_what_the_stages_predicted() -> None:
+    own = MODEL | {"strategy": "bdsl", "mode": "paper", "iterations": 2}
     data, made = dataset(), dict[str, Artifact]()
     keeps = stages.Use(keep_weights=True)
     run(own, made=made)
@@ -520,7 +529,7 @@ def test_a_model_says_what_the_stages_said(
     assert METHOD.export is not None
     (role,) = METHOD.export.keeps
     network = by_key[last.parents[role]]
-    assert (network.name, network.fold) == (f"iteration_{iterations}", 0)
+    assert (network.name, network.fold) == ("iteration_2", 0)
 
     def again(call: stages.Call) -> Artifact:
         needs = [made[key] for key in call.needs]
@@ -534,36 +543,7 @@ def test_a_model_says_what_the_stages_said(
     trained = NetworkState(
         last.params, weights_of(whole.arrays), whole.info, CLASSES, parents={role: beneath}
     )
-    assert bool(trained.weights) == (utterance == "forest")
     test = stages.inputs_of(network, data, NOTHING * len(network.needs), stages.Runtime()).test
     predicted = METHOD.export.predictor(trained)(test)
     np.testing.assert_allclose(predicted, made[last.key].arrays["test"], atol=1e-5)
     assert np.ptp(predicted, axis=0).max() > 0.02
-
-
-class Killed(Exception):
-    pass
-
-
-def test_interrupted_trainings_go_on_at_their_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    data = dataset()
-    call = calls(data, 0, {"epochs": 3, "patience": 3})[0]
-    assert call.name == "inner_0"
-    whole = stages.execute(call, data, (), stages.Runtime())
-    told: list[int] = []
-
-    def dies(epoch: int, score: float) -> None:
-        told.append(epoch)
-        if len(told) == 5:  # in the second inner training
-            raise Killed
-
-    with pytest.raises(Killed):
-        stages.execute(call, data, (), stages.Runtime(), scratch=tmp_path, on_epoch=dies)
-    again = stages.execute(call, data, (), stages.Runtime(), scratch=tmp_path, on_epoch=dies)
-    # the first inner training and an epoch of the second come from their checkpoints
-    assert told == [1, 2, 3, 1, 2, 1, 2, 3, 1, 2, 3]
-    assert again.info == whole.info
-    np.testing.assert_array_equal(again.arrays["train"], whole.arrays["train"])
