@@ -286,10 +286,11 @@ def test_in_paper_mode_held_out_labels_reach_training_through_other_folds() -> N
 
 def test_a_study_that_may_run_a_leaking_setting_says_so() -> None:
     from raysearch.study.space import Space
-    from raysearch.tuning.prepare import _across
+    from raysearch.tuning.cautions import _across_folds
 
     def told(**params: Any) -> str:
-        return _across(METHOD, Space.parse(params)[0].typed(METHOD), [])
+        examples = Space.parse(params)[0].typed(METHOD).examples()
+        return _across_folds(METHOD, [METHOD.resolve(one) for one in examples])
 
     warning = told(mode="paper")
     assert warning.startswith("mode=paper: labels of the held-out utterances reach training")
