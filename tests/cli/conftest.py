@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Shell:
 
     folder: Path
     tones: Path
+    prefix: Sequence[str] = ()
+    """a command that runs the command in other surroundings"""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,7 +58,7 @@ class Shell:
         }
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "raysearch", *words]
+        return [*self.prefix, sys.executable, "-m", "raysearch", *words]
 
     def run(self, *words: str, timeout: float = 170) -> Done:
         done = subprocess.run(

@@ -54,6 +54,7 @@ def test_hopeless_trials_end_inside_their_first_fold(shell: Any) -> None:
     # what is stored is whole; a training may reach its end while it is told to stop
     store = Store(str(shell.folder / "runs" / "store"))
     keys = {row.stages[-1].key for row in folds}
+    assert keys
     for key in keys:
         found = store.get(key)
         assert found is not None

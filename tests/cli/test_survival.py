@@ -351,12 +351,9 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 def test_a_full_disk_stops_the_study_with_one_line_and_tears_nothing(
-    shell: Any, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+    shell: Any, disk: SmallDisk
 ) -> None:
-    plain = type(shell).command
-    monkeypatch.setattr(
-        type(shell), "command", lambda self, *words: [*disk.enter, *plain(self, *words)]
-    )
+    shell.prefix = disk.enter
     home = disk.seen
 
     def one_line(err: str) -> None:

@@ -20,9 +20,8 @@ def test_there_are_some() -> None:
 def test_they_are_stored_without_outputs(path: Path) -> None:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     assert cells
-    for cell in cells:
-        assert not cell.get("outputs")
-        assert cell.get("execution_count") is None
+    assert cells
+    assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
 
 
 @pytest.mark.slow
