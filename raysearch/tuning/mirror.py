@@ -6,6 +6,7 @@ sink up to it.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from raysearch.errors import BadInput
 from raysearch.report import SELECTED, Report, build
 from raysearch.stages.store import Damaged, Store
 from raysearch.study import Study
-from raysearch.study.addresses import OPTUNA_VARIABLE, TRACKING_VARIABLE, named, uri_problem
+from raysearch.study.addresses import OPTUNA_VARIABLE, TRACKING_VARIABLE, named, shown, uri_problem
 from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.ledger import COMPLETE, FoldRow, Ledger, TrialRow
 from raysearch.study.record import Record
@@ -184,6 +185,16 @@ class Mirror:
 
                 self.notes.append(away(name, why))
                 self._say(self.notes[-1])
+
+    @property
+    def page(self) -> str:
+        """Where a person sees the study: an address, or the command that serves the home."""
+        uri, study = self._runs.uri, self._inputs.study
+        if uri.startswith(("http://", "https://")):
+            return f"{uri.rstrip('/')}/{self._runs.page or self._ledger.fact('page', '')}"
+        if study.tracking.uri is None:
+            return shlex.join(["python", "-m", "raysearch", "ui", f"home={study.home}"])
+        return shown(uri)
 
     # -- its end -----------------------------------------------------------------------------------
     @cached_property

@@ -49,6 +49,8 @@ class Outcome:
     interrupted: bool
     failure: str
     """why there is no result, or ''"""
+    page: str = ""
+    """where MLflow shows it: an address, or the command that serves it; '' without tracking"""
 
     @property
     def command(self) -> str:
@@ -60,11 +62,12 @@ class Outcome:
         """The last lines: what this session did, and where the rest is."""
         home = shlex.quote(str(self.study.home))
         name = self.folder.name
+        page = f"  in MLflow    {self.page}\n" if self.page else ""
         return (
             f"This session: {self.ran} stages computed, {self.reused} found stored, "
             f"{duration(self.seconds)}\n"
             f"  all of it    python -m raysearch report study={name} home={home}\n"
-            f"  in MLflow    python -m raysearch ui home={home}\n"
+            f"{page}"
             f"  more trials  {self.command} trials={2 * self.study.trials}"
         )
 
@@ -113,6 +116,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
             if mirror is not None and (interrupted or not mirror.current):
                 progress.stage("writing to MLflow")
                 mirror.finish(interrupted, failure)
+            page = "" if mirror is None else mirror.page
             if interrupted:
                 record_end(ledger, "interrupted", "it was interrupted by its user")
             else:
@@ -126,6 +130,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         seconds=time.monotonic() - started,
         interrupted=interrupted,
         failure=failure,
+        page=page,
     )
 
 

@@ -7,6 +7,7 @@ import pickle
 import socket
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +40,13 @@ class FakeWriter:
     def close(self, timeout: float) -> list[str]:
         self.patience.append(timeout)
         return []
+
+
+class FakeRuns:
+    """Where a study is in MLflow."""
+
+    def __init__(self, uri: str, page: str) -> None:
+        self.uri, self.page = uri, page
 
 
 class Line:
@@ -92,6 +100,16 @@ def test_a_tracker_that_was_away_at_the_start_is_not_spoken_of_again(ledger: Led
     line.writer.away = {"MLflow at http://h": "connection refused"}
     line.mirror.trial_started(0, {})
     assert line.sentences == []
+
+
+@pytest.mark.parametrize("page", ["", "#/experiments/7"])
+def test_a_study_on_a_server_ends_with_its_page_there(ledger: Ledger, page: str) -> None:
+    ledger.set_fact("page", "#/experiments/7")  # of the session that wrote it
+    runs: Any = FakeRuns("http://mlflow.example.org:5000/", page)
+    nothing: Any = None
+    inputs: Any = SimpleNamespace(study=None)
+    mirror = Mirror(inputs, nothing, ledger, runs, [], nothing, nothing)
+    assert mirror.page == "http://mlflow.example.org:5000/#/experiments/7"
 
 
 def test_a_ledger_that_cannot_be_written_hides_nothing(ledger: Ledger) -> None:
