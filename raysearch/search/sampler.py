@@ -11,8 +11,9 @@ import hashlib
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Literal
 
 import optuna
@@ -36,8 +37,8 @@ STARTUP = 10
 """finished trials before TPE stops drawing at random"""
 RETRIES = 5
 """proposals that may repeat a tried setting before an untried one is picked instead"""
-_PICK_FROM = 100_000
-"""finite spaces up to this size are listed to pick an untried setting from"""
+_LISTED = 20_000
+"""finite spaces of up to so many points are listed: to count them, or to pick an untried setting"""
 STATES = {
     COMPLETE: TrialState.COMPLETE,
     PRUNED: TrialState.PRUNED,
@@ -50,7 +51,7 @@ pruned trial's value is a prediction for the whole row, so that all of them stan
 
 
 class Sampler:
-    """Proposes untried settings, and learns from the values it is told. It maximises.
+    """Proposes untried settings, and learns from their scores. It maximises.
 
     Args:
         space: what to search, as `Study.search_space(method).available(facts)` gives it.
@@ -60,6 +61,8 @@ class Sampler:
         enqueue: settings to try first, in order. Parameters that the space does not have are left
             out, and so are settings that do not fit; `Space.enqueued` says which.
         objectives: names of what is maximised; of several, TPE looks for the Pareto front.
+        identity: of a setting; settings of one identity ask for the same stages, and one of them
+            is tried. `stages.setting_identity` leaves out parameters that have no effect.
 
     Raises:
         ValueError: unknown kind, or a grid over infinitely many points.
@@ -73,6 +76,7 @@ class Sampler:
         seed: int,
         enqueue: Sequence[Mapping[str, Any]] = (),
         objectives: Sequence[str] = ("value",),
+        identity: Callable[[Mapping[str, Any]], str] = canonical,
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, but got {kind!r}")
@@ -80,9 +84,10 @@ class Sampler:
         self._kind = kind
         self._seed = seed
         self._objectives = tuple(objectives)
+        self._identity = identity
         self._first = [setting for _, setting in space.enqueued(enqueue)[0]]
-        self._size = space.size()
-        if kind == "grid" and self._size is None:
+        self._points = space.size()
+        if kind == "grid" and self._points is None:
             raise ValueError("a grid needs a finite space")
         self._order = space.searched()
         self._constants = space.constants()
@@ -93,23 +98,44 @@ class Sampler:
         """How many of `trials` there are settings for: a list and a finite space have an end."""
         if self._kind == "listed":
             return min(trials, len({canonical(setting) for setting in self._first}))
-        return trials if self._size is None else min(trials, self._size)
+        if self._points is None or self._points > _LISTED:
+            return trials if self._points is None else min(trials, self._points)
+        return sum(1 for _ in itertools.islice(self._distinct(), trials))
+
+    @cached_property
+    def size(self) -> int | None:
+        """How many settings of the space differ in a stage; None where there are infinitely many.
+
+        Of more than 20,000 points it is how many points there are.
+        """
+        if self._points is None or self._points > _LISTED:
+            return self._points
+        return sum(1 for _ in self._distinct())
+
+    def _distinct(self) -> Iterator[dict[str, Scalar]]:
+        """The points of a finite space, one of each identity."""
+        before = set[str]()
+        for point in self._space.points():
+            key = self._identity(point)
+            if key not in before:
+                before.add(key)
+                yield point
 
     # -- history -------------------------------------------------------------------------------
     def rebuild(self, trials: Sequence[TrialRow]) -> None:
         """Forget everything and take over the ledger's trials."""
-        self._tried: set[str] = set()
-        self._inside = 0  # tried settings that are points of this space
+        self._settings: set[str] = set()  # tried, as they are written
+        self._identities: set[str] = set()  # of those
         self._ids: dict[int, int | None] = {}
-        self._points: Iterator[dict[str, Scalar]] | None = None
+        self._grid: Iterator[dict[str, Scalar]] | None = None
         self._storage = InMemoryStorage()
         with silent():
             directions = [StudyDirection.MAXIMIZE] * len(self._objectives)
             self._study = self._storage.create_new_study(directions, "study")
-            # Samplers note things on the trial they are asked for. That trial lies in a study of
-            # its own, so that no trace of an ask is left in the history.
-            asked = self._storage.create_new_study(directions, "asked")
-            self._asked = self._storage.create_new_trial(asked)
+            # Samplers note things on the trial that they propose for. It lies in a study of its
+            # own, so that no trace of a proposal is left in the history.
+            aside = self._storage.create_new_study(directions, "proposals")
+            self._draft_id = self._storage.create_new_trial(aside)
         for row in sorted(trials, key=lambda row: row.number):
             self._start(row.number, row.params)
             if row.state != RUNNING:
@@ -143,21 +169,18 @@ class Sampler:
             return  # a setting that this space does not hold: tried, and nothing to learn from
         if state == PRUNED and value is not None and math.isfinite(value):
             self._storage.set_trial_intermediate_value(trial, _STEP, value)
-        told = None
+        scores = None
         if state == COMPLETE and value is not None:
-            told = [value] if values is None else [values[name] for name in self._objectives]
-        self._storage.set_trial_state_values(trial, STATES[state], told)
+            scores = [value] if values is None else [values[name] for name in self._objectives]
+        self._storage.set_trial_state_values(trial, STATES[state], scores)
 
     def _start(self, number: int, setting: Mapping[str, Any]) -> None:
         """Keep a setting as tried and running."""
-        key = canonical(setting)
-        fits = self._space.contains(setting) is None
-        if fits and key not in self._tried:
-            self._inside += 1
-        self._tried.add(key)
-        if not fits:
+        self._settings.add(canonical(setting))
+        if self._space.contains(setting) is not None:
             self._ids[number] = None
             return
+        self._identities.add(self._identity(setting))
         trial = create_trial(
             state=TrialState.RUNNING,
             params={n: inner_value(self._space.domains[n], value) for n, value in setting.items()},
@@ -175,34 +198,37 @@ class Sampler:
             None when nothing is left to try.
         """
         for setting in self._first:
-            if canonical(setting) not in self._tried:
+            if canonical(setting) not in self._settings:
                 self._start(number, setting)
                 return dict(setting), "enqueued"
-        if self._kind == "listed" or (self._size is not None and self._inside >= self._size):
+        if self._kind == "listed":
             return None
-        found = self._next_point() if self._kind == "grid" else self._propose(number)
-        if found is None:
+        point = self._next_point() if self._kind == "grid" else self._propose(number)
+        if point is None:
             return None
-        self._start(number, found)
-        return found, self._kind
+        self._start(number, point)
+        return point, self._kind
+
+    def _untried(self, setting: Mapping[str, Any]) -> bool:
+        return self._identity(setting) not in self._identities
 
     def _next_point(self) -> dict[str, Scalar] | None:
         """The next untried point. What was tried stays tried, so one pass over them is enough."""
-        if self._points is None:
-            self._points = self._space.points()
-        return next((p for p in self._points if canonical(p) not in self._tried), None)
+        if self._grid is None:
+            self._grid = self._space.points()
+        return next(filter(self._untried, self._grid), None)
 
     def _propose(self, number: int) -> dict[str, Scalar] | None:
         for attempt in range(RETRIES):
             setting = self._sample(self._sampler(number, attempt))
-            if canonical(setting) not in self._tried:
+            if self._untried(setting):
                 return setting
-        if self._size is not None and self._size <= _PICK_FROM:
-            untried = [p for p in self._space.points() if canonical(p) not in self._tried]
+        if self._points is not None and self._points <= _LISTED:
+            untried = list(filter(self._untried, self._distinct()))
             return untried[_seed(self._seed, number, "pick") % len(untried)] if untried else None
         for attempt in itertools.count(RETRIES):  # ends: most of so large a space is untried
             setting = self._sample(RandomSampler(seed=_seed(self._seed, number, attempt)))
-            if canonical(setting) not in self._tried:
+            if self._untried(setting):
                 return setting
         raise AssertionError("unreachable")
 
@@ -223,9 +249,9 @@ class Sampler:
         """One proposal, parameters in the order of their conditions, those that exist alone."""
         with silent():
             study = optuna.load_study(study_name="study", storage=self._storage, sampler=sampler)
-            asked = self._asked_trial()
-            space = sampler.infer_relative_search_space(study, asked)
-            together = sampler.sample_relative(study, asked, space)
+            draft = self._draft()
+            space = sampler.infer_relative_search_space(study, draft)
+            together = sampler.sample_relative(study, draft, space)
             values: dict[str, Any] = dict(self._constants)
             setting: dict[str, Scalar] = {}
             for name in self._order:
@@ -237,16 +263,16 @@ class Sampler:
                     inner = (
                         distribution.to_external_repr(0)
                         if distribution.single() and isinstance(distribution, _Indexed)
-                        else sampler.sample_independent(study, asked, name, distribution)
+                        else sampler.sample_independent(study, draft, name, distribution)
                     )
                 value = _outer(self._space.domains[name], inner)
                 setting[name] = values[name] = value
         return setting
 
-    def _asked_trial(self) -> FrozenTrial:
+    def _draft(self) -> FrozenTrial:
         """The trial to sample for: running, without parameters, in no history."""
-        trial = self._storage.get_trial(self._asked)
-        trial.number = -1  # TPE leaves the asked trial out of the history by its number
+        trial = self._storage.get_trial(self._draft_id)
+        trial.number = -1  # TPE leaves the trial that it samples for out by its number
         return trial
 
 
@@ -270,7 +296,7 @@ def _by_index(domain: Domain) -> bool:
 
 
 def inner_value(domain: Domain, value: Any) -> Any:
-    """A value as Optuna is told it."""
+    """A value as Optuna has it."""
     return domain.index(value) if _by_index(domain) else domain.normal(value)
 
 

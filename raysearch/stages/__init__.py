@@ -8,7 +8,16 @@ makes these of a `dataset`.
 
 from raysearch.stages.dataset import Answers, Dataset, Moments
 from raysearch.stages.executor import Demand, FoldOutcome, LocalExecutor, StageFailed
-from raysearch.stages.keys import AS_STUDIED, Call, Context, Use, calls, context, with_uses
+from raysearch.stages.keys import (
+    AS_STUDIED,
+    Call,
+    Context,
+    Use,
+    calls,
+    context,
+    setting_identity,
+    with_uses,
+)
 from raysearch.stages.normalising import normalised, statistics
 from raysearch.stages.running import Runtime, execute, inputs_of
 from raysearch.stages.sources import source_digest
@@ -31,6 +40,7 @@ __all__ = [
     "execute",
     "inputs_of",
     "normalised",
+    "setting_identity",
     "source_digest",
     "statistics",
     "with_uses",

@@ -217,6 +217,37 @@ def calls(
     return list(made.values())
 
 
+def setting_identity(method: Method, setting: Mapping[str, Any]) -> str:
+    """One text for all settings that ask for the same stages.
+
+    A parameter that has no effect in a setting is in none of its stages.
+
+    Args:
+        setting: every parameter, as of `Method.resolve`.
+    """
+    stages = [
+        {
+            "stage": node.name,
+            "target": _target(node),
+            "params": _plain_params(node),
+            "parents": node.parents,
+            "across": node.across,
+            "parts": sorted(node.parts),
+            "ratings": node.ratings,
+        }
+        for node in method.graph(setting)
+    ]
+    return json.dumps(stages, sort_keys=True)
+
+
+def _target(node: Node) -> str:
+    return f"{node.run.__module__}:{node.run.__qualname__}"
+
+
+def _plain_params(node: Node) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in sorted(node.params.items())}
+
+
 def _call(
     node: Node,
     fold: int,
@@ -225,8 +256,7 @@ def _call(
     where: Context,
     repeat: int,
 ) -> Call:
-    target = f"{node.run.__module__}:{node.run.__qualname__}"
-    params = {name: _plain(value) for name, value in sorted(node.params.items())}
+    target, params = _target(node), _plain_params(node)
     seed = stage_seed(where.seed, node.name, where.folds[fold], repeat)
     identity: dict[str, Any] = {
         "format": 1,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raysearch.errors import BadInput
+from raysearch.search.sampler import Sampler
 from raysearch.stages.folds import Fold
 from raysearch.study import Study
 from raysearch.study.space import Space
@@ -76,12 +77,6 @@ def cautions(
     """
     settings = [method.resolve(example) for example in space.examples(enqueued)]
     notes = []
-    size = space.size() if study.sampler == "grid" else None
-    if size is not None and size > study.trials:
-        notes.append(
-            f"sampler=grid: the space has {size} points and trials={study.trials} runs the first "
-            f"{study.trials}; trials={size} runs every point"
-        )
     notes += [_across_folds(method, settings), _shared_sentences(corpus, folds)]
     if study.validation.select:
         notes.append(
@@ -95,6 +90,16 @@ def cautions(
         )
     notes += [note for setting in settings for note in method.notes(setting)]
     return [note for note in notes if note]
+
+
+def grid_caution(study: Study, sampler: Sampler) -> list[str]:
+    """That `trials` ends a grid before its last point."""
+    if study.sampler != "grid" or sampler.size is None or sampler.size <= study.trials:
+        return []
+    return [
+        f"sampler=grid: the space has {sampler.size} points and trials={study.trials} runs the "
+        f"first {study.trials}; trials={sampler.size} runs every point"
+    ]
 
 
 def _across_folds(method: Method, settings: Iterable[Mapping[str, Any]]) -> str:

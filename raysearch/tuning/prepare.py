@@ -15,14 +15,14 @@ from raysearch.errors import BadInput
 from raysearch.report import Layers, Truth
 from raysearch.search.sampler import Sampler
 from raysearch.search.scoring import Scorer
-from raysearch.stages import Answers, Context, Dataset, Moments, Runtime, context
+from raysearch.stages import Answers, Context, Dataset, Moments, Runtime, context, setting_identity
 from raysearch.stages.folds import Fold, divide
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.store import Store
 from raysearch.study import Study
 from raysearch.study.folder import store_of
 from raysearch.study.space import Space
-from raysearch.tuning.cautions import cautions, check_needs, corpus_facts
+from raysearch.tuning.cautions import cautions, check_needs, corpus_facts, grid_caution
 from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratings_of
 from trainables.stage import Method
 
@@ -90,7 +90,12 @@ class StudyInputs:
             seed=self.study.seed,
             enqueue=[setting for _, setting in self.enqueued],
             objectives=self.study.objective,
+            identity=self._identity,
         )
+
+    def _identity(self, setting: Mapping[str, Any]) -> str:
+        full = self.method.resolve({**self.space.constants(), **setting})
+        return setting_identity(self.method, full)
 
     def context(self, dataset: Dataset | None = None) -> Context:
         """What keys are made of; needs no features, only their names and versions.
@@ -241,7 +246,7 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
         notes=tuple(notes),
         ratings=ratings,
     )
-    notes += inputs.feature_notes()
+    notes += [*inputs.feature_notes(), *grid_caution(study, inputs.sampler())]
     return replace(inputs, notes=tuple(dict.fromkeys(notes)))
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from typing import Any
 
 import optuna
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from raysearch.search.sampler import STARTUP, Sampler
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow
-from raysearch.study.space import Space, canonical
+from raysearch.study.space import canonical
+from tests.contracts.samplers import SPACE as SMALL
+from tests.contracts.samplers import SamplerContract, run, score, space_of
 
 PARAMS = {
     "kind": {"choice": ["hard", "ls", "lr"]},
@@ -27,40 +26,28 @@ PARAMS = {
     "only": {"choice": ["x"]},
     "layers": 3,
 }
-FINITE = {
-    "kind": {"choice": ["hard", "lr"]},
-    "gamma": {"float": [0.2, 0.8], "step": 0.1, "when": {"kind": "lr"}},
-    "batch": {"grid": [16, 32, 64]},
-}
-
-
-def space_of(params: dict[str, Any]) -> Space:
-    space, problems = Space.parse(params)
-    assert not problems
-    return space
-
-
-SPACE, SMALL = space_of(PARAMS), space_of(FINITE)
-
-
-def score(setting: dict[str, Any]) -> float:
-    found = 0.5 * (setting["kind"] == "lr") - abs(setting.get("gamma", 1.0) - 0.5)
-    return found + 0.1 * (setting["batch"] == 32)
-
-
-def run(sampler: Sampler, count: int, start: int = 0) -> list[TrialRow]:
-    """Ask and tell, one after the other."""
-    rows = []
-    for number in range(start, start + count):
-        asked = sampler.ask(number)
-        assert asked is not None
-        setting, origin = asked
-        sampler.tell(number, COMPLETE, score(setting))
-        rows.append(TrialRow(number, setting, COMPLETE, origin=origin, value=score(setting)))
-    return rows
+SPACE = space_of(PARAMS)
 
 
 # -- every kind --------------------------------------------------------------------------------
+class TestTpe(SamplerContract):
+    @pytest.fixture
+    def kind(self) -> str:
+        return "tpe"
+
+
+class TestRandom(SamplerContract):
+    @pytest.fixture
+    def kind(self) -> str:
+        return "random"
+
+
+class TestGrid(SamplerContract):
+    @pytest.fixture
+    def kind(self) -> str:
+        return "grid"
+
+
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_settings_are_of_the_space_in_plain_types_and_never_twice(kind: Any) -> None:
     rows = run(Sampler(SPACE, kind=kind, seed=1), 40)
@@ -73,36 +60,6 @@ def test_settings_are_of_the_space_in_plain_types_and_never_twice(kind: Any) -> 
     assert len({canonical(row.params) for row in rows}) == 40
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random", "grid"])
-def test_a_finite_space_is_tried_once_and_then_over(kind: Any) -> None:
-    sampler = Sampler(SMALL, kind=kind, seed=1)
-    rows = run(sampler, 24)
-    assert SMALL.size() == 24
-    assert len({canonical(row.params) for row in rows}) == 24
-    assert sampler.ask(24) is None
-    again = Sampler(SMALL, kind=kind, seed=1)
-    again.rebuild(rows)
-    assert again.ask(24) is None
-
-
-@pytest.mark.parametrize("kind", ["tpe", "random", "grid"])
-def test_enqueued_settings_come_first_and_once(kind: Any) -> None:
-    first = [
-        {"kind": "lr", "gamma": 0.5, "batch": 64},
-        {"_name": "same again", "kind": "lr", "gamma": 0.5, "batch": 64},
-        {"kind": "hard", "batch": 16, "elsewhere": 3},
-    ]
-    sampler = Sampler(SMALL, kind=kind, seed=1, enqueue=first)
-    rows = run(sampler, 24)
-    assert [row.origin for row in rows[:3]] == ["enqueued", "enqueued", kind]
-    assert rows[0].params == {"kind": "lr", "gamma": 0.5, "batch": 64}
-    assert rows[1].params == {"kind": "hard", "batch": 16}
-    assert sampler.ask(24) is None
-    resumed = Sampler(SMALL, kind=kind, seed=1, enqueue=first)
-    resumed.rebuild(rows[:1])
-    assert resumed.ask(1) == (rows[1].params, "enqueued")
-
-
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_the_seed_decides(kind: Any) -> None:
     def params(seed: int) -> list[Any]:
@@ -110,41 +67,6 @@ def test_the_seed_decides(kind: Any) -> None:
 
     assert params(1) == params(1)
     assert params(1) != params(2)
-
-
-STATES = st.sampled_from([COMPLETE, COMPLETE, COMPLETE, PRUNED, FAILED, RUNNING])
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    states=st.lists(STATES, min_size=1, max_size=30),
-    late=st.randoms(use_true_random=False),
-    seed=st.integers(0, 100),
-    finite=st.booleans(),
-    kind=st.sampled_from(["tpe", "tpe", "random", "grid"]),
-)
-def test_a_rebuilt_sampler_asks_what_the_uninterrupted_one_asks(
-    states: list[str], late: random.Random, seed: int, finite: bool, kind: Any
-) -> None:
-    space = SMALL if finite or kind == "grid" else SPACE
-    whole = Sampler(space, kind=kind, seed=seed)
-    rows: dict[int, TrialRow] = {}
-    untold: list[tuple[int, str, float | None]] = []
-    for number, state in enumerate(states):
-        asked = whole.ask(number)
-        rebuilt = Sampler(space, kind=kind, seed=seed)
-        rebuilt.rebuild(late.sample(list(rows.values()), len(rows)))
-        assert rebuilt.ask(number) == asked
-        if asked is None:
-            return
-        setting, origin = asked
-        rows[number] = TrialRow(number, setting, RUNNING, origin=origin)
-        if state != RUNNING:
-            untold.append((number, state, None if state == FAILED else score(setting)))
-        while untold and late.random() < 0.7:  # trials end in any order, some much later
-            told, end, value = untold.pop(late.randrange(len(untold)))
-            whole.tell(told, end, value)
-            rows[told] = TrialRow(told, rows[told].params, end, origin=origin, value=value)
 
 
 def test_nothing_is_said_on_the_way(
@@ -159,19 +81,6 @@ def test_nothing_is_said_on_the_way(
 
 
 # -- telling -----------------------------------------------------------------------------------
-def test_only_finite_values_are_learnt_from() -> None:
-    sampler = Sampler(SPACE, kind="tpe", seed=1)
-    assert sampler.ask(0) is not None
-    for value in (None, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="finite"):
-            sampler.tell(0, COMPLETE, value)
-    with pytest.raises(ValueError, match="state"):
-        sampler.tell(0, RUNNING, 1.0)
-    with pytest.raises(KeyError):
-        sampler.tell(9, COMPLETE, 1.0)
-    sampler.tell(0, PRUNED, None)
-
-
 def test_pruned_and_failed_trials_do_not_stop_a_search() -> None:
     sampler = Sampler(SPACE, kind="tpe", seed=1)
     for number in range(3 * STARTUP):

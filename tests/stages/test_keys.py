@@ -558,10 +558,30 @@ def test_stages_that_are_asked_for_more_read_each_others_artifacts() -> None:
 
 
 def test_a_study_says_when_stages_read_other_folds() -> None:
-    from raysearch.study.space import Space
-    from raysearch.tuning.prepare import _across as told
+    from raysearch.tuning.cautions import _across_folds
 
-    space = Space.parse({})[0]
-    assert told(ACROSS, space, []).startswith("m: labels of the held-out utterances reach training")
+    sentence = _across_folds(ACROSS, [ACROSS.resolve({})])
+    assert sentence.startswith("m: labels of the held-out utterances reach training")
     plain = Method("m", "", {"p": Param(0, "")}, lambda setting: (Node("look", _look),))
-    assert told(plain, space, []) == ""
+    assert _across_folds(plain, [plain.resolve({})]) == ""
+
+
+def test_settings_that_ask_for_the_same_stages_have_one_identity() -> None:
+    def graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
+        p = setting["p"] if setting["mode"] == "with" else 0
+        return (Node("look", _first, {"p": p}),)
+
+    method = Method("m", "", {"p": Param(0, ""), "mode": Param("with", "")}, graph)
+    texts = [
+        stages.setting_identity(method, method.resolve(setting))
+        for setting in (
+            {"p": 1},
+            {"p": 1.0},
+            {"p": 2},
+            {"p": 1, "mode": "without"},
+            {"mode": "without"},
+        )
+    ]
+    assert texts[0] == texts[1]
+    assert texts[3] == texts[4]
+    assert len(set(texts)) == 3
