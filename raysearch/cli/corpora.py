@@ -93,8 +93,8 @@ def _check(words: Sequence[str]) -> int:
 
 def features(words: Sequence[str]) -> str:
     """Extract the features of a corpus into the home and say where they are."""
-    from raysearch.cluster.connecting import connected
-    from raysearch.cluster.shipping import modules_of
+    from raysearch.cluster.code_copy import modules_of
+    from raysearch.cluster.connection import connection
     from raysearch.data import corpora, features
     from raysearch.tuning.progress import Progress
 
@@ -121,7 +121,7 @@ def features(words: Sequence[str]) -> str:
             )
         else:
             log = home.absolute() / "logs" / "ray.log"
-            with connected(study.cluster, log, modules_of(study)):
+            with connection(study.cluster, log, modules_of(study)):
                 sets = features.extract(
                     study.features,
                     corpus,

@@ -78,11 +78,11 @@ def _ray() -> tuple[str, bool]:
         import ray
     except ImportError as error:
         return f"Ray cannot be imported: {error}", True
-    from raysearch.cluster.connecting import connected
+    from raysearch.cluster.connection import connection
 
     log = Path(tempfile.mkdtemp(prefix="raysearch-doctor-")) / "ray.log"
     try:
-        with connected("local", log):
+        with connection("local", log):
 
             @ray.remote
             def answer() -> int:

@@ -81,7 +81,7 @@ def status(words: Sequence[str]) -> str:
 
         cluster = str(values["cluster"] or "auto")
         if values["job"] is None:
-            return jobs.listed(cluster)
+            return jobs.list_jobs(cluster)
         return jobs.follow(values["job"], cluster, values["lines"])
     home = Path(values["home"])
     if values["study"] is not None:

@@ -1,1 +1,1 @@
-"""Ray clusters: `connecting` to one, `shipping` what its nodes need, and studies as its `jobs`."""
+"""A `connection` to Ray, the `code_copy` that a cluster gets, its `capacity`, studies as `jobs`."""

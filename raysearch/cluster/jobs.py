@@ -6,32 +6,41 @@ raysearch, the method's code, the study as one file, and speech that is not on t
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shlex
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from raysearch.cluster.connecting import environment, jobs_client
-from raysearch.cluster.shipping import modules_of, stage_code, stage_corpus
+from raysearch.cluster.code_copy import copy_code, copy_corpus, modules_of
+from raysearch.cluster.connection import environment, jobs_client
 from raysearch.errors import BadInput, ClusterFailed, near, one_line
 from raysearch.study import Study, dump, load_study
 from raysearch.study.clusterfile import ClusterFile, read_cluster
 from raysearch.study.folder import CONFIGURATION
+from raysearch.study.plain_text import plain_text
 
 _STOP_SECONDS = 120
-"""how long a job that was told to stop may take to close its study"""
+"""seconds that a job may take to close its study when it is stopped"""
 _AGENT_SECONDS = 60
-"""how long a head may take to be ready for jobs"""
+"""seconds that a head may take to be ready for jobs"""
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _OURS = "raysearch_study"
 """the metadata key by which our jobs are known"""
 
 
 def submit(words: Sequence[str], cwd: Path) -> str:
-    """Send the study that `words` describe to the cluster; returns the job and how to follow it.
+    """Send a study to its cluster as a job.
+
+    Args:
+        words: `key=value`, as for tune.
+        cwd: the folder that relative paths start from.
+
+    Returns:
+        The job's name, and the commands that follow and end it.
 
     Raises:
         BadInput: where the study, the cluster file or a folder is wrong; nothing was sent.
@@ -46,34 +55,14 @@ def submit(words: Sequence[str], cwd: Path) -> str:
     place = read_cluster(study.cluster)
     problems: list[str] = []
     home = _home(words, study, place, problems)
-    _check_store(words, study, problems)
+    _check_store(words, problems)
     if problems:
         raise BadInput(problems)
-    with tempfile.TemporaryDirectory(prefix="raysearch-job-") as staging:
-        folder = Path(staging)
-        stage_code(folder, modules_of(study), without=[Path(study.home)])
-        roots = _roots(study, place, folder, problems)
-        if problems:
-            raise BadInput(problems)
-        there = study.model_copy(
-            update={
-                "home": Path(home),
-                "cluster": "auto",
-                "corpus": study.corpus.model_copy(update={"root": roots}),
-            }
-        )
-        (folder / CONFIGURATION).write_text(dump(there))
-        client = jobs_client(place)
-        env = environment(place)
-        # read by the process that ends the job; Ray's own 3 seconds would kill the driver
-        env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] = str(_STOP_SECONDS)
-        job = _send(
-            client,
-            entrypoint=f"exec python -m raysearch tune space={CONFIGURATION}",
-            submission_id=f"{study.id}-{secrets.token_hex(3)}",
-            runtime_env={"working_dir": staging, **env},
-            metadata={_OURS: study.id, "home": home},
-        )
+    with tempfile.TemporaryDirectory(prefix="raysearch-job-") as name:
+        folder = Path(name)
+        copy_code(folder, modules_of(study), without=[Path(study.home)])
+        (folder / CONFIGURATION).write_text(dump(_over_there(study, place, home, folder)))
+        job = _send(folder, study, place, home)
     where = f" cluster={shlex.quote(study.cluster)}" if study.cluster != "auto" else ""
     return (
         f"job {job}: study {study.id}, its home on the cluster is {home}\n"
@@ -82,22 +71,30 @@ def submit(words: Sequence[str], cwd: Path) -> str:
     )
 
 
-def _send(client: Any, **job: Any) -> str:
-    """Submit a job; a head that has only just started has no agent for it yet."""
+def _send(folder: Path, study: Study, place: ClusterFile, home: str) -> str:
+    """Submit `folder` as a job; a head that has only just started has no agent for it yet."""
+    client = jobs_client(place)
+    env = environment(place)
+    # read by the process that ends the job; Ray's own 3 seconds would kill the driver
+    env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] = str(_STOP_SECONDS)
+    job = {
+        "entrypoint": f"exec python -m raysearch tune space={CONFIGURATION}",
+        "submission_id": f"{study.id}-{secrets.token_hex(3)}",
+        "runtime_env": {"working_dir": str(folder), **env},
+        "metadata": {_OURS: study.id, "home": home},
+    }
     until = time.monotonic() + _AGENT_SECONDS
-    while True:
-        try:
-            sent: str = client.submit_job(**job)
-            return sent
-        except Exception as error:
-            if "No available agent" not in str(error) or time.monotonic() > until:
-                raise ClusterFailed(
-                    f"the cluster refused the job: {one_line(error, 400)}"
-                ) from error
-        time.sleep(1.0)
+    with _in_one_sentence("the cluster refused the job"):
+        while True:
+            try:
+                return str(client.submit_job(**job))
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(1.0)
 
 
-def listed(cluster: str) -> str:
+def list_jobs(cluster: str) -> str:
     """Every job of raysearch that a cluster knows, latest first."""
     jobs = [job for job in _jobs(jobs_client(read_cluster(cluster))) if _OURS in job.metadata]
     if not jobs:
@@ -111,55 +108,81 @@ def listed(cluster: str) -> str:
 
 
 def follow(job: str, cluster: str, lines: int = 10) -> str:
-    """A job's state, and the last lines of what it said."""
+    """A job's state, and the last `lines` lines of its output."""
     client = jobs_client(read_cluster(cluster))
     info = _info(client, job)
-    told = str(client.get_job_logs(job)).rstrip().splitlines()
+    with _in_one_sentence(f"the cluster does not show the output of job {job}"):
+        output = str(client.get_job_logs(job)).rstrip().splitlines()
     head = f"job {job}: {_state(info)}, study {info.metadata.get(_OURS, '?')}"
     if info.status == "FAILED" and info.message:
         head += f": {one_line(info.message, 400)}"
-    return "\n".join([head, *(f"  {line}" for line in told[-lines:])])
+    return "\n".join([head, *(f"  {line}" for line in output[max(0, len(output) - lines) :])])
 
 
 def stop(job: str, cluster: str) -> str:
-    """End a job as Ctrl-C would, and wait until its study is closed."""
+    """End a job as Ctrl-C would, and wait until its study is closed.
+
+    Raises:
+        BadInput: where the cluster knows no such job.
+        ClusterFailed: where the cluster does not answer, or the job does not end.
+    """
     client = jobs_client(read_cluster(cluster))
     info = _info(client, job)
     if info.status in _ENDED:
         return f"job {job} had ended before: {_state(info)}"
-    client.stop_job(job)
-    end = time.monotonic() + _STOP_SECONDS + 30
+    with _in_one_sentence(f"the cluster does not stop job {job}"):
+        client.stop_job(job)
+    until = time.monotonic() + _STOP_SECONDS + 30
     while (info := _info(client, job)).status not in _ENDED:
-        if time.monotonic() > end:
-            raise ClusterFailed(f"job {job} was told to stop, but is still {info.status.lower()}")
+        if time.monotonic() > until:
+            raise ClusterFailed(f"job {job} does not stop; it is still {_state(info)}")
         time.sleep(0.5)
     return f"job {job}: {_state(info)}; the same submit command goes on with its study"
 
 
-# -- parts -------------------------------------------------------------------------------------
+# -- the study as the job will have it -------------------------------------------------------------
+def _over_there(study: Study, place: ClusterFile, home: str, folder: Path) -> Study:
+    """The study with the paths that its job will see; speech that must travel lies in `folder`.
+
+    Raises:
+        BadInput: with every corpus that is neither here nor there, or too large to travel.
+    """
+    problems: list[str] = []
+    roots = _roots(study, place, folder, problems)
+    if problems:
+        raise BadInput(problems)
+    corpus = study.corpus.model_copy(update={"root": roots})
+    return study.model_copy(update={"home": Path(home), "cluster": "auto", "corpus": corpus})
+
+
 def _home(words: Sequence[str], study: Study, place: ClusterFile, problems: list[str]) -> str:
     """Where the study is kept over there: a folder that outlives the job."""
-    given = [word.partition("=")[2] for word in words if word.startswith("home=")]
-    if given and PurePosixPath(given[-1]).is_absolute():
-        return given[-1]
-    if not given and place.home is not None:
+    typed = _last_value(words, "home")
+    if typed and PurePosixPath(typed).is_absolute():
+        return typed
+    if typed is None and place.home is not None:
         return place.home
-    said = f"home={given[-1]}" if given else "no home"
+    word = "no home" if typed is None else f"home={typed}"
     problems.append(
-        f"submit needs an absolute home on the cluster, but got {said}; give home=/shared/runs, or "
+        f"submit needs an absolute home on the cluster, but got {word}; give home=/shared/runs, or "
         "home: in the cluster file (on the head's disk, or a disk that it shares)"
     )
     return str(study.home)
 
 
-def _check_store(words: Sequence[str], study: Study, problems: list[str]) -> None:
-    for word in words:
-        value = word.partition("=")[2]
-        if word.startswith("store=") and "://" not in value and not value.startswith("/"):
-            problems.append(
-                f"{word}: on a cluster the store must be a URI, as in store=s3://bucket/prefix, or "
-                "an absolute folder over there"
-            )
+def _check_store(words: Sequence[str], problems: list[str]) -> None:
+    store = _last_value(words, "store")
+    if store is not None and "://" not in store and not store.startswith("/"):
+        problems.append(
+            f"store={store}: on a cluster the store must be a URI, as in store=s3://bucket/prefix, "
+            "or an absolute folder over there"
+        )
+
+
+def _last_value(words: Sequence[str], key: str) -> str | None:
+    """What the last word of a key gives; None where there is no such word."""
+    texts = [text for name, _, text in (word.partition("=") for word in words) if name == key]
+    return (plain_text(texts[-1]) or "") if texts else None
 
 
 def _roots(study: Study, place: ClusterFile, folder: Path, problems: list[str]) -> dict[str, str]:
@@ -170,7 +193,7 @@ def _roots(study: Study, place: ClusterFile, folder: Path, problems: list[str]) 
             roots[name] = place.corpora[name]
         elif Path(root).exists():
             try:
-                roots[name] = stage_corpus(folder, name, Path(root))
+                roots[name] = copy_corpus(folder, name, Path(root))
             except BadInput as error:
                 problems += error.problems
         else:
@@ -181,13 +204,21 @@ def _roots(study: Study, place: ClusterFile, folder: Path, problems: list[str]) 
     return roots
 
 
-def _jobs(client: Any) -> list[Any]:
+# -- what the cluster knows ------------------------------------------------------------------------
+@contextlib.contextmanager
+def _in_one_sentence(beginning: str) -> Iterator[None]:
+    """Tell in one sentence what Ray's client of the Jobs API raises."""
+    from ray.exceptions import RayError
+
     try:
+        yield
+    except (RuntimeError, OSError, ValueError, RayError) as error:
+        raise ClusterFailed(f"{beginning}: {one_line(error, 400)}") from error
+
+
+def _jobs(client: Any) -> list[Any]:
+    with _in_one_sentence("the cluster does not list its jobs"):
         return [job for job in client.list_jobs() if job.submission_id]
-    except Exception as error:
-        raise ClusterFailed(
-            f"the cluster does not list its jobs: {one_line(error, 400)}"
-        ) from error
 
 
 def _info(client: Any, job: str) -> Any:

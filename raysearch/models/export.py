@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysearch.cluster.shipping import modules_of, stage_code
+from raysearch.cluster.code_copy import copy_code, modules_of
 from raysearch.data.features.extract import local_chunks
 from raysearch.errors import BadInput
 from raysearch.models import archive as packing
@@ -86,7 +86,7 @@ def export(
         facts = packing.write(place, source, data, how, members)
         code = Path(scratch, "code")
         code.mkdir()
-        stage_code(code, modules_of(source.study), without=[Path(source.study.home)])
+        copy_code(code, modules_of(source.study), without=[Path(source.study.home)])
         shutil.rmtree(code / "raysearch" / "files")  # searches, which a model has no use for
         example = packing.example(int(facts["speaker_clips"]))
         say("trying the model in a process that has nothing else")

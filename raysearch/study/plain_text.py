@@ -40,8 +40,17 @@ def plain_names(text: str) -> Any:
         yaml.YAMLError: what the brackets hold is no YAML.
     """
     if text[:1] in ("[", "{") and text[-1:] in ("]", "}"):
-        return yaml.load(text, yaml.BaseLoader)  # which knows texts alone
+        return _texts(yaml.compose(text, yaml.SafeLoader))
     return plain_text(text)
+
+
+def _texts(node: yaml.Node | None) -> Any:
+    """What a node of YAML holds, with every value in it as the text that stands there."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_texts(item) for item in node.value]
+    if isinstance(node, yaml.MappingNode):
+        return {str(_texts(key)): _texts(item) for key, item in node.value}
+    return None if node is None else node.value
 
 
 def plain_path(text: str) -> str | None:

@@ -214,13 +214,13 @@ def _run(
     progress: Progress,
     mirror: Mirror | None,
 ) -> None:
-    from raysearch.cluster import connecting as cluster
-    from raysearch.cluster.shipping import modules_of
+    from raysearch.cluster.code_copy import modules_of
+    from raysearch.cluster.connection import connection
 
     study = inputs.study
     home = Path(study.home).absolute()
     progress.stage("starting Ray" if study.cluster == "local" else "joining the cluster")
-    with cluster.connected(study.cluster, home / "logs" / "ray.log", modules_of(study)):
+    with connection(study.cluster, home / "logs" / "ray.log", modules_of(study)):
         import ray
 
         if study.cluster != "local" and (waits := check_cluster(runtime_of(study))):

@@ -213,3 +213,11 @@ def report(cluster: Cluster, home: Any) -> Any:
     done = cluster.run("report", "format=json", f"home={home}")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture
+def dead() -> str:
+    """An address at which nothing listens."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{one.getsockname()[1]}"

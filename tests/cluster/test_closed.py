@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LISTENING = """
 import json, os, sys
 from pathlib import Path
-from raysearch.cluster.connecting import connected
+from raysearch.cluster.connection import connection
 
 def mine():
     # this process and all that descend from it
@@ -55,7 +55,7 @@ def listening():
                 addresses.append([table, fields[1].partition(":")[0]])
     return addresses
 
-with connected("local", Path("ray.log")):
+with connection("local", Path("ray.log")):
     import ray
 
     @ray.remote

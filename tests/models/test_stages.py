@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.cluster.shipping import modules_of, stage_code
+from raysearch.cluster.code_copy import copy_code, modules_of
 from raysearch.models import archive as packing
 from raysearch.models.model import Model, Sound
 from raysearch.models.source import Source, source_of
@@ -281,7 +281,7 @@ def test_it_works_where_nothing_else_is(
     model = write(folder, "refit", trial, rater)
     code = tmp_path / "code"
     code.mkdir()
-    stage_code(code, modules_of(source_of(folder, trial, rater).study))
+    copy_code(code, modules_of(source_of(folder, trial, rater).study))
     there = model.folder.rename(tmp_path / "there")
     given = [sound.data for sound in sounds[:4]]
     found = packing.tried(there, code, given)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.cluster.connecting import connected
+from raysearch.cluster.connection import connection
 from raysearch.search import tune as search
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -20,7 +20,7 @@ def test_actors_come_up_and_are_used_again(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(SUPPORT))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1])]))
     log = tmp_path / "starts"
-    with connected("local", tmp_path / "ray.log"):
+    with connection("local", tmp_path / "ray.log"):
         tune = importlib.import_module("ray.tune")
         trainable = importlib.import_module("slow_start").SlowStart
         tuner = tune.Tuner(

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from raysearch import stages
-from raysearch.cluster.connecting import connected
+from raysearch.cluster.connection import connection
 from raysearch.errors import BadInput
 from raysearch.search import tune as search
 from raysearch.search.driver import Driver
@@ -434,7 +434,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     patch.syspath_prepend(str(SUPPORT))
     patch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1])]))
     patch.setenv("RAYSEARCH_TOY_LOG", str(folder / "toy.log"))
-    with connected("local", folder / "ray.log"):
+    with connection("local", folder / "ray.log"):
         yield importlib.import_module("ray")
     patch.undo()
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from raysearch import stages
-from raysearch.cluster.connecting import connected
+from raysearch.cluster.connection import connection
 from raysearch.stages.folds import divide
 from raysearch.stages.store import Store
 
@@ -31,7 +31,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     patch.syspath_prepend(str(SUPPORT))
     patch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1])]))
     patch.setenv("RAYSEARCH_TOY_LOG", str(folder / "toy.log"))
-    with connected("local", folder / "ray.log"):
+    with connection("local", folder / "ray.log"):
         yield importlib.import_module("ray")
     patch.undo()
 

@@ -1,8 +1,8 @@
-"""What travels to a cluster beside data: raysearch itself, and the code of one's own method.
+"""The copy of raysearch, and of the code of one's own method, that travels to a cluster.
 
-Everything is copied into one staging folder, which becomes the working directory of the study's
-processes on every node. So no node needs raysearch installed in the driver's version, and what a
-stage's key hashes here is what runs there.
+One folder holds everything; it becomes the working directory of the study's processes on every
+node. So no node needs raysearch installed in the driver's version, and what a stage's key hashes
+here is what runs there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def modules_of(study: Study) -> list[str]:
     return names
 
 
-def stage_code(folder: Path, modules: Iterable[str], *, without: Sequence[Path] = ()) -> None:
+def copy_code(folder: Path, modules: Iterable[str], *, without: Sequence[Path] = ()) -> None:
     """Copy raysearch and the folders of the modules into `folder`.
 
     Of a folder of one's own travel its Python and YAML files; hidden folders, virtual environments
@@ -64,7 +64,7 @@ def stage_code(folder: Path, modules: Iterable[str], *, without: Sequence[Path] 
     _announce(folder, set(tops))
 
 
-def stage_corpus(folder: Path, name: str, root: Path) -> str:
+def copy_corpus(folder: Path, name: str, root: Path) -> str:
     """Copy a corpus into `folder`; returns its root there, relative to `folder`.
 
     Raises:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from raysearch.cluster.shipping import stage_code
+from raysearch.cluster.code_copy import copy_code
 from raysearch.errors import ClusterFailed, one_line
 from raysearch.study.clusterfile import ClusterFile, read_cluster
 from raysearch.study.logs import LogFile
@@ -36,16 +36,16 @@ _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 _WORKERS = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_TRAIN_V2_ENABLED")
-"""of these, what the processes of a cluster that others started must be told"""
+"""those that the processes of a cluster that others started must have too"""
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""0 keeps Ray to loopback, as it keeps itself on macOS and Windows; else it listens on every
-interface, whatever address it is told"""
+"""0 keeps Ray to loopback, as on macOS and Windows; else it listens on every interface, whatever
+address it is given"""
 _PATIENCE = 5.0
-"""seconds to wait for a connection, before Ray is let to wait for minutes"""
+"""seconds to wait for a connection; Ray itself would wait for minutes"""
 
 
 @contextlib.contextmanager
-def connected(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator[None]:
+def connection(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator[None]:
     """Ray, started or joined on entry and left on exit.
 
     Args:
@@ -63,12 +63,12 @@ def connected(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator[
         os.environ.setdefault(name, value)
     with contextlib.ExitStack() as stack:
         if cluster == "local":
-            options = _local(stack)
+            options = _start(stack)
         else:
-            options = _joined(stack, read_cluster(cluster), modules)
+            options = _join(stack, read_cluster(cluster), modules)
         import ray
 
-        _noise_to(log)
+        _log_to(log)
         before = signal.getsignal(signal.SIGTERM)
         with warnings.catch_warnings():
             # Ray announces changes of its own defaults as FutureWarnings
@@ -80,7 +80,7 @@ def connected(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator[
             except Exception as error:
                 if cluster == "local":
                     raise
-                raise ClusterFailed(_refusal(cluster, error)) from error
+                raise ClusterFailed(_reason(cluster, error)) from error
         stack.callback(ray.shutdown)
         if callable(before) and threading.current_thread() is threading.main_thread():
             # Ray takes SIGTERM for itself and would leave without closing the study
@@ -88,7 +88,7 @@ def connected(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator[
         yield
 
 
-def _local(stack: contextlib.ExitStack) -> dict[str, Any]:
+def _start(stack: contextlib.ExitStack) -> dict[str, Any]:
     """What `ray.init` needs to start a cluster of our own; sets what Ray reads at its import."""
     if "ray" not in sys.modules:
         if "RAY_AUTH_MODE" not in os.environ:
@@ -107,7 +107,7 @@ def _local(stack: contextlib.ExitStack) -> dict[str, Any]:
     }
 
 
-def _joined(
+def _join(
     stack: contextlib.ExitStack, place: ClusterFile, modules: Sequence[str]
 ) -> dict[str, Any]:
     """What `ray.init` needs to join a cluster, with our code in the study's processes."""
@@ -118,23 +118,23 @@ def _joined(
             f"RAY_ADDRESS={address}: a study's driver must be a node of its cluster; from any "
             "other machine use submit, with the cluster's dashboard: in a cluster file"
         )
-    where, told = (address, "") if address != "auto" else _announced()
-    if where is not None:
-        host, _, port = where.rpartition(":")
-        _check_head(host.strip("[]"), int(port) if port.isdigit() else 0, told)
+    head, source = (address, "") if address != "auto" else _running_head()
+    if head is not None:
+        host, _, port = head.rpartition(":")
+        _check_head(host.strip("[]"), int(port) if port.isdigit() else 0, source)
     options: dict[str, Any] = {"address": address}
     if not _in_job():  # a job's processes have its environment, and our code in it
-        staging = tempfile.mkdtemp(prefix="raysearch-code-")
-        stack.callback(shutil.rmtree, staging, ignore_errors=True)
-        stage_code(Path(staging), modules)
-        options["runtime_env"] = {"working_dir": staging, **environment(place)}
+        folder = tempfile.mkdtemp(prefix="raysearch-code-")
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        copy_code(Path(folder), modules)
+        options["runtime_env"] = {"working_dir": folder, **environment(place)}
     return options
 
 
-def _announced() -> tuple[str | None, str]:
-    """The address of the cluster that `ray start` announced on this machine, and where it stands.
+def _running_head() -> tuple[str | None, str]:
+    """The address that `ray start` wrote down on this machine, and which file holds it.
 
-    Without it, Ray looks for running heads itself.
+    Without the file, Ray looks for running heads itself.
     """
     file = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
     try:
@@ -143,13 +143,13 @@ def _announced() -> tuple[str | None, str]:
         return None, ""
 
 
-def _check_head(host: str, port: int, told: str) -> None:
+def _check_head(host: str, port: int, source: str) -> None:
     """Ask before Ray does: it would wait for minutes, and then end this process."""
     problem = _unreachable(host, port)
     if problem:
         raise ClusterFailed(
-            f"no Ray cluster answers at {host}:{port}{told} ({problem}); is its head running (ray "
-            "start --head), and is this the port of its GCS?"
+            f"no Ray cluster answers at {host}:{port}{source} ({problem}); is its head running "
+            "(ray start --head), and is this the port of its GCS?"
         )
     if host in ("localhost", "127.0.0.1", "::1") and "ray" not in sys.modules:
         # Ray puts this machine's outer address in place of a loopback one; where the head listens
@@ -233,10 +233,10 @@ def jobs_client(place: ClusterFile) -> Any:
     try:
         return JobSubmissionClient(url)
     except Exception as error:
-        raise ClusterFailed(_refusal(url, error)) from error
+        raise ClusterFailed(_reason(url, error)) from error
 
 
-def _refusal(cluster: str, error: Exception) -> str:
+def _reason(cluster: str, error: Exception) -> str:
     """What went wrong, in one line that names the cluster and the remedy."""
     text = one_line(error)
     if isinstance(error, ConnectionError) and "could not find any running" in text.lower():
@@ -251,7 +251,7 @@ def _refusal(cluster: str, error: Exception) -> str:
     )
 
 
-def _noise_to(log: Path) -> None:
+def _log_to(log: Path) -> None:
     """What Ray's and Tune's loggers say goes to a file, not to the user's screen."""
     log.parent.mkdir(parents=True, exist_ok=True)
     handler = LogFile(log)
