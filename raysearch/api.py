@@ -113,7 +113,7 @@ class Result:
     @cached_property
     def report(self) -> Report:
         """Its sentences and tables; `str(result)` is the text that the command prints."""
-        return build(self.folder)
+        return build(self._record)
 
     @cached_property
     def _record(self) -> Record:

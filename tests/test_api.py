@@ -15,10 +15,9 @@ import pytest
 import raysearch
 from raysearch import api
 from raysearch.errors import BadInput, StudyFailed
-from raysearch.report import build
 from raysearch.study import load_study
 from raysearch.study.folder import StudyFolder
-from tests.support.studies import write_study
+from tests.support.studies import report_of, write_study
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,7 +86,7 @@ def result(tmp_path: Path) -> api.Result:
 
 
 def test_frames_hold_what_the_report_says(result: api.Result) -> None:
-    report = build(result.folder)
+    report = report_of(result.folder)
     assert result.best == report.best
     assert report.estimates is not None
     table = result.estimates

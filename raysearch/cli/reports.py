@@ -14,6 +14,7 @@ from raysearch.report import Report
 from raysearch.report.formats import directory as files
 from raysearch.stages.atomic import write_whole
 from raysearch.study.folder import StudyFolder, study_folder
+from raysearch.study.record import Record
 
 if TYPE_CHECKING:
     from raysearch.report import Layers
@@ -31,7 +32,7 @@ def report(words: Sequence[str]) -> str:
     folder = study_folder(Path(values["home"]), values["study"])
     full, tsne = values["full"], values["tsne"]
     layers = None if tsne is None else _layers(folder, tsne)
-    return _give(build(folder.path, True, layers), kind, out, values["figures"], full)
+    return _give(build(Record.read(folder), True, layers), kind, out, values["figures"], full)
 
 
 def compare(words: Sequence[str]) -> str:
@@ -53,7 +54,9 @@ def compare(words: Sequence[str]) -> str:
     first, second = (study_folder(home, str(name)) for name in studies)
     if first == second:
         raise BadInput(f"compare needs two studies, but both names mean {first.name}")
-    return _give(paired.build(first.path, second.path), kind, out, values["figures"])
+    return _give(
+        paired.build(Record.read(first), Record.read(second)), kind, out, values["figures"]
+    )
 
 
 def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:

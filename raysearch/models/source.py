@@ -70,11 +70,12 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
     Raises:
         BadInput: there is no such setting or rater, or the method or the data cannot serve.
     """
-    report = build(folder)
-    record = Record.read(StudyFolder(folder))
+    place = StudyFolder(folder)
+    record = Record.read(place)
+    report = build(record)
     trials = {trial.number: trial for trial in record.trials}
     number = _number(report, trials, setting)
-    study = StudyFolder(folder).study("quiet=true")
+    study = place.study("quiet=true")
     method = find_method(study.method)
     if method.export is None:
         raise BadInput(
@@ -82,7 +83,7 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
             f"clips (Method.export); those that do: {', '.join(_exportable()) or 'none'}"
         )
     inputs = prepare(study)
-    StudyFolder(folder).check_fingerprint(study, inputs.fingerprint)
+    place.check_fingerprint(study, inputs.fingerprint)
     ended = sum(report.states.values()) - report.states["running"]
     unfinished = ""
     if setting == "selected" and ended < record.planned:

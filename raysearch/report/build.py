@@ -1,13 +1,12 @@
-"""From a study's folder to a `Report`: its record, its scores, and the sections in their order.
+"""From a study's record to a `Report`: its scores, and the sections in their order.
 
-`study.record` opens the files, `scoring` makes the tables and the estimates; the files of
-`sections` write one kind of section each from these two.
+`scoring` makes the tables and the estimates; the files of `sections` write one kind of section each
+from the record and these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from raysearch.report import sentences
 from raysearch.report.document import Comparison, Race, Report, Section, SeedSpread
@@ -27,23 +26,20 @@ from raysearch.report.sections import (
     tsne,
 )
 from raysearch.report.sections.tsne import Layers
-from raysearch.study.folder import StudyFolder
 from raysearch.study.record import Record
 
 
-def build(folder: Path, whole: bool = False, layers_of: Layers | None = None) -> Report:
-    """The report of the study in `folder`, finished or not.
+def build(record: Record, whole: bool = False, layers_of: Layers | None = None) -> Report:
+    """The report of a study, finished or not.
 
     Args:
-        folder: of the study.
+        record: of the study.
         whole: with what takes seconds: the importance of parameters.
         layers_of: with pictures of the last layers of these trials.
 
     Raises:
-        BadInput: the folder holds no study.
         ValueError: a trial said to be complete lacks a fold, or a score is not finite.
     """
-    record = Record.read(StudyFolder(folder))
     scores = score(record)
     race = race_of(record, scores)
     spread = None if scores is None else estimates.seed_spread(record, scores)

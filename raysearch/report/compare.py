@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ from raysearch.report.document import Column, Comparison, Pair, Report, Section,
 from raysearch.report.scoring import METRICS, Scores, score
 from raysearch.report.sections.comparisons import picture
 from raysearch.selection import Difference, Matrix, compare_over_draws, interval
-from raysearch.study.folder import StudyFolder
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many
 
@@ -23,19 +21,18 @@ _LETTERS = ("A", "B")
 """what tables call the studies, whose names are long"""
 
 
-def build(first: Path, second: Path) -> Report:
-    """What the studies in two folders say about each other, as a report.
+def build(a: Record, b: Record) -> Report:
+    """What two studies say about each other, as a report.
 
     Each study is stood for by its honest choice: for each fold, the setting that the validation
     scores of the folds without that fold's test groups choose. A difference is between two such
     procedures, each with as many settings as its study tried.
 
     Raises:
-        BadInput: one of them is no study or has no complete trial, or they differ in corpora or
+        BadInput: one of them has no complete trial, or they differ in corpora or
             classes, or share no fold.
     """
-    studies = [Record.read(StudyFolder(path)) for path in (first, second)]
-    a, b = studies
+    studies = (a, b)
     scores = [_scores_of(one) for one in studies]
     shared = _shared(a, b)
     honest = [

@@ -254,7 +254,9 @@ class Mirror:
 
     def _report(self) -> Report:
         layers = layers_of(self._inputs, [SELECTED])
-        return build(self._folder.path, whole=True, layers_of=layers if layers.small else None)
+        return build(
+            Record.read(self._folder), whole=True, layers_of=layers if layers.small else None
+        )
 
     def _best_folds(self) -> list[BestFold]:
         """Curves of the best trials' folds, from the store."""

@@ -27,6 +27,7 @@ from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import FoldRow, Ledger, TrialRow
 from raysearch.study.published import published_table
+from raysearch.study.record import Record
 from raysearch.study.software import versions
 from raysearch.study.wording import duration
 from raysearch.tuning.ends import plain_failure, record_end, recorded_failure
@@ -111,7 +112,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         with recorded_failure(ledger, mirror):
             driver = driver_of(inputs, ledger, listeners)
             interrupted = not _ran_to_its_end(inputs, driver, ledger, folder, progress, mirror)
-            report = build(folder.path)
+            report = build(Record.read(folder))
             failure = "" if interrupted else _failure(ledger.trials(), report)
             if mirror is not None and (interrupted or not mirror.current):
                 progress.stage("writing to MLflow")

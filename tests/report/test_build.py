@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from raysearch.errors import BadInput
-from raysearch.report import build, to_json, to_markdown, to_plain, to_text
+from raysearch.report import to_json, to_markdown, to_plain, to_text
 from raysearch.selection import FoldGroups, estimates
 from raysearch.study.ledger import FoldRow, Ledger, StageUse
+from tests.support.studies import report_of
 
 Make = Callable[..., Path]
 K = 4
@@ -101,7 +102,7 @@ def scores(seed: int, trials: int = 3) -> dict[int, np.ndarray]:
 
 def test_json_holds_the_estimates_of_the_ledger(make: Make) -> None:
     tables = scores(0)
-    made = json.loads(to_json(build(make(tables, failed={4: "the loss became nan"}))))
+    made = json.loads(to_json(report_of(make(tables, failed={4: "the loss became nan"}))))
     table = np.stack([tables[n] for n in sorted(tables)])
     groups = [
         FoldGroups(frozenset({n}), frozenset({NAMES[(f + 1) % K]})) for f, n in enumerate(NAMES)
@@ -125,7 +126,7 @@ def test_json_holds_the_estimates_of_the_ledger(make: Make) -> None:
 
 def test_the_objective_decides_which_validation_score_chooses(make: Make) -> None:
     tables = {1: np.tile([0.9, 0.1, 0.5, 0.5], (K, 1)), 2: np.tile([0.1, 0.9, 0.5, 0.5], (K, 1))}
-    report = build(make(tables, objective="wa"))
+    report = report_of(make(tables, objective="wa"))
     assert report.best_trial == 2
     assert "mean validation WA" in report.section("settings").title
 
@@ -136,7 +137,7 @@ def test_text_tells_a_stranger_what_was_found(make: Make) -> None:
         failed={8: "the loss became \x1b[31mnan\x07\nat epoch 3"},
         facts={"simulated": ["speech", "votes"], "notes": ["Clip 3 is left out."]},
     )
-    text = to_text(build(folder))
+    text = to_text(report_of(folder))
     assert max(map(len, text.splitlines())) <= 80
     assert not re.search(r"[^\S\n ]|[\x00-\x09\x0b-\x1f]", text)
     for said in (
@@ -160,7 +161,7 @@ def test_text_tells_a_stranger_what_was_found(make: Make) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_column_disappears(make: Make, width: int) -> None:
-    text = to_text(build(make(scores(1))), width=width)
+    text = to_text(report_of(make(scores(1))), width=width)
     assert max(map(len, text.splitlines())) <= width
     if width >= 80:
         assert "…" not in text
@@ -168,7 +169,7 @@ def test_no_column_disappears(make: Make, width: int) -> None:
 
 
 def test_colour_only_where_asked(make: Make) -> None:
-    report = build(make(scores(1)))
+    report = report_of(make(scores(1)))
     assert "\x1b[" in to_text(report, colour=True)
     assert "\x1b" not in to_text(report)
 
@@ -176,11 +177,11 @@ def test_colour_only_where_asked(make: Make) -> None:
 def test_renderers_give_the_same_bytes_twice(make: Make) -> None:
     folder = make(scores(2))
     for render in (to_json, to_markdown, to_text):
-        assert render(build(folder)) == render(build(folder))
+        assert render(report_of(folder)) == render(report_of(folder))
 
 
 def test_markdown_has_every_table_and_escapes(make: Make) -> None:
-    text = to_markdown(build(make(scores(3), failed={9: "a|b <script>"})))
+    text = to_markdown(report_of(make(scores(3), failed={9: "a|b <script>"})))
     assert "a\\|b \\<script\\>" in text
     assert text.count("| ---: |") >= 3
     for line in text.splitlines():
@@ -190,7 +191,7 @@ def test_markdown_has_every_table_and_escapes(make: Make) -> None:
 
 
 def test_before_the_first_complete_trial(make: Make) -> None:
-    report = build(make({1: scores(0)[1]}, running=1))
+    report = report_of(make({1: scores(0)[1]}, running=1))
     assert report.estimates is None
     assert "No trial has finished all its folds yet" in to_text(report)
     made = to_plain(report)
@@ -198,41 +199,41 @@ def test_before_the_first_complete_trial(make: Make) -> None:
 
 
 def test_when_every_trial_failed_the_reasons_are_told(make: Make) -> None:
-    report = build(make({}, failed={1: "out of memory", 2: "out of memory", 3: "nan"}))
+    report = report_of(make({}, failed={1: "out of memory", 2: "out of memory", 3: "nan"}))
     text = " ".join(to_text(report).split())
     assert "No trial completed" in text
     assert "2 out of memory 1, 2" in text
 
 
 def test_an_empty_study(make: Make) -> None:
-    assert "No trial has been run yet" in to_text(build(make({})))
+    assert "No trial has been run yet" in to_text(report_of(make({})))
 
 
 def test_one_setting_has_no_optimism_to_measure(make: Make) -> None:
-    text = " ".join(to_text(build(make(scores(0, 1)))).split())
+    text = " ".join(to_text(report_of(make(scores(0, 1)))).split())
     assert "nothing to choose, so all four estimates agree" in text
 
 
 def test_transductive_and_speaker_dependent_studies_say_so(make: Make) -> None:
     folder = make(scores(0), normalise="speaker", protocol={"name": "kfold", "folds": 4})
-    text = " ".join(to_text(build(folder)).split())
+    text = " ".join(to_text(report_of(folder)).split())
     assert "transductive" in text
     assert "say nothing about new speakers" in text
     assert "clips of held-out parts" in text
 
 
 def test_class_recalls_are_pooled_over_folds(make: Make) -> None:
-    rows = to_plain(build(make(scores(0))))["tables"]["classes"]
+    rows = to_plain(report_of(make(scores(0))))["tables"]["classes"]
     assert rows[0] == {"class": "sad", "clips": 20, "recall": 0.8, "taken_for": "angry (4)"}
     assert rows[1] == {"class": "angry", "clips": 20, "recall": 0.6, "taken_for": "sad (8)"}
 
 
 def test_a_folder_without_a_study(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"folds\.json"):
-        build(tmp_path)
+        report_of(tmp_path)
 
 
 def test_a_complete_trial_without_a_fold_is_named(make: Make) -> None:
     folder = make({1: scores(0)[1][:3]})
     with pytest.raises(ValueError, match="trial 1 on fold demo/v3"):
-        build(folder)
+        report_of(folder)

@@ -12,11 +12,17 @@ from scipy.stats import ttest_rel
 
 from raysearch.cli.reports import compare
 from raysearch.errors import BadInput
+from raysearch.report import Report, to_plain, to_text
 from raysearch.report import compare as paired
-from raysearch.report import to_plain, to_text
+from tests.support.studies import read_study
 
 Write = Callable[..., Path]
 CORPUS = {"name": ["emodb"], "classes": ["low", "high"]}
+
+
+def compared(first: Path, second: Path) -> Report:
+    """The report of two studies against each other."""
+    return paired.build(read_study(first), read_study(second))
 
 
 def one_setting(test: list[float]) -> np.ndarray:
@@ -26,7 +32,7 @@ def one_setting(test: list[float]) -> np.ndarray:
 
 def test_one_setting_each_is_the_paired_t_test(write: Write) -> None:
     a, b = [0.7, 0.8, 0.6, 0.9, 0.75], [0.65, 0.7, 0.62, 0.8, 0.6]
-    report = paired.build(*(write(one_setting(x), corpus=CORPUS) for x in (a, b)))
+    report = compared(*(write(one_setting(x), corpus=CORPUS) for x in (a, b)))
     (pair,) = report.comparisons[0].pairs
     want = ttest_rel(a, b)
     assert pair.difference.mean == pytest.approx(np.mean(a) - np.mean(b))
@@ -44,14 +50,14 @@ def test_honest_choices_stand_for_the_studies_not_the_luckiest_settings(write: W
     rng = np.random.default_rng(0)
     noise = rng.uniform(0.4, 0.9, (30, 6, 4))  # validation says nothing of test
     first, second = write(noise, corpus=CORPUS), write(one_setting([0.65] * 6), corpus=CORPUS)
-    (pair,) = paired.build(first, second).comparisons[0].pairs
+    (pair,) = compared(first, second).comparisons[0].pairs
     luckiest = noise[:, :, 2].mean(axis=1).max() - 0.65
     assert pair.difference.mean < luckiest - 0.03
 
 
 def test_only_shared_folds_are_paired_and_it_is_said(write: Write) -> None:
     a, b = [0.7, 0.8, 0.6, 0.9, 0.5], [0.6, 0.7, 0.6]
-    report = paired.build(*(write(one_setting(x), corpus=CORPUS) for x in (a, b)))
+    report = compared(*(write(one_setting(x), corpus=CORPUS) for x in (a, b)))
     (pair,) = report.comparisons[0].pairs
     assert report.folds == ("s00", "s01", "s02")
     assert pair.difference.n == 3
@@ -67,27 +73,27 @@ def test_a_raced_study_is_compared_over_the_draws_of_what_it_left_out(write: Wri
     cut = table.copy()
     cut[:4, 2:] = np.nan
     first, second = write(cut, corpus=CORPUS), write(one_setting([0.6] * 6), corpus=CORPUS)
-    (pair,) = paired.build(first, second).comparisons[0].pairs
+    (pair,) = compared(first, second).comparisons[0].pairs
     assert pair.difference.mean == pytest.approx(0.1, abs=0.03)
-    assert max(map(len, to_text(paired.build(first, second)).splitlines())) <= 80
+    assert max(map(len, to_text(compared(first, second)).splitlines())) <= 80
 
 
 def test_what_cannot_be_compared_is_bad_input(write: Write) -> None:
     a = write(one_setting([0.7, 0.8]), corpus=CORPUS)
     with pytest.raises(BadInput, match="differ in their corpora"):
-        paired.build(a, write(one_setting([0.7, 0.8]), corpus=CORPUS | {"name": ["ravdess"]}))
+        compared(a, write(one_setting([0.7, 0.8]), corpus=CORPUS | {"name": ["ravdess"]}))
     with pytest.raises(BadInput, match="differ in their classes"):
-        paired.build(a, write(one_setting([0.7, 0.8]), corpus=CORPUS | {"classes": ["x", "y"]}))
+        compared(a, write(one_setting([0.7, 0.8]), corpus=CORPUS | {"classes": ["x", "y"]}))
     other = write(one_setting([0.7, 0.8]), corpus=CORPUS)
     folds = json.loads((other / "folds.json").read_text())
     for fold in folds:
         fold["test_groups"] = ["else"]
     (other / "folds.json").write_text(json.dumps(folds))
     with pytest.raises(BadInput, match="share no fold"):
-        paired.build(a, other)
+        compared(a, other)
     cut = np.full((1, 2, 4), np.nan)
     with pytest.raises(BadInput, match="no complete trial"):
-        paired.build(a, write(cut, corpus=CORPUS))
+        compared(a, write(cut, corpus=CORPUS))
 
 
 @pytest.fixture

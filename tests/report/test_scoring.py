@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.report import build, to_json, to_plain, to_text
+from raysearch.report import to_json, to_plain, to_text
 from raysearch.search.racing import Mixed
 from raysearch.selection import FoldGroups, Score, estimates
+from tests.support.studies import report_of
 
 Write = Callable[..., Path]
 NAN = float("nan")
@@ -44,7 +45,7 @@ def raced(full: np.ndarray) -> np.ndarray:
 
 
 def said(folder: Path) -> str:
-    return " ".join(to_text(build(folder)).split())
+    return " ".join(to_text(report_of(folder)).split())
 
 
 @pytest.mark.slow
@@ -64,8 +65,8 @@ def test_on_average_the_honest_estimate_is_that_of_the_full_search(
         rng = np.random.default_rng(seed)
         full = made_up(rng, 40, 10)
         full[..., 2:] += rng.normal(0, 0.02 * (1 - alike**2) ** 0.5, (40, 1, 1))
-        cut = build(write(raced(full))).estimates
-        whole = build(write(full)).estimates
+        cut = report_of(write(raced(full))).estimates
+        whole = report_of(write(full)).estimates
         assert cut is not None
         assert whole is not None
         shares.append(cut.imputed)
@@ -92,7 +93,7 @@ def test_on_average_the_honest_estimate_is_that_of_the_full_search(
 def test_what_is_handed_over_ran_to_its_end(write: Write) -> None:
     full = made_up(np.random.default_rng(5), 24, 8)
     seen = raced(full)
-    report = build(write(seen))
+    report = report_of(write(seen))
     complete = np.flatnonzero(np.isfinite(seen).all(axis=(1, 2)))
     assert 0 < len(complete) < 24
     best = max(complete, key=lambda c: full[c, :, 0].mean())
@@ -125,7 +126,7 @@ def test_observed_folds_of_the_choices_are_not_changed(write: Write) -> None:
     full[2:] -= 0.3
     seen = full.copy()
     seen[2:, 4] = NAN
-    report, whole = build(write(seen)), build(write(full))
+    report, whole = report_of(write(seen)), report_of(write(full))
     assert report.estimates is not None
     assert whole.estimates is not None
     assert report.estimates.honest["ua"].mean == pytest.approx(whole.estimates.honest["ua"].mean)
@@ -135,9 +136,9 @@ def test_observed_folds_of_the_choices_are_not_changed(write: Write) -> None:
 def test_the_same_study_gives_the_same_bytes(write: Write) -> None:
     seen = raced(made_up(np.random.default_rng(1), 16, 6))
     folder = write(seen)
-    assert to_json(build(folder)) == to_json(build(folder))
+    assert to_json(report_of(folder)) == to_json(report_of(folder))
     other = write(seen, seed=4)
-    assert to_plain(build(other))["estimates"] != to_plain(build(folder))["estimates"]
+    assert to_plain(report_of(other))["estimates"] != to_plain(report_of(folder))["estimates"]
 
 
 def test_trials_without_a_fold_are_counted_and_left_out(write: Write) -> None:
@@ -145,7 +146,7 @@ def test_trials_without_a_fold_are_counted_and_left_out(write: Write) -> None:
     full[4] = NAN
     full[5] = NAN
     folder = write(full, reasons={4: "asha: fold s00 at epoch 8", 5: "median: fold s00 at epoch 2"})
-    report = build(folder)
+    report = report_of(folder)
     assert report.estimates is not None
     assert report.estimates.imputed == 0
     race = report.race
@@ -156,7 +157,7 @@ def test_trials_without_a_fold_are_counted_and_left_out(write: Write) -> None:
     assert "2 of them were stopped inside a fold" in text
     assert "; at least this:" in text
     assert "imputed" not in text
-    alone = build(write(full[:4])).estimates
+    alone = report_of(write(full[:4])).estimates
     assert alone is not None
     assert report.estimates.honest == alone.honest
 
@@ -166,7 +167,7 @@ def test_when_no_trial_ran_to_its_end(write: Write) -> None:
     full[:, 3:] = NAN
     folder = write(full)
     assert "Every trial was stopped early, so there are no estimates" in said(folder)
-    assert json.loads(to_json(build(folder)))["race"]["ran"] == 6
+    assert json.loads(to_json(report_of(folder)))["race"]["ran"] == 6
 
 
 def counts(rng: np.random.Generator, c: int, k: int) -> np.ndarray:
@@ -183,17 +184,17 @@ def test_pooled_clips_choose_what_is_handed_over_and_means_choose_the_rest(write
         sums = table[c].sum(axis=0)
         return float((np.diag(sums) / sums.sum(axis=1)).mean())
 
-    report = build(write(seen, objective="pooled_ua", val_confusions=table))
+    report = report_of(write(seen, objective="pooled_ua", val_confusions=table))
     assert report.best_trial == max(range(6), key=pooled)
     assert report.best_trial != full[:6, :, 0].mean(axis=1).argmax()
     text = " ".join(to_text(report).split())
     assert "honest and nested choose by the mean of the folds' validation UA" in text
-    by_mean = build(write(seen, objective="ua")).estimates
+    by_mean = report_of(write(seen, objective="ua")).estimates
     assert by_mean is not None
     assert report.estimates is not None
     assert report.estimates.honest == by_mean.honest
     # with nothing cut short, pooled clips make every choice
-    whole = build(write(full, objective="pooled_ua", val_confusions=table))
+    whole = report_of(write(full, objective="pooled_ua", val_confusions=table))
     assert whole.best_trial == max(range(8), key=pooled)
     assert "choose by the mean of the folds" not in to_text(whole)
 
@@ -219,7 +220,7 @@ def test_pooled_clips_choose_as_the_objective_itself_does(write: Write) -> None:
         groups,
         judge=lambda over: [Score("pooled_ua").of(row[f] for f in over) for row in rows],
     )
-    found = build(folder).estimates
+    found = report_of(folder).estimates
     assert found is not None
     assert found.honest_choices == expected.honest_choices
     assert found.nested_choices == expected.nested_choices
@@ -233,7 +234,7 @@ def test_a_thousand_trials_are_reported_within_seconds(write: Write) -> None:
     params = [{"strategy": "abcdef"[c % 6], "gamma": 0.1} for c in range(1000)]
     folder = write(full, params=params)
     started = time.process_time()  # of this process alone: other work must not fail it
-    to_text(build(folder))
+    to_text(report_of(folder))
     assert time.process_time() - started < 10
 
 
@@ -241,7 +242,7 @@ def test_test_scores_have_no_part_in_a_choice_after_a_race(write: Write) -> None
     seen = raced(made_up(np.random.default_rng(6), 20, 8))
     other = seen.copy()
     other[..., 2:] = np.where(np.isfinite(seen[..., 2:]), 1.0 - seen[..., 2:], NAN)
-    first, second = build(write(seen)).estimates, build(write(other)).estimates
+    first, second = report_of(write(seen)).estimates, report_of(write(other)).estimates
     assert first is not None
     assert second is not None
     assert first.honest_choices == second.honest_choices
@@ -258,7 +259,7 @@ def test_the_worst_quarter_after_a_race(write: Write) -> None:
     full[3] += 0.02
     seen = full.copy()
     seen[6:, 2:] = NAN
-    report = build(write(seen, objective="worst_ua"))
+    report = report_of(write(seen, objective="worst_ua"))
     assert report.estimates is not None
     assert report.best_trial in range(6)
     assert set(report.estimates.honest_choices) <= set(range(6))

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from raysearch.report import Layers, Report, build
+from raysearch.study.folder import StudyFolder
 from raysearch.study.ledger import FoldRow, Ledger, StageUse
+from raysearch.study.record import Record
 
 SCORES = ("val_ua", "val_wa", "test_ua", "test_wa")
 
@@ -86,3 +89,13 @@ def write_study(
 
 def _named(scores: np.ndarray) -> dict[str, float]:
     return dict(zip(SCORES, map(float, scores), strict=True))
+
+
+def read_study(folder: Path) -> Record:
+    """The study in a folder."""
+    return Record.read(StudyFolder(folder))
+
+
+def report_of(folder: Path, whole: bool = False, layers_of: Layers | None = None) -> Report:
+    """The report of the study in a folder."""
+    return build(read_study(folder), whole, layers_of)

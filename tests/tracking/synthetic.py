@@ -113,7 +113,7 @@ class SyntheticStudy:
             for trial in sorted(trials, key=lambda trial: -(trial.value or 0))[:fold_runs]
             for speaker in self.speakers
         ]
-        return Ending("FINISHED", report=build(self.folder.path), best=best)
+        return Ending("FINISHED", report=build(Record.read(self.folder)), best=best)
 
     # -- what happens in it ------------------------------------------------------------------------
     def row(self, trial: int, index: int) -> FoldRow:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.report import Layers, Truth, build
+from raysearch.report import Layers, Truth
 from raysearch.report.figures import png, svg
 from raysearch.report.plots import (
     Curves,
@@ -24,6 +24,7 @@ from raysearch.report.plots import (
     Scatter,
 )
 from raysearch.stages.store import Provenance, Store
+from tests.support.studies import report_of
 from trainables.stage import Artifact
 
 Write = Callable[..., Path]
@@ -54,7 +55,7 @@ def scores(c: int, k: int, seed: int = 0) -> np.ndarray:
 
 
 def plot_of(folder: Path, section: str, name: str) -> Plot:
-    report = build(folder)
+    report = report_of(folder)
     return next(p for p in report.section(section).plots if p.name == name)
 
 
@@ -128,7 +129,7 @@ def test_layers_are_mapped_by_fold_and_groups_that_are_far_stay_apart(
 ) -> None:
     folder = write(scores(2, 4), corpus={"classes": ["low", "high"]})
     layers = kept_layers(folder, Store(str(tmp_path / "store")), first)
-    report = build(folder, layers_of=layers)
+    report = report_of(folder, layers_of=layers)
     (plot,) = report.section("tsne").plots
     assert isinstance(plot, Scatter)
     assert plot.name == f"tsne_{report.best_trial}"
@@ -139,7 +140,7 @@ def test_layers_are_mapped_by_fold_and_groups_that_are_far_stay_apart(
         np.fill_diagonal(distances, np.inf)
         nearest = panel.group[distances.argmin(axis=1)]
         assert (nearest == panel.group).all()
-    again = build(folder, layers_of=layers).section("tsne").plots[0]
+    again = report_of(folder, layers_of=layers).section("tsne").plots[0]
     assert isinstance(again, Scatter)
     np.testing.assert_array_equal(again.panels[0].points, plot.panels[0].points)
 
@@ -150,4 +151,4 @@ def test_a_study_without_layers_has_no_such_picture(write: Write, tmp_path: Path
         db.execute("update folds set stages=?", (json.dumps([["student", "0" * 64, True]]),))
     layers = Layers(("selected",), {}, Store(str(tmp_path / "store")))
     with pytest.raises(KeyError):
-        build(folder, layers_of=layers).section("tsne")
+        report_of(folder, layers_of=layers).section("tsne")

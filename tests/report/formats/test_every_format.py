@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from raysearch.report import Column, Report, Section, Table, build
+from raysearch.report import Column, Report, Section, Table
 from raysearch.report.formats import directory as files
 from raysearch.report.formats import html, latex, text
 from raysearch.report.formats.latex import tex
+from tests.support.studies import report_of
 
 Write = Callable[..., Path]
 NASTY = r"a_b & 50 % #1 ^ ~ \x {y} $z$ γ λ − ± “q” <i> é 李 ¼ 'p' `r`"
@@ -36,7 +37,7 @@ def report(write: Write) -> Report:
         "gamma": {"float": [0.1, 0.5], "step": 0.1},
         "strategy": {"choice": ["lr", "a_b&<c>"]},
     }
-    return build(write(scores(), params=params, space=space), whole=True)
+    return report_of(write(scores(), params=params, space=space), whole=True)
 
 
 def made_of(table: Table | None, *lines: str) -> Report:
@@ -117,7 +118,7 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(report: Report) -> No
 def test_a_page_of_what_is_not_finished_says_so(write: Write) -> None:
     cut = scores(3)
     cut[:, 2:] = np.nan
-    page = html.render(build(write(cut), whole=True))
+    page = html.render(report_of(write(cut), whole=True))
     assert "there are no estimates" in page
     assert "<img" not in page
 

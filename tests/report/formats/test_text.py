@@ -10,9 +10,9 @@ import pytest
 
 from raysearch.cli.reports import report as report_command
 from raysearch.errors import BadInput
-from raysearch.report import Report, build, to_text
+from raysearch.report import Report, to_text
 from raysearch.report.formats.text import render_screen
-from tests.support.studies import write_study
+from tests.support.studies import report_of, write_study
 
 Write = Callable[..., Path]
 CAUTIONS = [f"Caution {n}: " + "the scores say nothing about people. " * n for n in (1, 2, 3, 1)]
@@ -46,7 +46,7 @@ def study(folder: Path, trials: int = 24, **options: object) -> Path:
 
 @pytest.fixture
 def report(tmp_path: Path) -> Report:
-    return build(study(tmp_path / "study"))
+    return report_of(study(tmp_path / "study"))
 
 
 def test_the_screen_is_one(report: Report) -> None:
@@ -81,7 +81,7 @@ def test_warnings_take_three_lines_at_most_and_the_gravest_is_whole(
 
 def test_few_warnings_are_all_on_the_screen(write: Write) -> None:
     folder = write(np.full((2, 4, 4), 0.5), facts={"notes": ["One.", "Two.", "Three."]})
-    screen, text = render_screen(build(folder)), to_text(build(folder))
+    screen, text = render_screen(report_of(folder)), to_text(report_of(folder))
     assert [line for line in screen.splitlines() if line.startswith("  ! ")] == [
         "  ! One.",
         "  ! Two.",
@@ -106,7 +106,7 @@ def test_a_strategy_that_helps_is_told_in_two_sentences(write: Write) -> None:
     table = np.clip(0.5 + rng.normal(0, 0.02, (12, 10, 4)), 0, 1)
     table[0::3] += 0.2
     params = [{"strategy": ["hard", "ls", "lr"][c % 3]} for c in range(12)]
-    report = build(write(table, params=params, space={"strategy": SPACE["strategy"]}))
+    report = report_of(write(table, params=params, space={"strategy": SPACE["strategy"]}))
     lines = report.section("strategy").before
     assert [line.split(" scores ")[0] for line in lines] == ["strategy=hard"] * 2
     assert all("points higher than strategy=l" in line for line in lines)
@@ -116,7 +116,7 @@ def test_few_settings_a_value_are_told_and_stand_in_one_table(write: Write) -> N
     table = np.random.default_rng(2).uniform(0.4, 0.9, (4, 6, 4))
     params = [{"strategy": "ab"[c % 2], "batch": [1, 2][c // 2], "gamma": c} for c in range(4)]
     space = {"strategy": {"choice": ["a", "b"]}, "batch": {"grid": [1, 2]}}
-    report = build(write(table, params=params, space=space))
+    report = report_of(write(table, params=params, space=space))
     assert "Settings tried: " in report.section("strategy").before[1]
     joint = report.section("parameters").table
     assert joint is not None

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.report import build
 from raysearch.report.formats import text
+from tests.support.studies import report_of
 
 GROUPS, RATERS = 4, ("E1", "E2")
 PARAMS = ({"model": "rater"}, {"model": "fusion_s"})
@@ -46,7 +46,7 @@ def test_each_rater_has_a_row_and_their_mean_is_the_estimate(
     study: tuple[Path, np.ndarray],
 ) -> None:
     folder, scores = study
-    found = build(folder)
+    found = report_of(folder)
     table = found.section("raters").table
     assert table is not None
     rows = {row["rater"]: row for row in table.frame.to_dict("records")}
@@ -67,7 +67,7 @@ def test_each_rater_has_a_row_and_their_mean_is_the_estimate(
 
 def test_named_settings_are_told_by_rater(study: tuple[Path, np.ndarray]) -> None:
     folder, scores = study
-    table = build(folder).section("raters_settings").table
+    table = report_of(folder).section("raters_settings").table
     assert table is not None
     assert [column.heading for column in table.columns] == ["setting", *RATERS, "mean"]
     rows = table.frame.to_dict("records")
@@ -79,7 +79,7 @@ def test_named_settings_are_told_by_rater(study: tuple[Path, np.ndarray]) -> Non
 
 def test_differences_are_over_sessions_not_over_folds(study: tuple[Path, np.ndarray]) -> None:
     folder, scores = study
-    found = build(folder)
+    found = report_of(folder)
     by_session = scores[:, :, 2].reshape(2, len(RATERS), GROUPS).mean(axis=1)
     d = by_session[1] - by_session[0]
     (pair,) = [p for c in found.comparisons if c.parameter == "model" for p in c.pairs]
@@ -93,5 +93,5 @@ def test_differences_are_over_sessions_not_over_folds(study: tuple[Path, np.ndar
 
 
 def test_other_studies_have_no_such_table(write: Callable[..., Path]) -> None:
-    found = build(write(np.random.default_rng(0).uniform(0.4, 0.6, (2, 4, 4))))
+    found = report_of(write(np.random.default_rng(0).uniform(0.4, 0.6, (2, 4, 4))))
     assert not {section.name for section in found.sections} & {"raters", "raters_settings"}

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raysearch.report import build, to_markdown, to_plain, to_text
+from raysearch.report import to_markdown, to_plain, to_text
+from tests.support.studies import report_of
 
 Write = Callable[..., Path]
 
@@ -51,9 +52,9 @@ def test_values_are_compared_by_their_honest_choices(write: Write) -> None:
     levels = ["hard", "ls", "lr"]
     params = [{"strategy": levels[c % 3], "lr": 0.1} for c in range(18)]
     space = {"strategy": {"choice": levels}, "lr": 0.1, "gamma": {"float": [0, 1]}}
-    made = to_plain(build(write(table, params=params)))
+    made = to_plain(report_of(write(table, params=params)))
     assert [x["parameter"] for x in made["comparisons"]] == [None]  # the space names no list
-    made = to_plain(build(write(table, params=params, space=space)))
+    made = to_plain(report_of(write(table, params=params, space=space)))
     found = comparison(made, "strategy")
     assert [x["parameter"] for x in made["comparisons"]] == [None, "strategy"]
     v, t = table[..., 0], table[..., 2]
@@ -78,7 +79,7 @@ def test_a_value_that_helps_is_said_and_one_that_does_not_too(write: Write) -> N
     table = made_up(1, 12, 10)
     table[0::3] += 0.2
     params = [{"strategy": ["hard", "ls", "lr"][c % 3]} for c in range(12)]
-    report = build(write(table, params=params, space={"strategy": {"choice": ["hard"]}}))
+    report = report_of(write(table, params=params, space={"strategy": {"choice": ["hard"]}}))
     text = " ".join(to_text(report).split())
     assert "strategy=hard scores " in text
     assert "points higher than strategy=ls" in text
@@ -87,7 +88,7 @@ def test_a_value_that_helps_is_said_and_one_that_does_not_too(write: Write) -> N
     assert "(4 settings)" in text
     equal = made_up(2, 12, 10)
     equal[:] = equal[:1]
-    report = build(write(equal, params=params, space={"strategy": {"choice": ["hard"]}}))
+    report = report_of(write(equal, params=params, space={"strategy": {"choice": ["hard"]}}))
     text = " ".join(to_text(report).split())
     assert (
         "strategy=hard and each of strategy=ls, strategy=lr: no difference that ten speakers can"
@@ -100,7 +101,7 @@ def test_a_value_that_helps_is_said_and_one_that_does_not_too(write: Write) -> N
 def test_many_values_are_held_against_the_best_one(write: Write) -> None:
     table = made_up(3, 16, 6)
     params = [{"batch": 2 ** (c % 8)} for c in range(16)]
-    report = build(write(table, params=params, space={"batch": {"grid": [1, 2]}}))
+    report = report_of(write(table, params=params, space={"batch": {"grid": [1, 2]}}))
     found = comparison(to_plain(report), "batch")
     best = 2 ** (int(table[..., 0].mean(axis=1).argmax()) % 8)
     assert {pair["a"] for pair in found["pairs"]} == {f"batch={best}"}
@@ -115,7 +116,7 @@ def test_a_parameter_that_some_settings_lack(write: Write) -> None:
     params[3] |= {"smoothing": 0.30000000000000004}
     params[4] |= {"smoothing": 0.3}
     space = {"smoothing": {"grid": [0.1, 0.3]}, "strategy": {"choice": ["hard"]}}
-    made = to_plain(build(write(table, params=params, space=space)))
+    made = to_plain(report_of(write(table, params=params, space=space)))
     found = comparison(made, "smoothing")
     assert sorted((x["name"], x["settings"]) for x in found["levels"]) == [("0.1", 1), ("0.3", 2)]
     assert len(made["comparisons"]) == 2  # one strategy is nothing to compare
@@ -123,7 +124,7 @@ def test_a_parameter_that_some_settings_lack(write: Write) -> None:
 
 def test_the_best_setting_against_the_next_and_honesty_against_the_baseline(write: Write) -> None:
     table = made_up(5, 9, 6)
-    made = to_plain(build(write(table, enqueued=2)))
+    made = to_plain(report_of(write(table, enqueued=2)))
     found = comparison(made, None)
     v, t = table[..., 0], table[..., 2]
     order = np.argsort(-v.mean(axis=1))
@@ -140,19 +141,19 @@ def test_the_best_setting_against_the_next_and_honesty_against_the_baseline(writ
 def test_one_complete_setting_beside_stopped_ones(write: Write) -> None:
     table = made_up(5, 4, 6)
     table[1:, 3:] = np.nan
-    report = build(write(table, enqueued=1))
+    report = report_of(write(table, enqueued=1))
     pairs = comparison(to_plain(report), None)["pairs"]
     assert [(pair["a"], pair["b"]) for pair in pairs] == [("honest choice", "trial 0 (enqueued)")]
     assert report.section("compare").before == ("Differences over speakers, paired.",)
 
 
 def test_one_setting_has_nothing_to_be_compared_with(write: Write) -> None:
-    made = to_plain(build(write(made_up(0, 1, 4), enqueued=1)))
+    made = to_plain(report_of(write(made_up(0, 1, 4), enqueued=1)))
     assert made["comparisons"] == []
 
 
 def test_one_fold_shows_nothing(write: Write) -> None:
-    report = build(write(made_up(0, 3, 1)))
+    report = report_of(write(made_up(0, 3, 1)))
     pair = comparison(to_plain(report), None)["pairs"][0]
     assert (pair["p"], pair["p_holm"], pair["interval"]) == (None, None, None)
     assert "one fold cannot show a difference" in " ".join(to_text(report).split())
@@ -165,8 +166,8 @@ def test_values_of_stopped_trials_take_part(write: Write) -> None:
     seen = full.copy()
     seen[1::2, 3:] = np.nan
     space = {"strategy": {"choice": ["a", "b"]}}
-    cut = comparison(to_plain(build(write(seen, params=params, space=space))), "strategy")
-    whole = comparison(to_plain(build(write(full, params=params, space=space))), "strategy")
+    cut = comparison(to_plain(report_of(write(seen, params=params, space=space))), "strategy")
+    whole = comparison(to_plain(report_of(write(full, params=params, space=space))), "strategy")
     assert [x["settings"] for x in cut["levels"]] == [6, 6]
     low, high = cut["pairs"][0]["interval"]
     sign = 1 if cut["pairs"][0]["a"] == whole["pairs"][0]["a"] else -1
@@ -181,7 +182,7 @@ def test_what_one_seed_moves(write: Write) -> None:
     rng = np.random.default_rng(0)
     repeats = made_up(7, 3, 6)[:, :, None] + rng.normal(0, 0.02, (3, 6, 5, 4))
     table = repeats.mean(axis=2)
-    report = build(write(table, repeats=repeats, seeds=5))
+    report = report_of(write(table, repeats=repeats, seeds=5))
     best = report.best_trial
     made = to_plain(report)["seeds"]
     within = np.mean([np.var(x, ddof=1) for x in repeats[best, :, :, 2]]) ** 0.5
@@ -192,12 +193,12 @@ def test_what_one_seed_moves(write: Write) -> None:
     assert "Each score of a fold is the mean of 5 seeds" in text
     assert f"UA {100 * within:.1f} {100 * np.std(table[best, :, 2], ddof=1):.1f}" in text
     assert "5 seeds a fold" in text
-    assert to_plain(build(write(table)))["seeds"] is None
+    assert to_plain(report_of(write(table)))["seeds"] is None
 
 
 def test_counts_of_clips_are_not_multiplied_by_seeds(write: Write) -> None:
     table = made_up(7, 2, 4)
-    rows = to_plain(build(write(table, repeats=np.stack([table] * 2, axis=2), seeds=2)))
+    rows = to_plain(report_of(write(table, repeats=np.stack([table] * 2, axis=2), seeds=2)))
     assert rows["tables"]["classes"][0] == {
         "class": "class 0",
         "clips": 10,
@@ -215,7 +216,7 @@ def quarter(x: np.ndarray) -> float:
 
 def test_the_front_of_two_objectives(write: Write) -> None:
     table = made_up(14, 30, 9)
-    report = build(write(table, objective=["ua", "worst_ua"]))
+    report = report_of(write(table, objective=["ua", "worst_ua"]))
     rows = to_plain(report)["tables"]["pareto"]
     points = {c: (table[c, :, 0].mean(), quarter(table[c, :, 0])) for c in range(30)}
     front = [
@@ -240,18 +241,18 @@ def test_the_front_of_two_objectives(write: Write) -> None:
     assert report.estimates is not None
     worst = quarter(np.array(report.estimates.honest["ua"].values))
     assert f"worst quarter of speakers (3 of 9) have a mean of {100 * worst:.1f} % UA" in text
-    same = build(write(table)).estimates
+    same = report_of(write(table)).estimates
     assert same == report.estimates
 
 
 def test_the_worst_speakers_choose_where_they_come_first(write: Write) -> None:
     table = made_up(9, 20, 8)
-    report = build(write(table, objective=["worst_ua", "wa"]))
+    report = report_of(write(table, objective=["worst_ua", "wa"]))
     worst = [quarter(row) for row in table[..., 0]]
     assert report.best_trial == int(np.argmax(worst))
     settings = to_plain(report)["tables"]["settings"]
     assert settings[0]["validation"] == pytest.approx(max(worst))
     assert settings[0]["test"] == pytest.approx(table[report.best_trial, :, 2].mean())
     assert "of the worst quarter of folds" in report.section("settings").title
-    names = {section.name for section in build(write(table)).sections}
+    names = {section.name for section in report_of(write(table)).sections}
     assert "pareto" not in names

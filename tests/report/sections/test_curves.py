@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raysearch.report import build, to_text
+from raysearch.report import to_text
 from raysearch.report.figures import svg
 from raysearch.report.formats import json as as_json
 from raysearch.report.plots import Curves
 from raysearch.study.ledger import Ledger
+from tests.support.studies import report_of
 
 
 def test_a_curve_has_a_point_a_value_and_series(write: Callable[..., Path]) -> None:
@@ -27,7 +28,7 @@ def test_a_curve_has_a_point_a_value_and_series(write: Callable[..., Path]) -> N
         for lr in (1e-3, 1e-4)
     ] + [{"strategy": "hard", "lr": 1e-3}]
     scores = rng.uniform(0.4, 0.8, (len(params), 6, 4))
-    report = build(write(scores, params=params))
+    report = report_of(write(scores, params=params))
     tables = json.loads(as_json.render(report))["tables"]
     assert "curve_lr" not in tables, "two values make no curve"
     points = tables["curve_gamma"]
@@ -46,7 +47,7 @@ def test_after_a_race_every_value_keeps_its_point(write: Callable[..., Path]) ->
     scores = rng.uniform(0.4, 0.8, (12, 6, 4))
     scores[6:, 2:] = np.nan
     params = [{"gamma": 0.1 * (c % 4)} for c in range(12)]
-    report = build(write(scores, params=params))
+    report = report_of(write(scores, params=params))
     points = json.loads(as_json.render(report))["tables"]["curve_gamma"]
     assert [p["settings"] for p in points] == [3, 3, 3, 3]
     assert all(0 < p["test"] < 1 for p in points)
@@ -60,7 +61,7 @@ def test_what_curves_share_stands_once(write: Callable[..., Path]) -> None:
     params = [
         {"strategy": name, "gamma": x} for name in ("hard", "soft") for x in (0.1, 0.2, 0.3, 0.4)
     ]
-    text = to_text(build(write(np.full((8, 4, 4), 0.5), params=params)))
+    text = to_text(report_of(write(np.full((8, 4, 4), 0.5), params=params)))
     curve = text[text.index("Test UA against gamma") :].split("\n\n")[0]
     assert curve.count("strategy=hard") == curve.count("strategy=soft") == 1
 
@@ -78,7 +79,7 @@ def test_published_figures_stand_beside_the_points_whose_settings_are_their_rows
     ledger = Ledger(folder / "ledger.sqlite", write=True)
     ledger.set_fact("published", {"source": "a paper", "metrics": ["ua", "wa"], "rows": rows})
     ledger.close()
-    report = build(folder)
+    report = report_of(folder)
     points = json.loads(as_json.render(report))["tables"]["curve_alpha"]
     assert [(p["series"], p["paper"]) for p in points] == [
         ("rule=hard", 0.53), ("rule=hard", 0.54), ("rule=hard", None),
@@ -103,4 +104,4 @@ def test_curves_of_few_settings_a_value_are_details(
 ) -> None:
     params = [{"gamma": 0.1 * (c // each)} for c in range(3 * each)]
     scores = np.random.default_rng(0).uniform(0.4, 0.8, (len(params), 4, 4))
-    assert build(write(scores, params=params)).section("curve_gamma").detail is detail
+    assert report_of(write(scores, params=params)).section("curve_gamma").detail is detail

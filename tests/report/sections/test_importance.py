@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from raysearch.report import build, to_plain, to_text
+from raysearch.report import to_plain, to_text
+from tests.support.studies import report_of
 
 SPACE = {
     "strategy": {"choice": ["hard", "lr", "ls_lr"]},
@@ -29,7 +30,7 @@ def test_parameters_that_not_every_setting_has(write: Callable[..., Path]) -> No
         params.append(one)
         scores.append(0.5 + 0.3 * one.get("gamma", 0.9))  # type: ignore[operator]
     table = np.repeat(np.array(scores)[:, None, None], 4, axis=1) + rng.normal(0, 0.01, (24, 4, 4))
-    report = build(write(table, params=params, space=SPACE), whole=True)
+    report = report_of(write(table, params=params, space=SPACE), whole=True)
     rows = to_plain(report)["tables"]["importance"]
     where = [row["with"] for row in rows]
     assert where == ["", "", *["strategy=lr or ls_lr"] * 3]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysearch.report import Report, build, to_plain
+from raysearch.report import Report, to_plain
 from raysearch.report.formats import directory as files
 from raysearch.report.formats import html, latex, markdown, text
 from raysearch.selection import compare, interval
@@ -19,6 +19,7 @@ from raysearch.study import load_study, spaces
 from raysearch.study.ledger import Ledger
 from raysearch.study.published import published_table
 from raysearch.study.space import NAME
+from tests.support.studies import report_of
 
 Write = Callable[..., Path]
 UA, WA = 2, 3
@@ -48,7 +49,7 @@ def reported(
     kept = {"source": "Table 2 of a paper", "metrics": list(metrics), "rows": list(rows)}
     ledger.set_fact("published", fact or kept)
     ledger.close()
-    return build(folder)
+    return report_of(folder)
 
 
 def lines(report: Report) -> dict[tuple[str, str], dict[str, Any]]:
