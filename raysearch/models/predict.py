@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysearch.data.corpora.readers import audio_files
+from raysearch.data.corpora.folders import audio_files
 from raysearch.errors import BadInput
 from raysearch.models.model import FACTS, Model, Sound
 

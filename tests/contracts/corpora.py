@@ -26,6 +26,8 @@ class CorpusCase:
     root: Path
     """its folder, in a folder of its own"""
     home: Path
+    finds: bool = True
+    """its reader looks for the corpus below the folder too"""
 
     @property
     def info(self) -> corpora.CorpusInfo:
@@ -148,6 +150,14 @@ class CorpusContract:
         moved = tmp_path / "another place"
         shutil.copytree(case.root, moved / "x")
         assert replace(case, root=moved / "x").load().fingerprint == first
+
+    def test_it_is_the_same_one_folder_deeper(self, case: CorpusCase, tmp_path: Path) -> None:
+        if not case.finds:
+            pytest.skip("its table lies in the folder")
+        first = case.load().fingerprint
+        deeper = tmp_path / "deeper"
+        shutil.copytree(case.root, deeper / "as downloaded")
+        assert replace(case, root=deeper).load().fingerprint == first
 
     def test_no_clip_is_on_two_sides_of_a_fold(self, case: CorpusCase) -> None:
         corpus = case.load()

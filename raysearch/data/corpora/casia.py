@@ -1,6 +1,7 @@
 """CASIA Chinese emotional corpus: 4 actors, 6 emotions, 300 sentences that all speak in each.
 
-The clips lie in SPEAKER/EMOTION/NUMBER.wav (liuchanhg/angry/201.wav). The corpus has 9600 clips;
+The clips lie in SPEAKER/EMOTION/NUMBER.wav (liuchanhg/angry/201.wav) at any depth, or are named
+NUMBER-EMOTION-SPEAKER.wav (201-angry-liuchanhg.wav). The corpus has 9600 clips;
 Mao et al. 2022 and others use the 7200 of the 300 shared sentences, numbers 201 to 500.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from raysearch.data.corpora.corpus import CorpusInfo, Options
+from raysearch.data.corpora.corpus import CorpusInfo
 from raysearch.data.corpora.names import common_name
 from raysearch.data.corpora.readers import (
     NameParts,
@@ -18,18 +19,19 @@ from raysearch.data.corpora.readers import (
 
 CLASSES = ("neutral", "happy", "sad", "angry", "fearful", "surprised")
 _NUMBER = re.compile(r"\d+")
+_FLAT = re.compile(r"(\d+)-([a-z]+)-(\w+)", re.IGNORECASE)
 
 
 def _fields(path: Path) -> NameParts | None:
-    label = common_name(path.parent.name)
-    speaker = path.parent.parent.name
-    if label not in CLASSES or _NUMBER.fullmatch(path.stem) is None:
+    match = _FLAT.fullmatch(path.stem)
+    if match is not None:
+        number, emotion, speaker = match.groups()
+    else:
+        number, emotion, speaker = path.stem, path.parent.name, path.parent.parent.name
+    label = common_name(emotion)
+    if label not in CLASSES or _NUMBER.fullmatch(number) is None:
         return None
-    return NameParts(speaker, label, clip=f"{speaker}/{label}/{path.stem}")
-
-
-def _folders(root: Path, options: Options) -> list[Path]:
-    return [folder for folder in sorted(root.glob("*/*")) if folder.is_dir()]
+    return NameParts(speaker, label, clip=f"{speaker}/{label}/{number}")
 
 
 LAYOUT = "give the folder that holds SPEAKER/EMOTION/NUMBER.wav, as liuchanhg/angry/201.wav"
@@ -42,7 +44,7 @@ INFO = CorpusInfo(
         classes=CLASSES,
         example="liuchanhg/angry/201.wav",
         layout=LAYOUT,
-        folders=_folders,
+        deep=True,
     ),
     classes=CLASSES,
     published=dict.fromkeys(CLASSES, 1200),

@@ -94,6 +94,8 @@ class CorpusInfo:
     `published` holds the published number of clips a class ({} where there is none; "" stands for
     clips without a label), and `counted` says where these numbers are from, and which could not be
     looked up. `remarks` are further sentences that the list of corpora prints.
+    `bad` says by id what is wrong with clips as they are published: they are left out with a note,
+    if it is still so, and stop nothing.
     `options` names the keys of `corpus.options` that the reader takes, with their help.
     `root` says whether a root folder is needed.
     """
@@ -110,6 +112,7 @@ class CorpusInfo:
     options: Mapping[str, str] = field(default_factory=dict)
     counted: str = ""
     remarks: tuple[str, ...] = ()
+    bad: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

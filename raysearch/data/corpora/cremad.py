@@ -15,9 +15,9 @@ import pandas as pd
 
 from raysearch.data.corpora.agreement import TIES, labels_by_votes
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.folders import child, clip_files, find_file
 from raysearch.data.corpora.readers import (
     ClipRow,
-    audio_files,
     clip_row,
     clip_table,
     name_problem,
@@ -72,6 +72,11 @@ def voice_votes(path: Path) -> pd.DataFrame:
             f"{', '.join(map(repr, frame.columns))}."
         )
     voice = frame[frame.iloc[:, 0].str.startswith("1")]
+    if voice.empty:
+        raise BadInput(
+            f"{path} holds no votes of raters who only heard the clips: their rows' first cells "
+            "start with 1, as 100001."
+        )
     try:
         votes = voice.set_index("fileName")[columns].astype(np.float64)
     except ValueError as error:
@@ -83,13 +88,14 @@ def voice_votes(path: Path) -> pd.DataFrame:
 def _read(root: Path, options: Options) -> Raw:
     by = one_of(options, "label", ("intended", "votes"))
     ties = one_of(options, "ties", TIES)
-    folder = root / "AudioWAV" if (root / "AudioWAV").is_dir() else root
-    files = {p.stem: p for p in reversed(audio_files(folder, deep=False))}
+    files = {p.stem: p for p in reversed(clip_files(root, "AudioWAV", deep=False))}
     if not files:
         raise BadInput(f"corpus.root={root} holds no CREMA-D clips: {LAYOUT}.")
-    places = (root / "tabulatedVotes.csv", root / "processedResults" / "tabulatedVotes.csv")
-    tables = [p for p in places if p.is_file()]
-    votes = voice_votes(tables[0]) if tables else None
+    folder = next(iter(files.values())).parent
+    above = (root, folder.parent, folder)
+    results = [place for top in above if (place := child(top, "processedResults")) is not None]
+    votes_file = find_file((*above, *results), "tabulatedVotes.csv")
+    votes = None if votes_file is None else voice_votes(votes_file)
     problems: list[Problem] = []
     names = sorted(files.keys() | (set() if votes is None else set(votes.index)))
     rows: list[ClipRow] = []
@@ -146,6 +152,7 @@ INFO = CorpusInfo(
     speakers=91,
     source="https://github.com/CheyneyComputerScience/CREMA-D (ODbL)",
     layout=LAYOUT,
+    bad={"cremad/1076_MTI_SAD_XX": "it is published without sound"},
     counted="Cao et al. 2014, counted on the published list of votes",
     options={
         "label": "intended (the file name's emotion, default) or votes (the leading vote)",

@@ -57,7 +57,7 @@ INFO = CorpusInfo(
         classes=tuple(LETTERS.values()),
         example="03a01Fa.wav",
         layout=LAYOUT,
-        folders=lambda root, _: [root / "wav" if (root / "wav").is_dir() else root],
+        folder="wav",
     ),
     classes=tuple(LETTERS.values()),
     published={

@@ -45,7 +45,7 @@ INFO = CorpusInfo(
         classes=tuple(EMOTIONS.values()),
         example="dis-f1-b1.wav",
         layout=LAYOUT,
-        folders=lambda root, _: [root / "EMOVO" if (root / "EMOVO").is_dir() else root],
+        folder="EMOVO",
         deep=True,
     ),
     classes=tuple(EMOTIONS.values()),

@@ -27,11 +27,11 @@ from pathlib import Path
 
 from raysearch.data.corpora.agreement import count_votes
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.folders import audio_files, find_folders
 from raysearch.data.corpora.names import common_name
 from raysearch.data.corpora.readers import (
     ClipRow,
     RatingRow,
-    audio_files,
     clip_row,
     clip_table,
     name_problem,
@@ -78,9 +78,7 @@ class _Turn:
 def _read(root: Path, options: Options) -> Raw:
     part = one_of(options, "part", ("all", "improvised", "scripted"))
     several = one_of(options, "several", ("each", "share"))
-    inner = root / "IEMOCAP_full_release"
-    top = inner if inner.is_dir() else root
-    sessions = [folder for folder in sorted(top.glob("Session[1-5]")) if folder.is_dir()]
+    sessions = find_folders(root, "Session[1-5]")
     evaluations = [
         path
         for folder in sessions
@@ -101,7 +99,7 @@ def _read(root: Path, options: Options) -> Raw:
         for turn in _turns(path, several, problems):
             if part != "all" and part[:5] != {"impro": "impro", "script": "scrip"}[turn.kind]:
                 continue
-            place = top / f"Session{turn.session}" / "sentences" / "wav"
+            place = path.parents[2] / "sentences" / "wav"
             wav = place / turn.name.rpartition("_")[0] / f"{turn.name}.wav"
             rows.append(
                 clip_row(

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.folders import audio_files, find_folders
 from raysearch.data.corpora.readers import (
     ClipRow,
-    audio_files,
     clip_row,
     clip_table,
     name_problem,
@@ -37,10 +37,8 @@ _NAME = re.compile(r"(\d+)-(\d+)-\d+")
 @with_root
 def _read(root: Path, options: Options) -> Raw:
     subset = one_of(options, "subset", SUBSETS)
-    places = [root / subset, root / "LibriSpeech" / subset]
-    if root.name == subset:
-        places.insert(0, root)
-    folder = next((place for place in places if place.is_dir()), None)
+    inner = [root] if root.name == subset else find_folders(root, re.escape(subset))
+    folder = next(iter(inner), None)
     if folder is None:
         raise BadInput(f"corpus.root={root} holds no {subset}: {LAYOUT}.")
     files = audio_files(folder, deep=True)

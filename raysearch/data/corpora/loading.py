@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -166,19 +167,25 @@ def _heard(
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """The table with each clip's digest and seconds, and every problem of rows, counts and clips.
 
-    Audio is read once and remembered in HOME/audio-index.json.
+    Audio is read once and remembered in HOME/audio-index.json. Clips that are bad as published are
+    left out of the table.
     """
     clips = _inspect(table, home, progress)
     problems = [problem for source in sources.every for problem in source.raw.problems]
     for source in sources.labelled if counted else ():
         problems += count_notices(source.info, source.raw.table)
-    problems += clip_problems(table, clips)
-    return (
-        table.assign(
-            audio=[clip.digest for clip in clips], seconds=[clip.seconds for clip in clips]
-        ),
-        problems,
+    bad = {clip: why for source in sources.every for clip, why in source.info.bad.items()}
+    published: set[str] = set()
+    for problem in clip_problems(table, clips):
+        if problem.kind in ("empty", "unreadable") and problem.utterance in bad:
+            published.add(problem.utterance)
+            sentence = f"{problem.utterance} is left out: {bad[problem.utterance]}."
+            problem = replace(problem, kind="published", severity="notice", sentence=sentence)
+        problems.append(problem)
+    table = table.assign(
+        audio=[clip.digest for clip in clips], seconds=[clip.seconds for clip in clips]
     )
+    return table[~table["id"].isin(published)], problems
 
 
 def _inspect(table: pd.DataFrame, home: Path, progress: Progress | None) -> list[Clip]:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from raysearch.data.corpora.agreement import count_votes
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.folders import audio_files
 from raysearch.data.corpora.msp import LETTERS, blocks
 from raysearch.data.corpora.readers import (
     ClipRow,
     RatingRow,
-    audio_files,
     clip_row,
     clip_table,
     name_problem,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from raysearch.data.corpora.agreement import count_votes
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.folders import child, find_file, find_folders
 from raysearch.data.corpora.msp import LETTERS, Rating, blocks, rating
 from raysearch.data.corpora.readers import (
     ClipRow,
@@ -38,16 +39,16 @@ _NEEDED = ("FileName", "EmoClass", "SpkrID", "Split_Set")
 
 @with_root
 def _read(root: Path, options: Options) -> Raw:
-    labels = next((root / name for name in ("Labels", "label") if (root / name).is_dir()), root)
-    audio = next((root / name for name in ("Audios", "Audio") if (root / name).is_dir()), root)
-    consensus = _first(labels, "labels_consensus.csv", "labels_concensus.csv")
+    labels = next(iter(find_folders(root, "labels?")), root)
+    audio = child(labels.parent if labels != root else root, "Audios", "Audio") or root
+    consensus = find_file([labels], "labels_consensus.csv", "labels_concensus.csv")
     if consensus is None:
         raise BadInput(f"corpus.root={root} holds no Labels/labels_consensus.csv: {LAYOUT}.")
     frame = list(csv.DictReader(io.StringIO("\n".join(text_lines(consensus)))))
     if lacking := [name for name in _NEEDED if not frame or name not in frame[0]]:
         found = ", ".join(frame[0]) if frame else "none"
         raise BadInput(f"{consensus} has no column {', '.join(lacking)}: its columns are {found}.")
-    texts = root / "Transcripts"
+    texts = child(audio.parent, "Transcripts") or root
     rows: list[ClipRow] = []
     problems: list[Problem] = []
     for row in frame:
@@ -94,22 +95,25 @@ def _read(root: Path, options: Options) -> Raw:
 def _single(labels: Path, clips: set[str]) -> list[RatingRow]:
     """The single ratings, from the CSV or else the text, of clips that are in the table."""
     pairs: list[tuple[str, Rating | None]] = []
-    detailed = _first(labels, "labels_detailed.csv")
-    text = _first(labels, "labels.txt", "Labels.txt")
+    detailed = find_file([labels], "labels_detailed.csv")
+    text = find_file([labels], "labels.txt")
     if detailed is not None:
         cells = csv.reader(io.StringIO("\n".join(text_lines(detailed))))
         pairs = [(row[0].rpartition(".")[0], rating(row[1])) for row in cells if len(row) > 1]
     elif text is not None:
         pairs = [(b.clip, one) for b in blocks(text_lines(text)) for one in b.ratings]
-    return [
+    rows = [
         one.row(clip)
         for stem, one in pairs
         if one is not None and (clip := f"msp_podcast/{stem}") in clips
     ]
-
-
-def _first(folder: Path, *names: str) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    if not rows and (path := detailed or text) is not None:
+        raise BadInput(
+            f"{path} holds no single rating of a clip of this corpus, as "
+            "'WORKER0000001; Neutral; Neutral; A:1.0; V:4.0; D:1.0;' after the clip's name: take "
+            "the file of the same release, or put it elsewhere to do without votes."
+        )
+    return rows
 
 
 LAYOUT = "give the folder that holds Labels/labels_consensus.csv and Audios/"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from raysearch.data.corpora.corpus import CorpusInfo, Options
+from raysearch.data.corpora.corpus import CorpusInfo
 from raysearch.data.corpora.readers import (
     NameParts,
     name_reader,
@@ -37,12 +37,6 @@ def _fields(path: Path) -> NameParts | None:
     return NameParts(actor, EMOTIONS[emotion], STATEMENTS[statement])
 
 
-def _folders(root: Path, options: Options) -> list[Path]:
-    found = [f for pattern in _PATTERNS for f in sorted(root.glob(pattern)) if f.is_dir()]
-    return found or [root]
-
-
-_PATTERNS = ("Actor_[0-9][0-9]", "Audio_Speech_Actors_01-24/Actor_[0-9][0-9]")
 LAYOUT = "give the folder that holds Actor_01/ to Actor_24/, or Audio_Speech_Actors_01-24/"
 INFO = CorpusInfo(
     name="ravdess",
@@ -53,7 +47,7 @@ INFO = CorpusInfo(
         classes=tuple(EMOTIONS.values()),
         example="03-01-05-02-01-01-12.wav",
         layout=LAYOUT,
-        folders=_folders,
+        folder="Actor_[0-9][0-9]",
     ),
     classes=tuple(EMOTIONS.values()),
     published={name: 96 if name == "neutral" else 192 for name in EMOTIONS.values()},

@@ -18,9 +18,8 @@ from raysearch.data.corpora.corpus import (
     Raw,
     Reader,
 )
+from raysearch.data.corpora.folders import clip_files
 from raysearch.errors import BadInput, near
-
-_SUFFIXES = frozenset({".wav", ".flac"})
 
 
 class NameParts(NamedTuple):
@@ -108,25 +107,14 @@ def one_of(options: Options, name: str, known: Sequence[str]) -> str:
     return value
 
 
-def audio_files(folder: Path, *, deep: bool) -> list[Path]:
-    """The .wav and .flac files in a folder (`deep`: and below it), sorted; hidden ones left out."""
-    paths = folder.rglob("*") if deep else folder.glob("*")
-    return sorted(
-        p
-        for p in paths
-        if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and p.is_file()
-    )
-
-
 def text_lines(path: Path) -> list[str]:
     """A text file's lines, stripped; bytes that are not UTF-8 (in remarks of raters) replaced."""
     try:
         text = path.read_text("utf-8-sig", "replace")
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
-    return [
-        line.strip() for line in text.removesuffix("\n").split("\n")
-    ]  # not at U+0085 or a form feed
+    lines = text.removesuffix("\n").split("\n")  # and not at U+0085 or a form feed
+    return [line.strip() for line in lines]
 
 
 def clip_table(rows: Iterable[ClipRow]) -> pd.DataFrame:
@@ -154,19 +142,26 @@ def name_reader(
     classes: tuple[str, ...],
     example: str,
     layout: str,
-    folders: Callable[[Path, Options], Sequence[Path]],
+    folder: str = "",
     deep: bool = False,
 ) -> Reader:
     """The reader of a corpus whose files' names tell all.
 
-    `folders(root, options)` holds the files (`deep`: also below them). `fields(path)` is None for
-    a name of another make; such files become notices. Of one clip as both .wav and .flac, or twice
-    in the tree, the first is taken, and the others become notices. The reader raises BadInput where
-    there are no files, or none is so named.
+    Of one clip as both .wav and .flac, or twice in the tree, the first is taken, and the others
+    become notices. The reader raises BadInput where there are no files, or none is so named.
+
+    Args:
+        name: the corpus's name.
+        fields: what a path tells, or None for a name of another make; such files become notices.
+        classes: the corpus's classes in its order.
+        example: a file's name, for messages.
+        layout: what the root must hold, for messages.
+        folder: a pattern of the folders that hold the files; see `clip_files`.
+        deep: files lie below these folders as well.
     """
 
     def read(root: Path, options: Options) -> Raw:
-        files = [p for folder in folders(root, options) for p in audio_files(folder, deep=deep)]
+        files = clip_files(root, folder, deep=deep)
         if not files:
             raise BadInput(
                 f"corpus.root={root} holds no clips of {name} (.wav or .flac): {layout}."

@@ -46,7 +46,7 @@ INFO = CorpusInfo(
         classes=tuple(EMOTIONS.values()),
         example="DC/a01.wav",
         layout=LAYOUT,
-        folders=lambda root, _: [root / "AudioData" if (root / "AudioData").is_dir() else root],
+        folder="AudioData",
         deep=True,
     ),
     classes=tuple(EMOTIONS.values()),
