@@ -43,6 +43,8 @@ HEADINGS = {
 }
 """The keys of a study as the help groups them: a key, or a section with all of its keys."""
 
+SPACE = "rdlr"
+"""The space of the commands that only read a corpus, where none is named."""
 _EVERY = tuple(name for names in HEADINGS.values() for name in names)
 
 
@@ -81,14 +83,14 @@ class Command:
 _HOME = Key("home", "the folder in which studies are kept", "runs", "runs", path=True)
 _STUDY = Key(
     "study",
-    "a study, by its name or the beginning of its name; null is the latest one",
+    "a study, by its name or the beginning of its name; none: the latest one",
     "NAME",
 )
 _JOB = "a submitted study, by the name that submit printed; status cluster=auto lists them"
 _FORMS = (
     Key(
         "format",
-        "text, md, latex, json or html; null goes by the name of the file in out=, else is text",
+        "text, md, latex, json or html; none: by the ending of the file in out=, else text",
         "html",
         choices=("text", "md", "latex", "json", "html"),
     ),
@@ -180,7 +182,7 @@ COMMANDS: dict[str, Command] = {
                 choices=("refit", "ensemble"),
             ),
             Key("setting", "selected, or the number of a trial", "12", "selected", data=True),
-            Key("name", "the name to register it by; null is the study's name", "MODEL"),
+            Key("name", "the name to register it by; none: the study's name", "MODEL"),
             Key("alias", "the alias of the version in MLflow's registry", "best", "champion"),
             Key(
                 "to",
@@ -227,7 +229,9 @@ COMMANDS: dict[str, Command] = {
         "say how far the studies of a home are; with cluster= or job=, the submitted ones",
         "python -m raysearch status job=NAME cluster=FILE lines=20",
         keys=(
-            Key("study", "one study, by its name or the beginning of it; null is all", "NAME"),
+            Key(
+                "study", "one study, by its name or the beginning of it; none: all of them", "NAME"
+            ),
             _HOME,
             Key(
                 "cluster",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raysearch.cli.commands import COMMANDS
+from raysearch.cli.commands import COMMANDS, SPACE
 from raysearch.cli.words import read_words
 from raysearch.errors import BadInput, near
 from raysearch.study import Study, load_study
@@ -59,7 +59,7 @@ def _check(words: Sequence[str]) -> int:
     from raysearch.data import corpora
 
     study = _study("corpora", words)
-    found = corpora.check(
+    findings = corpora.check(
         study.corpus.name,
         root=study.corpus.root,
         unlabelled=study.corpus.unlabelled,
@@ -71,24 +71,25 @@ def _check(words: Sequence[str]) -> int:
     )
     known = corpora.known()
     lines = []
-    for corpus, counts in found.counts.items():
+    for corpus, counts in findings.counts.items():
         classes = ", ".join(f"{name or 'unlabelled'} {n}" for name, n in counts.items())
         lines.append(
-            f"{corpus}: {sum(counts.values())} clips, {found.speakers.get(corpus, 0)} speakers, "
-            f"{found.seconds.get(corpus, 0.0) / 60:.1f} minutes: {classes}"
+            f"{corpus}: {sum(counts.values())} clips, {findings.speakers.get(corpus, 0)} speakers, "
+            f"{findings.seconds.get(corpus, 0.0) / 60:.1f} minutes: {classes}"
         )
     for name in study.corpus.name:
         lines += [f"{name}: {line}" for line in _published(known[name])]
-        lines += [f"{name}: votes: {line}" for line in found.votes.get(name, ())]
-    lines += [f"note: {note}" for note in found.notes]
-    lines += found.sentences()
+        lines += [f"{name}: votes: {line}" for line in findings.votes.get(name, ())]
+    lines += [f"note: {note}" for note in findings.notes]
+    lines += findings.sentences()
     lines.append(
-        f"{len(found.errors)} problems that stop a study (corpus.on_bad=skip leaves such clips out)"
-        if found.errors
-        else f"nothing that stops a study, {len(found.notices)} notices"
+        f"{len(findings.errors)} problems that stop a study; corpus.on_bad=skip leaves these clips "
+        "out"
+        if findings.errors
+        else f"nothing that stops a study, {len(findings.notices)} notices"
     )
     print("\n".join(lines))
-    return 1 if found.errors else 0
+    return 1 if findings.errors else 0
 
 
 def features(words: Sequence[str]) -> str:
@@ -149,5 +150,5 @@ def _study(command: str, words: Sequence[str]) -> Study:
         )
     if problems:
         raise BadInput(problems)
-    space = [] if any(word.startswith("space=") for word in words) else ["space=rdlr"]
+    space = [] if any(word.startswith("space=") for word in words) else [f"space={SPACE}"]
     return load_study([*space, *words], cwd=Path.cwd())

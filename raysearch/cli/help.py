@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
-from raysearch.cli.commands import HEADINGS, Command
+from raysearch.cli.commands import HEADINGS, SPACE, Command
 from raysearch.cli.words import Key
 
 _COLUMN = 30
@@ -16,9 +16,10 @@ _COLUMN = 30
 _WIDEST = 100
 _HARD_SPACE = "\u00a0"
 
-_VALUES = (
-    "A word is key=value, and its value is YAML: true or false, null for none, [a,b] for a list, "
-    "'{a: 1}' for a mapping, in quotes where the shell would read it."
+_VALUES = "A word is key=value. Names, paths and addresses are what you type."
+_YAML = (
+    "Other values are YAML: true or false, null for none, [a,b] for a list, '{a: 1}' for a "
+    "mapping, in quotes where the shell would read it."
 )
 _OF_A_STUDY = (
     "A key takes its value from the command line, else from the file that space= names, else it "
@@ -31,7 +32,7 @@ def help_text(command: Command) -> str:
     lines = ["example:", f"  {command.example}"]
     if not command.keys and not command.study:
         return "\n".join(lines)
-    lines += ["", *_wrap(_VALUES)]
+    lines += ["", *_wrap(f"{_VALUES} {_YAML}" if command.study else _VALUES)]
     if command.keys:
         lines += ["", "keys:", *_table(command.keys)]
     if command.study:
@@ -56,6 +57,8 @@ def study_keys(command: Command) -> dict[str, list[Key]]:
             if full in short:
                 meaning += f" (short for {full})"
             default = None if info.is_required() else info.get_default(call_default_factory=True)
+            if name == "space" and name not in command.required:
+                default = SPACE
             example = str(extra_of(info)["example"])
             key = Key(name, meaning, example, default, required=name in command.required)
             groups.setdefault(heading, []).append(key)
