@@ -37,7 +37,7 @@ def report(words: Sequence[str]) -> str:
 
 def compare(words: Sequence[str]) -> str:
     """Two studies of a home against each other, paired over the folds that they share."""
-    from raysearch.report import compare as paired
+    from raysearch.report.compare import build
 
     values = read_words(words, COMMANDS["compare"].keys)
     kind, out = _target(values)
@@ -54,9 +54,7 @@ def compare(words: Sequence[str]) -> str:
     first, second = (study_folder(home, str(name)) for name in studies)
     if first == second:
         raise BadInput(f"compare needs two studies, but both names mean {first.name}")
-    return _give(
-        paired.build(Record.read(first), Record.read(second)), kind, out, values["figures"]
-    )
+    return _give(build(Record.read(first), Record.read(second)), kind, out, values["figures"])
 
 
 def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
@@ -68,9 +66,9 @@ def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
         kinds = {suffix: name for name, suffix in _SUFFIXES.items()}
         kind = "text" if out is None else kinds.get(out.suffix.removeprefix("."), "text")
     for name in ("out", "figures"):
-        given = values[name]
-        if given is not None and not isinstance(given, str | int):
-            raise BadInput(f"{name} must be the name of a file or a folder, but got {given!r}")
+        place = values[name]
+        if place is not None and not isinstance(place, str | int):
+            raise BadInput(f"{name} must be the name of a file or a folder, but got {place!r}")
     if values["figures"] is not None and Path(values["figures"]).is_file():
         raise BadInput(
             f"figures={values['figures']} is a file; name a folder for the figures and tables"
@@ -78,7 +76,7 @@ def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
     return str(kind), out
 
 
-def _give(report: Report, kind: str, out: Path | None, figures: Any, full: bool = True) -> str:
+def _give(report: Report, kind: str, out: Path | None, figures: object, full: bool = True) -> str:
     """Write the files; what is to be printed: the report itself, or where it is now.
 
     Files of figures and tables, and JSON, hold all of a report, whether `full` or not.
@@ -118,26 +116,28 @@ def _renderer(kind: str) -> Callable[[Report], str]:
     return renderers[kind]
 
 
-def _layers(folder: StudyFolder, asked: Any) -> Layers:
+def _layers(folder: StudyFolder, request: Any) -> Layers:
     """What pictures of last layers need: the trials, and labels from the corpus itself."""
     from raysearch.report import SELECTED
     from raysearch.tuning.prepare import layers_of, prepare
 
-    trials = asked if isinstance(asked, list) else [asked]
-    if not trials or not all(x == SELECTED or _counts(x) for x in trials):
+    entries = request if isinstance(request, list) else [request]
+    trials = [x for x in entries if _is_number(x) or x == SELECTED]
+    if not trials or len(trials) < len(entries):
         raise BadInput(
-            f"tsne must be {SELECTED}, a trial's number, or a list of these, but got {asked!r}"
+            f"tsne must be {SELECTED}, a trial's number, or a list of these, but got {request!r}"
         )
     with folder.ledger() as ledger:
-        known = {trial.number for trial in ledger.trials()}
-    unknown = [x for x in trials if x != SELECTED and x not in known]
-    if unknown:
-        raise BadInput(f"tsne={unknown[0]} is no trial of {folder.name}, which has {len(known)}")
+        numbers = {trial.number for trial in ledger.trials()}
+    absent = [x for x in trials if x != SELECTED and x not in numbers]
+    if absent:
+        raise BadInput(f"tsne={absent[0]} is no trial of {folder.name}, which has {len(numbers)}")
     study = folder.study()
     inputs = prepare(study)
     folder.check_fingerprint(study, inputs.fingerprint)
     return layers_of(inputs, trials)
 
 
-def _counts(x: Any) -> bool:
+def _is_number(x: object) -> bool:
+    """Whether a value can be a trial's number."""
     return isinstance(x, int) and not isinstance(x, bool) and x >= 0

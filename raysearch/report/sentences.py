@@ -6,7 +6,6 @@ What an estimate means is written here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from raysearch.report.document import SHOWN, Comparison, Pair
 from raysearch.report.scoring import METRICS, Scores
@@ -67,7 +66,7 @@ def details(record: Record) -> tuple[str, ...]:
     return tuple(clean(line) for line in lines)
 
 
-def _parameters(record: Record) -> tuple[list[str], list[tuple[str, Any]]]:
+def _parameters(record: Record) -> tuple[list[str], list[tuple[str, object]]]:
     """Names of the searched parameters, and the fixed ones with their values."""
     # what was left of the space on this data, where the ledger knows it
     params = record.params if record.space is None else record.space

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -42,9 +41,9 @@ def write(report: Report, folder: Path) -> list[Path]:
 
 def _flat(table: Table) -> pd.DataFrame:
     """One plain value a cell: an interval is two columns, a setting a column a parameter."""
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for record in table.frame.to_dict("records"):
-        row: dict[str, Any] = {}
+        row: dict[str, object] = {}
         for column in table.columns:
             x = record[column.name]
             if column.kind in ("interval", "range"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import yaml
 
@@ -35,7 +34,7 @@ def render(report: Report) -> str:
     )
 
 
-def _section(section: Section) -> dict[str, Any]:
+def _section(section: Section) -> dict[str, object]:
     return {
         "id": section.name,
         "title": section.title,
@@ -59,8 +58,8 @@ def _line(line: str) -> dict[str, str]:
     return {"term": word, "text": rest}
 
 
-def _table(table: Table) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = []
+def _table(table: Table) -> dict[str, object]:
+    rows: list[dict[str, object]] = []
     for group in groups(table):
         for place, row in enumerate(group):
             cells = [

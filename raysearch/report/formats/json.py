@@ -52,7 +52,7 @@ def plain(report: Report) -> dict[str, Any]:
     }
 
 
-def _estimates(estimates: Estimates) -> dict[str, Any]:
+def _estimates(estimates: Estimates) -> dict[str, object]:
     return {
         **{kind: _estimate(estimates.of(kind)) for kind in KINDS},
         "optimism": dict(estimates.optimism),
@@ -60,15 +60,15 @@ def _estimates(estimates: Estimates) -> dict[str, Any]:
     }
 
 
-def _estimate(by_metric: Mapping[str, Estimate]) -> dict[str, Any]:
-    plain: dict[str, Any] = {metric: e.mean for metric, e in by_metric.items()}
+def _estimate(by_metric: Mapping[str, Estimate]) -> dict[str, object]:
+    plain: dict[str, object] = {metric: e.mean for metric, e in by_metric.items()}
     for metric, e in by_metric.items():
         plain[f"{metric}_interval"] = None if e.low is None else [e.low, e.high]
         plain[f"{metric}_sd"] = e.sd
     return plain
 
 
-def _comparison(family: Comparison) -> dict[str, Any]:
+def _comparison(family: Comparison) -> dict[str, object]:
     return {
         "name": family.name,
         "parameter": family.parameter,
@@ -78,7 +78,7 @@ def _comparison(family: Comparison) -> dict[str, Any]:
     }
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
+def _pair(pair: Pair) -> dict[str, object]:
     d = pair.difference
     return {
         "a": pair.a,
@@ -93,7 +93,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _value(x: Any) -> Any:
+def _value(x: object) -> object:
     """A value as JSON can hold it; what is not finite is null."""
     if isinstance(x, Mapping):
         return {str(key): _value(y) for key, y in x.items()}

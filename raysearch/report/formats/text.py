@@ -134,7 +134,7 @@ def _print_section(section: Section, out: Console) -> None:
 
 
 def _indented(what: Text | Grid) -> Padding:
-    return Padding(what, (0, 0, 0, 2))
+    return Padding(what, (0, 0, 0, 2), expand=False)
 
 
 def _grid(table: Table) -> Grid:

@@ -37,8 +37,8 @@ def section(record: Record, scores: Scores) -> Section:
         (sentences.result(record, scores),),
         Table(pd.DataFrame(rows), tuple(columns), strong=0),
         (
-            "UA is the mean recall of the classes, WA the share of clips that are right, ± sd the "
-            f"spread from {record.unit} to {record.unit}.",
+            "UA is the mean recall of the classes, WA the share of clips that are right, ±\u00a0sd "
+            f"the spread from {record.unit} to {record.unit}.",
             sentences.optimism(scores, record.unit),
         ),
         plots=(_picture(record, scores),),
