@@ -145,6 +145,7 @@ COMMANDS: dict[str, Command] = {
                 "one of the two studies, by its name or the beginning of its name; given twice",
                 "NAME",
                 repeated=True,
+                data=True,
                 required=True,
             ),
             _HOME,

@@ -65,10 +65,6 @@ def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
         # a file's name says what it is
         kinds = {suffix: name for name, suffix in _SUFFIXES.items()}
         kind = "text" if out is None else kinds.get(out.suffix.removeprefix("."), "text")
-    for name in ("out", "figures"):
-        place = values[name]
-        if place is not None and not isinstance(place, str | int):
-            raise BadInput(f"{name} must be the name of a file or a folder, but got {place!r}")
     if values["figures"] is not None and Path(values["figures"]).is_file():
         raise BadInput(
             f"figures={values['figures']} is a file; name a folder for the figures and tables"

@@ -119,7 +119,6 @@ def test_the_command_takes_two_names_in_either_form(home: Path, said: list[str])
         (["study=alpha", "study=alpha-1"], "both names mean alpha-1"),
         (["study=alpha", "study=gamma"], "study=gamma is not in"),
         (["study=alpha", "study=beta", "format=htm"], "did you mean 'html'"),
-        (["study=alpha", "study=beta", "out=[1]"], "out must be the name"),
     ],
 )
 def test_bad_words_are_told_and_nothing_is_written(home: Path, words: list[str], told: str) -> None:
