@@ -6,7 +6,7 @@
 A new key is a field in `schema`; `reading` and `checks` tell all that is wrong in one `BadInput`.
 """
 
-from raysearch.study.reading import dump, load_study, spaces
+from raysearch.study.reading import dump, load_study
 from raysearch.study.schema import (
     CorpusConfig,
     ProtocolConfig,
@@ -16,6 +16,7 @@ from raysearch.study.schema import (
     TrackingConfig,
     ValidationConfig,
 )
+from raysearch.study.space_file import spaces
 
 __all__ = [
     "CorpusConfig",

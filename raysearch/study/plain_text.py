@@ -6,7 +6,7 @@ YAML would cut `home=runs #2` at its `#`, make a date of `home=2024-11-30`, a nu
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import yaml
@@ -56,6 +56,9 @@ def _texts(node: yaml.Node | None) -> Any:
 def plain_path(text: str) -> str | None:
     """A path as it is typed; `~` at its beginning stands for the user's folder."""
     path = plain_text(text)
-    if path is None or not path.startswith("~"):
-        return path
-    return str(Path(path).expanduser())
+    return None if path is None else user_path(path)
+
+
+def user_path(path: str) -> str:
+    """A path with the folder of the user, or of the user named behind it, in place of `~`."""
+    return os.path.expanduser(path)

@@ -1,5 +1,5 @@
-"""Words and space files, read by OmegaConf and checked by pydantic; what they find is told in the
-words of the schema's rules."""
+"""From words and a space file to a study: read by OmegaConf, checked by pydantic, and every problem
+told in the words of the schema's rules."""
 
 from __future__ import annotations
 
@@ -15,19 +15,28 @@ from yaml import YAMLError
 
 from raysearch.data.rules import TASKS
 from raysearch.data.section import thaw
-from raysearch.errors import BadInput, near, one_line
+from raysearch.errors import BadInput, near
 from raysearch.study.checks import (
     check_names,
     check_space,
     check_together,
     find_method,
-    listed,
     name_list,
 )
 from raysearch.study.clusterfile import read_cluster
+from raysearch.study.plain_text import user_path
 from raysearch.study.published import published_problems
-from raysearch.study.resources import resource
 from raysearch.study.schema import FIELDS, NESTED, SHORT, TEXTS, Study, extra_of, one_or_list
+from raysearch.study.space_file import read_space, shrink_for_demo
+from raysearch.study.tree import (
+    Tree,
+    first_line,
+    in_short,
+    override,
+    spell_out,
+    take_open,
+    value_at,
+)
 
 
 def load_study(words: Sequence[str], *, cwd: Path) -> Study:
@@ -36,29 +45,35 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     Args:
         words: `key=value`, as on the command line; each is split at its first `=`, and keys are
             dotted. A value is YAML, but where its key is a path, an address or a name it is what
-            is typed. `space=` names the file to start from: a name under
-            `./spaces`, a path to a `.yaml`, or a packaged space. `corpus=`, `protocol=`,
-            `validation=`, `stopping=`, `votes=`, `task=`, `raters=` and `tracking=` stand for
-            `corpus.name=`, `protocol.name=`, `validation.rule=`, `stopping.rule=`,
-            `votes.source=`, `task.name=`, `raters.targets=` and `tracking.uri=`.
+            is typed. `space=` names the file to start from: a name under `./spaces`, a path to a
+            `.yaml`, or a space that comes with raysearch. `corpus=`, `protocol=`, `validation=`,
+            `stopping=`, `votes=`, `task=`, `raters=` and `tracking=` stand for `corpus.name=`,
+            `protocol.name=`, `validation.rule=`, `stopping.rule=`, `votes.source=`, `task.name=`,
+            `raters.targets=` and `tracking.uri=`.
         cwd: the folder that relative paths start from.
 
     Raises:
         BadInput: with everything that is wrong, in the order of reading.
     """
     problems: list[str] = []
-    given = _read_words(words, problems)
-    before = len(problems)
-    tree, listed = _read_space(given, cwd, problems)
-    told = ["method"] if len(problems) > before else []
-    _shrink_for_demo(tree, given, problems)
-    _override(tree, given, problems)
-    tree = _resolve(tree, problems, told)
+    values = _read_words(words, problems)
+    missing = []  # keys whose absence is among the problems
+    name = values.pop("space", None)
+    try:
+        tree = read_space(name, cwd)
+    except BadInput as error:
+        problems += error.problems
+        tree = {"space": name if isinstance(name, str) else ""}
+        missing.append("method")
+    has_rows = bool(tree.get("enqueue"))
+    shrink_for_demo(tree, values, problems)
+    override(tree, values, problems)
+    tree = _resolve(tree, problems, missing)
     _check_keys(tree, "", problems)
     _place_roots(tree, problems)
     _place_paths(tree, cwd)
     _read_cluster_file(tree, problems)
-    study = _validate(tree, problems, told)
+    study = _validate(tree, problems, missing)
     check_names(tree, problems)
     if isinstance(tree.get("published"), Mapping):
         problems += published_problems(tree["published"], TASKS)
@@ -66,8 +81,8 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     if method is not None:
         if not tree.get("features"):
             tree["features"] = list(method.features)
-        repinned = any(key.split(".")[0] == "params" for key in given)
-        lenient = repinned and listed and "enqueue" not in given
+        sets_params = any(key.split(".")[0] == "params" for key in values)
+        lenient = sets_params and has_rows and "enqueue" not in values
         check_space(tree, method, lenient, problems)
         study = _validate(tree, []) if study is not None else None
     if study is not None:
@@ -77,45 +92,52 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     return study
 
 
+# -- the words ---------------------------------------------------------------------------------
 def _read_words(words: Sequence[str], problems: list[str]) -> dict[str, Any]:
-    """key -> value of each word, shorthands spelt out."""
-    given: dict[str, Any] = {}
+    """The value of each key that a word gives, short keys spelt out."""
+    values: dict[str, Any] = {}
     for word in words:
-        key, equals, text = word.partition("=")
-        key = key.strip()
-        if not equals:
-            problems.append(
-                f"the word {word!r} has no '='; write key=value, as in trials=30"
-                f"{near(word, FIELDS)}"
-            )
-            continue
-        if not key or "" in key.split("."):
-            problems.append(
-                f"the word {word!r} has no proper key before its '='; write key=value, "
-                "as in corpus.root=DIR"
-            )
-            continue
         try:
-            value = _read_value(key, text)
-        except (YAMLError, OmegaConfBaseException, ValueError) as error:
-            problems.append(
-                f"{key}: the value {text!r} is not YAML ({first_line(error)}); "
-                "quote it, or close its brackets"
-            )
+            items = _read_word(word)
+        except BadInput as error:
+            problems += error.problems
             continue
-        for full, item in _spelt_out(key, value):
-            if full in given:
-                problems.append(f"{full} is given twice in the words; give it once")
-            given[full] = item
-    for key in given:
+        for key, value in items:
+            if key in values:
+                problems.append(f"{key} is given twice in the words; give it once")
+            values[key] = value
+    for key in values:
         parts = key.split(".")
-        whole = next((w for i in range(1, len(parts)) if (w := ".".join(parts[:i])) in given), None)
+        above = (".".join(parts[:depth]) for depth in range(1, len(parts)))
+        whole = next((name for name in above if name in values), None)
         if whole is not None:
             problems.append(
                 f"{whole} is given as a whole by one word, and {key} inside it by another; "
                 "give one of them"
             )
-    return given
+    return values
+
+
+def _read_word(word: str) -> list[tuple[str, Any]]:
+    """The keys and values of a word `key=value`."""
+    key, equals, text = word.partition("=")
+    key = key.strip()
+    if not equals:
+        raise BadInput(
+            f"the word {word!r} has no '='; write key=value, as in trials=30{near(word, FIELDS)}"
+        )
+    if not key or "" in key.split("."):
+        raise BadInput(
+            f"the word {word!r} has no proper key before its '='; write key=value, "
+            "as in corpus.root=DIR"
+        )
+    try:
+        return spell_out(key, _read_value(key, text))
+    except (YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise BadInput(
+            f"{key}: the value {text!r} is not YAML ({first_line(error)}); "
+            "quote it, or close its brackets"
+        ) from error
 
 
 def _read_value(key: str, text: str) -> Any:
@@ -131,166 +153,20 @@ def _yaml(text: str) -> Any:
     return thaw(OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"])))["value"]
 
 
-def _spelt_out(key: str, value: Any) -> list[tuple[str, Any]]:
-    """A word's key and value with `corpus=emodb` and the like spelt out in full."""
-    if key in NESTED and isinstance(value, Mapping):
-        return [(f"{key}.{name}", item) for name, item in value.items()]
-    if key == "tracking" and isinstance(value, bool):
-        return [("tracking.enabled", value)]
-    return [(SHORT.get(key, key), value)]
-
-
-def _read_space(
-    given: dict[str, Any], cwd: Path, problems: list[str]
-) -> tuple[dict[str, Any], bool]:
-    """The space file's content, spelt out, and whether it enqueues settings."""
-    name = given.pop("space", None)
-    known = spaces(cwd)
-    if name is None:
-        problems.append(f"space must be given, as in space=rdlr; known spaces: {listed(known)}")
-        return {"space": ""}, False
-    if not isinstance(name, str) or not name:
-        problems.append(f"space must be the name or path of a space, but got {name!r}")
-        return {"space": ""}, False
-    path = _find(name, cwd, known)
-    if path is None:
-        if name.endswith((".yaml", ".yml")):
-            problems.append(
-                f"space={name}: there is no such file (looked from {cwd}); known spaces: "
-                f"{listed(known)}"
-            )
-        else:
-            problems.append(
-                f"there is no space {name!r}{near(name, known)}; known spaces: {listed(known)}; "
-                "your own is a file, as in space=my/space.yaml"
-            )
-        return {"space": name}, False
-    try:
-        tree = thaw(OmegaConf.to_container(OmegaConf.load(path)))
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        problems.append(f"the space file {path} cannot be read: {first_line(error)}")
-        return {"space": name}, False
-    if not isinstance(tree, dict):
-        problems.append(f"the space file {path} must be a mapping of keys, as in `trials: 20`")
-        return {"space": name}, False
-    spelt: dict[str, Any] = {}
-    for key, value in tree.items():
-        for full, item in _spelt_out(key, value):
-            _put(spelt, full, item)
-    is_path = name.endswith((".yaml", ".yml"))
-    spelt.setdefault("space", path.stem if is_path else name)
-    return spelt, bool(spelt.get("enqueue"))
-
-
-def _shrink_for_demo(tree: dict[str, Any], words: Mapping[str, Any], problems: list[str]) -> None:
-    """Take the space's section `demo`, and put it over the space where the corpus is the demo.
-
-    A space searches at a size that suits real speech; its section `demo` holds what lets the demo
-    end within minutes. Words of the command line go over both.
-    """
-    section = tree.pop("demo", None)
-    if section is None:
-        return
-    if not isinstance(section, dict):
-        problems.append(f"demo must be a mapping of keys, but the space has {shown(section)}")
-        return
-    if not _is_demo(tree, words):
-        return
-    smaller: dict[str, Any] = {}
-    for key, value in section.items():
-        if key == "params" and isinstance(value, dict):
-            smaller |= {f"params.{name}": item for name, item in value.items()}
-        else:
-            smaller |= dict(_spelt_out(key, value))
-    _override(tree, smaller, problems)
-    sizes = [
-        key.removeprefix("params.") + ("" if isinstance(value, dict) else f"={value}")
-        for key, value in smaller.items()
-        if key not in ("enqueue", "trials", *words) and "params" not in words
-    ]
-    if sizes:
-        note = (
-            f"the demo is searched with the small settings of the section `demo` of space "
-            f"{tree.get('space')}: {', '.join(sizes)}; any other corpus is searched at full size"
-        )
-        _put(tree, "notes", [*name_list(tree.get("notes")), note])
-
-
-def _is_demo(tree: Mapping[str, Any], words: Mapping[str, Any]) -> bool:
-    """Whether every labelled corpus of the study is (a part of) the demo."""
-    from raysearch.data.corpora.demo import INFOS
-
-    corpus = tree.get("corpus")
-    default = corpus.get("name", "demo") if isinstance(corpus, Mapping) else "demo"
-    return set(name_list(words.get("corpus.name", default))) <= {info.name for info in INFOS}
-
-
-def spaces(cwd: Path) -> dict[str, Path]:
-    """Spaces known by name: those under `cwd`/spaces, then those that come with raysearch."""
-    found: dict[str, Path] = {}
-    for folder in (cwd / "spaces", resource("spaces")):
-        for path in folder.rglob("*.yaml"):
-            found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
-    return dict(sorted(found.items()))
-
-
-def _find(name: str, cwd: Path, known: Mapping[str, Path]) -> Path | None:
-    if name.endswith((".yaml", ".yml")):
-        path = cwd / Path(name).expanduser()
-        return path if path.is_file() else None
-    return known.get(name)
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> str | None:
-    """Set a dotted key; returns the part of it that is no mapping, where there is one."""
-    *above, last = key.split(".")
-    for depth, name in enumerate(above, start=1):
-        below = tree.setdefault(name, {})
-        if not isinstance(below, dict):
-            return ".".join(above[:depth])
-        tree = below
-    tree[last] = value
-    return None
-
-
-def _override(tree: dict[str, Any], given: Mapping[str, Any], problems: list[str]) -> None:
-    if "corpus.name" in given and isinstance(tree.get("corpus"), dict):
-        tree["corpus"].pop("root", None)  # folders of another corpus
-    for key, value in given.items():
-        blocked = _put(tree, key, value)
-        if blocked is not None:
-            problems.append(
-                f"{key} cannot be set, because {blocked} is one value; give {blocked} as a whole"
-            )
-
-
-def _resolve(tree: dict[str, Any], problems: list[str], told: list[str]) -> dict[str, Any]:
+# -- the tree ----------------------------------------------------------------------------------
+def _resolve(tree: Tree, problems: list[str], missing: list[str]) -> Tree:
     """`tree` with `${...}` resolved; keys that must be filled in (`???`) are reported."""
-    for key in _take_open(tree):
+    for key in take_open(tree):
         problems.append(f"{key} must be given: the space leaves it open ('???'); write {key}=VALUE")
-        told.append(key)
-    config = OmegaConf.create(tree)
+        missing.append(key)
     try:
-        resolved = OmegaConf.to_container(config, resolve=True)
+        return dict(thaw(OmegaConf.to_container(OmegaConf.create(tree), resolve=True)))
     except OmegaConfBaseException as error:
         key = error.full_key or "a value"
         problems.append(
             f"{key}: its ${{...}} cannot be resolved ({first_line(error)}); name a key that exists"
         )
         raise BadInput(problems) from None
-    return dict(thaw(resolved))
-
-
-def _take_open(tree: dict[str, Any], prefix: str = "") -> list[str]:
-    """Take the keys whose value is `???` out of `tree`; returns them dotted."""
-    found = []
-    for name, value in list(tree.items()):
-        if isinstance(value, dict):
-            found += _take_open(value, f"{prefix}{name}.")
-        elif value == "???":
-            del tree[name]
-            found.append(prefix + name)
-    return found
 
 
 def _check_keys(tree: Mapping[str, Any], prefix: str, problems: list[str]) -> None:
@@ -309,7 +185,7 @@ def _check_keys(tree: Mapping[str, Any], prefix: str, problems: list[str]) -> No
             _check_keys(value, f"{name}.", problems)
 
 
-def _place_roots(tree: dict[str, Any], problems: list[str]) -> None:
+def _place_roots(tree: Tree, problems: list[str]) -> None:
     """`corpus.root=DIR` belongs to the one corpus of the study."""
     corpus = tree.get("corpus")
     if not isinstance(corpus, dict) or corpus.get("root") is None:
@@ -328,7 +204,7 @@ def _place_roots(tree: dict[str, Any], problems: list[str]) -> None:
             )
 
 
-def _place_paths(tree: dict[str, Any], cwd: Path) -> None:
+def _place_paths(tree: Tree, cwd: Path) -> None:
     """Make the study's own folders absolute, so that it means the same from everywhere."""
     if isinstance(tree.get("home", "runs"), str) and tree.get("home", "runs"):
         tree["home"] = _absolute(tree.get("home", "runs"), cwd)
@@ -346,7 +222,7 @@ def _place_paths(tree: dict[str, Any], cwd: Path) -> None:
         }
 
 
-def _read_cluster_file(tree: dict[str, Any], problems: list[str]) -> None:
+def _read_cluster_file(tree: Tree, problems: list[str]) -> None:
     """Check the file that `cluster` names; its store is the study's where that has none."""
     name = tree.get("cluster", "local")
     if not isinstance(name, str) or name in ("", "local", "auto"):
@@ -361,59 +237,41 @@ def _read_cluster_file(tree: dict[str, Any], problems: list[str]) -> None:
 
 
 def _absolute(path: str, cwd: Path) -> str:
-    return str((cwd / Path(path).expanduser()).absolute())
+    return str((cwd / user_path(path)).absolute())
 
 
-def _validate(tree: dict[str, Any], problems: list[str], told: Sequence[str] = ()) -> Study | None:
-    """The study, or None with what is wrong; that a key of `told` is missing has been told."""
+def _validate(tree: Tree, problems: list[str], missing: Sequence[str] = ()) -> Study | None:
+    """The study, or None with what is wrong; `missing` keys are among the problems already."""
     try:
         return Study(**tree)
     except ValidationError as error:
-        for found in error.errors(include_url=False, include_context=False):
-            if found["type"] == "extra_forbidden":
-                continue  # told by _check_keys, with a near match
-            parts = [str(part) for part in found["loc"] if isinstance(part, str)]
-            key = next(
-                (k for i in range(len(parts), 0, -1) if (k := ".".join(parts[:i])) in FIELDS), None
-            )
-            if key is None:
-                name = parts[0] if parts else "the study"
-                problems.append(f"{name} must be a mapping of keys, but got {found['input']!r}")
-                continue
-            extra = extra_of(FIELDS[key])
-            if found["type"] == "missing":
-                if key in told:
-                    continue
-                problems.append(f"{key} must be given, as in {key}={extra['example']}")
-                continue
-            value = _at(tree, key)
-            problems.append(
-                f"{key} must be {extra['rule']}, but got {shown(value)}; "
-                f"write for example {key}={extra['example']}"
-            )
+        for item in error.errors(include_url=False, include_context=False):
+            problem = _problem(tree, item["type"], item["loc"], item["input"], missing)
+            if problem:
+                problems.append(problem)
         return None
 
 
-def _at(tree: Mapping[str, Any], key: str) -> Any:
-    value: Any = tree
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
-def first_line(error: Exception) -> str:
-    """What a YAML or OmegaConf error says, on one line."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None)
-    if problem and mark is not None:
-        return f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
-    first, *_ = str(error).splitlines() or [type(error).__name__]  # OmegaConf adds lines
-    return one_line(first)
+def _problem(
+    tree: Tree, kind: str, place: Sequence[int | str], value: object, missing: Sequence[str]
+) -> str:
+    """What one error of pydantic says, in the words of the schema; '' where it is known."""
+    if kind == "extra_forbidden":
+        return ""  # _check_keys has said so, with a near match
+    parts = [str(part) for part in place if isinstance(part, str)]
+    keys = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
+    key = next((name for name in keys if name in FIELDS), None)
+    if key is None:
+        name = parts[0] if parts else "the study"
+        return f"{name} must be a mapping of keys, but got {value!r}"
+    extra = extra_of(FIELDS[key])
+    if kind == "missing":
+        known = key in missing
+        return "" if known else f"{key} must be given, as in {key}={extra['example']}"
+    return (
+        f"{key} must be {extra['rule']}, but got {in_short(value_at(tree, key))}; "
+        f"write for example {key}={extra['example']}"
+    )
 
 
 # -- the other way -----------------------------------------------------------------------------
