@@ -168,16 +168,16 @@ class MlflowRuns:
         """Bring MLflow up to the ledger. Nothing is written where it is so already."""
         client = self._open()
         projection = Projection(update.record, self._provenance, update.ending)
-        whole, ended = update.numbers is None, update.ending.status != "RUNNING"
-        if whole and (not ended or STUDY not in self._runs):
+        everything, over = update.numbers is None, update.ending.status != "RUNNING"
+        if everything and (not over or STUDY not in self._runs):
             # as running, so that the trials have a parent; it is closed after them
-            self._try(client, projection.study(ended=False), projection)
+            self._try(client, projection.study(final=False), projection)
         for trial in update.trials:
             self._try(client, projection.trial(trial), projection)
         for best in update.ending.best:
             self._try(client, projection.fold(best), projection)
-        if whole and ended:
-            self._try(client, projection.study(ended=True), projection)
+        if everything and over:
+            self._try(client, projection.study(final=True), projection)
             self._drop_half_written(client)
 
     def count(self) -> int:
@@ -365,10 +365,10 @@ class MlflowRuns:
         points = [p for p in run.points if (p.key, p.step, p.value) not in entry.points]
         metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
         params = [Param(k, v) for k, v in run.params.items() if k not in entry.params]
-        changed = [RunTag(k, v) for k, v in tags.items() if entry.tags.get(k) != v]
+        new_tags = [RunTag(k, v) for k, v in tags.items() if entry.tags.get(k) != v]
         for name in [k for k in entry.tags if k.startswith("raysearch.") and k not in tags]:
             client.delete_tag(entry.id, name)
-        batches = [changed[i : i + _NAMES] for i in range(0, len(changed), _NAMES)]
+        batches = [new_tags[i : i + _NAMES] for i in range(0, len(new_tags), _NAMES)]
         for batch in batches[:-1]:
             client.log_batch(entry.id, tags=batch)
         rounds = max(-(-len(metrics) // _METRICS), -(-len(params) // _NAMES), 1)

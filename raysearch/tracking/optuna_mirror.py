@@ -115,7 +115,7 @@ class OptunaMirror:
                 self._put(storage, trial, record, ending.interruption)
         if update.numbers is None:
             facts = {**_facts(record), "state": ending.status.lower(), "reason": ending.reason}
-            for name, text in {**facts, "found": honest(ending.report)}.items():
+            for name, text in {**facts, "result": honest(ending.report)}.items():
                 if self._facts.get(name, "") != text[:_LONGEST]:
                     storage.set_study_user_attr(self._study, name, text[:_LONGEST])
                     self._facts[name] = text[:_LONGEST]

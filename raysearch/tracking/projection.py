@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from raysearch.report import Report, confusion, to_json, to_markdown
 from raysearch.report.figures import png
 from raysearch.report.formats import directory, html
+from raysearch.selection import KINDS
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
 from raysearch.study.record import Record
 from raysearch.tracking import notes
@@ -138,16 +139,16 @@ class Projection:
         return None if self.ending.report is None else self.ending.report.best_trial
 
     # -- the study ---------------------------------------------------------------------------------
-    def study(self, ended: bool) -> Run:
+    def study(self, final: bool) -> Run:
         """The study's run: what was searched, on what, and, at its end, every closing number.
 
         Closing numbers are logged with the number of ended trials as step, so a study that was
         extended shows how its estimates moved.
 
         Args:
-            ended: whether the session's ending shows; False: as a parent of its trials.
+            final: whether the session's ending shows; False: as a parent of its trials.
         """
-        now = self if ended else Projection(self.record, self.provenance)
+        now = self if final else Projection(self.record, self.provenance)
         trials, origin = self.record.trials, self.provenance
         ends = [t.ended or t.started for t in trials if t.state != RUNNING]
         last = _ms(max(ends, default=origin.started))
@@ -182,7 +183,7 @@ class Projection:
             "raysearch.reason": self.ending.reason,
             "raysearch.corpus_digest": self.record.fingerprint,
             "raysearch.state": self.ending.status.lower(),
-            "raysearch.found": notes.honest(self.ending.report),
+            "raysearch.result": notes.honest(self.ending.report),
             "raysearch.best_trial": as_text(self.selected),
             "mlflow.source.name": command or "raysearch",
             "mlflow.source.type": "LOCAL",
@@ -223,7 +224,7 @@ class Projection:
         if self.selected is not None:
             rows = self.record.rows_of(self.selected)
             title = f"Selected setting (trial {self.selected}): all {len(rows)} folds, test"
-            files |= self._matrix(_summed(rows), title, drawn=True)
+            files |= self._matrix(_summed(rows), title, picture=True)
         return files
 
     def _trial_table(self) -> list[dict[str, object]]:
@@ -281,10 +282,10 @@ class Projection:
             trace = trial.extra.get("trace") or "no traceback: the process said nothing more"
             files["failure.txt"] = f"{reason}\n\n{trace}\n"
         if rows:
-            drawn = {best.trial for best in self.ending.best} | {self.selected}
+            best = {fold.trial for fold in self.ending.best} | {self.selected}
             title = f"Trial {trial.number}: all {len(rows)} folds, test"
             files |= _table("folds", _fold_table(rows))
-            files |= self._matrix(_summed(rows), title, trial.number in drawn)
+            files |= self._matrix(_summed(rows), title, trial.number in best)
         return files
 
     # -- the folds of the best ---------------------------------------------------------------------
@@ -312,7 +313,7 @@ class Projection:
             tags=self._tags("fold", tags),
             points=_fold_points(best, row, start),
             files={
-                **self._matrix(row.confusion, f"{row.fold}, test", drawn=True),
+                **self._matrix(row.confusion, f"{row.fold}, test", picture=True),
                 "fold.json": json.dumps({**split, "scores": dict(row.scores)}, indent=1),
             },
             parent=("trial", str(best.trial), ""),
@@ -321,18 +322,20 @@ class Projection:
     # -- of all of them ----------------------------------------------------------------------------
     def _tags(self, kind: str, tags: Mapping[str, str]) -> dict[str, str]:
         method = self.record.method
-        known = {f"raysearch.simulated.{what}": "yes" for what in sorted(self.record.simulated)}
-        known |= {"raysearch.method": method, "raysearch.kind": kind}
-        return known | {name: text[:_LONGEST] for name, text in tags.items() if text}
+        shared = {f"raysearch.simulated.{what}": "yes" for what in sorted(self.record.simulated)}
+        shared |= {"raysearch.method": method, "raysearch.kind": kind}
+        return shared | {name: text[:_LONGEST] for name, text in tags.items() if text}
 
-    def _matrix(self, counts: Sequence[Sequence[int]], title: str, drawn: bool) -> dict[str, File]:
-        """A confusion matrix as data, and, where it is drawn, as a picture."""
+    def _matrix(
+        self, counts: Sequence[Sequence[int]], title: str, picture: bool
+    ) -> dict[str, File]:
+        """A confusion matrix as data, and, where `picture` is true, as an image."""
         if not counts:
             return {}
         classes = list(self.record.classes)
         body = {"classes": classes, "rows": "true", "columns": "predicted", "counts": counts}
         files: dict[str, File] = {"confusion.json": json.dumps(body)}
-        if drawn:
+        if picture:
             files["confusion.png"] = lambda: draw_matrix(counts, classes, title)
         return files
 
@@ -378,12 +381,12 @@ def _numbers(report: Report) -> dict[str, float]:
     if estimates is None:
         return {}
     numbers: dict[str, float] = {}
-    for name in ("honest", "nested", "selected", "oracle"):
-        for metric, estimate in getattr(estimates, name).items():
-            numbers[f"{name}_{metric}"] = estimate.mean
-            for end in ("low", "high", "sd"):
-                if getattr(estimate, end) is not None:
-                    numbers[f"{name}_{metric}_{end}"] = getattr(estimate, end)
+    for kind in KINDS:
+        for metric, x in estimates.of(kind).items():
+            numbers[f"{kind}_{metric}"] = x.mean
+            for end, value in (("low", x.low), ("high", x.high), ("sd", x.sd)):
+                if value is not None:
+                    numbers[f"{kind}_{metric}_{end}"] = value
     numbers |= {f"optimism_{metric}": value for metric, value in estimates.optimism.items()}
     return numbers | {"stages_run": report.stages_run, "stages_reused": report.stages_reused}
 
@@ -407,13 +410,13 @@ def _spread(rows: Sequence[FoldRow], name: str) -> float | None:
 # -- files -----------------------------------------------------------------------------------------
 def _report_files(report: Report) -> dict[str, File]:
     """The report in its formats. What has to be drawn is drawn by whoever writes it."""
-    drawn = {name: draw for name, draw in directory.figures(report) if name.endswith(".png")}
+    images = {name: draw for name, draw in directory.figures(report) if name.endswith(".png")}
     return {
         "report.md": to_markdown(report),
         "report.json": to_json(report),
         "report.html": lambda: html.render(report).encode(),
         **{f"tables/{name}": text for name, text in directory.tables(report)},
-        **{f"figures/{name}": draw for name, draw in drawn.items()},
+        **{f"figures/{name}": draw for name, draw in images.items()},
     }
 
 

@@ -200,8 +200,7 @@ class Mirror:
     @cached_property
     def _mark(self) -> list[object]:
         """What the ledger keeps once all sinks have been brought up to it."""
-        states = Record.read(self._folder).states
-        return [[sink.name for sink in self._sinks], sum(states.values()), states]
+        return [[sink.name for sink in self._sinks], Record.read(self._folder).states]
 
     @property
     def current(self) -> bool:
@@ -213,7 +212,7 @@ class Mirror:
         *mark, counts = self._ledger.fact("tracked") or [None]
         return mark == self._mark and counts == self._counts(counts)
 
-    def _counts(self, known: Any = None) -> list[int]:
+    def _counts(self, former: Sequence[int] = ()) -> list[int]:
         from raysearch.tracking.client import failures
 
         counts = []
@@ -221,7 +220,7 @@ class Mirror:
             try:
                 counts.append(sink.count())
             except failures():
-                counts.append(known[place] if known else -1)
+                counts.append(former[place] if former else -1)
         return counts
 
     def finish(self, interrupted: bool, failure: str) -> None:

@@ -66,9 +66,9 @@ class Server:
                 with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
                     return
             except OSError:
-                said = (self.folder / "server.log").read_text()[-2000:]
-                assert self.process.poll() is None, said
-                assert time.monotonic() < until, f"the server did not start: {said}"
+                text = (self.folder / "server.log").read_text()[-2000:]
+                assert self.process.poll() is None, text
+                assert time.monotonic() < until, f"the server did not start: {text}"
                 time.sleep(0.3)
 
     def kill(self) -> None:

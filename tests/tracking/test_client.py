@@ -114,7 +114,7 @@ def test_a_whole_study_is_nested_and_complete(
     assert top.data.tags["raysearch.versions.torch"] == "2.13"
     assert top.data.tags["raysearch.simulated.speech"] == "yes"
     assert top.data.tags["raysearch.best_trial"] == str(ending.report.best_trial)
-    assert f"UA {percent(honest.mean)} %" in top.data.tags["raysearch.found"]
+    assert f"UA {percent(honest.mean)} %" in top.data.tags["raysearch.result"]
     assert top.inputs.dataset_inputs[0].dataset.name == "demo"
     assert {"study.yaml", "facts.json", "folds.csv", "report.md", "confusion.png"} <= files_of(top)
 

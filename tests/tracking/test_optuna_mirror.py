@@ -56,33 +56,33 @@ def test_every_state_is_there_with_its_values(make_study: Callable[..., Any], ur
     mirror = mirror_of(study, uri)
     mirror.write(update(study, ending=replace(study.ending(), status="RUNNING")))
 
-    found = read(mirror, uri)
-    assert [t.state for t in found.trials] == [
+    copy = read(mirror, uri)
+    assert [t.state for t in copy.trials] == [
         TrialState.COMPLETE,
         TrialState.PRUNED,
         TrialState.FAIL,
         TrialState.RUNNING,
         TrialState.RUNNING,
     ]
-    for trial, row in zip(found.trials, study.ledger.trials(), strict=True):
+    for trial, row in zip(copy.trials, study.ledger.trials(), strict=True):
         assert trial.number == row.number
         rows = study.ledger.folds(row.number)
         steps = {r.index: r.scores["val_ua"] for r in rows}
         assert trial.intermediate_values == steps | ({4: 0.61} if row.number == 1 else {})
         assert trial.datetime_start.timestamp() == pytest.approx(row.started, abs=1)
-    assert found.trials[0].value == pytest.approx(study.ledger.trials()[0].value)
-    assert found.trials[0].params == {"gamma": 0.2, "lambda_rd": 0.01}
-    assert found.trials[1].value == 0.61
-    assert found.trials[1].user_attrs["reason"] == "it cannot win any more"
-    assert found.trials[2].user_attrs["reason"] == "stage 'fit': ValueError: not finite"
-    assert found.trials[3].user_attrs["folds"] == "3 of 4"
-    outside = found.trials[4]
+    assert copy.trials[0].value == pytest.approx(study.ledger.trials()[0].value)
+    assert copy.trials[0].params == {"gamma": 0.2, "lambda_rd": 0.01}
+    assert copy.trials[1].value == 0.61
+    assert copy.trials[1].user_attrs["reason"] == "it cannot win any more"
+    assert copy.trials[2].user_attrs["reason"] == "stage 'fit': ValueError: not finite"
+    assert copy.trials[3].user_attrs["folds"] == "3 of 4"
+    outside = copy.trials[4]
     assert outside.params == {"lambda_rd": 0.01}, "0.25 is no step of gamma's domain"
     assert (outside.user_attrs["gamma"], outside.user_attrs["other"]) == (0.25, "x")
-    assert found.best_trial.number == 0
-    assert found.metric_names == ["val_ua"]
-    assert found.user_attrs["found"].startswith("honest estimate: UA ")
-    assert found.user_attrs["corpus"] == "demo"
+    assert copy.best_trial.number == 0
+    assert copy.metric_names == ["val_ua"]
+    assert copy.user_attrs["result"].startswith("honest estimate: UA ")
+    assert copy.user_attrs["corpus"] == "demo"
     assert mirror.count() == 3, "of the five trials"
 
 
@@ -112,10 +112,10 @@ def test_a_restart_goes_on_without_doubles(make_study: Callable[..., Any], uri: 
     second.forget()  # as after an error
     for _ in range(2):
         second.write(update(study))
-    found = read(second, uri).trials
-    assert [t.state for t in found] == [TrialState.COMPLETE, *[TrialState.RUNNING] * 2]
-    assert len(found[0].intermediate_values) == 4
-    assert found[0].number == 0
+    copy = read(second, uri).trials
+    assert [t.state for t in copy] == [TrialState.COMPLETE, *[TrialState.RUNNING] * 2]
+    assert len(copy[0].intermediate_values) == 4
+    assert copy[0].number == 0
     assert len(optuna.get_all_study_names(uri)) == 1
 
     study.ledger.set_fact("instance", "another ledger of the same study")
@@ -135,10 +135,10 @@ def test_several_objectives(make_study: Callable[..., Any], uri: str) -> None:
     study.folder.configuration_file.write_text(yaml.safe_dump(configuration))
     mirror = mirror_of(study, uri)
     mirror.write(update(study))
-    found = read(mirror, uri)
-    assert found.trials[0].values == [0.7, 0.4]
-    assert found.metric_names == ["val_ua", "val_worst_ua"]
-    assert [d.name for d in found.directions] == ["MAXIMIZE", "MAXIMIZE"]
+    copy = read(mirror, uri)
+    assert copy.trials[0].values == [0.7, 0.4]
+    assert copy.metric_names == ["val_ua", "val_worst_ua"]
+    assert [d.name for d in copy.directions] == ["MAXIMIZE", "MAXIMIZE"]
 
 
 def test_its_name_shows_no_password() -> None:

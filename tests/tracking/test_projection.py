@@ -28,11 +28,11 @@ def note(run: Any) -> str:
 def test_what_is_said_of_estimates_and_data_is_the_reports_own(study: Any) -> None:
     ending = study.ending()
     report = ending.report
-    run = Projection(study.record, study.provenance, ending).study(ended=True)
+    run = Projection(study.record, study.provenance, ending).study(final=True)
     text = note(run).replace("\\", "").replace("**", "")
     estimates = report.section("estimates")
     assert text.startswith(estimates.before[0]), "three lines show before 'Show more'"
-    assert run.tags["raysearch.found"] == sentences.honest_figures(report.estimates)
+    assert run.tags["raysearch.result"] == sentences.honest_figures(report.estimates)
     meanings = report.section("meaning").after
     pairs = report.section("compare").after
     lines = [*report.headline, *report.warnings, *estimates.after, *meanings, *pairs]
@@ -44,7 +44,7 @@ def test_what_is_said_of_estimates_and_data_is_the_reports_own(study: Any) -> No
 
 def test_a_study_that_runs_says_so_and_its_ending_does_not_show_before_its_time(study: Any) -> None:
     projection = Projection(study.record, study.provenance, study.ending())
-    before, after = projection.study(ended=False), projection.study(ended=True)
+    before, after = projection.study(final=False), projection.study(final=True)
     assert (before.status, before.end, before.points) == ("RUNNING", None, [])
     assert "the estimates come at its end" in note(before)
     assert "report.md" not in before.files
