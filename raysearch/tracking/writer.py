@@ -164,9 +164,11 @@ class Writer:
     # -- the thread --------------------------------------------------------------------------------
     def _run(self) -> None:
         while self._awaited():
-            read = functools.cache(self._read)  # once a pass, and only where a sink is due
-            for post in self._due():
-                self._write(post, read)
+            # Hints are taken before the ledger is read: what comes meanwhile is for the next pass.
+            due = self._take()
+            read = functools.cache(self._read)
+            for post, numbers, ending in due:
+                self._write(post, numbers, ending, read)
             self._rest()
         for post in self._posts:
             post.sink.forget()  # its connections
@@ -180,9 +182,15 @@ class Writer:
     def _pending(self) -> bool:
         return any(post.pending for post in self._posts)
 
-    def _due(self) -> list[_Post]:
-        now = time.monotonic()
-        return [post for post in self._posts if post.pending and self._next(post) <= now]
+    def _take(self) -> list[tuple[_Post, set[int] | None, Ending]]:
+        """The sinks whose turn it is, each with the trials that changed (None: all) and the end."""
+        with self._wake:
+            now = time.monotonic()
+            due = [post for post in self._posts if post.pending and self._next(post) <= now]
+            hints = [(p, None if p.everything else p.numbers, self._ending) for p in due]
+            for post in due:
+                post.numbers, post.everything = set(), False
+            return hints
 
     def _next(self, post: _Post) -> float:
         """`time.monotonic()` before which a sink is left alone."""
@@ -201,10 +209,13 @@ class Writer:
                 timeout=max(0.05, min(waits, default=pause)),
             )
 
-    def _write(self, post: _Post, read: Callable[[], Record]) -> None:
-        with self._wake:
-            numbers, ending = None if post.everything else post.numbers, self._ending
-            post.numbers, post.everything = set(), False
+    def _write(
+        self,
+        post: _Post,
+        numbers: set[int] | None,
+        ending: Ending,
+        read: Callable[[], Record],
+    ) -> None:
         try:
             post.sink.write(Update(read(), numbers, ending))
             post.trouble, post.wait = "", self._pace.pause

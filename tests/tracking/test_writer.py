@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,13 @@ class Fake:
         self.refused: list[str] = []
         self.updates: list[Update] = []
         self.losses = self.tries = 0
+        self.gate = threading.Event()
+        """a write waits until it is set"""
+        self.gate.set()
 
     def write(self, update: Update) -> None:
         self.tries += 1
+        self.gate.wait()
         if self.away:
             raise OSError(self.away)
         self.updates.append(update)
@@ -61,6 +66,26 @@ def test_a_sink_that_is_away_holds_up_no_other_and_is_brought_up_to_date(
     for last in (there.updates[-1], away.updates[-1]):
         assert (last.ending.status, last.ending.interruption) == ("KILLED", "enough")
         assert last.numbers is None
+
+
+def test_what_happens_while_a_slow_sink_writes_reaches_the_next_one(
+    make_study: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    study = make_study(home=tmp_path)
+    study.whole(0)
+    slow, other = Fake("slow"), Fake("other")
+    slow.gate.clear()
+    writer = study.writer(slow, other, pace=FAST)
+    writer.start()
+    wait_until(lambda: slow.tries == 1)
+    study.whole(1)
+    writer.changed(1)
+    writer.end(Ending("KILLED", "enough"))
+    slow.gate.set()
+    assert writer.close(10) == []
+    for last in (slow.updates[-1], other.updates[-1]):
+        assert last.ending.status == "KILLED"
+        assert [trial.number for trial in last.trials] == [0, 1]
 
 
 def test_what_was_not_taken_in_time_is_said_once_a_sink(
