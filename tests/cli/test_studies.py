@@ -108,6 +108,11 @@ def test_a_failed_trial_does_not_end_the_search(shell: Any) -> None:
     report = shell.report()
     assert report["trials"]["failed"] == 1
     assert report["trials"]["complete"] == 2
+    # the grid has three points, fewer than `trials`: the study is done, whoever is asked
+    assert ": done: 3 of 3 trials" in shell.run("status").out
+    following = shell.run("watch")
+    assert following.code == 0, following.err
+    assert ": done: 3 of 3 trials" in following.out
     assert "shrink 0.5 was told to fail" in done.out + done.err
     (told,) = shell.folder.glob("runs/mlartifacts/**/failure.txt")
     assert "in student" in told.read_text(), "the run in MLflow has the traceback's last lines"
