@@ -101,7 +101,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Result:
-    """What a study found, read from its folder when it is asked for."""
+    """The results of a study, read from its folder at their first use."""
 
     folder: Path
 
@@ -133,12 +133,12 @@ class Result:
         """
         import pandas as pd
 
-        found = self.report.estimates
+        estimates = self.report.estimates
         rows = {}
-        for name in _ESTIMATES if found is not None else ():
+        for name in _ESTIMATES if estimates is not None else ():
             rows[name] = {
                 key: value
-                for metric, one in getattr(found, name).items()
+                for metric, one in getattr(estimates, name).items()
                 for key, value in (
                     (metric, one.mean),
                     (f"{metric}_low", one.low),
@@ -150,8 +150,11 @@ class Result:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row a trial (index: its number): state, reason, value (what it was ranked by), its
-        searched parameters as `params.NAME`, and the means of its finished folds' scores."""
+        """One row a trial (index: its number).
+
+        Columns: state, reason, value (what it was ranked by), folds (how many are finished), its
+        searched parameters as `params.NAME`, and the means of its finished folds' scores.
+        """
         import pandas as pd
 
         rows = []
@@ -190,14 +193,18 @@ class Result:
         }
 
     def plot(self, name: str) -> Picture:
-        """One of `plots`. Raises BadInput where the report has no such picture."""
-        found = self.plots
-        if name not in found:
+        """One of `plots`.
+
+        Raises:
+            BadInput: the report has no picture of this name.
+        """
+        plots = self.plots
+        if name not in plots:
             raise BadInput(
-                f"there is no picture {name!r}{near(name, found)}; those of {self.study} are "
-                f"{', '.join(found) or 'none yet'}"
+                f"there is no picture {name!r}{near(name, plots)}; those of {self.study} are "
+                f"{', '.join(plots) or 'none yet'}"
             )
-        return found[name]
+        return plots[name]
 
     def plot_estimates(self) -> Picture:
         """The four estimates with their intervals."""
@@ -212,8 +219,14 @@ class Result:
         return self.plot("folds_by_setting")
 
     def export(self, **how: Any) -> str:
-        """Make a model of the study, and return what `predict model=` takes; see
-        `raysearch.models.export.export` for the arguments."""
+        """Make a model of the study.
+
+        Args:
+            how: as for `raysearch.models.export.export`.
+
+        Returns:
+            The model's name or folder, as `predict model=` takes it.
+        """
         from raysearch.models.export import export
 
         return export(self.folder, **how).place
@@ -226,10 +239,10 @@ class Result:
         return to_markdown(self.report)
 
 
-def _as_words(given: Mapping[str, Any]) -> list[str]:
+def _as_words(keywords: Mapping[str, Any]) -> list[str]:
     """Keywords as the words of a command line."""
     words = []
-    for name, value in given.items():
+    for name, value in keywords.items():
         key = name.replace("__", ".")
         if isinstance(value, Mapping):
             words += [f"{key}.{inner}={_yaml(item)}" for inner, item in value.items()]

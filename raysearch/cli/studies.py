@@ -14,7 +14,7 @@ from raysearch.errors import BadInput
 from raysearch.study import load_study
 from raysearch.study.folder import study_folder, study_folders
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING
-from raysearch.study.status import stand
+from raysearch.study.status import status_of
 
 _NONE = "no study in {home} yet; python -m raysearch tune space=rdlr makes one"
 
@@ -85,11 +85,11 @@ def status(words: Sequence[str]) -> str:
         return jobs.follow(values["job"], cluster, values["lines"])
     home = Path(values["home"])
     if values["study"] is not None:
-        return str(stand(study_folder(home, values["study"])))
+        return str(status_of(study_folder(home, values["study"])))
     folders = study_folders(home)
     if not folders:
         return _NONE.format(home=home)
-    return "\n".join(str(stand(folder)) for folder in folders)
+    return "\n".join(str(status_of(folder)) for folder in folders)
 
 
 def ui(words: Sequence[str]) -> int:

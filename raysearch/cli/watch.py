@@ -23,7 +23,7 @@ from raysearch.report.sentences import figure
 from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.ledger import RUNNING
 from raysearch.study.record import Record
-from raysearch.study.status import DONE, FAILURE, RUNS, Standing, stand
+from raysearch.study.status import DONE, FAILURE, RUNS, Status, status_of
 from raysearch.study.wording import duration
 from raysearch.tuning.progress import Progress
 
@@ -69,9 +69,9 @@ def follow(folder: StudyFolder, *, every: float = 10.0) -> int:
     return CODES.get(now.state, 3)
 
 
-def _last_standing(folder: StudyFolder, every: float) -> Standing:
+def _last_standing(folder: StudyFolder, every: float) -> Status:
     """How the study stands once nobody runs it any more."""
-    now = stand(folder)
+    now = status_of(folder)
     if now.state != RUNS:
         return now
     console = Console(file=sys.stdout, highlight=False)
@@ -80,7 +80,7 @@ def _last_standing(folder: StudyFolder, every: float) -> Standing:
         view.begin(now, progress)
         while now.state == RUNS:
             time.sleep(_LOOK)
-            now = stand(folder)
+            now = status_of(folder)
             view.look(now, progress)
     return now
 
@@ -90,7 +90,7 @@ class _View:
 
     def __init__(self, folder: StudyFolder) -> None:
         self._folder = folder
-        self._now: Standing | None = None
+        self._now: Status | None = None
         self._folds: dict[int, set[str]] = {}
         """number of each running trial -> its folds on the screen; folds end in any order"""
         self._finished: set[int] = set()
@@ -99,7 +99,7 @@ class _View:
         self._last_estimate = float("-inf")
         self._trials_in_estimate = 0
 
-    def begin(self, now: Standing, progress: Progress) -> None:
+    def begin(self, now: Status, progress: Progress) -> None:
         """Show what there was before the first look."""
         record = Record.read(self._folder)
         rows = record.fold_rows
@@ -119,7 +119,7 @@ class _View:
         progress.note(f"held by {now.holder}")
         self._estimate(progress)
 
-    def look(self, now: Standing, progress: Progress) -> None:
+    def look(self, now: Status, progress: Progress) -> None:
         """Show what is new since the last look."""
         self._now = now
         with self._folder.ledger() as ledger:

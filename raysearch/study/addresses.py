@@ -57,30 +57,30 @@ def named(key: str, uri: str, variable: str, environment: Mapping[str, str] | No
     """
     if uri != SERVER:
         return uri
-    found = (os.environ if environment is None else environment).get(variable, "").strip()
-    if not found:
+    address = (os.environ if environment is None else environment).get(variable, "").strip()
+    if not address:
         raise BadInput(
             f"{key}=server is the address that the environment variable {variable} holds, and it "
             f"is not set; set it, or write the address itself, as in {key}={_EXAMPLES[variable]}"
         )
-    return found
+    return address
 
 
 def uri_problem(uri: str, key: str = "tracking.uri") -> str | None:
     """Why `uri` cannot be a tracking URI, as one sentence, or None. Imports and asks nothing."""
     scheme = uri.split(":", 1)[0] if "://" in uri or uri.startswith("databricks") else ""
-    said = f"{key}={shown(uri)!r}"
+    word = f"{key}={shown(uri)!r}"
     if scheme in ("", "file"):
         return (
-            f"{said} is a folder, and MLflow no longer tracks in folders: "
+            f"{word} is a folder, and MLflow no longer tracks in folders: "
             "give sqlite:////absolute/path/mlflow.db or http://host:port"
         )
     known = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
     if scheme.split("+")[0] not in known:
-        return f"{said} has an unknown scheme {scheme!r}: use one of {list(known)}"
+        return f"{word} has an unknown scheme {scheme!r}: use one of {list(known)}"
     if scheme in ("http", "https") and has_password(uri):
         return (
-            f"{said} holds a login, which MLflow would write into its log: take it out, and set "
+            f"{word} holds a login, which MLflow would write into its log: take it out, and set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         )
     return None

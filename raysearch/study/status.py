@@ -16,7 +16,7 @@ RUNS, DONE, FAILURE, STOPPED = "running", "done", "failed", "stopped"
 
 
 @dataclass(frozen=True)
-class Standing:
+class Status:
     """One study at one moment."""
 
     name: str
@@ -96,11 +96,11 @@ class Standing:
         return f"{self.name}: {self.how}: {', '.join(words)}"
 
 
-def stand(folder: StudyFolder) -> Standing:
+def status_of(folder: StudyFolder) -> Status:
     """How a study stands now."""
     # The lease first: a driver that ends says how in the ledger, and then lets go.
     holder = holder_of(folder)
     with folder.ledger() as ledger:
         trials, folds = ledger.trials(), ledger.count_folds()
         planned, ending = ledger.fact("planned", 0), ledger.fact("ended") or {}
-    return Standing(folder.name, planned, trials, folds, holder, ending)
+    return Status(folder.name, planned, trials, folds, holder, ending)

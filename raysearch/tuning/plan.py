@@ -30,15 +30,15 @@ class Plan:
     headline: str
     notes: tuple[str, ...]
     trials: int
-    """wanted in all"""
+    """that the study shall have in all"""
     done: int
     """of those, ended already"""
     new: int
-    """settings that would be run; fewer than wanted where the space has no more"""
+    """settings that would be run; fewer where the space has no more"""
     folds: tuple[str, ...]
     seeds: int
     stages: Counter[str]
-    """distinct stages asked for"""
+    """distinct stages of these settings"""
     stored: Counter[str]
     """of those, stored already"""
     sampled: bool
@@ -95,8 +95,8 @@ def plan(study: Study) -> Plan:
     for setting in looked_at:
         full = inputs.method.resolve({**constants, **setting})
         for fold, repeat in product(range(len(inputs.folds)), range(study.seeds)):
-            asked = calls(inputs.method, full, fold, context, repeat)
-            names |= {call.key: call.name for call in asked}
+            graph = calls(inputs.method, full, fold, context, repeat)
+            names |= {call.key: call.name for call in graph}
     there = {key for key in names if store.has(key)}
     stages = Counter(names.values())
     stored = Counter(names[key] for key in there)
@@ -154,21 +154,21 @@ def _settings(inputs: StudyInputs, rows: list[TrialRow]) -> Iterator[Mapping[str
     sampler.rebuild(rows)
     yield from (dict(row.params) for row in rows if row.state == RUNNING)
     for number in range(len(rows), study.trials):
-        asked = sampler.ask(number)
-        if asked is None:
+        proposal = sampler.ask(number)
+        if proposal is None:
             return
-        yield asked[0]
+        yield proposal[0]
 
 
 def _seconds_by_stage(store: Store, names: dict[str, str], there: set[str]) -> dict[str, float]:
     """Mean seconds of stored stages, by stage name; the first hundred of each are enough."""
-    found: defaultdict[str, list[float]] = defaultdict(list)
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
     for key in sorted(there):
-        if len(found[names[key]]) < 100:
-            made = store.provenance(key)
-            if made is not None:
-                found[names[key]].append(made.seconds)
-    return {name: sum(times) / len(times) for name, times in found.items() if times}
+        if len(seconds[names[key]]) < 100:
+            provenance = store.provenance(key)
+            if provenance is not None:
+                seconds[names[key]].append(provenance.seconds)
+    return {name: sum(times) / len(times) for name, times in seconds.items() if times}
 
 
 def _seconds_a_fold(study: Study) -> float | None:
