@@ -13,7 +13,7 @@ from raysearch.cli.commands import COMMANDS
 from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
 from raysearch.models.export import export
-from raysearch.models.predict import Predicted, open_model, predict
+from raysearch.models.predict import PredictionTable, open_model, predict
 from raysearch.study.folder import study_folder
 
 _KEYS = {key.name for key in COMMANDS["predict"].keys}
@@ -97,7 +97,7 @@ def _speaker(rule: str, problems: list[str]) -> re.Pattern[str] | str:
     return pattern
 
 
-def _in_format(predictions: Predicted, kind: str) -> str:
+def _in_format(predictions: PredictionTable, kind: str) -> str:
     """The table of the clips as text, csv or json."""
     table, classes = predictions.table, predictions.classes
     if not table["speaker"].any():

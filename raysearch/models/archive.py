@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import wave
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -105,15 +105,15 @@ def _networks(member: Member) -> Artifact:
     def weights(of: Network) -> dict[str, NDArray[Any]]:
         return {n: a for n, a in of.artifact.arrays.items() if n.startswith(WEIGHTS)}
 
-    def told(of: Network) -> dict[str, Any]:
+    def facts(of: Network) -> dict[str, Any]:
         return {"params": dict(of.call.params), "stage": dict(of.artifact.info)}
 
     arrays = weights(member.last)
     arrays |= {f"{STATISTICS}{name}": value for name, value in member.statistics.items()}
     for role, parent in member.parents.items():
         arrays |= {f"{PARENTS}{role}/{name}": value for name, value in weights(parent).items()}
-    parents = {role: told(parent) for role, parent in member.parents.items()}
-    return Artifact(arrays, told(member.last) | {"parents": parents})
+    parents = {role: facts(parent) for role, parent in member.parents.items()}
+    return Artifact(arrays, facts(member.last) | {"parents": parents})
 
 
 def _rater(source: Source, data: Dataset) -> dict[str, Any] | None:
@@ -135,10 +135,10 @@ def _clips(source: Source, data: Dataset) -> int:
 def _expected(source: Source) -> dict[str, Any]:
     """The honest estimate of UA, over the rater's folds where there is a rater."""
     assert source.report.estimates is not None
-    found = source.report.estimates.honest["ua"]
-    mean, low, high = found.mean, found.low, found.high
+    estimate = source.report.estimates.honest["ua"]
+    mean, low, high = estimate.mean, estimate.low, estimate.high
     if source.rater:
-        mean, low, high, _ = interval(np.array([found.values[row.index] for row in source.rows]))
+        mean, low, high, _ = interval(np.array([estimate.values[row.index] for row in source.rows]))
     return {"ua": mean, "interval": None if low is None else [low, high]}
 
 
@@ -184,15 +184,15 @@ def _thresholds(source: Source, votes: NDArray[np.float32] | None) -> dict[str, 
     learnt from them: a clip's classes are all that a rater named.
     """
     assert votes is not None, "targets of several classes are made of votes"
-    given, named = [], []
+    scores, marks = [], []
     for row in source.rows:
         fold = source.inputs.folds[row.index]
         for stages in source.stages(row):
-            stored = source.store.get(stages[-1][1])
-            if stored is not None:
-                given.append(stored[0].arrays["validation"])
-                named.append(votes[fold.validation] > 0)
-    probabilities, sets = np.concatenate(given), np.concatenate(named)
+            entry = source.store.get(stages[-1][1])
+            if entry is not None:
+                scores.append(entry[0].arrays["validation"])
+                marks.append(votes[fold.validation] > 0)
+    probabilities, sets = np.concatenate(scores), np.concatenate(marks)
     return {
         name: best_threshold(probabilities[:, k], sets[:, k])
         for k, name in enumerate(source.inputs.corpus.classes)
@@ -218,7 +218,7 @@ def best_threshold(scores: NDArray[np.float32], marks: NDArray[np.bool_]) -> flo
 # -- tried before it is shown ----------------------------------------------------------------------
 def example(clips: int) -> list[bytes]:
     """Synthetic tones as WAV files, no speech: enough for one request."""
-    made = []
+    files = []
     at = np.arange(8000) / 16_000
     for number in range(clips):
         tone = np.sin(2 * np.pi * (110 + 15 * number) * at * (1 + 0.2 * at))
@@ -229,8 +229,8 @@ def example(clips: int) -> list[bytes]:
             out.setsampwidth(2)
             out.setframerate(16_000)
             out.writeframes((32767 * tone).astype("<i2").tobytes())
-        made.append(file.getvalue())
-    return made
+        files.append(file.getvalue())
+    return files
 
 
 _TRY = """
@@ -243,57 +243,55 @@ for package in (raysearch, trainables):
 from raysearch.models.model import Model, Sound
 model = Model(pathlib.Path(sys.argv[1]))
 files = sorted(pathlib.Path(sys.argv[3]).iterdir())
-heard = model.hear([Sound(file.name, file.read_bytes()) for file in files])
-assert not heard.failures, list(heard.failures.values())
+answer = model.hear([Sound(file.name, file.read_bytes()) for file in files])
+assert not answer.failures, list(answer.failures.values())
 tops = sorted({name.partition(".")[0] for name in sys.modules})
-print(json.dumps({"probabilities": heard.probabilities.tolist(), "modules": tops}))
+print(json.dumps({"probabilities": answer.probabilities.tolist(), "modules": tops}))
 """
 
 
-def tried(place: Path, code: Path, example: Sequence[bytes]) -> dict[str, Any]:
-    """What the model says of the example in a new process that has its own code alone."""
+def try_alone(place: Path, code: Path, example: Sequence[bytes]) -> dict[str, Any]:
+    """What the model says of the example in a new process that has its own code alone.
+
+    Args:
+        place: the model's folder.
+        code: the folder of its code.
+        example: audio files.
+
+    Returns:
+        `probabilities` [n, K], and the top-level `modules` that it loaded.
+
+    Raises:
+        RaysearchError: it does not work.
+    """
     with tempfile.TemporaryDirectory(prefix="raysearch-try-") as folder:
         for number, data in enumerate(example):
             Path(folder, f"{number:03d}.wav").write_bytes(data)
         environment = {n: v for n, v in os.environ.items() if n not in ("PYTHONPATH", "PYTHONHOME")}
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-B", "-c", _TRY, str(place), str(code), folder],
             capture_output=True,
             text=True,
             cwd=folder,
             env=environment,
         )
-    if done.returncode:
+    if process.returncode:
         raise RaysearchError(
-            f"the model does not work by itself: {done.stderr.strip().splitlines()[-1]}"
+            f"the model does not work by itself: {process.stderr.strip().splitlines()[-1]}"
         )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    answer: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return answer
 
 
-def package(
-    place: Path, code: Path, facts: Mapping[str, Any], example: Sequence[bytes], tried: Any
-) -> Any:
-    from raysearch.models.registering import Package
-
-    return Package(
-        data=place,
-        code=tuple(sorted(code.iterdir())),
-        facts=facts,
-        example=tuple(example),
-        requirements=tuple(_requirements(tried["modules"])),
-    )
-
-
-def _requirements(modules: Sequence[str]) -> Iterator[str]:
+def requirements(modules: Sequence[str]) -> Iterator[str]:
     """Pins of the distributions that the model was seen to load, and of MLflow.
 
     Of what raysearch depends on: the others come with these.
     """
     loaded = metadata.packages_distributions()
-    seen = {name.lower() for top in modules for name in loaded.get(top, ())}
+    names = {name.lower() for top in modules for name in loaded.get(top, ())}
     for name in (*_DIRECT, *_ALWAYS):
-        if name in seen or name in _ALWAYS:
+        if name in names or name in _ALWAYS:
             yield f"{name}=={metadata.version(name).partition('+')[0]}"
 
 

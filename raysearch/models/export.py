@@ -15,18 +15,18 @@ from typing import Any
 from raysearch.cluster.code_copy import copy_code, modules_of
 from raysearch.data.features.extract import local_chunks
 from raysearch.errors import BadInput
-from raysearch.models import archive as packing
-from raysearch.models import refit as fitting
+from raysearch.models import archive
 from raysearch.models.archive import How
 from raysearch.models.model import perception
-from raysearch.models.refit import Say
+from raysearch.models.refit import Say, ensemble, refit
+from raysearch.models.registering import Package, check_names, register, run_of, save
 from raysearch.models.source import Source, source_of
 from raysearch.study.wording import params as written
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A model that has been made."""
+class ModelExport:
+    """A model, and where it is."""
 
     place: str
     """URI or folder, as `predict model=` takes it"""
@@ -46,7 +46,7 @@ def export(
     to: Path | None = None,
     rater: str | None = None,
     say: Say = lambda text: None,
-) -> Exported:
+) -> ModelExport:
     """Make a model of a study, and register it in MLflow, or write it into a folder.
 
     Args:
@@ -57,51 +57,56 @@ def export(
         alias: that the new version gets.
         to: a folder that does not exist yet: the model is written there and registered nowhere.
         rater: whose perception, of the study's target raters; None where there is one or none.
-        say: told what is being done.
+        say: hears what is being done.
 
     Raises:
         BadInput: the study, the setting, the rater or the method cannot be exported.
     """
-    if to is not None and (name is not None or to.exists()):
-        raise BadInput(
-            f"to={to} exists already; name a new folder"
-            if to.exists()
-            else "to= writes a folder and registers nothing, so it takes no name="
-        )
-    if to is None:
-        from raysearch.models import registering
-
-        registering.check_names(name or folder.name, alias)
+    if to is not None:
+        _check_place(to, name)
+    else:
+        check_names(name or folder.name, alias)
     say("reading the study")
     source = source_of(folder, setting, rater)
     if to is None:  # before minutes of training
-        run = registering.run_of(source.study, source.instance)
+        run = run_of(source.study, source.instance)
     say("reading features")
     data = source.inputs.dataset(run_chunks=local_chunks)
-    fit = fitting.refit if how == "refit" else fitting.ensemble
-    members = fit(source, source.executor(), data, say)
+    train = refit if how == "refit" else ensemble
+    members = train(source, source.executor(), data, say)
     with tempfile.TemporaryDirectory(prefix="raysearch-model-") as scratch:
         place = Path(scratch, "data")
         place.mkdir()
-        facts = packing.write(place, source, data, how, members)
-        code = Path(scratch, "code")
-        code.mkdir()
-        copy_code(code, modules_of(source.study), without=[Path(source.study.home)])
-        shutil.rmtree(code / "raysearch" / "files")  # searches, which a model has no use for
-        example = packing.example(int(facts["speaker_clips"]))
-        say("trying the model in a process that has nothing else")
-        tried = packing.tried(place, code, example)
-        package = packing.package(place, code, facts, example, tried)
+        facts = archive.write(place, source, data, how, members)
+        package = _package(Path(scratch), source, facts, say)
         if to is not None:
-            from raysearch.models import registering
-
-            registering.save(package, to, Path(source.study.home))
+            save(package, to, Path(source.study.home))
             where = str(to)
         else:
             say("registering")
-            called = name or _name(folder.name, source.rater)
-            where = registering.register(package, called, alias, source.study, run)
-    return Exported(where, facts, tuple(_lines(where, facts, source)))
+            model_name = name or _name(folder.name, source.rater)
+            where = register(package, model_name, alias, source.study, run)
+    return ModelExport(where, facts, tuple(_lines(where, facts, source)))
+
+
+def _check_place(to: Path, name: str | None) -> None:
+    if to.exists():
+        raise BadInput(f"to={to} exists already; name a new folder")
+    if name is not None:
+        raise BadInput("to= writes a folder and registers nothing, so it takes no name=")
+
+
+def _package(scratch: Path, source: Source, facts: Mapping[str, Any], say: Say) -> Package:
+    """The model in `scratch`/data with its code, tried in a process of its own."""
+    place, code = scratch / "data", scratch / "code"
+    code.mkdir()
+    copy_code(code, modules_of(source.study), without=[Path(source.study.home)])
+    shutil.rmtree(code / "raysearch" / "files")  # searches, which a model has no use for
+    example = archive.example(int(facts["speaker_clips"]))
+    say("trying the model in a process that has nothing else")
+    answer = archive.try_alone(place, code, example)
+    requirements = tuple(archive.requirements(answer["modules"]))
+    return Package(place, tuple(sorted(code.iterdir())), facts, tuple(example), requirements)
 
 
 def _name(study: str, rater: str) -> str:
@@ -110,7 +115,7 @@ def _name(study: str, rater: str) -> str:
     return f"{study}-{plain}" if rater else study
 
 
-# -- what is told ----------------------------------------------------------------------------------
+# -- what a person must know ------------------------------------------------------------------
 _GRAVE = ("synthetic", "simulated", "untrained")
 
 
@@ -123,13 +128,13 @@ def _lines(where: str, facts: Mapping[str, Any], source: Source) -> Iterator[str
         else f"the mean of {count} folds' networks"
     )
     yield f"{where}: {facts['method']}, trial {facts['trial']} of {facts['study']}, {how}"
-    if told := perception(facts):
+    if text := perception(facts):
         rated = f"; {rater['name']} rated {rater['clips']} clips" if rater else ""
-        yield f"it judges {told}{rated}"
+        yield f"it judges {text}{rated}"
     yield f"setting: {written(facts['setting'])}"
     for member in facts["members"] if facts["how"] == "refit" else ():
-        told = ", ".join(f"{name} {n}" for name, n in member["epochs"].items())
-        yield f"epochs (the median best of the folds): {told or 'none'}"
+        text = ", ".join(f"{name} {n}" for name, n in member["epochs"].items())
+        yield f"epochs (the median best of the folds): {text or 'none'}"
     ends = facts["expected"]["interval"]
     between = f" (95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else ""
     by = f" over the folds of {rater['name']}" if rater else ""
@@ -140,8 +145,8 @@ def _lines(where: str, facts: Mapping[str, Any], source: Source) -> Iterator[str
     if facts["normalise"] == "speaker":
         yield f"it needs {facts['speaker_clips']} clips of a speaker or more at a time"
     if facts["thresholds"] is not None:
-        told = ", ".join(f"{name} {value:.2f}" for name, value in facts["thresholds"].items())
-        yield f"a clip's classes are those above: {told}"
+        text = ", ".join(f"{name} {value:.2f}" for name, value in facts["thresholds"].items())
+        yield f"a clip's classes are those above: {text}"
     for note in facts["notes"]:
         if note not in source.inputs.notes or any(word in note for word in _GRAVE):
             yield f"note: {note}"

@@ -55,7 +55,7 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Predictions:
     """What a model makes of clips."""
 
     probabilities: NDArray[np.float32]
@@ -99,8 +99,12 @@ class Model:
     @property
     def thresholds(self) -> dict[str, float] | None:
         """Class -> the probability from which it is named; None where one class is named."""
-        found = self.facts["thresholds"]
-        return None if found is None else {name: float(value) for name, value in found.items()}
+        thresholds = self.facts["thresholds"]
+        return (
+            None
+            if thresholds is None
+            else {name: float(value) for name, value in thresholds.items()}
+        )
 
     @property
     def constants(self) -> dict[str, str]:
@@ -112,31 +116,31 @@ class Model:
         """Whether the code that would predict here is not that which the model was made with."""
         return bool(self.facts["source"] != source_digest(self._method.graph.__module__))
 
-    def hear(self, sounds: Sequence[Sound]) -> Heard:
+    def hear(self, sounds: Sequence[Sound]) -> Predictions:
         """Class probabilities of clips, which fail one by one.
 
         Raises:
             BadInput: an extractor cannot work here at all, or weights are damaged.
         """
-        made = np.full((len(sounds), len(self.classes)), np.nan, dtype=np.float32)
+        probabilities = np.full((len(sounds), len(self.classes)), np.nan, dtype=np.float32)
         failures: dict[int, str] = {}
         good: list[int] = []
         for place, sound in enumerate(sounds):
-            found = inspect_bytes(sound.data)
-            if found.verdict == "ok":
+            inspection = inspect_bytes(sound.data)
+            if inspection.verdict == "ok":
                 good.append(place)
             else:
-                what = _CODES.get(found.verdict, "is no audio that can be read")
-                failures[place] = f"{sound.name} {what}: {found.detail}"
+                what = _CODES.get(inspection.verdict, "is no audio that can be read")
+                failures[place] = f"{sound.name} {what}: {inspection.detail}"
         for group in self._groups(sounds, good):
-            rows, data, told = self._data([sounds[place] for place in group])
-            failures |= {group[i]: sentence for i, sentence in told.items()}
+            rows, data, reasons = self._data([sounds[place] for place in group])
+            failures |= {group[i]: sentence for i, sentence in reasons.items()}
             if len(rows) < self.needs:
                 failures |= {group[i]: self._too_few(sounds[group[i]], len(rows)) for i in rows}
             elif rows:
                 assert data is not None
-                made[[group[i] for i in rows]] = self._predicted(data)
-        return Heard(made, failures)
+                probabilities[[group[i] for i in rows]] = self._predicted(data)
+        return Predictions(probabilities, failures)
 
     def names(self, probabilities: NDArray[np.float32]) -> list[str]:
         """What each row [n, K] is called: its likeliest class, or all above their thresholds."""
@@ -161,11 +165,11 @@ class Model:
     def _too_few(self, sound: Sound, count: int) -> str:
         clips = "1 clip" if count == 1 else f"{count} clips"
         whose = f" of the speaker {sound.speaker}" if sound.speaker else ""
-        told = [
+        examples = [
             f"{n} gave {100 * value:.1f} %" if n != "all" else f"all {100 * value:.1f} %"
             for n, value in self.facts["speaker_scores"].items()
         ]
-        scores = f" (UA in the study: {', '.join(told)})" if told else ""
+        scores = f" (UA in the study: {', '.join(examples)})" if examples else ""
         return (
             f"{sound.name} cannot be judged alone: this model normalises a clip by its speaker's "
             f"clips and needs {self.needs} of them or more, of all emotions, but got {clips}"
@@ -180,11 +184,11 @@ class Model:
         for place, sound in enumerate(sounds):
             values: list[NDArray[Any]] = []
             for info in self._infos:
-                found = _heard(info, sound)
-                if isinstance(found, str):
-                    failures[place] = found
+                matrix = _extract(info, sound)
+                if isinstance(matrix, str):
+                    failures[place] = matrix
                     break
-                values.append(found)
+                values.append(matrix)
             else:
                 rows.append(place)
                 for column, value in zip(columns, values, strict=True):
@@ -229,14 +233,14 @@ class Model:
         if self._members is None:
             self._members = [self._member(one) for one in self.facts["members"]]
         parts = [
-            predict(normalised(data, rows, kept if own is None else own))
-            for predict, kept in self._members
+            predict(normalised(data, rows, scaling if own is None else own))
+            for predict, scaling in self._members
         ]
         mean: NDArray[np.float64] = np.stack(parts).astype(np.float64).mean(axis=0)
         return mean.astype(np.float32)
 
-    def _member(self, said: Mapping[str, Any]) -> tuple[Predict, dict[str, NDArray[np.float64]]]:
-        path = self.folder / said["file"]
+    def _member(self, member: Mapping[str, Any]) -> tuple[Predict, dict[str, NDArray[np.float64]]]:
+        path = self.folder / member["file"]
         try:
             artifact, _ = decode(path.read_bytes())
         except (OSError, Damaged) as error:
@@ -247,8 +251,8 @@ class Model:
         if self._method.export is None:
             raise BadInput(f"the method {self.facts['method']} of this model cannot predict here")
         parents = {
-            role: self._trained(told, _within(f"{PARENTS}{role}/", artifact.arrays))
-            for role, told in artifact.info.get("parents", {}).items()
+            role: self._trained(facts, _within(f"{PARENTS}{role}/", artifact.arrays))
+            for role, facts in artifact.info.get("parents", {}).items()
         }
         trained = replace(self._trained(artifact.info, artifact.arrays), parents=parents)
         try:
@@ -257,8 +261,10 @@ class Model:
             raise _lacking(self.folder, error) from error
         return predict, _within(STATISTICS, artifact.arrays)
 
-    def _trained(self, told: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> NetworkState:
-        return NetworkState(told["params"], weights_of(arrays), told["stage"], self.classes)
+    def _trained(
+        self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> NetworkState:
+        return NetworkState(facts["params"], weights_of(arrays), facts["stage"], self.classes)
 
 
 def _within(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -269,21 +275,23 @@ def _within(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArra
 def constants_of(facts: Mapping[str, Any]) -> dict[str, str]:
     """What is the same of all answers of a model: `rater`, whose perception it is of, and `task`,
     the attribute that its classes are levels of. Models of labels and categories have neither."""
-    made = {}
+    constants = {}
     if facts.get("rater"):
-        made["rater"] = str(facts["rater"]["name"])
+        constants["rater"] = str(facts["rater"]["name"])
     if facts.get("task"):
-        made["task"] = str(facts["task"]["name"])
-    return made
+        constants["task"] = str(facts["task"]["name"])
+    return constants
 
 
 def perception(facts: Mapping[str, Any]) -> str:
     """Whose perception a model is of, and of what, in words; "" where it is of a corpus's labels
     in categories."""
-    told = constants_of(facts)
-    of = f"{told['task']} in the levels {', '.join(facts['classes'])}" if "task" in told else ""
-    if "rater" in told:
-        return f"as the rater {told['rater']} hears {of or 'emotions'}"
+    constants = constants_of(facts)
+    of = ""
+    if "task" in constants:
+        of = f"{constants['task']} in the levels {', '.join(facts['classes'])}"
+    if "rater" in constants:
+        return f"as the rater {constants['rater']} hears {of or 'emotions'}"
     return of
 
 
@@ -293,8 +301,8 @@ def _facts(folder: Path) -> dict[str, Any]:
         raise BadInput(f"{folder} holds no model of raysearch: there is no {FACTS} in it")
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        said = facts.pop("digest")
-        if said != digest_of(facts):
+        digest = facts.pop("digest")
+        if digest != digest_of(facts):
             raise ValueError("its digest does not match its contents")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
@@ -314,20 +322,21 @@ def digest_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _extractor(folder: Path, said: Mapping[str, Any]) -> ExtractorInfo:
+def _extractor(folder: Path, feature: Mapping[str, Any]) -> ExtractorInfo:
     """An extractor as it was when the model was made. Raises BadInput where it is another here."""
     info = relocated(
-        known()[said["name"]], {name: folder / place for name, place in said["models"].items()}
+        known()[feature["name"]],
+        {name: folder / place for name, place in feature["models"].items()},
     )
     try:
         here = info.version()
     except ImportError as error:
         raise _lacking(folder, error) from error
-    if here != said["version"]:
+    if here != feature["version"]:
         raise BadInput(
-            f"the model in {folder} was made with {said['name']} as {said['version']} extracts it, "
-            f"but here it is {here}; install what the model asks for (requirements.txt beside its "
-            "MLmodel)"
+            f"the model in {folder} was made with {feature['name']} as {feature['version']} "
+            f"extracts it, but here it is {here}; install what the model asks for "
+            "(requirements.txt beside its MLmodel)"
         )
     return info
 
@@ -339,10 +348,10 @@ def _lacking(folder: Path, error: ImportError) -> BadInput:
     )
 
 
-def _heard(info: ExtractorInfo, sound: Sound) -> NDArray[Any] | str:
+def _extract(info: ExtractorInfo, sound: Sound) -> NDArray[Any] | str:
     """[1, D] or [frames, D] of a clip, or why there is none."""
     digest = hashlib.sha256(sound.data).hexdigest()
-    found = extract_chunk(
+    result = extract_chunk(
         Chunk(
             extractor=info,
             version="",
@@ -354,11 +363,11 @@ def _heard(info: ExtractorInfo, sound: Sound) -> NDArray[Any] | str:
             audio=(sound.data,),
         )
     )
-    if found.broken:
-        raise BadInput(f"features={info.name}: {found.broken}")
-    if found.failures:
-        return found.failures[0].rstrip(".")
-    return found.matrix
+    if result.broken:
+        raise BadInput(f"features={info.name}: {result.broken}")
+    if result.failures:
+        return result.failures[0].rstrip(".")
+    return result.matrix
 
 
 def _sequences(rows: Sequence[NDArray[Any]]) -> Sequences:
@@ -383,31 +392,33 @@ class _Served:
         import pandas as pd
 
         sounds = [_sound(place, row) for place, row in enumerate(data.to_dict("records"))]
-        heard = self._model.hear(sounds)
-        if heard.failures:
-            raise BadInput([heard.failures[i] for i in sorted(heard.failures)])
-        made = pd.DataFrame(
-            heard.probabilities.astype(np.float64), columns=list(self._model.classes)
+        predictions = self._model.hear(sounds)
+        if predictions.failures:
+            raise BadInput([predictions.failures[i] for i in sorted(predictions.failures)])
+        table = pd.DataFrame(
+            predictions.probabilities.astype(np.float64), columns=list(self._model.classes)
         )
-        return made.assign(label=self._model.names(heard.probabilities), **self._model.constants)
+        return table.assign(
+            label=self._model.names(predictions.probabilities), **self._model.constants
+        )
 
 
 def _sound(place: int, row: Mapping[Any, Any]) -> Sound:
-    given = {name: value for name, value in row.items() if not _absent(value)}
+    fields = {name: value for name, value in row.items() if not _absent(value)}
     where = f"row {place}"
-    if ("audio" in given) == ("path" in given):
+    if ("audio" in fields) == ("path" in fields):
         raise BadInput(
             f"{where}: give the bytes of an audio file as audio (base64 over HTTP), or a path"
         )
-    if "path" in given:
-        where = f"{where} ({given['path']})"
+    if "path" in fields:
+        where = f"{where} ({fields['path']})"
         try:
-            data = Path(given["path"]).read_bytes()
+            data = Path(fields["path"]).read_bytes()
         except OSError as error:
             raise BadInput(f"{where} cannot be read: {error.strerror or error}") from error
     else:
-        data = bytes(given["audio"])
-    return Sound(where, data, str(given.get("speaker", "")), str(given.get("transcript", "")))
+        data = bytes(fields["audio"])
+    return Sound(where, data, str(fields.get("speaker", "")), str(fields.get("transcript", "")))
 
 
 def _absent(value: Any) -> bool:

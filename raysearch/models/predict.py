@@ -26,7 +26,7 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictionTable:
     """What a model says of files."""
 
     table: pd.DataFrame
@@ -83,7 +83,7 @@ def _data_of(place: Path, name: str) -> Path:
 
 def predict(
     model: Model, paths: Sequence[str | Path], speaker: re.Pattern[str] | str = "folder"
-) -> Predicted:
+) -> PredictionTable:
     """Class probabilities of files, and of the .wav and .flac files in folders and below them.
 
     Args:
@@ -105,30 +105,31 @@ def predict(
             of[file] = who
     rows: list[dict[str, Any]] = []
     for group in _groups(of, model.by_speaker):
-        sounds, read = [], []
+        sounds, readable = [], []
         for file in group:
             try:
                 sounds.append(Sound(str(file), file.read_bytes(), of[file]))
-                read.append(file)
+                readable.append(file)
             except OSError as error:
                 failures.append((str(file), f"{file} cannot be read: {error.strerror or error}"))
-        heard = model.hear(sounds)
-        failures += [(str(read[i]), heard.failures[i]) for i in sorted(heard.failures)]
-        good = [i for i in range(len(read)) if i not in heard.failures]
-        made = heard.probabilities[good]
-        for i, row, label in zip(good, made, model.names(made), strict=True):
-            told = dict(zip(model.classes, map(float, row), strict=True))
-            whose = {"file": str(read[i]), "speaker": of[read[i]], **model.constants}
-            rows.append(whose | {"label": label} | told)
+        predictions = model.hear(sounds)
+        reasons = predictions.failures
+        failures += [(str(readable[i]), reasons[i]) for i in sorted(reasons)]
+        good = [i for i in range(len(readable)) if i not in reasons]
+        probabilities = predictions.probabilities[good]
+        for i, row, label in zip(good, probabilities, model.names(probabilities), strict=True):
+            row_by_class = dict(zip(model.classes, map(float, row), strict=True))
+            whose = {"file": str(readable[i]), "speaker": of[readable[i]], **model.constants}
+            rows.append(whose | {"label": label} | row_by_class)
     columns = ["file", "speaker", *model.constants, "label", *model.classes]
     order = {str(file): place for place, file in enumerate(files)}
     rows.sort(key=lambda row: order[row["file"]])
-    return Predicted(pd.DataFrame(rows, columns=columns), tuple(failures), model.classes)
+    return PredictionTable(pd.DataFrame(rows, columns=columns), tuple(failures), model.classes)
 
 
 def _files(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str]]]:
     """Every file once, and what is wrong with what was named."""
-    found: dict[Path, Path] = {}
+    by_path: dict[Path, Path] = {}
     failures = []
     for name in paths:
         path = Path(name).expanduser()
@@ -137,12 +138,12 @@ def _files(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str
             if not inside:
                 failures.append((str(name), f"{name} holds no .wav or .flac file"))
             for file in inside:
-                found.setdefault(file.resolve(), file)
+                by_path.setdefault(file.resolve(), file)
         elif path.exists():
-            found.setdefault(path.resolve(), path)
+            by_path.setdefault(path.resolve(), path)
         else:
             failures.append((str(name), f"{name}: there is no such file or folder"))
-    return list(found.values()), failures
+    return list(by_path.values()), failures
 
 
 def _speaker_of(file: Path, speaker: re.Pattern[str] | str) -> str | None:

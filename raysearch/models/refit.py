@@ -96,12 +96,12 @@ def refit(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -> l
         for call in stages
         if call.fold == fold.index and own[call.name]
     }
-    told = ", ".join(f"{name} for {n} epochs" for name, n in epochs.items()) or "no epochs"
+    counts = ", ".join(f"{name} for {n} epochs" for name, n in epochs.items()) or "no epochs"
     clips = f"all {len(fold.train)} {'rated' if fold.rater else 'labelled'} clips"
-    say(f"training on {clips}: {told}")
-    lost = [c for c in stages if c.fold != fold.index and not source.store.has(c.key)]
-    if lost:
-        say(f"before it, {len(lost)} stages of the study's folds that are not in the store")
+    say(f"training on {clips}: {counts}")
+    missing = [c for c in stages if c.fold != fold.index and not source.store.has(c.key)]
+    if missing:
+        say(f"before it, {len(missing)} stages of the study's folds that are not in the store")
     whole = replace(data, folds=(*data.folds, fold))
     return [
         _member(
@@ -155,9 +155,9 @@ def ensemble(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -
     members: list[Member] = []
     for row in source.rows:
         fold = data.folds[row.index]
-        for repeat, kept in enumerate(source.stages(row)):
+        for repeat, names_and_keys in enumerate(source.stages(row)):
             stages = calls(source.method, source.setting, row.index, where, repeat)
-            if [call.key for call in stages] != [key for _, key in kept]:
+            if [call.key for call in stages] != [key for _, key in names_and_keys]:
                 raise BadInput(
                     f"the code of {source.study.method}, or a feature set, has changed since study "
                     f"{source.report.study} ran, so its folds' networks cannot be had again; run "
@@ -190,13 +190,13 @@ def _member(
 def _needed(stages: Sequence[Call]) -> list[Call]:
     """Those that the last one hangs on, and itself, in the order given."""
     by_key = {call.key: call for call in stages}
-    waiting, found = [stages[-1].key], set[str]()
+    waiting, needs = [stages[-1].key], set[str]()
     while waiting:
         key = waiting.pop()
-        if key not in found:
-            found.add(key)
+        if key not in needs:
+            needs.add(key)
             waiting += by_key[key].needs
-    return [call for call in stages if call.key in found]
+    return [call for call in stages if call.key in needs]
 
 
 def _networks(
@@ -235,12 +235,12 @@ def _networks(
 def _same(source: Source, last: Network, fold: str) -> tuple[str, ...]:
     """Whether a fold's network, trained again, says what it said in the study."""
     try:
-        stored = source.store.get(last.call.key)
+        entry = source.store.get(last.call.key)
     except Damaged:
-        stored = None
-    if stored is None:
+        entry = None
+    if entry is None:
         return ()
-    gap = float(np.abs(stored[0].arrays["test"] - last.artifact.arrays["test"]).max(initial=0.0))
+    gap = float(np.abs(entry[0].arrays["test"] - last.artifact.arrays["test"]).max(initial=0.0))
     if gap <= 1e-3:
         return ()
     return (
@@ -251,25 +251,27 @@ def _same(source: Source, last: Network, fold: str) -> tuple[str, ...]:
 
 def _runs(source: Source) -> dict[str, list[Mapping[str, Any]]]:
     """By stage, the facts of the setting's trainings on all folds."""
-    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    by_stage: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for row in source.rows:
         for stages in source.stages(row):
             for name, key in stages:
-                each = found.setdefault(name, {})
+                each = by_stage.setdefault(name, {})
                 if key in each:  # folds that read one another's stages each name all of them
                     continue
                 try:
-                    stored = source.store.get(key)
+                    entry = source.store.get(key)
                 except Damaged:
-                    stored = None
-                if stored is None:
+                    entry = None
+                if entry is None:
                     raise BadInput(
                         f"the artifact of {name} on {row.fold} is not in the store "
                         f"{source.store.uri} any more, and with it its best epoch; run the study's "
                         "tune command once more"
                     )
-                each[key] = _trainings(stored[0].info)
-    return {name: [run for each in runs.values() for run in each] for name, runs in found.items()}
+                each[key] = _trainings(entry[0].info)
+    return {
+        name: [run for each in runs.values() for run in each] for name, runs in by_stage.items()
+    }
 
 
 def _trainings(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -80,9 +80,9 @@ def save(package: Package, to: Path, home: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".raysearch-", dir=to.parent) as aside:
         # aside, then moved: a folder that is there is whole
-        made = Path(aside, "model")
+        model = Path(aside, "model")
         pyfunc.save_model(
-            path=str(made),
+            path=str(model),
             loader_module=LOADER,
             data_path=str(package.data),
             code_paths=[str(path) for path in package.code],
@@ -90,8 +90,8 @@ def save(package: Package, to: Path, home: Path) -> None:
             pip_requirements=list(package.requirements),
             metadata=_metadata(package.facts),
         )
-        _add_example(made, package.example)
-        made.rename(to)
+        _add_example(model, package.example)
+        model.rename(to)
 
 
 def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,10 +128,10 @@ def _client(uri: str, home: Path) -> Any:
 
 
 def _uri(study: Study) -> str:
-    said = study.tracking.uri
-    if said is None:
+    uri = study.tracking.uri
+    if uri is None:
         return default_uri(Path(study.home))
-    return named("tracking.uri", said, TRACKING_VARIABLE)
+    return named("tracking.uri", uri, TRACKING_VARIABLE)
 
 
 def run_of(study: Study, instance: str) -> tuple[str, str]:
@@ -144,7 +144,7 @@ def run_of(study: Study, instance: str) -> tuple[str, str]:
     client = _client(uri, home)
     try:
         experiment = client.get_experiment_by_name(experiment_name(study.id))
-        found = (
+        runs = (
             []
             if experiment is None
             else client.search_runs(
@@ -159,27 +159,90 @@ def run_of(study: Study, instance: str) -> tuple[str, str]:
         raise RaysearchError(
             f"MLflow at {shown(uri)} cannot be asked: {one_line(error)}"
         ) from error
-    if not found:
+    if not runs:
         raise BadInput(
             f"study {study.id} has no run in MLflow at {shown(uri)} to register a model with; "
             "to=DIR writes the model into a folder, or run the tune command again with "
             "tracking=true"
         )
-    return found[0].info.experiment_id, found[0].info.run_id
+    return runs[0].info.experiment_id, runs[0].info.run_id
 
 
 def register(package: Package, name: str, alias: str, study: Study, run: tuple[str, str]) -> str:
     """Log a model to the study's run, register it as a new version, and give that the alias.
 
+    Args:
+        package: the model.
+        name, alias: in the registry.
+        study: whose MLflow has the registry.
+        run: experiment and run of the study.
+
     Returns:
         NAME@ALIAS, as `predict model=` takes it.
-    """
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.exceptions import MlflowException
 
+    Raises:
+        RaysearchError: MLflow did not take it.
+    """
     uri, home = _uri(study), Path(study.home)
     client = _client(uri, home)
-    facts = package.facts
+    with tempfile.TemporaryDirectory(prefix="raysearch-register-") as scratch:
+        folder = Path(scratch, "model")
+        save(package, folder, home)
+        try:
+            model = _log(client, package, name, folder, run)
+            version = _add_version(client, package, name, model, run[1])
+            client.set_registered_model_alias(name, alias, version)
+            # by it the pages of MLflow lead from the run and its logged model to the version
+            link = json.dumps([{"name": name, "version": version}])
+            client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})
+        except failures() as error:
+            raise RaysearchError(
+                f"MLflow at {shown(uri)} did not take the model: {one_line(error)}; "
+                "to=DIR writes it into a folder"
+            ) from error
+    return f"{name}@{alias}"
+
+
+def _log(client: Any, package: Package, name: str, folder: Path, run: tuple[str, str]) -> Any:
+    """Log the model in a folder to a run; returns MLflow's logged model."""
+    from mlflow.entities import LoggedModelOutput
+
+    model = client.create_logged_model(
+        run[0],
+        name=name,
+        source_run_id=run[1],
+        tags=_tags(package.facts),
+        params={key: str(value) for key, value in package.facts["setting"].items()},
+        model_type="raysearch",
+    )
+    client.log_outputs(run[1], [LoggedModelOutput(model.model_id, 0)])
+    client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, "READY")
+    return model
+
+
+def _add_version(client: Any, package: Package, name: str, model: Any, run: str) -> Any:
+    """Register a logged model as a new version; returns its number."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(
+            name, description="Emotions in speech, by a study of raysearch."
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return client.create_model_version(
+        name,
+        source=model.artifact_location,
+        run_id=run,
+        model_id=model.model_id,
+        tags=_tags(package.facts),
+        description=_description(package.facts),
+    ).version
+
+
+def _tags(facts: Mapping[str, Any]) -> dict[str, str]:
     tags = {
         "raysearch.study": str(facts["study"]),
         "raysearch.trial": str(facts["trial"]),
@@ -189,56 +252,17 @@ def register(package: Package, name: str, alias: str, study: Study, run: tuple[s
     }
     if facts["simulated"]:
         tags["raysearch.simulated"] = ", ".join(facts["simulated"])
-    with tempfile.TemporaryDirectory(prefix="raysearch-register-") as scratch:
-        folder = Path(scratch, "model")
-        save(package, folder, home)
-        try:
-            logged = client.create_logged_model(
-                run[0],
-                name=name,
-                source_run_id=run[1],
-                tags=tags,
-                params={key: str(value) for key, value in facts["setting"].items()},
-                model_type="raysearch",
-            )
-            client.log_outputs(run[1], [LoggedModelOutput(logged.model_id, 0)])
-            client.log_model_artifacts(logged.model_id, str(folder))
-            client.finalize_logged_model(logged.model_id, "READY")
-            try:
-                client.create_registered_model(
-                    name, description="Emotions in speech, by a study of raysearch."
-                )
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-            version = client.create_model_version(
-                name,
-                source=logged.artifact_location,
-                run_id=run[1],
-                model_id=logged.model_id,
-                tags=tags,
-                description=_described(facts),
-            )
-            client.set_registered_model_alias(name, alias, version.version)
-            # by it the pages of MLflow lead from the run and its logged model to the version
-            link = json.dumps([{"name": name, "version": version.version}])
-            client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
-        except failures() as error:
-            raise RaysearchError(
-                f"MLflow at {shown(uri)} did not take the model: {one_line(error)}; "
-                "to=DIR writes it into a folder"
-            ) from error
-    return f"{name}@{alias}"
+    return tags
 
 
-def _described(facts: Mapping[str, Any]) -> str:
-    made = {"refit": "refit on all speakers", "ensemble": "ensemble of the folds' networks"}
-    told = f"{facts['method']} on {', '.join(facts['corpus'])}, {made[facts['how']]}"
+def _description(facts: Mapping[str, Any]) -> str:
+    ways = {"refit": "refit on all speakers", "ensemble": "ensemble of the folds' networks"}
+    text = f"{facts['method']} on {', '.join(facts['corpus'])}, {ways[facts['how']]}"
     whose = perception(facts)
-    told += f", {whose}" if whose else ""
-    told += f"; honest estimate {facts['expected']['ua']:.1%} UA"
+    text += f", {whose}" if whose else ""
+    text += f"; honest estimate {facts['expected']['ua']:.1%} UA"
     simulated = f" Simulated: {', '.join(facts['simulated'])}." if facts["simulated"] else ""
-    return f"{told}.{simulated}"
+    return f"{text}.{simulated}"
 
 
 def fetch(name: str, home: Path, tracking: str | None, into: Path) -> Path:
@@ -265,24 +289,24 @@ def fetch(name: str, home: Path, tracking: str | None, into: Path) -> Path:
     try:
         from mlflow.artifacts import download_artifacts
 
-        address = _stored(client, name.removeprefix("models:/")) if registered else name
+        address = _files_of(client, name.removeprefix("models:/")) if registered else name
         local = Path(address.removeprefix("file://"))
         if local.is_dir():  # on this machine: read where it lies
             return local
         return Path(download_artifacts(artifact_uri=address, dst_path=str(into), tracking_uri=uri))
     except failures() as error:
         try:
-            known = [model.name for model in client.search_registered_models()]
+            names = [model.name for model in client.search_registered_models()]
         except failures():  # the first error says more
-            known = []
+            names = []
         word = name.partition("@")[0].partition("/")[0]
-        there = f"; its models are {', '.join(known)}" if known else ""
+        there = f"; its models are {', '.join(names)}" if names else ""
         raise BadInput(
-            f"model={name} is not at {shown(uri)}{near(word, known)}: {one_line(error)}{there}"
+            f"model={name} is not at {shown(uri)}{near(word, names)}: {one_line(error)}{there}"
         ) from error
 
 
-def _stored(client: Any, name: str) -> str:
+def _files_of(client: Any, name: str) -> str:
     """Where a registered model's files are: of NAME, NAME@ALIAS, NAME/VERSION, or a model's id."""
     base, at, alias = name.partition("@")
     base, slash, number = base.partition("/")

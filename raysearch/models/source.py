@@ -106,28 +106,28 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
     )
 
 
-def _rater(study: str, inputs: StudyInputs, asked: str | None) -> str:
+def _rater(study: str, inputs: StudyInputs, rater: str | None) -> str:
     """The target rater that is asked for; "" where the study learns labels."""
     targets = list(dict.fromkeys(fold.rater for fold in inputs.folds if fold.rater))
     if not targets:
-        if asked is None:
+        if rater is None:
             return ""
         raise BadInput(
-            f"rater={asked} says whose perception is exported, but study {study} learns the labels "
+            f"rater={rater} says whose perception is exported, but study {study} learns the labels "
             "of its corpus; leave it out"
         )
     listed = ", ".join(targets)
-    if asked is None and len(targets) > 1:
+    if rater is None and len(targets) > 1:
         raise BadInput(
             f"study {study} has {len(targets)} target raters, and a model is of one's perception; "
             f"name one of {listed}, as in rater={targets[0]}"
         )
-    if asked is not None and asked not in targets:
+    if rater is not None and rater not in targets:
         raise BadInput(
-            f"rater={asked} is no target rater of study {study}{near(asked, targets)}; its target "
+            f"rater={rater} is no target rater of study {study}{near(rater, targets)}; its target "
             f"{'raters are' if len(targets) > 1 else 'rater is'} {listed}"
         )
-    return asked or targets[0]
+    return rater or targets[0]
 
 
 def _number(report: Report, trials: Mapping[int, TrialRow], setting: str | int) -> int:
@@ -152,11 +152,11 @@ def _number(report: Report, trials: Mapping[int, TrialRow], setting: str | int) 
 
 
 def _exportable() -> list[str]:
-    found = []
+    names = []
     for name in methods():
         try:
             if find_method(name).export is not None:
-                found.append(name)
+                names.append(name)
         except BadInput:  # a third party's that cannot be imported
             continue
-    return found
+    return names

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from raysearch.data.features.extract import local_chunks
-from raysearch.models import archive as packing
-from raysearch.models import refit as fitting
+from raysearch.models import archive
 from raysearch.models.model import Model, Sound
+from raysearch.models.refit import ensemble, refit
 from raysearch.models.source import source_of
 from raysearch.stages import Demand, LocalExecutor, Runtime, calls
 from raysearch.stages.store import Store
@@ -240,10 +240,10 @@ def written(
     """A model's own folder, made as `export` makes it, without MLflow's around it."""
     source = source_of(folder, setting, rater)
     data = source.inputs.dataset(run_chunks=local_chunks)
-    make = {"refit": fitting.refit, "ensemble": fitting.ensemble}[how]
+    make = {"refit": refit, "ensemble": ensemble}[how]
     members = make(source, executor or source.executor(), data, lambda text: None)
     place.mkdir()
-    packing.write(place, source, data, how, members)  # type: ignore[arg-type]
+    archive.write(place, source, data, how, members)  # type: ignore[arg-type]
     return Model(place)
 
 

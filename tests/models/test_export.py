@@ -13,7 +13,7 @@ import pytest
 from raysearch.data.features.extract import local_chunks
 from raysearch.errors import BadInput
 from raysearch.models import export as exporting
-from raysearch.models import refit as fitting
+from raysearch.models import refit as refitting
 from raysearch.models import source
 from raysearch.models.archive import best_threshold
 from raysearch.models.model import Model, Sound
@@ -218,9 +218,9 @@ def test_cuts_that_half_of_the_trainings_have(
     trainings: list[tuple[list[float], int]], cuts: list[int]
 ) -> None:
     runs = [{"curves": {"lr": lr}, "best_epoch": best} for lr, best in trainings]
-    found = fitting._as_the_folds({"epochs": 9, "cuts": None}, runs)
+    found = refitting._as_the_folds({"epochs": 9, "cuts": None}, runs)
     assert found.get("cuts", []) == cuts
-    assert "cuts" not in fitting._as_the_folds({"epochs": 9}, runs)
+    assert "cuts" not in refitting._as_the_folds({"epochs": 9}, runs)
 
 
 def test_step_sizes_that_a_refit_cannot_cut_alike_are_told() -> None:

@@ -17,7 +17,7 @@ from raysearch.cli.main import main
 from raysearch.errors import BadInput
 from raysearch.models.export import _lines, _name
 from raysearch.models.model import Model, Sound, _load_pyfunc, constants_of, perception
-from raysearch.models.registering import _described
+from raysearch.models.registering import _description
 from raysearch.models.source import source_of
 
 Write = Callable[..., Model]
@@ -102,7 +102,7 @@ def test_what_is_told_says_whose_perception_it_is(perceived: Path, model: Model)
     assert "trained on all 36 rated clips" in lines[0]
     assert lines[1] == f"it judges {whose}; E2 rated 27 clips"
     assert any("honest estimate over the folds of E2" in line for line in lines)
-    assert f"refit on all speakers, {whose}; honest" in _described(model.facts)
+    assert f"refit on all speakers, {whose}; honest" in _description(model.facts)
     assert perception({"classes": ["sad"], "task": None, "rater": None}) == ""
     assert perception({"classes": ["sad"]}) == "", "facts of an earlier raysearch"
     assert constants_of({}) == {}

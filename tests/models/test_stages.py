@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from raysearch.cluster.code_copy import copy_code, modules_of
-from raysearch.models import archive as packing
+from raysearch.models import archive
 from raysearch.models.model import Model, Sound
 from raysearch.models.source import Source, source_of
 from raysearch.stages import Call, Dataset, Demand, LocalExecutor, Runtime, inputs_of
@@ -284,7 +284,7 @@ def test_it_works_where_nothing_else_is(
     copy_code(code, modules_of(source_of(folder, trial, rater).study))
     there = model.folder.rename(tmp_path / "there")
     given = [sound.data for sound in sounds[:4]]
-    found = packing.tried(there, code, given)
+    found = archive.try_alone(there, code, given)
     here = Model(there).hear([Sound(f"{i}", data) for i, data in enumerate(given)])
     np.testing.assert_allclose(found["probabilities"], here.probabilities, atol=1e-6)
     assert not {"ray", "mlflow", "optuna", "sklearn", "omegaconf"} & set(found["modules"])
