@@ -152,7 +152,8 @@ def test_packages_that_are_missing(
 ) -> None:
     whole = Model(copy)
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "trainables.passes", None)  # as torch is missing
+        patch.delattr("trainables.passes", raising=False)
+        patch.setitem(sys.modules, "trainables.passes", None)  # as where torch is missing
         with pytest.raises(BadInput, match=r"not installed here: .*requirements\.txt"):
             whole.hear(sounds)
     info = known()["egemaps"]
