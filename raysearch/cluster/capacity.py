@@ -33,14 +33,14 @@ def shortage(runtime: Runtime, nodes: Sequence[Node]) -> str:
         runtime: how a study's stages run.
         nodes: the resources of each node in all, whether they are free or not.
     """
-    wanted = bundles(runtime)
-    room = sum(_times(wanted[0], node) for node in nodes)
-    if room >= len(wanted):
+    request = bundles(runtime)
+    room = sum(_times(request[0], node) for node in nodes)
+    if room >= len(request):
         return ""
-    ask = " and ".join(f"{n:g} {_WORDS[name]}" for name, n in wanted[0].items() if n)
-    if len(wanted) > 1:
-        ask = f"{len(wanted)} times {ask}"
-    return f"a stage asks for {ask} ({_keys(runtime)}), but {_offer(wanted[0], nodes)}"
+    ask = " and ".join(f"{n:g} {_WORDS[name]}" for name, n in request[0].items() if n)
+    if len(request) > 1:
+        ask = f"{len(request)} times {ask}"
+    return f"a stage asks for {ask} ({_keys(runtime)}), but {_offer(request[0], nodes)}"
 
 
 def _times(bundle: Mapping[str, float], node: Node) -> int:
@@ -146,8 +146,8 @@ def has_autoscaler(status: bytes | None, reports: int) -> bool:
     """Whether a cluster starts nodes by itself.
 
     Args:
-        status: what Ray's monitor left of its first autoscaler, JSON. It names the type of every
-            node; without an autoscaler a type is made of its node's id.
+        status: the JSON that Ray's monitor writes about its first autoscaler. It names the type of
+            every node; without an autoscaler a type is made of its node's id.
         reports: how many reports the second autoscaler (KubeRay's) has made.
     """
     report: dict[str, Any] = (json.loads(status).get("autoscaler_report") if status else None) or {}

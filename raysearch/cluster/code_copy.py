@@ -33,10 +33,10 @@ def modules_of(study: Study) -> list[str]:
     """The modules that the stages and extractors of a study come from."""
     from raysearch.data import features
 
-    known = features.known()
+    extractors = features.known()
     names = [find_method(study.method).graph.__module__]
     for name in study.features:
-        extract = known[name].extract
+        extract = extractors[name].extract
         names.append(getattr(extract, "func", extract).__module__)
     return names
 
@@ -102,9 +102,9 @@ def _folder_of(top: str) -> Path | None:
 def _copy(
     source: Path, target: Path, *, without: Sequence[Path] = (), leave: Iterable[str] = ()
 ) -> None:
-    left = {source / name for name in leave}
+    excluded = {source / name for name in leave}
     total = 0
-    for count, path in enumerate(_files(source, without=[*without, *left]), start=1):
+    for count, path in enumerate(_files(source, without=[*without, *excluded]), start=1):
         total += path.stat().st_size
         if total > _MOST_CODE or count > _MOST_FILES:
             raise BadInput(

@@ -77,7 +77,7 @@ def connection(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator
                 ray.init(
                     log_to_driver=False, configure_logging=False, namespace="raysearch", **options
                 )
-            except Exception as error:
+            except Exception as error:  # gRPC's, Ray's and Python's own, by what is wrong
                 if cluster == "local":
                     raise
                 raise ClusterFailed(_reason(cluster, error)) from error
@@ -225,6 +225,7 @@ def jobs_client(place: ClusterFile) -> Any:
             "listens on the head's loopback, so from elsewhere forward the port: "
             "ssh -L 8265:127.0.0.1:8265 HEAD"
         )
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     # the second sets a level of its own
@@ -232,7 +233,7 @@ def jobs_client(place: ClusterFile) -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return JobSubmissionClient(url)
-    except Exception as error:
+    except (RuntimeError, OSError, ValueError, RayError) as error:
         raise ClusterFailed(_reason(url, error)) from error
 
 

@@ -222,14 +222,14 @@ def _jobs(client: Any) -> list[Any]:
 
 
 def _info(client: Any, job: str) -> Any:
-    known = {one.submission_id: one for one in _jobs(client)}
-    if job not in known:
-        ours = [name for name, one in known.items() if _OURS in one.metadata]
+    infos = {info.submission_id: info for info in _jobs(client)}
+    if job not in infos:
+        ours = [name for name, info in infos.items() if _OURS in info.metadata]
         raise BadInput(
             f"job={job} is unknown to the cluster{near(job, ours)}; its studies are "
             f"{', '.join(ours) or 'none'}"
         )
-    return known[job]
+    return infos[job]
 
 
 def _state(job: Any) -> str:

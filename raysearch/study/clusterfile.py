@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from raysearch.errors import BadInput, near, one_line
+from raysearch.study.plain_text import user_path
 from raysearch.study.resources import resource
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
@@ -56,38 +57,10 @@ def read_cluster(name: str) -> ClusterFile:
     if name == "auto":
         return ClusterFile()
     path = Path(name)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            f"cluster={name}: there is no such file; give local, auto, or the path of a cluster "
-            f"file, such as a copy of {resource('cluster') / 'example.yaml'}"
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInput(f"the cluster file {path} cannot be read: {one_line(error)}") from None
-    if tree is None:
-        tree = {}
-    if not isinstance(tree, dict):
-        raise BadInput(
-            f"the cluster file {path} must be a mapping of keys, as in home: /shared/runs"
-        )
     problems: list[str] = []
-    values: dict[str, Any] = {}
-    for key, value in tree.items():
-        if key not in _CHECKS:
-            known = ", ".join(_CHECKS)
-            problems.append(
-                f"{path}: there is no key {key!r}{near(str(key), _CHECKS)}; the keys are {known}"
-            )
-        elif value is not None:
-            check, rule = _CHECKS[key]
-            if check(value):
-                values[key] = value
-            else:
-                problems.append(f"{path}: {key} must be {rule}, but got {value!r}")
-    token = values.get("token_file")
-    if token is not None:
-        values["token_file"] = path.parent / Path(token).expanduser()
+    values = _check(path, _load(path), problems)
+    if "token_file" in values:
+        values["token_file"] = path.parent / user_path(values["token_file"])
         problem = _token_problem(values["token_file"])
         if problem:
             problems.append(f"{path}: {problem}")
@@ -96,6 +69,44 @@ def read_cluster(name: str) -> ClusterFile:
     if "pip" in values:
         values["pip"] = tuple(values["pip"])
     return ClusterFile(path=path, **values)
+
+
+def _load(path: Path) -> dict[object, object]:
+    """What a cluster file holds, unchecked."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"cluster={path}: there is no such file; give local, auto, or the path of a cluster "
+            f"file, such as a copy of {resource('cluster') / 'example.yaml'}"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"the cluster file {path} cannot be read: {one_line(error)}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise BadInput(
+            f"the cluster file {path} must be a mapping of keys, as in home: /shared/runs"
+        )
+    return tree
+
+
+def _check(path: Path, tree: Mapping[object, object], problems: list[str]) -> dict[str, Any]:
+    """The values that keep the rules of their keys."""
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        if not isinstance(key, str) or key not in _CHECKS:
+            problems.append(
+                f"{path}: there is no key {key!r}{near(str(key), _CHECKS)}; the keys are "
+                f"{', '.join(_CHECKS)}"
+            )
+        elif value is not None:
+            check, rule = _CHECKS[key]
+            if check(value):
+                values[key] = value
+            else:
+                problems.append(f"{path}: {key} must be {rule}, but got {value!r}")
+    return values
 
 
 def _token_problem(path: Path) -> str:
@@ -110,16 +121,16 @@ def _token_problem(path: Path) -> str:
 
 
 # -- what each key must be ---------------------------------------------------------------------
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_address(value: Any) -> bool:
-    found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
-    return found is not None and 0 < int(found[2]) < 65536
+def _is_address(value: object) -> bool:
+    parts = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    return parts is not None and 0 < int(parts[2]) < 65536
 
 
-def _is_url(value: Any) -> bool:
+def _is_url(value: object) -> bool:
     if not isinstance(value, str):
         return False
     try:
@@ -129,32 +140,32 @@ def _is_url(value: Any) -> bool:
         return False
 
 
-def _is_absolute(value: Any) -> bool:
+def _is_absolute(value: object) -> bool:
     return isinstance(value, str) and PurePosixPath(value).is_absolute()
 
 
-def _is_store(value: Any) -> bool:
+def _is_store(value: object) -> bool:
     return isinstance(value, str) and ("://" in value or _is_absolute(value))
 
 
-def _is_roots(value: Any) -> bool:
+def _is_roots(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(name, str) and _is_absolute(root) for name, root in value.items()
     )
 
 
-def _is_texts(value: Any) -> bool:
+def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(_is_text(item) for item in value)
 
 
-def _is_variables(value: Any) -> bool:
+def _is_variables(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(name, str) and _VARIABLE.fullmatch(name) and isinstance(item, str)
         for name, item in value.items()
     )
 
 
-_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "address": (
         _is_address,
         "HOST:PORT of the head, of whose cluster this machine is a node (from any other machine, "

@@ -179,8 +179,8 @@ def _check_keys(tree: Mapping[str, Any], prefix: str, problems: list[str]) -> No
         if name not in model.model_fields:
             where = [k for k in places if k.rsplit(".", 1)[-1] == name]
             hint = f" (did you mean {where[0]!r}?)" if where else near(key, places)
-            known = ", ".join(prefix + field for field in model.model_fields)
-            problems.append(f"there is no key {key!r}{hint}; keys here are {known}")
+            keys = ", ".join(prefix + field for field in model.model_fields)
+            problems.append(f"there is no key {key!r}{hint}; keys here are {keys}")
         elif not prefix and name in NESTED and isinstance(value, Mapping):
             _check_keys(value, f"{name}.", problems)
 
@@ -266,8 +266,7 @@ def _problem(
         return f"{name} must be a mapping of keys, but got {value!r}"
     extra = extra_of(FIELDS[key])
     if kind == "missing":
-        known = key in missing
-        return "" if known else f"{key} must be given, as in {key}={extra['example']}"
+        return "" if key in missing else f"{key} must be given, as in {key}={extra['example']}"
     return (
         f"{key} must be {extra['rule']}, but got {in_short(value_at(tree, key))}; "
         f"write for example {key}={extra['example']}"

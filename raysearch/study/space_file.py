@@ -38,12 +38,12 @@ def read_space(name: Any, cwd: Path) -> Tree:
     Raises:
         BadInput: there is no such space, or it cannot be read.
     """
-    known = spaces(cwd)
+    files = spaces(cwd)
     if name is None:
-        raise BadInput(f"space must be given, as in space=rdlr; known spaces: {listed(known)}")
+        raise BadInput(f"space must be given, as in space=rdlr; known spaces: {listed(files)}")
     if not isinstance(name, str) or not name:
         raise BadInput(f"space must be the name or path of a space, but got {name!r}")
-    path = _find(name, cwd, known)
+    path = _find(name, cwd, files)
     try:
         content = thaw(OmegaConf.to_container(OmegaConf.load(path)))
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
@@ -62,17 +62,17 @@ def _is_path(name: str) -> bool:
     return name.endswith((".yaml", ".yml"))
 
 
-def _find(name: str, cwd: Path, known: Mapping[str, Path]) -> Path:
-    path = cwd / user_path(name) if _is_path(name) else known.get(name)
+def _find(name: str, cwd: Path, files: Mapping[str, Path]) -> Path:
+    path = cwd / user_path(name) if _is_path(name) else files.get(name)
     if path is not None and path.is_file():
         return path
     if _is_path(name):
         raise BadInput(
             f"space={name}: there is no such file (looked from {cwd}); known spaces: "
-            f"{listed(known)}"
+            f"{listed(files)}"
         )
     raise BadInput(
-        f"there is no space {name!r}{near(name, known)}; known spaces: {listed(known)}; "
+        f"there is no space {name!r}{near(name, files)}; known spaces: {listed(files)}; "
         "your own is a file, as in space=my/space.yaml"
     )
 
