@@ -120,7 +120,7 @@ def meanings(unit: str = "speaker", units: str = "speakers") -> dict[str, str]:
     """
     return {
         "honest": f"each {unit} is scored with the setting that has the best validation score "
-        f"over the folds in which that {unit} had no part. The figure to quote.",
+        f"over the folds that neither test nor validate on that {unit}. The figure to quote.",
         "nested": f"each {unit} is scored with the setting that has the best validation score in "
         "its own fold. Honest too, but a poorer way to choose.",
         "selected": "the one setting with the best validation score. A little too high where test "

@@ -135,7 +135,7 @@ def folds_section(record: Record, scores: Scores) -> Section:
     title = f"By {record.unit}: trial {scores.best.number} (selected), and the choices of honest "
     title += "and nested"
     after = (
-        ("Honest and nested: where the chosen trial did not run a fold, the mean over the draws.",)
+        ("Where the chosen trial did not run a fold, its score is the mean over the draws.",)
         if scores.cut
         else ()
     )

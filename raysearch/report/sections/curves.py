@@ -71,7 +71,7 @@ def _section(
     if count > MOST:
         line = f"{count} values, too many for a table: see the figure."
         return Section(f"curve_{name}", _title(name, m), (line,), plots=(plot,), detail=few)
-    cut = " Folds that a race left out are filled with what is predicted." if scores.cut else ""
+    cut = " Folds that were not run are filled with predicted scores." if scores.cut else ""
     return Section(
         f"curve_{name}",
         _title(name, m),

@@ -69,8 +69,10 @@ def _bound(x: float | None) -> float | None:
 def meaning_section(record: Record, scores: Scores, race: Race | None) -> Section:
     """What each estimate is, and how this study came by it."""
     words = sentences.meanings(record.unit, record.units)
-    words["selected"] = f"trial {scores.best.number}, {words['selected']}"
-    words["oracle"] = f"{_oracle(scores, race)}: {words['oracle']}"
+    selected, oracle = f"trial {scores.best.number}", _oracle(scores)
+    words["selected"] = words["selected"].replace("score.", f"score ({selected}).", 1)
+    words["oracle"] = words["oracle"].replace("score.", f"score ({oracle}).", 1)
+    words["oracle"] += _least(scores, race)
     gaps = " and ".join(
         f"{points(scores.estimates.optimism[m])} points {m.upper()}" for m in METRICS
     )
@@ -82,17 +84,22 @@ def meaning_section(record: Record, scores: Scores, race: Race | None) -> Sectio
     )
 
 
-def _oracle(scores: Scores, race: Race | None) -> str:
+def _oracle(scores: Scores) -> str:
     """The trials that are best on test scores."""
     numbers = {m: scores.trials[scores.estimates.oracle_rows[m]].number for m in METRICS}
-    text = f"trial {numbers['ua']}"
-    if len(set(numbers.values())) > 1:
-        text += f" for UA, {numbers['wa']} for WA"
-    if not scores.cut:
-        # trials of which no fold is known might have been better
-        return f"{text}; at least this" if race is not None else text
-    least = " and ".join(f"{percent(scores.at_least[m])} % {m.upper()}" for m in METRICS)
-    return f"{text}; at least {least}, which complete settings have"
+    if len(set(numbers.values())) == 1:
+        return f"trial {numbers['ua']}"
+    return " and ".join(f"trial {n} for {m.upper()}" for m, n in numbers.items())
+
+
+def _least(scores: Scores, race: Race | None) -> str:
+    """What stopping trials early leaves open of the oracle."""
+    if scores.cut:
+        least = " and ".join(f"{percent(scores.at_least[m])} % {m.upper()}" for m in METRICS)
+        return f" The best of the complete settings reach {least}; others may have been better."
+    if race is not None:
+        return " It may be higher: some trials were stopped before they had finished a fold."
+    return ""
 
 
 def _remarks(record: Record, scores: Scores) -> list[str]:

@@ -63,7 +63,7 @@ def race_section(race: Race, complete: int) -> Section:
     if race.unknown and complete:
         lines.append(
             f"{race.unknown} of them {'has' if race.unknown == 1 else 'have'} no finished fold and "
-            "cannot take part: nothing is known of their scores."
+            "cannot take part in the estimates."
         )
     return Section("race", "Stopped early", tuple(lines))
 
