@@ -1,4 +1,4 @@
-"""By which rules a study takes labels from raters: the sections `votes` and `task`.
+"""What a study asks of its corpora: the sections `corpus`, `votes`, `task` and `raters`.
 
 Each rule of a value, and each of values together, is written here and nowhere else: `study` tells
 what is wrong with the words of a command line by them, and `corpora.load` what a caller gave.
@@ -11,13 +11,56 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.data.section import Anything, Section, key
+from raysearch.data.section import Anything, Names, Section, Texts, key
 from trainables.labels import Dominant, Outside, Partition, partition
 
 _SIMULATION = ("raters", "pool", "accuracy", "spread", "ambiguous", "confusions", "bias", "seed")
 """fields of `Votes` that simulated raters alone have"""
 TaskName = Literal["categories", "valence", "activation", "dominance"]
 TASKS: tuple[str, ...] = get_args(TaskName)
+
+
+class CorpusConfig(Section):
+    """Which speech, and which classes of it."""
+
+    name: Names = key(
+        ("demo",),
+        "the corpus, or several: python -m raysearch corpora lists them",
+        "a corpus or a list of them",
+        "emodb",
+        min_length=1,
+    )
+    root: Texts = key(
+        {},
+        "the folder of the corpus; of several, corpus.root.NAME=DIR for each",
+        "a folder, or a folder for each corpus",
+        "DIR",
+    )
+    classes: Names | None = key(
+        None,
+        "the classes to keep, by common names; the others are left out",
+        "a list of two or more different classes, or null",
+        "[neutral,happy,sad,angry]",
+        min_length=2,
+    )
+    unlabelled: Names = key(
+        (),
+        "further corpora whose speech is used without its labels",
+        "a corpus or a list of them",
+        "[demo-plain]",
+    )
+    on_bad: Literal["stop", "skip"] = key(
+        "stop",
+        "what to do about bad clips: stop before anything runs, or skip them",
+        "stop or skip",
+        "skip",
+    )
+    options: Anything = key(
+        {},
+        "options of one corpus; python -m raysearch corpora lists them",
+        "a mapping of options",
+        "{csv: table.csv}",
+    )
 
 
 class Votes(Section):
@@ -189,3 +232,30 @@ class Task(Section):
             f"task.low={self.low:g} and task.high={self.high:g} leave nothing in the middle: "
             "`low <= high` must hold"
         ]
+
+
+class RatersConfig(Section):
+    """Whose perception is learnt, by a method that learns one rater's."""
+
+    targets: Names | None = key(
+        None,
+        "the raters whose perception is learnt, by methods that learn one rater's; none "
+        "given: all with enough ratings",
+        "a rater or a list of different ones, or null",
+        "[A-E1,A-E2]",
+        min_length=1,
+    )
+    least: int = key(
+        100,
+        "the clips that a rater must have rated to be learnt",
+        "a whole number of at least 2",
+        "100",
+        ge=2,
+    )
+    most: int | None = key(
+        None,
+        "learn at most this many raters, those with most ratings",
+        "a whole number of at least 1, or null",
+        "4",
+        ge=1,
+    )

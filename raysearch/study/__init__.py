@@ -8,9 +8,7 @@ A new key is a field in `schema`; `reading` and `checks` tell all that is wrong 
 
 from raysearch.study.reading import dump, load_study
 from raysearch.study.schema import (
-    CorpusConfig,
     ProtocolConfig,
-    RatersConfig,
     StoppingConfig,
     Study,
     TrackingConfig,
@@ -19,9 +17,7 @@ from raysearch.study.schema import (
 from raysearch.study.space_file import spaces
 
 __all__ = [
-    "CorpusConfig",
     "ProtocolConfig",
-    "RatersConfig",
     "StoppingConfig",
     "Study",
     "TrackingConfig",

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
-from raysearch.data.rules import Task, Votes
-from raysearch.data.section import Anything, Names, Section, Texts, freeze, key, names, thaw
+from raysearch.data.rules import CorpusConfig, RatersConfig, Task, Votes
+from raysearch.data.section import Anything, Names, Section, freeze, key, names, thaw
 from raysearch.stages import methods as registry
 from raysearch.study.plain_text import plain_names, plain_text
 from raysearch.study.space import Space
@@ -37,49 +37,6 @@ def _path(value: Any) -> Any:
 
 def _switch(value: Any) -> Any:
     return "off" if value is False else value  # YAML reads a bare off as false
-
-
-class CorpusConfig(Section):
-    """Which speech, and which classes of it."""
-
-    name: Names = key(
-        ("demo",),
-        "the corpus, or several: python -m raysearch corpora lists them",
-        "a corpus or a list of them",
-        "emodb",
-        min_length=1,
-    )
-    root: Texts = key(
-        {},
-        "the folder of the corpus; of several, corpus.root.NAME=DIR for each",
-        "a folder, or a folder for each corpus",
-        "DIR",
-    )
-    classes: Names | None = key(
-        None,
-        "the classes to keep, by common names; the others are left out",
-        "a list of two or more different classes, or null",
-        "[neutral,happy,sad,angry]",
-        min_length=2,
-    )
-    unlabelled: Names = key(
-        (),
-        "further corpora whose speech is used without its labels",
-        "a corpus or a list of them",
-        "[demo-plain]",
-    )
-    on_bad: Literal["stop", "skip"] = key(
-        "stop",
-        "what to do about bad clips: stop before anything runs, or skip them",
-        "stop or skip",
-        "skip",
-    )
-    options: Anything = key(
-        {},
-        "options of one corpus; python -m raysearch corpora lists them",
-        "a mapping of options",
-        "{csv: table.csv}",
-    )
 
 
 class ProtocolConfig(Section):
@@ -157,33 +114,6 @@ class StoppingConfig(Section):
         "a trial may be stopped in this many of its first folds",
         "a whole number of at least 1",
         "1",
-        ge=1,
-    )
-
-
-class RatersConfig(Section):
-    """Whose perception is learnt, by a method that learns one rater's."""
-
-    targets: Names | None = key(
-        None,
-        "the raters whose perception is learnt, by methods that learn one rater's; none "
-        "given: all with enough ratings",
-        "a rater or a list of different ones, or null",
-        "[A-E1,A-E2]",
-        min_length=1,
-    )
-    least: int = key(
-        100,
-        "the clips that a rater must have rated to be learnt",
-        "a whole number of at least 2",
-        "100",
-        ge=2,
-    )
-    most: int | None = key(
-        None,
-        "learn at most this many raters, those with most ratings",
-        "a whole number of at least 1, or null",
-        "4",
         ge=1,
     )
 

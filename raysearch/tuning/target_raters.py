@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.data import corpora
+from raysearch.data.rules import RatersConfig
 from raysearch.errors import BadInput
 from raysearch.stages.folds import Fold, by_rater
-from raysearch.study import RatersConfig, Study
+from raysearch.study import Study
 from trainables.stage import Method
 
 
@@ -27,14 +28,14 @@ def ratings_of(corpus: corpora.Corpus, study: Study, method: Method) -> corpora.
                 "labels of the corpus; leave it out, or choose method=corater"
             )
         return None
-    found = corpora.by_rater(corpus)
-    if found is None:
+    ratings = corpora.by_rater(corpus)
+    if ratings is None:
         raise BadInput(
             f"method={method.name} learns one rater's perception and needs single ratings, and "
             f"corpus={'+'.join(study.corpus.name)} does not tell who rated what; choose a corpus "
             "that does (iemocap, a manifest with a row a rating), or votes=simulate"
         )
-    return found
+    return ratings
 
 
 def of_rated_speakers(corpus: corpora.Corpus, ratings: corpora.Ratings) -> NDArray[np.bool_]:
@@ -55,13 +56,13 @@ def for_targets(
     Raises:
         BadInput: no fold can serve a rater who is named, or anyone.
     """
-    wanted, least, most = study.raters.targets, study.raters.least, study.raters.most
-    able = corpora.candidates(ratings, wanted, least)
+    names, least, most = study.raters.targets, study.raters.least, study.raters.most
+    able = corpora.candidates(ratings, names, least)
     columns = [ratings.raters.index(name) for name in able]
-    made, left = by_rater(folds, ratings.codes[:, columns], able, classes)
-    served = [name for name in able if any(fold.rater == name for fold in made)]
+    candidates, gaps = by_rater(folds, ratings.codes[:, columns], able, classes)
+    served = [name for name in able if any(fold.rater == name for fold in candidates)]
     idle = [name for name in able if name not in served]
-    if not served or (wanted is not None and idle):
+    if not served or (names is not None and idle):
         raise BadInput(
             f"no fold of protocol={study.protocol.name} can serve the "
             f"{'rater' if len(idle) == 1 else 'raters'} {', '.join(idle[:12])}: a target needs "
@@ -69,12 +70,12 @@ def for_targets(
             "training part; name others with raters=[...], or choose another protocol"
         )
     targets = sorted(served[:most])
-    kept = tuple(
+    result = tuple(
         replace(fold, index=index)
-        for index, fold in enumerate(f for name in targets for f in made if f.rater == name)
+        for index, fold in enumerate(f for name in targets for f in candidates if f.rater == name)
     )
     counts = ratings.counts()
-    why = "named" if wanted is not None else f"raters.least={least} clips or more"
+    why = "named" if names is not None else f"raters.least={least} clips or more"
     notes = [
         f"Target raters ({why}): "
         + ", ".join(f"{name} ({counts[name]} clips)" for name in targets)
@@ -89,7 +90,7 @@ def for_targets(
             f"{len(idle)} raters with enough ratings are no targets, as no fold can serve them: "
             f"{', '.join(idle)}."
         )
-    short = {name: left[name] for name in targets if name in left}
+    short = {name: gaps[name] for name in targets if name in gaps}
     if short:
         notes.append(
             "Folds that cannot serve a target (no rated clip to test or validate on, or a class "
@@ -101,7 +102,7 @@ def for_targets(
         notes.append(
             f"{ratings.unclear} ratings of several classes alike are left out: a rater gives one."
         )
-    return kept, notes
+    return result, notes
 
 
 def _by_others(ratings: corpora.Ratings, target: str) -> str:

@@ -52,9 +52,9 @@ def labels_by_votes(
         return table, votes, []
     if ties == "keep":
         return table, votes, [f"{name}: {tied} clips without one leading vote have no label."]
-    kept = table[leads >= 0]
+    leading = table[leads >= 0]
     note = f"{name}: {tied} clips without one leading vote are left out."
-    return kept, votes.loc[kept.index], [note]
+    return leading, votes.loc[leading.index], [note]
 
 
 def _checked(votes: np.ndarray) -> np.ndarray:

@@ -151,8 +151,8 @@ def _record(folder: Path, which: int, seed: int) -> tuple[list[tuple[str, ...]],
         for take in takes:
             text = condition.sentences[take]
             for emotion, name in enumerate(EMOTIONS):
-                drawn = MEANS[emotion] + SPREAD * rng.normal(0.0, 1.0, 4)
-                prosody = np.clip(np.rint(drawn + habits), LEAST, MOST)
+                target = MEANS[emotion] + SPREAD * rng.normal(0.0, 1.0, 4)
+                prosody = np.clip(np.rint(target + habits), LEAST, MOST)
                 lines.append([text, voice, *(int(p) for p in prosody)])
                 mood = name if condition.labelled else f"take{emotion + 1}"
                 file = f"{condition.name}/v{number}-s{take + 1}-{mood}.wav"
@@ -160,7 +160,7 @@ def _record(folder: Path, which: int, seed: int) -> tuple[list[tuple[str, ...]],
                 session = str(1 + (number - 1) // 2) if condition.labelled else ""
                 rows.append((file, label, f"v{number}", session, condition.name, text))
                 if condition.labelled:
-                    ratings.extend((file, *vote) for vote in _votes(drawn, biases, rng))
+                    ratings.extend((file, *vote) for vote in _votes(target, biases, rng))
     (folder / condition.name).mkdir()
     for row, line, sound in zip(rows, lines, _speak(lines), strict=True):
         effort = _with_effort(sound, line[-1])
@@ -169,10 +169,10 @@ def _record(folder: Path, which: int, seed: int) -> tuple[list[tuple[str, ...]],
 
 
 def _votes(
-    drawn: np.ndarray, biases: np.ndarray, rng: np.random.Generator
+    target: np.ndarray, biases: np.ndarray, rng: np.random.Generator
 ) -> list[tuple[str, str]]:
     """(rater, class) of the raters who hear a clip with this prosody, before its voice's habits."""
-    far = (((drawn - MEANS) / (DULLNESS * SPREAD)) ** 2).sum(axis=1)
+    far = (((target - MEANS) / (DULLNESS * SPREAD)) ** 2).sum(axis=1)
     votes = []
     for rater in sorted(rng.choice(RATERS, HEARD_BY, replace=False)):
         odds = -far / 2 + biases[rater]
@@ -196,9 +196,9 @@ def _speak(lines: Sequence[Sequence[Any]]) -> list[np.ndarray]:
         check=False,
     )
     if run.returncode != 0:
-        said = run.stderr.decode(errors="replace").strip().splitlines()
+        errors = run.stderr.decode(errors="replace").strip().splitlines()
         raise RaysearchError(
-            f"The demo corpus cannot be spoken: {said[-1] if said else run.returncode}. "
+            f"The demo corpus cannot be spoken: {errors[-1] if errors else run.returncode}. "
             "Give a corpus of your own (corpus=NAME corpus.root=DIR)."
         )
     (rate,) = struct.unpack_from("<I", run.stdout)
@@ -286,14 +286,14 @@ def _part(raw: Raw, only: str | None) -> Raw:
 
 
 def _info(name: str, description: str, voices: int) -> CorpusInfo:
-    spoken = [c for c in CONDITIONS if c.labelled and name in ("demo", c.name)]
-    clips = len(SENTENCES) * sum(len(c.voices) for c in spoken)
+    conditions = [c for c in CONDITIONS if c.labelled and name in ("demo", c.name)]
+    clips = len(SENTENCES) * sum(len(c.voices) for c in conditions)
     return CorpusInfo(
         name=name,
         description=description,
         read=_reader(None if name == "demo" else name),
-        classes=EMOTIONS if spoken else (),
-        published=dict.fromkeys(EMOTIONS, clips) if spoken else {},
+        classes=EMOTIONS if conditions else (),
+        published=dict.fromkeys(EMOTIONS, clips) if conditions else {},
         speakers=voices,
         source="spoken here, in seconds, by espeak-ng (espeakng-loader)",
         layout="corpus.root, if given, is the folder to make it in; otherwise HOME/corpora",

@@ -84,9 +84,10 @@ def _service_notes(source: CorpusSource, service: Service) -> list[str]:
         )
     if service.foreign.any():
         counts = source.raw.table["label"][service.foreign].value_counts(sort=False)
-        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        listing = ", ".join(f"{name} {count}" for name, count in counts.items())
         notes.append(
-            f"{source.name}: {int(service.foreign.sum())} clips of other classes ({listed}) unused."
+            f"{source.name}: {int(service.foreign.sum())} clips of other classes ({listing}) "
+            "unused."
         )
     if service.mute.any():
         notes.append(

@@ -73,20 +73,12 @@ def load(
     levels = task.graded and per_rater
     choice = _choice(sources, classes, levels)
     table, notes = select_rows(sources, choice.member, rules)
-    table, problems = _heard(table, sources, home, progress, counted=not task.graded)
-    errors = [p for p in problems if p.severity == "error"]
-    if errors and on_bad == "stop":
-        these, them = ("these clips", "them") if len(errors) > 1 else ("this clip", "it")
-        remedy = f"Mend {these}, or set corpus.on_bad=skip to leave {them} out."
-        raise BadInput((*sentences(errors), remedy))
-    table = table[~table["id"].isin({p.utterance for p in errors})]
+    table, problems = _hear(table, sources, home, progress, counted=not task.graded)
+    table, problem_notes = _usable(table, problems, on_bad)
     if not levels:
         _check_enough(table, choice.classes, on_bad)
-    notes = [*(note for s in sources.every for note in s.raw.notes), *choice.notes, *notes]
-    notes += sentences([p for p in problems if p.severity == "notice"])
-    if errors:
-        notes.append(f"corpus.on_bad=skip left out {len(errors)} clips or rows:")
-        notes += sentences(errors)
+    own_notes = [note for source in sources.every for note in source.raw.notes]
+    notes = [*own_notes, *choice.notes, *notes, *problem_notes]
     return join(table, sources, choice, rules, notes)
 
 
@@ -123,7 +115,7 @@ def check(
         task=Task(),
     )
     table = pd.concat([source.raw.table for source in sources.every], ignore_index=True)
-    table, problems = _heard(table, sources, home, progress, counted=True)
+    table, problems = _hear(table, sources, home, progress, counted=True)
     usable = table[~table["id"].isin({p.utterance for p in problems if p.severity == "error"})]
     by = usable.groupby("corpus")
     return CorpusCheck(
@@ -158,7 +150,7 @@ def _choice(sources: CorpusSources, classes: Sequence[str] | None, levels: bool)
     return choice
 
 
-def _heard(
+def _hear(
     table: pd.DataFrame,
     sources: CorpusSources,
     home: Path,
@@ -186,6 +178,26 @@ def _heard(
         audio=[clip.digest for clip in clips], seconds=[clip.seconds for clip in clips]
     )
     return table[~table["id"].isin(published)], problems
+
+
+def _usable(
+    table: pd.DataFrame, problems: Sequence[Problem], on_bad: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows without errors, and what to tell of the others.
+
+    Raises:
+        BadInput: there are errors, and `on_bad` is "stop".
+    """
+    errors = [p for p in problems if p.severity == "error"]
+    if errors and on_bad == "stop":
+        these, them = ("these clips", "them") if len(errors) > 1 else ("this clip", "it")
+        remedy = f"Mend {these}, or set corpus.on_bad=skip to leave {them} out."
+        raise BadInput((*sentences(errors), remedy))
+    notes = list(sentences([p for p in problems if p.severity == "notice"]))
+    if errors:
+        notes.append(f"corpus.on_bad=skip left out {len(errors)} clips or rows:")
+        notes += sentences(errors)
+    return table[~table["id"].isin({p.utterance for p in errors})], notes
 
 
 def _inspect(table: pd.DataFrame, home: Path, progress: Progress | None) -> list[Clip]:

@@ -67,15 +67,15 @@ class Block:
 
 def blocks(lines: Iterable[str]) -> list[Block]:
     """The clips of a labels file, in its order."""
-    found: list[Block] = []
+    clips: list[Block] = []
     for line in lines:
         cells = [cell.strip() for cell in line.split(";")]
         if _CLIP.fullmatch(cells[0]):
             letter = cells[1] if len(cells) > 1 else ""
-            found.append(Block(cells[0].rpartition(".")[0], letter))
-        elif found and (one := rating(line)) is not None:
-            found[-1].ratings.append(one)
-    return found
+            clips.append(Block(cells[0].rpartition(".")[0], letter))
+        elif clips and (one := rating(line)) is not None:
+            clips[-1].ratings.append(one)
+    return clips
 
 
 def rating(line: str) -> Rating | None:

@@ -75,12 +75,12 @@ def _read(root: Path, options: Options) -> Raw:
 
 
 def _types(options: Options) -> tuple[str, ...]:
-    given = str(options.get("types", "all"))
-    types = tuple(TYPES) if given == "all" else tuple(given.upper().split("+"))
+    text = str(options.get("types", "all"))
+    types = tuple(TYPES) if text == "all" else tuple(text.upper().split("+"))
     if unknown := [word for word in types if word not in TYPES]:
-        known = ", ".join(f"{letter} ({meaning})" for letter, meaning in TYPES.items())
+        letters = ", ".join(f"{letter} ({meaning})" for letter, meaning in TYPES.items())
         raise BadInput(
-            f"corpus.options.types={given} names {unknown[0]!r}: it is all, or some of {known} "
+            f"corpus.options.types={text} names {unknown[0]!r}: it is all, or some of {letters} "
             "joined by '+'."
         )
     return types

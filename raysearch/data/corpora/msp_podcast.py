@@ -46,8 +46,10 @@ def _read(root: Path, options: Options) -> Raw:
         raise BadInput(f"corpus.root={root} holds no Labels/labels_consensus.csv: {LAYOUT}.")
     frame = list(csv.DictReader(io.StringIO("\n".join(text_lines(consensus)))))
     if lacking := [name for name in _NEEDED if not frame or name not in frame[0]]:
-        found = ", ".join(frame[0]) if frame else "none"
-        raise BadInput(f"{consensus} has no column {', '.join(lacking)}: its columns are {found}.")
+        columns = ", ".join(frame[0]) if frame else "none"
+        raise BadInput(
+            f"{consensus} has no column {', '.join(lacking)}: its columns are {columns}."
+        )
     texts = child(audio.parent, "Transcripts") or root
     rows: list[ClipRow] = []
     problems: list[Problem] = []

@@ -49,8 +49,8 @@ def common_name(label: str) -> str:
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """The distinct labels, common names first and in their usual order, then the others sorted."""
-    found = {label for label in labels if label}
-    return (*(n for n in COMMON if n in found), *sorted(found.difference(COMMON)))
+    distinct = {label for label in labels if label}
+    return (*(n for n in COMMON if n in distinct), *sorted(distinct.difference(COMMON)))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Choice:
 
 
 def choose(
-    wanted: Sequence[str] | None,
+    request: Sequence[str] | None,
     declared: Mapping[str, Sequence[str]],
     present: Mapping[str, set[str]],
 ) -> Choice:
@@ -74,20 +74,20 @@ def choose(
     None takes what the corpora share. `declared`: each corpus's classes in its order;
     `present`: the labels that really occur in each. Problems are returned, not raised.
     """
-    if wanted is None:
+    if request is None:
         return _shared(declared, present)
-    known = in_order(label for labels in present.values() for label in labels)
+    available = in_order(label for labels in present.values() for label in labels)
     member: dict[str, str] = {}
     classes: list[str] = []
     problems: list[str] = []
-    for word in wanted:
+    for word in request:
         parts = [common_name(part) for part in str(word).split("+")]
         for part in parts:
-            if part not in known:
-                listed = ", ".join(known) or "none"
+            if part not in available:
+                listing = ", ".join(available) or "none"
                 problems.append(
                     f"corpus.classes names {part!r}, which no chosen corpus has"
-                    f"{near(part, known)}: the classes there are: {listed}."
+                    f"{near(part, available)}: the classes there are: {listing}."
                 )
             elif part in member:
                 problems.append(f"corpus.classes names {part!r} twice: name each class once.")
@@ -97,7 +97,7 @@ def choose(
     if not problems and len(classes) < 2:
         problems.append(
             f"corpus.classes has {len(classes)} class: a classifier needs at least 2; "
-            f"there are: {', '.join(known)}."
+            f"there are: {', '.join(available)}."
         )
     notes: list[str] = []
     for corpus, labels in present.items():
@@ -123,10 +123,10 @@ def _shared(declared: Mapping[str, Sequence[str]], present: Mapping[str, set[str
         order.extend(c for c in (*declared[name], *in_order(labelled[name])) if c not in order)
     classes = tuple(c for c in order if c in common)
     if common != union:
-        left = ", ".join(c for c in order if c in union - common)
+        rest = ", ".join(c for c in order if c in union - common)
         notes.append(
             f"The corpora differ in their classes: only those that all have are used "
-            f"({', '.join(classes)}); left out: {left}. corpus.classes=[..] chooses others."
+            f"({', '.join(classes)}); left out: {rest}. corpus.classes=[..] chooses others."
         )
     problems = []
     if len(classes) < 2:

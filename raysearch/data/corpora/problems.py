@@ -47,13 +47,13 @@ def _duplicates(group: pd.DataFrame) -> list[Problem]:
     alike = len(labels) == 1 and group["speaker"].nunique() == 1
     kind, severity = ("duplicate", "notice") if alike else ("conflict", "error")
     level: Literal["notice", "error"] = "notice" if severity == "notice" else "error"
-    listed = " and ".join(
+    listing = " and ".join(
         f"{clip} ({label or 'no label'})" if len(labels) > 1 else str(clip)
         for clip, label in zip(group["id"], group["label"], strict=True)
     )
     if alike:
         first = group.iloc[0]
-        sentence = f"{listed} are byte-identical (one speaker, one label): both are used."
+        sentence = f"{listing} are byte-identical (one speaker, one label): both are used."
         return [Problem(kind, level, str(first["corpus"]), str(first["id"]), sentence)]
     differ = "labels" if len(labels) > 1 else "speakers"
     return [
@@ -62,7 +62,7 @@ def _duplicates(group: pd.DataFrame) -> list[Problem]:
             level,
             str(corpus),
             str(clip),
-            f"{clip} is byte-identical to another clip of different {differ}: {listed}.",
+            f"{clip} is byte-identical to another clip of different {differ}: {listing}.",
         )
         for clip, corpus in zip(group["id"], group["corpus"], strict=True)
     ]
@@ -73,10 +73,10 @@ def count_notices(info: CorpusInfo, table: pd.DataFrame) -> list[Problem]:
     problems = []
     counts = table["label"].value_counts()
     for label, published in info.published.items():
-        found = int(counts.get(label, 0))
-        if found != published:
+        count = int(counts.get(label, 0))
+        if count != published:
             what = f"of {label}" if label else "without a label"
-            sentence = f"{info.name} has {found} clips {what}; {published} are published."
+            sentence = f"{info.name} has {count} clips {what}; {published} are published."
             problems.append(Problem("count", "notice", info.name, "", sentence))
     speakers = int(table["speaker"].nunique())
     if info.speakers and speakers != info.speakers:

@@ -26,9 +26,9 @@ class Ratings:
 
     def counts(self) -> dict[str, int]:
         """How many clips each rater rated, self-ratings left out; most first, then by name."""
-        given = ((self.codes >= 0) & ~self.own).sum(axis=0).tolist()
-        found = dict(zip(self.raters, given, strict=True))
-        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        marks = ((self.codes >= 0) & ~self.own).sum(axis=0).tolist()
+        counts = dict(zip(self.raters, marks, strict=True))
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def by_rater(corpus: Corpus) -> Ratings | None:
@@ -54,39 +54,39 @@ def by_rater(corpus: Corpus) -> Ratings | None:
     own = np.zeros(weights.shape[:2], dtype=bool)
     own[where[0], where[1]] = frame["own"].to_numpy(dtype=bool)
     top = weights.max(axis=2)
-    given = top > 0
+    marks = top > 0
     sole = (weights >= top[..., None] - 1e-6).sum(axis=2) == 1
-    codes = np.where(given & sole, weights.argmax(axis=2), -1).astype(np.int64)
-    return Ratings(raters, codes, own & (codes >= 0), int((given & ~sole).sum()))
+    codes = np.where(marks & sole, weights.argmax(axis=2), -1).astype(np.int64)
+    return Ratings(raters, codes, own & (codes >= 0), int((marks & ~sole).sum()))
 
 
-def candidates(ratings: Ratings, wanted: Sequence[str] | None, least: int) -> list[str]:
+def candidates(ratings: Ratings, names: Sequence[str] | None, least: int) -> list[str]:
     """The raters who may be targets: those wanted, or those with enough ratings, most first.
 
     Raises:
         BadInput: a rater that is wanted is not there or is named twice, or nobody has rated enough.
     """
     counts = ratings.counts()
-    listed = ", ".join(f"{name} ({n})" for name, n in list(counts.items())[:12])
-    listed += ", …" if len(counts) > 12 else ""
-    if wanted is None:
+    listing = ", ".join(f"{name} ({n})" for name, n in list(counts.items())[:12])
+    listing += ", …" if len(counts) > 12 else ""
+    if names is None:
         enough = [name for name, n in counts.items() if n >= least]
         if not enough:
             raise BadInput(
                 f"no rater has rated raters.least={least} clips; the raters and their clips are "
-                f"{listed}: lower raters.least, or name raters=[...]"
+                f"{listing}: lower raters.least, or name raters=[...]"
             )
         return enough
     problems = [
         f"raters names {name!r}, who has rated nothing here{near(name, counts)}; the raters and "
-        f"their clips are {listed}"
-        for name in wanted
+        f"their clips are {listing}"
+        for name in names
         if name not in counts
     ]
     problems += [
         f"raters names {name!r} twice; name each rater once"
-        for name in sorted({name for name in wanted if list(wanted).count(name) > 1})
+        for name in sorted({name for name in names if list(names).count(name) > 1})
     ]
     if problems:
         raise BadInput(problems)
-    return list(wanted)
+    return list(names)

@@ -96,13 +96,13 @@ def with_root(read: Callable[[Path, Options], Raw]) -> Reader:
     return reader
 
 
-def one_of(options: Options, name: str, known: Sequence[str]) -> str:
+def one_of(options: Options, name: str, choices: Sequence[str]) -> str:
     """The value of a reader's option, the first of `known` where it is not given."""
-    value = str(options.get(name, known[0]))
-    if value not in known:
+    value = str(options.get(name, choices[0]))
+    if value not in choices:
         raise BadInput(
-            f"corpus.options.{name}={value!r} is unknown{near(value, known)}: it is one of "
-            f"{', '.join(known)}."
+            f"corpus.options.{name}={value!r} is unknown{near(value, choices)}: it is one of "
+            f"{', '.join(choices)}."
         )
     return value
 
@@ -166,33 +166,7 @@ def name_reader(
             raise BadInput(
                 f"corpus.root={root} holds no clips of {name} (.wav or .flac): {layout}."
             )
-        rows: list[ClipRow] = []
-        problems: list[Problem] = []
-        first: dict[str, Path] = {}
-        for path in files:
-            parts = fields(path)
-            if parts is None:
-                problems.append(name_problem(name, path.name, example))
-                continue
-            clip = parts.clip or path.stem
-            if clip in first:
-                sentence = (
-                    f"{name}/{clip} is there twice: {first[clip]} is used, {path} is left out."
-                )
-                problems.append(Problem("name", "notice", name, f"{name}/{clip}", sentence))
-                continue
-            first[clip] = path
-            rows.append(
-                clip_row(
-                    name,
-                    clip,
-                    path,
-                    parts.speaker,
-                    parts.label,
-                    transcript=parts.transcript,
-                    session=parts.session,
-                )
-            )
+        rows, problems = _named_rows(name, files, fields, example)
         if not rows:
             raise BadInput(
                 f"corpus.root holds {len(files)} audio files, but none is named as {name} names "
@@ -201,3 +175,34 @@ def name_reader(
         return Raw(table=clip_table(rows), classes=classes, problems=tuple(problems))
 
     return with_root(read)
+
+
+def _named_rows(
+    name: str, files: Sequence[Path], fields: Callable[[Path], NameParts | None], example: str
+) -> tuple[list[ClipRow], list[Problem]]:
+    """A row for each clip, and a notice for each file that is none or is there twice."""
+    rows: list[ClipRow] = []
+    problems: list[Problem] = []
+    first: dict[str, Path] = {}
+    for path in files:
+        parts = fields(path)
+        if parts is None:
+            problems.append(name_problem(name, path.name, example))
+            continue
+        clip = parts.clip or path.stem
+        if clip in first:
+            sentence = f"{name}/{clip} is there twice: {first[clip]} is used, {path} is left out."
+            problems.append(Problem("name", "notice", name, f"{name}/{clip}", sentence))
+            continue
+        first[clip] = path
+        row = clip_row(
+            name,
+            clip,
+            path,
+            parts.speaker,
+            parts.label,
+            transcript=parts.transcript,
+            session=parts.session,
+        )
+        rows.append(row)
+    return rows, problems

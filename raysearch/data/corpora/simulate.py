@@ -80,11 +80,11 @@ def confusions(classes: Sequence[str], votes: Votes) -> np.ndarray:
                 if one in PLANE and other in PLANE:
                     far = np.subtract(PLANE[one], PLANE[other])
                     weights[i, j] = np.exp(-(far @ far) / (2 * WIDTH**2))
-        known = [i for i, name in enumerate(classes) if name in PLANE]
-        foreign = [i for i in range(k) if i not in known]
-        if foreign and len(known) > 1:
-            block = weights[np.ix_(known, known)]
-            mean = float((block.sum() - len(known)) / (len(known) * (len(known) - 1)))
+        inside = [i for i, name in enumerate(classes) if name in PLANE]
+        foreign = [i for i in range(k) if i not in inside]
+        if foreign and len(inside) > 1:
+            block = weights[np.ix_(inside, inside)]
+            mean = float((block.sum() - len(inside)) / (len(inside) * (len(inside) - 1)))
             weights[foreign, :] = weights[:, foreign] = mean
     if isinstance(votes.confusions, Mapping):
         _set(weights, classes, votes.confusions)
@@ -93,11 +93,11 @@ def confusions(classes: Sequence[str], votes: Votes) -> np.ndarray:
 
 
 def _set(
-    weights: np.ndarray, classes: Sequence[str], given: Mapping[str, Mapping[str, float]]
+    weights: np.ndarray, classes: Sequence[str], table: Mapping[str, Mapping[str, float]]
 ) -> None:
     index = {name: i for i, name in enumerate(classes)}
     problems = []
-    for word, row in given.items():
+    for word, row in table.items():
         one = common_name(str(word))
         for name in (one, *(common_name(str(other)) for other in row)):
             if name not in index:
@@ -150,8 +150,8 @@ def simulated(name: str, raw: Raw, votes: Votes, attributes: bool = False) -> Ra
             "votes= out to use them."
         )
     table = raw.table
-    spoken = table[table["label"] != ""]
-    classes = in_order(spoken["label"])
+    labelled = table[table["label"] != ""]
+    classes = in_order(labelled["label"])
     if not classes:
         return raw
     if len(classes) < 2:
@@ -166,8 +166,8 @@ def simulated(name: str, raw: Raw, votes: Votes, attributes: bool = False) -> Ra
     odds, offsets = leanings(votes, len(classes))
     places = 3 + 2 * np.array([PLANE.get(label, (np.nan, np.nan)) for label in classes])
     rows = []
-    for clip, label in zip(spoken["id"], spoken["label"], strict=True):
-        for rater, vote, noise in _heard(clip, index[label], shares, accuracy, votes, odds):
+    for clip, label in zip(labelled["id"], labelled["label"], strict=True):
+        for rater, vote, noise in _hear(clip, index[label], shares, accuracy, votes, odds):
             values = np.full(2, np.nan)
             if attributes:
                 values = np.clip(np.rint(places[vote] + offsets[rater] + NOISE * noise), 1, 5)
@@ -192,7 +192,7 @@ def simulated(name: str, raw: Raw, votes: Votes, attributes: bool = False) -> Ra
     )
 
 
-def _heard(
+def _hear(
     clip: str,
     true: int,
     shares: np.ndarray,
@@ -212,21 +212,21 @@ def _heard(
     right = rng.random(votes.raters)
     slips = rng.random(votes.raters)
     noise = rng.standard_normal((votes.raters, 2))
-    found = []
+    hearings = []
     for place, rater in enumerate(raters):
         expressed = second if between and takes_second[place] else true
         vote = expressed
         if votes.bias:
             chances = (1 - accuracy[rater]) * shares[expressed]
             chances[expressed] = accuracy[rater]
-            vote = _drawn(chances * np.exp(odds[rater]), slips[place])
+            vote = _draw(chances * np.exp(odds[rater]), slips[place])
         elif right[place] >= accuracy[rater]:
-            vote = _drawn(shares[expressed], slips[place])
-        found.append((int(rater), min(vote, k - 1), noise[place]))
-    return found
+            vote = _draw(shares[expressed], slips[place])
+        hearings.append((int(rater), min(vote, k - 1), noise[place]))
+    return hearings
 
 
-def _drawn(weights: np.ndarray, where: float) -> int:
+def _draw(weights: np.ndarray, where: float) -> int:
     """The class at `where`, in [0, 1), of the weights laid end to end."""
     steps = np.cumsum(weights)
     return int(np.searchsorted(steps, where * steps[-1], side="right"))

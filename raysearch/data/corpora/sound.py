@@ -60,13 +60,13 @@ def inspect_bytes(data: bytes) -> Clip:
         return Clip(digest, 0.0, "truncated", cut)
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            said, rate = sound.frames, sound.samplerate
+            length, rate = sound.frames, sound.samplerate
             samples = sound.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         kind = "truncated" if _flac_header(data) else "unreadable"
         return Clip(digest, 0.0, kind, f"decoding fails: {_plain(error)}")
-    if len(samples) < said:
-        return Clip(digest, 0.0, "truncated", f"{len(samples)} of {said} frames can be decoded")
+    if len(samples) < length:
+        return Clip(digest, 0.0, "truncated", f"{len(samples)} of {length} frames can be decoded")
     seconds = len(samples) / rate
     if not len(samples):
         return Clip(digest, 0.0, "empty", "it has no frames")

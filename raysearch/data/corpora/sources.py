@@ -77,37 +77,37 @@ def naming_problems(
         options: `corpus.options`, flat or by corpus name.
     """
     infos = known()
-    chosen = [*names, *unlabelled]
+    every = [*names, *unlabelled]
     problems = _name_problems(names, unlabelled, infos)
     problems += [
         f"corpus.root.{name} is the folder of a corpus that the study does not use"
-        f"{near(name, chosen)}; its corpora are {', '.join(chosen) or 'none'}"
+        f"{near(name, every)}; its corpora are {', '.join(every) or 'none'}"
         for name in root
-        if name not in chosen
+        if name not in every
     ]
-    for info in (infos[name] for name in dict.fromkeys(chosen) if name in infos):
+    for info in (infos[name] for name in dict.fromkeys(every) if name in infos):
         if info.root == "needed" and not root.get(info.name):
             key = "corpus.root" if len(names) == 1 else f"corpus.root.{info.name}"
             origin = f" (get it from {info.source})" if info.source else ""
             problems.append(
                 f"corpus {info.name!r} needs its folder; {info.layout}: {key}=DIR{origin}"
             )
-    if all(name in infos for name in chosen):
-        problems += _option_problems([infos[name] for name in chosen], options)
+    if all(name in infos for name in every):
+        problems += _option_problems([infos[name] for name in every], options)
     return problems
 
 
 def _name_problems(
     names: Sequence[str], unlabelled: Sequence[str], infos: Mapping[str, CorpusInfo]
 ) -> list[str]:
-    listed = ", ".join(infos)
+    listing = ", ".join(infos)
     problems = []
     for key, values in (("corpus.name", names), ("corpus.unlabelled", unlabelled)):
         for name in dict.fromkeys(values):
             if name not in infos:
                 problems.append(
                     f"{key}: there is no corpus {name!r}{near(name, infos)}; known corpora: "
-                    f"{listed}; anyone's speech is corpus=manifest corpus.root=FOLDER"
+                    f"{listing}; anyone's speech is corpus=manifest corpus.root=FOLDER"
                 )
             elif list(values).count(name) > 1:
                 problems.append(f"{key} lists {name} twice; list each once")

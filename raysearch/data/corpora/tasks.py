@@ -30,14 +30,14 @@ def as_task(name: str, raw: Raw, task: Task) -> Raw:
     """
     if not task.graded:
         return raw
-    given = None if raw.ratings is None else raw.ratings.get(task.name)
-    if raw.ratings is None or given is None or given.isna().all():
+    grades = None if raw.ratings is None else raw.ratings.get(task.name)
+    if raw.ratings is None or grades is None or grades.isna().all():
         raise BadInput(
             f"task={task.name} needs raters' {task.name}, and {name} has none: choose a corpus "
             f"that has (iemocap, a manifest whose ratings have a column {task.name}), "
             "votes=simulate for a corpus without raters, or task=categories."
         )
-    values = given.to_numpy(dtype=np.float64)
+    values = grades.to_numpy(dtype=np.float64)
     level = np.select([values < task.low, values > task.high], [LEVELS[0], LEVELS[2]], LEVELS[1])
     ratings = raw.ratings.assign(label=level, weight=1.0)[~np.isnan(values)].reset_index(drop=True)
     own = ratings["own"].to_numpy(dtype=bool) if "own" in ratings else np.zeros(len(ratings), bool)

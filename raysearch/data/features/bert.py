@@ -21,10 +21,10 @@ from raysearch.data.features.extractor import ExtractorInfo
 from raysearch.data.features.pretrained import (
     TINY,
     Model,
-    loaded,
+    absolute,
+    load_model,
     one_thread,
     options_of,
-    placed,
     untrained,
 )
 from raysearch.errors import BadInput
@@ -56,8 +56,8 @@ def _embedded(model: Model, pool: str, text: str) -> np.ndarray:
     with one_thread(), torch.inference_mode():
         last = network(input_ids=torch.tensor([places])).last_hidden_state[0]
     # [CLS] is first and [SEP] last; a text without words has these two alone
-    chosen = last[:1] if pool == "cls" else last[1:-1] if len(places) > 2 else last
-    return chosen.double().mean(dim=0).float().numpy()
+    rows = last[:1] if pool == "cls" else last[1:-1] if len(places) > 2 else last
+    return rows.double().mean(dim=0).float().numpy()
 
 
 @lru_cache(maxsize=2)
@@ -76,15 +76,15 @@ def _network(model: Model) -> tuple[Any, Any]:
         "intermediate_size": 64,
     }
     # the pooler is of next-sentence prediction, and not read here
-    network = loaded(model, BertModel, lambda: BertModel(BertConfig(**shape)), ("pooler.",))
+    network = load_model(model, BertModel, lambda: BertModel(BertConfig(**shape)), ("pooler.",))
     if model.tiny:
         return network, _hashed
     tokenizer = AutoTokenizer.from_pretrained(model.folder(), local_files_only=True)
     most = network.config.max_position_embeddings
 
     def tokenize(text: str) -> list[int]:
-        found: list[int] = tokenizer(text, truncation=True, max_length=most)["input_ids"]
-        return found
+        tokens: list[int] = tokenizer(text, truncation=True, max_length=most)["input_ids"]
+        return tokens
 
     return network, tokenize
 
@@ -92,8 +92,8 @@ def _network(model: Model) -> tuple[Any, Any]:
 def _hashed(text: str) -> list[int]:
     """The stand-in's tokenizer: a word is the hash of its letters."""
     words = re.findall(r"\w+", text.lower())[:500]
-    found = [hashlib.sha256(word.encode()).digest() for word in words]
-    return [1, *(3 + int.from_bytes(d[:4], "big") % (_WORDS - 3) for d in found), 2]
+    digests = [hashlib.sha256(word.encode()).digest() for word in words]
+    return [1, *(3 + int.from_bytes(d[:4], "big") % (_WORDS - 3) for d in digests), 2]
 
 
 # -- where there are no words --------------------------------------------------------------------
@@ -106,12 +106,12 @@ def transcribe(model: Model, samples: np.ndarray) -> str:
     texts = []
     with one_thread(), torch.inference_mode():
         for start in range(0, len(samples), piece):
-            heard = processor(
+            inputs = processor(
                 samples[start : start + piece], sampling_rate=RATE, return_tensors="pt"
             )
             most = network.config.max_target_positions - 8
             tokens = network.generate(
-                heard.input_features, do_sample=False, num_beams=1, max_new_tokens=min(most, 224)
+                inputs.input_features, do_sample=False, num_beams=1, max_new_tokens=min(most, 224)
             )
             texts.append(processor.batch_decode(tokens, skip_special_tokens=True)[0].strip())
     return " ".join(text for text in texts if text)
@@ -124,7 +124,7 @@ def _listener(model: Model) -> tuple[Any, Any]:
     prepare()
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    network = loaded(model, WhisperForConditionalGeneration, None, ("proj_out",))  # tied
+    network = load_model(model, WhisperForConditionalGeneration, None, ("proj_out",))  # tied
     return network, WhisperProcessor.from_pretrained(model.folder(), local_files_only=True)
 
 
@@ -166,7 +166,7 @@ def _configured(rest: str) -> ExtractorInfo:
     model = Model(feature, name, ("bert",), options["revision"])
     whisper = Model(
         feature,
-        placed(options["whisper"]),
+        absolute(options["whisper"]),
         ("whisper",),
         remedy="clips without a transcript need Whisper: name its folder, as in bert@whisper=DIR",
     )

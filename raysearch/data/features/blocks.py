@@ -77,31 +77,31 @@ class Shelf:
 
         `names` gives the columns of a set of that width. Raises KeyError if a clip is in no block.
         """
-        wanted = set(digests)
+        rest = set(digests)
         rows: dict[str, np.ndarray] = {}
         lengths: dict[str, int] = {}
         parts = []
         for block in self._blocks():
-            if wanted.isdisjoint(block.digests):
+            if rest.isdisjoint(block.digests):
                 continue
             matrix, starts = block.matrix(), block.starts()
             for i, digest in enumerate(block.digests):
-                if digest not in wanted:
+                if digest not in rest:
                     continue
                 if starts is None:
                     rows[digest] = matrix[i : i + 1]
                 else:
                     rows[digest] = matrix[starts[i] : starts[i + 1]]
                     lengths[digest] = int(starts[i + 1] - starts[i])
-            if not block.names and wanted.issuperset(block.digests):
+            if not block.names and rest.issuperset(block.digests):
                 parts.append(block)
         # row by row from map to file, so that no corpus of frames is ever in memory as a whole
-        given = [rows[digest] for digest in digests]
-        like = given[0]
+        pieces = [rows[digest] for digest in digests]
+        like = pieces[0]
         whole = self._write(
             digests,
-            iter(given),
-            (sum(map(len, given)), *like.shape[1:]),
+            iter(pieces),
+            (sum(map(len, pieces)), *like.shape[1:]),
             like.dtype,
             names(like.shape[1] if like.ndim == 2 else 1),
             [lengths[digest] for digest in digests] if lengths else None,
@@ -158,8 +158,8 @@ class Shelf:
         return block
 
     def _blocks(self) -> list[Block]:
-        found = sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []
-        return [block for block in map(self._open, found) if block is not None]
+        paths = sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []
+        return [block for block in map(self._open, paths) if block is not None]
 
     def _open(self, about: Path) -> Block | None:
         if about not in self._known:

@@ -160,15 +160,15 @@ def _digests(info: ExtractorInfo, corpus: Corpus) -> tuple[str, ...]:
 def _infos(names: Sequence[str]) -> list[ExtractorInfo]:
     infos = known()
     problems: list[str] = []
-    found: list[ExtractorInfo] = []
+    extractors: list[ExtractorInfo] = []
     for name in dict.fromkeys(names):
         try:
-            found.append(infos[name])
+            extractors.append(infos[name])
         except BadInput as error:
             problems += error.problems
     if not names:
         problems.append(f"No features are named: features=NAME takes one of {', '.join(infos)}.")
-    frames = [info.base for info in found if info.kind == "frames"]
+    frames = [info.base for info in extractors if info.kind == "frames"]
     problems += [
         f"features: {base} is named more than once, and a method knows frames by that name; "
         "give one."
@@ -177,18 +177,18 @@ def _infos(names: Sequence[str]) -> list[ExtractorInfo]:
     ]
     if problems:
         raise BadInput(problems)
-    return found
+    return extractors
 
 
 def _chunks(info: ExtractorInfo, shelf: Shelf, corpus: Corpus) -> list[Chunk]:
     table = corpus.table
     digests = _digests(info, corpus)
-    wanted = set(shelf.missing(digests))
+    missing = set(shelf.missing(digests))
     todo: list[tuple[str, str, str, str, str]] = []
     columns = (table["id"], digests, table["audio"], table["path"], table["transcript"])
     for clip, digest, *rest in zip(*columns, strict=True):
-        if digest in wanted:
-            wanted.discard(digest)  # a byte-identical clip is computed once
+        if digest in missing:
+            missing.discard(digest)  # a byte-identical clip is computed once
             todo.append((clip, digest, *rest))
     return [
         Chunk(
@@ -298,8 +298,8 @@ def _check(value: np.ndarray, info: ExtractorInfo) -> None:
         if str(value.dtype) != info.dtype:
             raise ValueError(f"it must give {info.dtype}, but gave {value.dtype}")
         if not value.ndim or not len(value) or (info.dims and value.shape[1:] != _row(info.dims)):
-            wanted = f"one or more frames of {info.dims or 'some'} values"
-            raise ValueError(f"it must give {wanted}, but gave the shape {value.shape}")
+            form = f"one or more frames of {info.dims or 'some'} values"
+            raise ValueError(f"it must give {form}, but gave the shape {value.shape}")
     elif value.ndim != 1 or len(value) != (info.dims or len(value)):
         raise ValueError(f"it must give {info.dims} values, but gave the shape {value.shape}")
     bad = np.argwhere(~np.isfinite(value))

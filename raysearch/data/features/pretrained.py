@@ -81,12 +81,12 @@ class Model:
             files = hub.HfApi().list_repo_files(self.name, revision=commit)
             top = [file for file in files if "/" not in file]
             safe = any(file.endswith(".safetensors") for file in top)
-            wanted = [
+            patterns = [
                 file
                 for file in top
                 if file.endswith(_READ) and not (safe and file.endswith(".bin"))
             ]
-            return Path(hub.snapshot_download(self.name, revision=commit, allow_patterns=wanted))
+            return Path(hub.snapshot_download(self.name, revision=commit, allow_patterns=patterns))
         except Exception as error:  # whatever a network can do
             raise Unusable(self._absent(one_line(error))) from error
 
@@ -149,8 +149,8 @@ def options_of(
 
     Raises BadInput for an unknown option. A folder's path is made absolute.
     """
-    given, *words = re.split(r"@(?=[a-z]+=)", rest)
-    name = given.removeprefix(":") or model
+    head, *words = re.split(r"@(?=[a-z]+=)", rest)
+    name = head.removeprefix(":") or model
     options = dict(defaults)
     for word in words:
         key, _, value = word.partition("=")
@@ -165,10 +165,10 @@ def options_of(
             f"features={feature}: write NAME:MODEL@OPTION=VALUE, MODEL being a hub name, a "
             f"folder or {TINY}."
         )
-    return placed(name), options
+    return absolute(name), options
 
 
-def placed(name: str) -> str:
+def absolute(name: str) -> str:
     """A model's name, absolute where it is a folder."""
     path = Path(name).expanduser()
     folder = name != TINY and (name.startswith(("/", ".", "~")) or path.is_dir())
@@ -177,8 +177,8 @@ def placed(name: str) -> str:
 
 def models_of(info: ExtractorInfo) -> tuple[Model, ...]:
     """The models whose files an extractor reads."""
-    given = [*getattr(info.extract, "args", ()), *getattr(info.version, "args", ())]
-    return tuple(dict.fromkeys(x for x in given if isinstance(x, Model) and not x.tiny))
+    arguments = [*getattr(info.extract, "args", ()), *getattr(info.version, "args", ())]
+    return tuple(dict.fromkeys(x for x in arguments if isinstance(x, Model) and not x.tiny))
 
 
 def relocated(info: ExtractorInfo, places: Mapping[str, Path]) -> ExtractorInfo:
@@ -210,7 +210,7 @@ def untrained(feature: str) -> str:
     )
 
 
-def loaded(model: Model, kind: Any, tiny: Any, may_lack: tuple[str, ...] = ()) -> Any:
+def load_model(model: Model, kind: Any, tiny: Any, may_lack: tuple[str, ...] = ()) -> Any:
     """The model in evaluation mode: read by the class `kind`, or made by `tiny()` under a seed.
 
     Raises Unusable where weights are missing from what is read, but for names that hold a part of
@@ -227,18 +227,20 @@ def loaded(model: Model, kind: Any, tiny: Any, may_lack: tuple[str, ...] = ()) -
     logging.disable_progress_bar()
     folder = model.folder()
     try:
-        made, found = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        network, report = kind.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
     except Exception as error:  # a damaged file can fail in any way
         raise Unusable(
             f"{folder} cannot be loaded: {one_line(error)}; mend or replace it."
         ) from error
-    lacks = [key for key in found["missing_keys"] if not any(part in key for part in may_lack)]
+    lacks = [key for key in report["missing_keys"] if not any(part in key for part in may_lack)]
     if lacks:
         raise Unusable(
             f"{folder} lacks {len(lacks)} weights of a {kind.__name__} (the first is {lacks[0]}); "
             "name a folder that holds them all."
         )
-    return made.eval().float()
+    return network.eval().float()
 
 
 @contextmanager
@@ -262,10 +264,10 @@ def _commit(name: str, revision: str) -> str:
     hit = hub.try_to_load_from_cache(name, "config.json", revision=revision)
     if isinstance(hit, str) and _weights(Path(hit).parent):
         return Path(hit).parent.name
-    found = hub.HfApi().model_info(name, revision=revision, timeout=_PATIENCE).sha
-    if not found:
+    commit = hub.HfApi().model_info(name, revision=revision, timeout=_PATIENCE).sha
+    if not commit:
         raise LookupError("the hub names no commit")
-    return str(found)
+    return str(commit)
 
 
 @lru_cache(maxsize=256)

@@ -47,21 +47,21 @@ _INCLUDE = re.compile(r"\\\{([^}\\]+)\}")
 
 
 def _config(file: str) -> Path:
-    found = importlib.util.find_spec("opensmile")  # found, not imported: that takes a second
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("opensmile")  # spec, not imported: that takes a second
+    if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("openSMILE is not installed: pip install opensmile")
-    return Path(found.submodule_search_locations[0]) / "core" / "config" / file
+    return Path(spec.submodule_search_locations[0]) / "core" / "config" / file
 
 
 @cache
 def _version(file: str) -> str:
     digest = hashlib.sha256()
-    todo, seen = [_config(file)], set()
+    todo, files = [_config(file)], set()
     while todo:
         path = todo.pop()
-        if path in seen or not path.is_file():
+        if path in files or not path.is_file():
             continue  # an include that names an option's value, e.g. the sink's
-        seen.add(path)
+        files.add(path)
         text = path.read_bytes()
         digest.update(text)
         names = _INCLUDE.findall(text.decode("latin-1"))
@@ -130,8 +130,8 @@ def _emobase_frames(samples: np.ndarray) -> np.ndarray:
     least = round(float(_WINDOW) * RATE)
     if len(samples) < least:
         raise ValueError(f"{len(samples)} samples are less than one window of {least}")
-    found = _framing().process_signal(samples, RATE)
-    base = found[list(_BASE)].to_numpy(dtype=np.float64)
+    frames = _framing().process_signal(samples, RATE)
+    base = frames[list(_BASE)].to_numpy(dtype=np.float64)
     first = delta(base)
     return np.hstack([base, first, delta(first[:, :_TWICE])]).astype(np.float32)
 

@@ -94,8 +94,8 @@ def _run(transform: Any, samples: np.ndarray, finish: Callable[[Any], Any]) -> n
     import torch
 
     with one_thread(), torch.inference_mode():
-        made = finish(transform(torch.from_numpy(np.array(samples, dtype=np.float32))))
-        return np.ascontiguousarray(made.T.numpy(), dtype=np.float32)
+        frames = finish(transform(torch.from_numpy(np.array(samples, dtype=np.float32))))
+        return np.ascontiguousarray(frames.T.numpy(), dtype=np.float32)
 
 
 @cache

@@ -21,7 +21,7 @@ from raysearch.data.features.extractor import ExtractorInfo, Kind, Unusable
 from raysearch.data.features.pretrained import (
     TINY,
     Model,
-    loaded,
+    load_model,
     one_thread,
     options_of,
     untrained,
@@ -43,20 +43,20 @@ def states(model: Model, layer: int | None, samples: np.ndarray) -> np.ndarray:
     import torch
 
     network, normalise = _network(model)
-    heard = samples.astype(np.float32)
+    wave = samples.astype(np.float32)
     if normalise:
-        heard = (heard - heard.mean()) / np.sqrt(heard.var() + 1e-7)
+        wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
     with one_thread(), torch.inference_mode():
-        made = network(torch.from_numpy(heard)[None], output_hidden_states=layer is not None)
+        output = network(torch.from_numpy(wave)[None], output_hidden_states=layer is not None)
         if layer is None:
-            chosen = made.last_hidden_state
-        elif layer < len(made.hidden_states):
-            chosen = made.hidden_states[layer]
+            states = output.last_hidden_state
+        elif layer < len(output.hidden_states):
+            states = output.hidden_states[layer]
         else:
             raise Unusable(
-                f"layer={layer} is beyond the model's {len(made.hidden_states) - 1} layers."
+                f"layer={layer} is beyond the model's {len(output.hidden_states) - 1} layers."
             )
-    return np.ascontiguousarray(chosen[0].numpy(), dtype=np.float32)
+    return np.ascontiguousarray(states[0].numpy(), dtype=np.float32)
 
 
 def _pooled(model: Model, layer: int | None, samples: np.ndarray) -> np.ndarray:
@@ -75,7 +75,9 @@ def _network(model: Model) -> tuple[Any, bool]:
     kind = getattr(transformers, f"{name}Model")
     config = getattr(transformers, f"{name}Config")
     # the mask is SpecAugment's, in training alone
-    network = loaded(model, kind, lambda: kind(config(**_TINY)), may_lack=("masked_spec_embed",))
+    network = load_model(
+        model, kind, lambda: kind(config(**_TINY)), may_lack=("masked_spec_embed",)
+    )
     if model.tiny:
         return network, True
     try:

@@ -25,30 +25,30 @@ class Reader:
         "int": ("step", "log"),
     }
 
-    def __init__(self, name: str, given: Any) -> None:
+    def __init__(self, name: str, spec: Any) -> None:
         self.key = f"params.{name}"
-        self.given = given
+        self.spec = spec
         self.problems: list[str] = []
 
     def read(self) -> Domain | None:
-        given = self.given
-        if not isinstance(given, Mapping):
-            if isinstance(given, list | tuple):
-                values = ", ".join(shown(item) for item in given)
+        spec = self.spec
+        if not isinstance(spec, Mapping):
+            if isinstance(spec, list | tuple):
+                values = ", ".join(shown(item) for item in spec)
                 self._wrong(f"is a list; write {{choice: [{values}]}} to search these values")
                 return None
-            return Const(items=(given,)) if self._scalars([given]) else None
-        kinds = [kind for kind in self.KINDS if kind in given]
+            return Const(items=(spec,)) if self._scalars([spec]) else None
+        kinds = [kind for kind in self.KINDS if kind in spec]
         if len(kinds) != 1:
             got = "none" if not kinds else " and ".join(kinds)
             self._wrong(
                 f"must have exactly one of {', '.join(self.KINDS)}, but has {got} "
-                f"(keys: {', '.join(map(str, given)) or 'none'})"
+                f"(keys: {', '.join(map(str, spec)) or 'none'})"
             )
             return None
         kind = kinds[0]
         options = (*self.KINDS[kind], "when", "needs")
-        for option in given:
+        for option in spec:
             if option != kind and option not in options:
                 self._wrong(
                     f"has no option {str(option)!r} beside {kind}{near(str(option), options)}; "
@@ -72,7 +72,7 @@ class Reader:
         return not self.problems
 
     def _listed(self, kind: str, when: Mapping[str, Any]) -> Domain | None:
-        values = self.given[kind]
+        values = self.spec[kind]
         if kind == "const":
             if not self._scalars([values]):
                 return None
@@ -98,7 +98,7 @@ class Reader:
         return Grid(items=tuple(values))
 
     def _numbers(self, kind: str) -> Domain | None:
-        ends = self.given[kind]
+        ends = self.spec[kind]
         whole = kind == "int"
         what = "whole numbers" if whole else "numbers"
         if (
@@ -109,7 +109,7 @@ class Reader:
             self._wrong(f"{kind} must be [low, high], two {what}, but got {ends!r}")
             return None
         low, high = ends
-        step, log = self.given.get("step"), self.given.get("log", False)
+        step, log = self.spec.get("step"), self.spec.get("log", False)
         if not low < high:
             self._wrong(
                 f"`low < high` must hold, but got low={low}, high={high}; "
@@ -145,28 +145,28 @@ class Reader:
             )
 
     def _when(self) -> Mapping[str, tuple[Scalar, ...]]:
-        when = self.given.get("when", {})
+        when = self.spec.get("when", {})
         if not isinstance(when, Mapping):
             self._wrong(
                 f"when must map parameters to values, as in when: {{strategy: lr}}, "
                 f"but got {when!r}"
             )
             return FrozenDict()
-        found = {}
+        conditions = {}
         for parent, values in when.items():
             listed = values if isinstance(values, list | tuple) else [values]
             if not listed:
                 self._wrong(f"when: {parent} lists no value, so {self.key} could never exist")
             self._scalars(listed)
-            found[str(parent)] = tuple(listed)
-        return FrozenDict(found)
+            conditions[str(parent)] = tuple(listed)
+        return FrozenDict(conditions)
 
     def _needs(self) -> str | Mapping[str, str] | None:
-        needs = self.given.get("needs")
+        needs = self.spec.get("needs")
         if needs is None or (isinstance(needs, str) and needs in NEEDS):
             return needs
         if isinstance(needs, Mapping):
-            values = self.given.get("choice")
+            values = self.spec.get("choice")
             if not isinstance(values, list | tuple):
                 self._wrong("needs by value goes with choice: alone")
                 return None
