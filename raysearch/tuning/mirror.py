@@ -157,13 +157,13 @@ class Mirror:
         self._runs, self._sinks, self._writer = runs, sinks, writer
         self._say = say
         self.notes: list[str] = []
-        self._started = False
+        self._active = False
 
     # -- while the study runs ----------------------------------------------------------------------
     def start(self) -> None:
         """Start writing, if it has not been started."""
-        if not self._started:
-            self._started = True
+        if not self._active:
+            self._active = True
             self._writer.start()
 
     def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
@@ -209,7 +209,7 @@ class Mirror:
         A run, an experiment or a whole database may have been deleted or renamed since the ledger
         noted that it was written. A sink that cannot be asked is believed to hold what it held.
         """
-        *mark, counts = self._ledger.fact("tracked") or [None]
+        *mark, counts = self._ledger.fact("mirrors") or [None]
         return mark == self._mark and counts == self._counts(counts)
 
     def _counts(self, former: Sequence[int] = ()) -> list[int]:
@@ -241,13 +241,13 @@ class Mirror:
         if self._runs.page:
             self._ledger.set_fact("page", self._runs.page)
         if not sentences and not interrupted:
-            self._ledger.set_fact("tracked", [*self._mark, self._counts()])
+            self._ledger.set_fact("mirrors", [*self._mark, self._counts()])
 
     def fail(self, reason: str, trace: str) -> None:
         """The study cannot go on; what MLflow knows of it says so, unless it knows nothing yet."""
         from raysearch.tracking.projection import Ending
 
-        if self._started:
+        if self._active:
             self._writer.end(Ending("FAILED", reason, trace=trace))
             self._writer.close(timeout=10.0)
 
