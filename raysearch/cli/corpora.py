@@ -11,6 +11,7 @@ from raysearch.cli.commands import COMMANDS, SPACE
 from raysearch.cli.words import read_words
 from raysearch.errors import BadInput, near
 from raysearch.study import Study, load_study
+from raysearch.study.folder import features_of, ray_log
 
 if TYPE_CHECKING:
     from raysearch.data.corpora import CorpusInfo
@@ -114,14 +115,14 @@ def features(words: Sequence[str]) -> str:
             progress=progress.stage,
             votes=study.votes,
         )
-        folder = home / "store" / "features"
+        folder = features_of(home)
         started = time.monotonic()
         if features.stored(study.features, corpus, folder):
             sets = features.extract(
                 study.features, corpus, folder=folder, run_chunks=features.local_chunks
             )
         else:
-            log = home.absolute() / "logs" / "ray.log"
+            log = ray_log(home)
             with connection(study.cluster, log, modules_of(study)):
                 sets = features.extract(
                     study.features,

@@ -14,7 +14,7 @@ from raysearch.stages.methods import method as find_method
 from raysearch.stages.methods import methods
 from raysearch.stages.store import Store
 from raysearch.study import Study
-from raysearch.study.folder import StudyFolder, store_of
+from raysearch.study.folder import StudyFolder, scratch_of, store_of
 from raysearch.study.ledger import COMPLETE, FoldRow, TrialRow
 from raysearch.study.record import Record
 from raysearch.tuning.prepare import StudyInputs, prepare
@@ -50,7 +50,7 @@ class Source:
 
     def executor(self) -> LocalExecutor:
         """Runs stages over the study's store, in this process."""
-        return LocalExecutor(self.store, Path(self.study.home).absolute() / "scratch")
+        return LocalExecutor(self.store, scratch_of(self.study))
 
     def stages(self, row: FoldRow) -> list[list[tuple[str, str]]]:
         """By training of a fold, (name, key) of its stages, the scored one last."""

@@ -191,3 +191,18 @@ def study_folder(home: Path, name: str | None) -> StudyFolder:
 def store_of(study: Study) -> str:
     """The folder or URI of a study's artifacts."""
     return study.store or str(Path(study.home).absolute() / "store")
+
+
+def features_of(home: Path) -> Path:
+    """The folder of a home's features, which all its studies share."""
+    return home / "store" / "features"
+
+
+def scratch_of(study: Study) -> Path:
+    """The folder in which a study's stages keep what they have not finished."""
+    return Path(study.home).absolute() / "scratch"
+
+
+def ray_log(home: Path) -> Path:
+    """The file of what Ray says while a home's studies run."""
+    return home.absolute() / "logs" / "ray.log"

@@ -20,7 +20,7 @@ from raysearch.stages.folds import Fold, divide
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.store import Store
 from raysearch.study import Study
-from raysearch.study.folder import store_of
+from raysearch.study.folder import features_of, store_of
 from raysearch.study.space import Space
 from raysearch.tuning.cautions import cautions, check_needs, corpus_facts, grid_caution
 from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratings_of
@@ -51,7 +51,7 @@ class StudyInputs:
 
     @property
     def feature_folder(self) -> Path:
-        return Path(self.study.home) / "store" / "features"
+        return features_of(Path(self.study.home))
 
     def dataset(self, **extraction: Any) -> Dataset:
         """Extract what is missing and lay everything side by side.

@@ -12,7 +12,6 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from raysearch.cluster.capacity import check_cluster, check_here
@@ -23,7 +22,7 @@ from raysearch.search.racing import RULES
 from raysearch.selection import Score
 from raysearch.stages.store import Store
 from raysearch.study import Study
-from raysearch.study.folder import StudyFolder, store_of
+from raysearch.study.folder import StudyFolder, ray_log, scratch_of, store_of
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import FoldRow, Ledger, TrialRow
 from raysearch.study.published import published_table
@@ -219,9 +218,8 @@ def _run(
     from raysearch.cluster.connection import connection
 
     study = inputs.study
-    home = Path(study.home).absolute()
     progress.stage("starting Ray" if study.cluster == "local" else "joining the cluster")
-    with connection(study.cluster, home / "logs" / "ray.log", modules_of(study)):
+    with connection(study.cluster, ray_log(study.home), modules_of(study)):
         import ray
 
         if study.cluster != "local" and (waits := check_cluster(runtime_of(study))):
@@ -252,7 +250,7 @@ def _run(
             seeds=study.seeds,
             runtime=runtime_of(study),
             store=store_of(study),
-            scratch=str(home / "scratch"),
+            scratch=str(scratch_of(study)),
             wave=wave,
             data=ray.put(dataset),
             stopping=stopping,
