@@ -97,7 +97,7 @@ RATER: dict[str, Param] = {
         "share of the target's ratings that train, in % (paper: 100 and 50)",
         low=1.0,
         high=100.0,
-    ),
+    )
 }
 """Parameters of the target's own ratings."""
 FUSION = ("lr", "epochs", "patience")

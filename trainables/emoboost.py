@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from trainables import encoder_training, fitting, targets, waves
 from trainables.encoder_training import WAVE
-from trainables.fitting import equals
+from trainables.fitting import equals, where
 from trainables.labels import have_votes, labels_of
 from trainables.stage import (
     Artifact,
@@ -83,14 +83,6 @@ def guides_of(own: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in GUIDES if name == own["guidance"])
 
 
-def _reads(kind: str) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda own: kind in guides_of(own)
-
-
-def _attends(own: Mapping[str, Any]) -> bool:
-    return own["arch"] == "boost" and bool(guides_of(own))
-
-
 PARAMS: dict[str, Param] = {
     **targets.declare(
         "votes",
@@ -99,56 +91,69 @@ PARAMS: dict[str, Param] = {
     ),
     # Network
     "arch": Param("boost", "MS-EmoBoost, or CA-MSER", ("boost", "ca_mser")),
-    "guidance": Param(
-        "both",
-        "what weighs the encoder's states; none: their mean. For arch=boost; ca_mser takes both",
-        ("none", *GUIDES, "both"),
-        matters=equals("arch", "boost"),
+    **where(
+        equals("arch", "boost"),
+        guidance=Param(
+            "both",
+            "what weighs the encoder's states; none: their mean. For arch=boost; ca_mser takes both",
+            ("none", *GUIDES, "both"),
+        ),
     ),
-    "attention": Param(
-        True,
-        "self-attention over the frames and the positions of the guides; for arch=boost",
-        matters=_attends,
+    **where(
+        lambda own: own["arch"] == "boost" and bool(guides_of(own)),
+        attention=Param(
+            True, "self-attention over the frames and the positions of the guides; for arch=boost"
+        ),
+        enhance_relu=Param(
+            False,
+            "a ReLU on the vector over the states; for arch=boost (eq. 11 has none, CA-MSER has "
+            "one)",
+        ),
     ),
-    "enhance_relu": Param(
-        False,
-        "a ReLU on the vector over the states; for arch=boost (eq. 11 has none, CA-MSER has one)",
-        matters=_attends,
+    **where(
+        lambda own: bool(guides_of(own)),
+        dropout=Param(0.1, "before the layers of 128 (paper: 0.1)", low=0.0, high=0.95),
+        width=Param(
+            1.0,
+            "multiplies the guides: BiLSTM, layers of 128, and AlexNet where its weights are random",
+            low=1 / 16,
+            high=4.0,
+        ),
     ),
-    "alexnet": _AlexNetWeights(
-        RANDOM,
-        "weights of AlexNet: a hub name, a file or folder (paper: ImageNet's), or random",
-        matters=_reads("spectrogram"),
+    **where(
+        lambda own: "mfcc" in guides_of(own),
+        lstm_dropout=Param(0.5, "between the BiLSTM's layers (paper: 0.5)", low=0.0, high=0.95),
+        mfcc_norm=Param(
+            "frame",
+            "each frame's MFCC divided by their length (frame, CA-MSER), or as they come (given)",
+            ("frame", "given"),
+        ),
     ),
-    "alexnet_revision": Param(
-        "main",
-        "commit or branch of a hub name",
-        matters=lambda own: (
+    **where(
+        lambda own: "spectrogram" in guides_of(own),
+        alexnet=_AlexNetWeights(
+            RANDOM,
+            "weights of AlexNet: a hub name, a file or folder (paper: ImageNet's), or random",
+        ),
+        spectrogram_range=Param(
+            "train",
+            "what is black and white: the least and largest value of the training speakers, or "
+            "-80 and 0 dB (fixed)",
+            ("train", "fixed"),
+        ),
+        image_norm=Param(
+            "imagenet",
+            "mean and deviation of ImageNet on the grey image, or none",
+            ("imagenet", "none"),
+        ),
+    ),
+    **where(
+        lambda own: (
             "spectrogram" in guides_of(own)
             and own["alexnet"] != RANDOM
             and not is_path(own["alexnet"])
         ),
-    ),
-    "dropout": Param(
-        0.1,
-        "before the layers of 128 (paper: 0.1)",
-        low=0.0,
-        high=0.95,
-        matters=lambda own: bool(guides_of(own)),
-    ),
-    "lstm_dropout": Param(
-        0.5,
-        "between the BiLSTM's layers (paper: 0.5)",
-        low=0.0,
-        high=0.95,
-        matters=_reads("mfcc"),
-    ),
-    "width": Param(
-        1.0,
-        "multiplies the guides: BiLSTM, layers of 128, and AlexNet where its weights are random",
-        low=1 / 16,
-        high=4.0,
-        matters=lambda own: bool(guides_of(own)),
+        alexnet_revision=Param("main", "commit or branch of a hub name"),
     ),
     # Encoder and training
     **encoder_training.declare(
@@ -161,45 +166,29 @@ PARAMS: dict[str, Param] = {
     ),
     # Audio
     "longest": Param(3.0, "seconds of a clip (paper: 3)", low=0.5, high=30.0),
-    "shortest": Param(
-        0.5,
-        "seconds: a last clip that is shorter makes none; the network does not hear it",
-        low=0.0,
-        high=30.0,
-        matters=lambda own: own["compat"] == "none" and own["tail"] == "merge",
+    **where(
+        lambda own: own["compat"] == "none" and own["tail"] == "merge",
+        shortest=Param(
+            0.5,
+            "seconds: a last clip that is shorter makes none; the network does not hear it",
+            low=0.0,
+            high=30.0,
+        ),
     ),
-    "tail": Param(
-        "merge",
-        "a last clip shorter than shortest belongs to the clip before it (merge), or counts in "
-        "full (pad)",
-        ("merge", "pad"),
-        matters=equals("compat", "none"),
-    ),
-    "padding": Param(
-        "masked",
-        "what pads a short clip's wave: the encoder does not attend to it and its states weigh "
-        "nothing (masked), or it is heard as silence (heard, as papers do)",
-        ("masked", "heard"),
-        matters=equals("compat", "none"),
-    ),
-    "mfcc_norm": Param(
-        "frame",
-        "each frame's MFCC divided by their length (frame, CA-MSER), or as they come (given)",
-        ("frame", "given"),
-        matters=_reads("mfcc"),
-    ),
-    "spectrogram_range": Param(
-        "train",
-        "what is black and white: the least and largest value of the training speakers, or -80 and "
-        "0 dB (fixed)",
-        ("train", "fixed"),
-        matters=_reads("spectrogram"),
-    ),
-    "image_norm": Param(
-        "imagenet",
-        "mean and deviation of ImageNet on the grey image, or none",
-        ("imagenet", "none"),
-        matters=_reads("spectrogram"),
+    **where(
+        equals("compat", "none"),
+        tail=Param(
+            "merge",
+            "a last clip shorter than shortest belongs to the clip before it (merge), or counts "
+            "in full (pad)",
+            ("merge", "pad"),
+        ),
+        padding=Param(
+            "masked",
+            "what pads a short clip's wave: the encoder does not attend to it and its states "
+            "weigh nothing (masked), or it is heard as silence (heard, as papers do)",
+            ("masked", "heard"),
+        ),
     ),
     "compat": Param(
         "none",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trainables import fitting, waves
 from trainables.embedding import embedding
-from trainables.fitting import CLASS_WEIGHT, equals
+from trainables.fitting import CLASS_WEIGHT, equals, where
 from trainables.stage import NetworkState, Param, Part, StageInputs
 from trainables.weight_files import TINY, EncoderWeights, check_digest, is_path
 
@@ -49,37 +49,27 @@ ENCODER: dict[str, Param] = {
         "the wave, or none",
         ("all", "transformer", "none"),
     ),
-    "layerdrop": Param(
-        0.0,
-        "share of the encoder's layers that a step leaves out",
-        low=0.0,
-        high=0.9,
-        matters=equals("ssl_train", "all", "transformer"),
-    ),
-    "mask_time": Param(
-        0.05,
-        "share of the encoder's states hidden in training (SpecAugment)",
-        low=0.0,
-        high=0.9,
-        matters=equals("ssl_train", "all", "transformer"),
+    **where(
+        equals("ssl_train", "all", "transformer"),
+        layerdrop=Param(
+            0.0, "share of the encoder's layers that a step leaves out", low=0.0, high=0.9
+        ),
+        mask_time=Param(
+            0.05,
+            "share of the encoder's states hidden in training (SpecAugment)",
+            low=0.0,
+            high=0.9,
+        ),
+        ssl_lr_scale=Param(1.0, "the encoder's step size over the others'", low=0.0, high=100.0),
+        checkpointing=Param(
+            False, "recompute the transformer's activations: less memory, a third more time"
+        ),
     ),
     "pre_emphasis": Param(0.97, "of the wave that the encoder hears", low=0.0, high=1.0),
     "wave_norm": Param(
         "given",
         "level of the wave: as `normalise` gives it, or mean 0 and deviation 1 by piece",
         ("given", "piece"),
-    ),
-    "ssl_lr_scale": Param(
-        1.0,
-        "the encoder's step size over the others'",
-        low=0.0,
-        high=100.0,
-        matters=equals("ssl_train", "all", "transformer"),
-    ),
-    "checkpointing": Param(
-        False,
-        "recompute the transformer's activations: less memory, a third more time",
-        matters=equals("ssl_train", "all", "transformer"),
     ),
 }
 TRAINING: dict[str, Param] = {

@@ -79,6 +79,11 @@ def equals(name: str, *values: Any) -> Callable[[Mapping[str, Any]], bool]:
     return lambda own: own[name] in values
 
 
+def where(rule: Callable[[Mapping[str, Any]], bool], **params: Param) -> dict[str, Param]:
+    """Parameters that all have an effect where `rule` (`Param.matters`) says so."""
+    return {name: dataclasses.replace(param, matters=rule) for name, param in params.items()}
+
+
 def declare(shared: Mapping[str, Param], **defaults: tuple[Any, str]) -> dict[str, Param]:
     """The parameters of `shared` that are named, as a method declares them.
 

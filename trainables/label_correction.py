@@ -170,10 +170,7 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
         "crossfit": int(setting["teacher_folds"]) if setting["teacher"] == "crossfit" else None,
     }
     before = Node(
-        "teacher",
-        teacher,
-        fitting.typed(PARAMS, first),
-        parts=("train", "validation", "undecided"),
+        "teacher", teacher, fitting.typed(PARAMS, first), parts=("train", "validation", "undecided")
     )
     return (before, replace(last, parents={"teacher": "teacher"}))
 

@@ -63,8 +63,7 @@ def fit(training: Training) -> Fit:
                     resources_per_worker={"GPU": 1} if on_gpu else {"CPU": training.threads},
                 ),
                 run_config=ray.train.RunConfig(
-                    name="fit",
-                    storage_path=str(Path(folder).absolute() / "ray-train"),
+                    name="fit", storage_path=str(Path(folder).absolute() / "ray-train")
                 ),
             )
         try:

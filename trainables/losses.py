@@ -29,10 +29,7 @@ def _weigh(entries: Tensor, weight: Tensor | None, class_weight: Tensor | None) 
 
 
 def cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    class_weight: Tensor | None = None,
+    logits: Tensor, target: Tensor, weight: Tensor | None = None, class_weight: Tensor | None = None
 ) -> Tensor:
     """Eq. 5: -(1/n) sum_i w_i sum_k beta_k t_ik log softmax(logits_i)_k, in nats, >= 0.
 

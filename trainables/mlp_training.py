@@ -197,11 +197,7 @@ def _metric_loss(module: MLP, embedding: Tensor, y: Tensor, own: Mapping[str, An
 
 
 def _score(
-    probabilities: NDArray[np.float32],
-    *,
-    y: NDArray[np.int64],
-    corpus: NDArray[np.int64],
-    k: int,
+    probabilities: NDArray[np.float32], *, y: NDArray[np.int64], corpus: NDArray[np.int64], k: int
 ) -> dict[str, float]:
     """Mean over corpora of the validation UA (section 3.2), and the mean of -log p of the label."""
     by_corpus = corpus_accuracy(y, probabilities.argmax(axis=1), corpus, k)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trainables import fitting, mlp_training, targets
 from trainables.embedding import embedding
-from trainables.fitting import above, equals
+from trainables.fitting import above, equals, where
 from trainables.labels import have_votes, labels_of, partition
 from trainables.mlp_training import uses_unlabelled
 from trainables.stage import (
@@ -51,12 +51,9 @@ TARGETS: dict[str, Param] = {
 TRAINING: dict[str, Param] = {
     # Loss terms
     "loss": Param("ce", "cross entropy or focal", ("ce", "focal")),
-    "focal_gamma": Param(
-        2.0,
-        "focal loss's exponent; 0 is cross entropy",
-        low=0.0,
-        high=10.0,
-        matters=equals("loss", "focal"),
+    **where(
+        equals("loss", "focal"),
+        focal_gamma=Param(2.0, "focal loss's exponent; 0 is cross entropy", low=0.0, high=10.0),
     ),
     "class_weight": Param(
         "inverse",
@@ -65,8 +62,8 @@ TRAINING: dict[str, Param] = {
     ),
     "lambda_w": Param(
         0.0,
-        "exponent of the corpus-wise weights, eq. 6 (paper: 1 to 4); without "
-        "effect on a single corpus",
+        "exponent of the corpus-wise weights, eq. 6 (paper: 1 to 4); without effect on a single "
+        "corpus",
         low=0.0,
         high=16.0,
     ),
@@ -76,11 +73,10 @@ TRAINING: dict[str, Param] = {
         low=0.0,
         high=100.0,
     ),
-    "rd_alpha": Param(
-        1.0, "alpha of eq. 7 (paper: 1)", low=1e-3, high=1000.0, matters=above("lambda_rd")
-    ),
-    "rd_delta": Param(
-        0.0, "delta of eq. 7 (paper: 0)", low=-1.0, high=1.0, matters=above("lambda_rd")
+    **where(
+        above("lambda_rd"),
+        rd_alpha=Param(1.0, "alpha of eq. 7 (paper: 1)", low=1e-3, high=1000.0),
+        rd_delta=Param(0.0, "delta of eq. 7 (paper: 0)", low=-1.0, high=1.0),
     ),
     "lambda_ae": Param(
         0.0,
@@ -88,24 +84,21 @@ TRAINING: dict[str, Param] = {
         low=0.0,
         high=100.0,
     ),
-    "ae_reduction": Param(
-        "mean",
-        "squared error over the features: 'mean', or 'sum' as eq. 12 "
-        "is printed (1582 times the mean for IS10)",
-        ("mean", "sum"),
-        matters=above("lambda_ae"),
-    ),
-    "ae_on": Param(
-        "labelled",
-        "rows to reconstruct: 'labelled' (eq. 11) or 'both', the unlabelled too (the paper's text)",
-        ("labelled", "both"),
-        matters=above("lambda_ae"),
-    ),
-    "decoder_layers": Param(
-        3,
-        "3: the paper's 1024-1024-D; 2: the public code's, linear",
-        (2, 3),
-        matters=above("lambda_ae"),
+    **where(
+        above("lambda_ae"),
+        ae_reduction=Param(
+            "mean",
+            "squared error over the features: 'mean', or 'sum' as eq. 12 is printed (1582 times "
+            "the mean for IS10)",
+            ("mean", "sum"),
+        ),
+        ae_on=Param(
+            "labelled",
+            "rows to reconstruct: 'labelled' (eq. 11) or 'both', the unlabelled too (the paper's "
+            "text)",
+            ("labelled", "both"),
+        ),
+        decoder_layers=Param(3, "3: the paper's 1024-1024-D; 2: the public code's, linear", (2, 3)),
     ),
     "lambda_pel": Param(
         0.0,
@@ -113,40 +106,30 @@ TRAINING: dict[str, Param] = {
         low=0.0,
         high=100.0,
     ),
-    "pel_batch": Param(
-        32, "unlabelled rows a step, M' (paper: 32)", low=1, high=65536, matters=uses_unlabelled
+    **where(
+        uses_unlabelled,
+        pel_batch=Param(32, "unlabelled rows a step, M' (paper: 32)", low=1, high=65536),
     ),
     "metric": Param(
         "none", "metric loss on the last embedding", ("none", "contrastive", "proxy_anchor")
     ),
     "lambda_metric": Param(0.1, "weight of the metric loss", low=0.0, high=100.0),
-    "margin": Param(
-        0.5,
-        "contrastive: distance of classes that costs nothing (Proxy-Anchor's code: 0.5)",
-        low=0.0,
-        high=2.0,
-        matters=equals("metric", "contrastive"),
+    **where(
+        equals("metric", "contrastive"),
+        margin=Param(
+            0.5,
+            "contrastive: distance of classes that costs nothing (Proxy-Anchor's code: 0.5)",
+            low=0.0,
+            high=2.0,
+        ),
     ),
-    "proxy_alpha": Param(
-        32.0,
-        "alpha of eq. 3 (its authors: 32)",
-        low=1e-3,
-        high=1000.0,
-        matters=equals("metric", "proxy_anchor"),
-    ),
-    "proxy_delta": Param(
-        0.1,
-        "delta of eq. 3 (its authors: 0.1)",
-        low=-1.0,
-        high=1.0,
-        matters=equals("metric", "proxy_anchor"),
-    ),
-    "proxy_lr_scale": Param(
-        100.0,
-        "the proxies' step size over the network's (its authors: 100)",
-        low=0.0,
-        high=1e4,
-        matters=equals("metric", "proxy_anchor"),
+    **where(
+        equals("metric", "proxy_anchor"),
+        proxy_alpha=Param(32.0, "alpha of eq. 3 (its authors: 32)", low=1e-3, high=1000.0),
+        proxy_delta=Param(0.1, "delta of eq. 3 (its authors: 0.1)", low=-1.0, high=1.0),
+        proxy_lr_scale=Param(
+            100.0, "the proxies' step size over the network's (its authors: 100)", low=0.0, high=1e4
+        ),
     ),
     # Network and steps
     "dropout": Param(0.5, "share of hidden units dropped (paper: 0.5)", low=0.0, high=0.95),

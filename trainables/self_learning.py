@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import fitting, forest, segment_training, segments, targets, waves
-from trainables.fitting import equals
+from trainables.fitting import equals, where
 from trainables.labels import have_votes, labels_of
 from trainables.segment_training import frames_of
 from trainables.stage import (
@@ -92,54 +92,36 @@ TRAINING: dict[str, Param] = {
     ),
     # Network
     "backbone": Param("efficientnet_b0", "network that reads a segment", BACKBONES),
-    "width": Param(
-        1.0,
-        "multiplies its channels; not of densenet22",
-        low=1 / 16,
-        high=4.0,
-        matters=equals("backbone", "efficientnet_b0", "mobilenet_v2", "vgg19"),
+    **where(
+        equals("backbone", "efficientnet_b0", "mobilenet_v2", "vgg19"),
+        width=Param(1.0, "multiplies its channels; not of densenet22", low=1 / 16, high=4.0),
+        dropout=Param(
+            1.0,
+            "multiplies the published dropout: mobilenet_v2 0.2, efficientnet_b0 0.2 and "
+            "stochastic depth 0.2, vgg19 0.5",
+            low=0.0,
+            high=1.5,
+        ),
     ),
-    "dropout": Param(
-        1.0,
-        "multiplies the published dropout: mobilenet_v2 0.2, efficientnet_b0 0.2 and stochastic "
-        "depth 0.2, vgg19 0.5",
-        low=0.0,
-        high=1.5,
-        matters=equals("backbone", "efficientnet_b0", "mobilenet_v2", "vgg19"),
+    **where(
+        equals("backbone", "densenet22"),
+        growth=Param(12, "densenet22: channels that a layer adds (unsaid)", low=1, high=128),
     ),
-    "growth": Param(
-        12,
-        "densenet22: channels that a layer adds (unsaid)",
-        low=1,
-        high=128,
-        matters=equals("backbone", "densenet22"),
+    **where(
+        equals("backbone", "vgg19"),
+        vgg_hidden=Param(4096, "vgg19: units of its hidden layers (unsaid)", low=8, high=8192),
+        vgg_norm=Param(False, "vgg19: batch normalisation, which the published network lacks"),
     ),
-    "vgg_hidden": Param(
-        4096,
-        "vgg19: units of its hidden layers (unsaid)",
-        low=8,
-        high=8192,
-        matters=equals("backbone", "vgg19"),
-    ),
-    "vgg_norm": Param(
-        False,
-        "vgg19: batch normalisation, which the published network lacks",
-        matters=equals("backbone", "vgg19"),
-    ),
-    "bn_momentum": Param(
-        0.01,
-        "weight of a batch in the running statistics (TensorFlow's 0.99 is 0.01 here); trainings "
-        "of few steps need more",
-        low=1e-4,
-        high=1.0,
-        matters=_normalises,
-    ),
-    "bn_eps": Param(
-        1e-3,
-        "of batch normalisation (TensorFlow's 0.001)",
-        low=1e-8,
-        high=1.0,
-        matters=_normalises,
+    **where(
+        _normalises,
+        bn_momentum=Param(
+            0.01,
+            "weight of a batch in the running statistics (TensorFlow's 0.99 is 0.01 here); "
+            "trainings of few steps need more",
+            low=1e-4,
+            high=1.0,
+        ),
+        bn_eps=Param(1e-3, "of batch normalisation (TensorFlow's 0.001)", low=1e-8, high=1.0),
     ),
     **fitting.steps(
         batch=(128, "segments; paper: 128"),
@@ -152,21 +134,15 @@ TRAINING: dict[str, Param] = {
     ),
 }  # fmt: skip
 """Parameters of one training, whatever its targets."""
-DIVISION: dict[str, Param] = {
-    "inner_folds": Param(
-        5,
-        "nested: inner folds of a training part",
-        low=2,
-        high=100,
-        matters=equals("mode", "nested"),
-    ),
-    "inner_by": Param(
+DIVISION: dict[str, Param] = where(
+    equals("mode", "nested"),
+    inner_folds=Param(5, "nested: inner folds of a training part", low=2, high=100),
+    inner_by=Param(
         "utterance",
         "nested: inner folds divide utterances, by class (as the paper's folds), or speakers",
         ("utterance", "speaker"),
-        matters=equals("mode", "nested"),
     ),
-}
+)
 """Parameters of the inner folds."""
 PARAMS: dict[str, Param] = {
     "mode": Param(
@@ -184,12 +160,9 @@ PARAMS: dict[str, Param] = {
         "segments' probabilities",
         ("forest", "mean"),
     ),
-    "trees": Param(
-        TREES,
-        "of the forest (paper: scikit-learn's default)",
-        low=1,
-        high=10000,
-        matters=equals("utterance", "forest"),
+    **where(
+        equals("utterance", "forest"),
+        trees=Param(TREES, "of the forest (paper: scikit-learn's default)", low=1, high=10000),
     ),
     **TRAINING,
 }
