@@ -69,8 +69,6 @@ def train(
         ValueError: frames or validation rows are not there
         NonFinite: the training diverged
     """
-    from trainables.losses import target_loss
-
     if not len(stop) and not inputs.refit:
         raise ValueError("no validation clip has ratings that the model could be stopped by")
     k = len(inputs.classes)
@@ -80,9 +78,7 @@ def train(
         inputs,
         own,
         build=functools.partial(network, size, k, dict(own)),
-        forward=_forward,
         infer=_logits,
-        loss=functools.partial(target_loss, weights=fitting.class_weights(own, target.sum(axis=0))),
         score=functools.partial(validation_scores, y=y, k=k),
         train={"frames": frames, "target": target},
         validation={"frames": _frames(inputs.validation).take(stop)},
@@ -146,15 +142,11 @@ def pool_frames(frames: NDArray[Any], every: int) -> NDArray[np.float32]:
 
 def collate(rows: Mapping[str, Any], *, every: int) -> dict[str, Tensor]:
     """A batch: `frames` [n, T, D] with `length` [n], and the arrays of `rows`."""
-    import torch
+    from trainables.rows import tensors
 
-    arrays = {
-        name: torch.as_tensor(np.require(values, requirements=["C", "W"]))
-        for name, values in rows.items()
-        if not isinstance(values, list)
-    }
+    arrays = {name: values for name, values in rows.items() if not isinstance(values, list)}
     whole, lengths = pad_rows([pool_frames(frames, every) for frames in rows["frames"]])
-    return arrays | {"frames": torch.from_numpy(whole), "length": torch.from_numpy(lengths)}
+    return tensors({**arrays, "frames": whole, "length": lengths})
 
 
 def _frames(part: Part) -> Any:
@@ -188,7 +180,3 @@ def infer(module: BLSTM, rows: Mapping[str, Tensor]) -> Tensor:
 
 def _logits(module: BLSTM, rows: Mapping[str, Tensor]) -> Tensor:
     return module(rows["frames"], rows["length"]).logits
-
-
-def _forward(module: BLSTM, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {"logits": _logits(module, rows)}

@@ -241,8 +241,6 @@ def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         ValueError: the target has a single training clip
         NonFinite: the training diverged
     """
-    from trainables.losses import target_loss
-
     k = len(inputs.classes)
     mine = inputs.parents["rater"].arrays
     rows, stop, label = mine["chosen"], mine["validation_rows"], np.asarray(mine["label"])
@@ -259,9 +257,7 @@ def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
         inputs,
         own,
         build=functools.partial(_fusion, train.shape[1], k, dict(own)),
-        forward=_forward_fusion,
         infer=_infer_fusion,
-        loss=functools.partial(target_loss, weights=fitting.class_weights(own, target.sum(axis=0))),
         score=functools.partial(validation_scores, y=np.array(mine["validation_label"]), k=k),
         train={"x": train, "target": target},
         validation={"x": validation[stop]},
@@ -285,10 +281,6 @@ def _fusion(inputs: int, classes: int, own: Mapping[str, Any]) -> Fusion:
 
 def _infer_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> Tensor:
     return module(rows["x"])
-
-
-def _forward_fusion(module: Fusion, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {"logits": module(rows["x"])}
 
 
 # --- A model --------------------------------------------------------------------------------

@@ -338,7 +338,7 @@ def _collate(
 ) -> dict[str, Tensor]:
     """A batch of clips of one length: `wave` [n, 48000] with `wave_length` [n], `mfcc`
     [n, 300, 40], `spectrogram` [n, 300, 200] in 0 .. 1 (of 3 s), and the arrays of `rows`."""
-    import torch
+    from trainables.rows import tensors
 
     slips = own["compat"] == "ca_mser"
     frames = _frames(own)
@@ -360,10 +360,7 @@ def _collate(
         raw = waves.window([np.asarray(r) for r in rows["spectrogram"]], frames, fill=fill)
         grey = np.clip((raw - black) / (white - black), 0.0, 1.0)
         made["spectrogram"] = np.rint(grey * GREYS) / np.float32(GREYS) if slips else grey
-    return {
-        name: torch.as_tensor(np.require(values, requirements=["C", "W"]))
-        for name, values in made.items()
-    }
+    return tensors(made)
 
 
 def _frames(own: Mapping[str, Any]) -> int:

@@ -192,21 +192,16 @@ def fit_clips(
         ValueError: no labelled validation clips
         NonFinite: the training diverged
     """
-    from trainables.losses import target_loss
-
     y, k = fitting.stop_labels(inputs), len(inputs.classes)
     pieces = cut(train)
     others = {name: cut(part) for name, part in predict.items() if len(part)}
     stop = others["validation"] if "validation" in others else cut(inputs.validation)
     rows = target[pieces.clip]
-    weights = fitting.class_weights(own, rows.sum(axis=0))
     fitted = fitting.fit(
         inputs,
         {"bucket": 0, **own},
         build=build,
-        forward=_forward,
         infer=_infer,
-        loss=functools.partial(target_loss, weights=weights),
         score=functools.partial(
             waves.clip_scores, y=y, pieces=stop.without_streams(), how=own["clip_score"], k=k
         ),
@@ -268,7 +263,3 @@ def facts(fitted: Fit, own: Mapping[str, Any]) -> dict[str, Any]:
 
 def _infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
     return module(rows)
-
-
-def _forward(module: nn.Module, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {"logits": module(rows)}

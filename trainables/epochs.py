@@ -171,12 +171,12 @@ class _Run:
         for name, columns in self.job.predict.items():
             if not len(next(iter(columns.values()))):
                 continue
-            table = _table(self.job, columns, self.device)
-            layer = self.job.embed.get(name)
+            table, layer = _table(self.job, columns, self.device), self.job.embed.get(name)
+            how = (self.module, table, self.job.infer, self.job.precision)
             if layer is None:
-                parts[name] = probabilities_of(self.job, self.module, table)
+                parts[name] = probabilities_of(*how)
             else:
-                parts[name], layers[name] = with_layer(self.job, self.module, table, layer)
+                parts[name], layers[name] = with_layer(*how, layer)
             self._check_predictions(name, parts[name])
         kept = {name: value.cpu() for name, value in self.best.items()}
         waited = self.rows.waited if isinstance(self.rows, Ragged) else 0.0
@@ -198,14 +198,15 @@ class _Run:
         values |= self._steps()
         score: float | None = None
         if self.validation is not None:
-            probabilities = probabilities_of(job, self.module, self.validation)
+            probabilities = probabilities_of(self.module, self.validation, job.infer, job.precision)
             self._check_predictions("validation", probabilities)
             values |= {name: float(value) for name, value in job.score(probabilities).items()}
             score = values[job.monitor]
             if not math.isfinite(score):
                 raise NonFinite(f"{job.monitor} is {score} after epoch {self.epoch}")
         if job.refresh is not None:
-            fresh = job.refresh(probabilities_of(job, self.module, self.rows))
+            probabilities = probabilities_of(self.module, self.rows, job.infer, job.precision)
+            fresh = job.refresh(probabilities)
             self.refreshed = tensors(fresh.columns, self.device)
             self.rows.replace(self.refreshed)
             values |= fresh.curves
@@ -283,7 +284,10 @@ class _Run:
     def _outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs for the whole batch; this worker runs its share alone."""
         with cast(self.job.precision, self.device):
-            outputs = self.job.forward(self.module, batch.own)
+            if self.job.forward is None:
+                outputs = {"logits": self.job.infer(self.module, batch.own)}
+            else:
+                outputs = self.job.forward(self.module, batch.own)
         if self.job.precision != "fp32":
             outputs = {n: o.float() if o.is_floating_point() else o for n, o in outputs.items()}
         if batch.count == 0:

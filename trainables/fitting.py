@@ -12,6 +12,7 @@ Torch is imported inside functions: processes that only plan import this module.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -174,14 +175,20 @@ def fit(inputs: StageInputs, own: Mapping[str, Any], *, validation: Arrays, **tr
         own: the stage's parameters. Those that are arguments of `training.Steps` are handed on,
             but for None, which stands for an argument's default
         validation: the columns that stop the training. In a refit nothing does
-        training: the other arguments of `training.Training`; they go before those of `inputs`
+        training: the other arguments of `training.Training`; they go before those of `inputs`.
+            Without a loss it is the cross entropy with the column `target`, weighed by classes
+            where the stage has a `class_weight`
 
     Raises:
         NonFinite: the training diverged
     """
     from trainables import loop
+    from trainables.losses import target_loss
     from trainables.training import Steps
 
+    if "loss" not in training:
+        weights = class_weights(own, training["train"]["target"].sum(axis=0))
+        training["loss"] = functools.partial(target_loss, weights=weights)
     mine = {field.name for field in dataclasses.fields(Steps)}
     return loop.fit(
         loop.Training(
@@ -212,10 +219,10 @@ def class_weights(own: Mapping[str, Any], mass: NDArray[Any]) -> NDArray[np.floa
     """[K] weights of the classes, as `class_weight` says; None for none.
 
     Args:
-        own: has `class_weight`
+        own: of a stage
         mass: [K] of each class in the training's targets: rows, or the sum of a column
     """
-    if own["class_weight"] == "none":
+    if own.get("class_weight", "none") == "none":
         return None
     import torch
 

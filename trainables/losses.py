@@ -98,18 +98,8 @@ def focal(
     return _weigh(-target * miss**gamma * log_p, weight, class_weight)
 
 
-def class_weights(y: Tensor, k: int) -> Tensor:
-    """beta of eq. 5: `inverse_frequency` of the rows of each class. [K] float32, > 0.
-
-    Args:
-        y: [n] class indices of the *training* rows
-        k: number of classes
-    """
-    return inverse_frequency(torch.bincount(y, minlength=k))
-
-
 def inverse_frequency(mass: Tensor) -> Tensor:
-    """Inverse class frequency with mean one over what is counted. [K] float32, > 0.
+    """beta of eq. 5: inverse class frequency with mean one over what is counted. [K] float32, > 0.
 
     beta_c = n / (K' n_c), n_c the mass of class c (rows, or the sum of a column of soft targets), n
     all of it and K' the classes that have any. The papers give no formula; this one leaves the mean
@@ -169,26 +159,24 @@ def relative_difficulty(
 def reconstruction_error(
     x: Tensor, decoded: Tensor, reduction: Literal["mean", "sum"] = "mean"
 ) -> Tensor:
-    """Each row's share of eq. 12: [n], the squared error over its D entries, mean or sum, >= 0."""
+    """Each row's share of eq. 12 with its sign put right, +||x_i - H(F'(x_i))||^2: [n], >= 0.
+
+    The mean over the rows is the loss.
+
+    Args:
+        x, decoded: [n, D]
+        reduction: over the D entries. "sum" is the equation; "mean" divides by D, which rescales
+            lambda_AE by D (1582 for IS10). The paper does not say which its lambdas belong to.
+
+    Raises:
+        ValueError: another reduction
+    """
     squared = (x - decoded) ** 2
     if reduction == "sum":
         return squared.sum(dim=-1)
     if reduction == "mean":
         return squared.mean(dim=-1)
     raise ValueError(f"reduction must be 'mean' or 'sum', but got {reduction!r}")
-
-
-def reconstruction(
-    x: Tensor, decoded: Tensor, reduction: Literal["mean", "sum"] = "mean"
-) -> Tensor:
-    """Eq. 12 with its sign put right: +(1/n) sum_i ||x_i - H(F'(x_i))||^2, >= 0.
-
-    Args:
-        x, decoded: [n, D]
-        reduction: over the D entries. "sum" is the equation; "mean" divides by D, which rescales
-            lambda_AE by D (1582 for IS10). The paper does not say which its lambdas belong to.
-    """
-    return reconstruction_error(x, decoded, reduction).mean()
 
 
 def pseudo_label(logits: Tensor, target: Tensor | None = None) -> Tensor:

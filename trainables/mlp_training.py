@@ -72,7 +72,11 @@ def fit(
             _forward, decode=own["lambda_ae"] > 0, reduction=own["ae_reduction"]
         ),
         infer=_infer,
-        loss=functools.partial(_loss, own=dict(own), beta=_class_weights(own, y, k)),
+        loss=functools.partial(
+            _loss,
+            own=dict(own),
+            beta=fitting.class_weights(own, np.bincount(y[y >= 0], minlength=k)),
+        ),
         score=functools.partial(
             _score, y=fitting.stop_labels(inputs), corpus=np.array(inputs.validation.corpus), k=k
         ),
@@ -140,13 +144,6 @@ def _forward(
         assert outputs.reconstruction is not None
         named["error"] = reconstruction_error(rows["x"], outputs.reconstruction, reduction)
     return named
-
-
-def _class_weights(
-    own: Mapping[str, Any], y: NDArray[np.int64], k: int
-) -> NDArray[np.float32] | None:
-    """beta of eq. 5, of the labelled rows."""
-    return fitting.class_weights(own, np.bincount(y[y >= 0], minlength=k))
 
 
 def _loss(

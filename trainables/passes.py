@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -86,23 +85,6 @@ def cast(precision: Precision, device: torch.device) -> contextlib.AbstractConte
     return torch.autocast(device.type, dtype=dtype)
 
 
-class _Pass(Protocol):
-    """What a pass without gradient must know."""
-
-    @property
-    def infer(self) -> Callable[[Any, Rows], Tensor]: ...
-    @property
-    def precision(self) -> Precision: ...
-
-
-@dataclass(frozen=True)
-class _Use:
-    """A trained network in use."""
-
-    infer: Callable[[Any, Rows], Tensor]
-    precision: Precision
-
-
 def predictor(
     *,
     build: Callable[[], nn.Module],
@@ -136,20 +118,25 @@ def predictor(
             Dense(columns, cpu) if collate is None else Ragged(columns, cpu, collate, bucket, batch)
         )
         with quiet_corner(1, cpu):
-            made = probabilities_of(_Use(infer, precision), module, table)
-        bad = int((~np.isfinite(made)).any(axis=1).sum())
+            probabilities = probabilities_of(module, table, infer, precision)
+        bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
         if bad:
-            raise NonFinite(f"{bad} of {len(made)} predictions are not finite")
-        return made
+            raise NonFinite(f"{bad} of {len(probabilities)} predictions are not finite")
+        return probabilities
 
     return predict
 
 
-def probabilities_of(job: _Pass, module: nn.Module, table: Dense | Ragged) -> NDArray[np.float32]:
+def probabilities_of(
+    module: nn.Module,
+    table: Dense | Ragged,
+    infer: Callable[[Any, Rows], Tensor],
+    precision: Precision,
+) -> NDArray[np.float32]:
     """Eval-mode softmax [n, K] of all rows; each worker does its share and all get the whole."""
     module.eval()
-    with torch.inference_mode(), cast(job.precision, table.device):
-        own = table.logits(functools.partial(job.infer, module))
+    with torch.inference_mode(), cast(precision, table.device):
+        own = table.logits(functools.partial(infer, module))
     with torch.inference_mode():
         return _whole(torch.softmax(own.float(), dim=-1), table)
 
@@ -161,22 +148,26 @@ def _whole(own: Tensor, table: Dense | Ragged) -> NDArray[np.float32]:
 
 
 def with_layer(
-    job: _Pass, module: nn.Module, table: Dense | Ragged, name: str
+    module: nn.Module,
+    table: Dense | Ragged,
+    infer: Callable[[Any, Rows], Tensor],
+    precision: Precision,
+    name: str,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`probabilities_of`, and what the layer of that name was given [n, E] on the way."""
-    seen: list[Tensor] = []
+    """`probabilities_of`, and what the layer of that name gets as input [n, E] on the way."""
+    inputs: list[Tensor] = []
 
-    def look(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
-        seen.append(given[0].float())
+    def look(layer: nn.Module, values: tuple[Tensor, ...]) -> None:
+        inputs.append(values[0].float())
 
     layer = module.get_submodule(name)
     last = layer[-1] if isinstance(layer, nn.Sequential) else layer
     hook = last.register_forward_pre_hook(look)
     try:
-        probabilities = probabilities_of(job, module, table)
+        probabilities = probabilities_of(module, table, infer, precision)
     finally:
         hook.remove()
     with torch.inference_mode():
         # a worker without rows passes one through the network and drops it
         share = workers.share(table.total)
-        return probabilities, _whole(torch.cat(seen)[: share.stop - share.start], table)
+        return probabilities, _whole(torch.cat(inputs)[: share.stop - share.start], table)

@@ -91,7 +91,8 @@ def by_length(
     return [made[i] for i in torch.randperm(len(made), generator=generator).tolist()]
 
 
-def tensors(columns: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+def tensors(columns: Mapping[str, Any], device: torch.device | None = None) -> dict[str, Tensor]:
+    """Arrays as tensors on the device (None: the CPU)."""
     # Ray hands out read-only views; torch warns about those, and nothing here writes to them.
     return {
         name: torch.as_tensor(np.require(column, requirements=["C", "W"]), device=device)

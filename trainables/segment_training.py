@@ -58,8 +58,6 @@ def fit(
         ValueError: labels or frames are not there, or several workers share batch norm
         NonFinite: the training diverged
     """
-    from trainables.losses import target_loss
-
     y = fitting.stop_labels(inputs)
     if inputs.workers > 1 and own["bn_momentum"] is not None:
         raise ValueError(
@@ -77,9 +75,7 @@ def fit(
         inputs,
         {**own, "bucket": 0},
         build=functools.partial(build, classes=k, bands=bands, own=dict(own)),
-        forward=forward,
         infer=infer,
-        loss=functools.partial(target_loss, weights=None),
         score=functools.partial(
             waves.clip_scores, y=y, pieces=segments.owners(cut.counts["validation"]), k=k
         ),
@@ -147,10 +143,6 @@ def _backbone(classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
 def infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:
     logits: Tensor = module(rows["segment"])
     return logits
-
-
-def forward(module: nn.Module, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {"logits": module(rows["segment"])}
 
 
 def reader(

@@ -124,7 +124,10 @@ def lr(base: Tensor, mask: Tensor, gamma: float) -> Tensor:
 
 
 def self_kd(predictions: Tensor) -> Tensor:
-    """Self-distillation (section 3.1): the pre-trained model's output is the target. [n, K]."""
+    """Self-distillation (section 3.1): the pre-trained model's output is the target. [n, K].
+
+    It is basic deep self-learning too (BDSL, Mao et al. 2021), `wdsl` at alpha 0.
+    """
     import torch
 
     return predictions.to(torch.float32).clone()
@@ -133,11 +136,6 @@ def self_kd(predictions: Tensor) -> Tensor:
 def dhl(predictions: Tensor) -> Tensor:
     """Deep hard label (deep self-learning): one-hot of the prediction's maximum. [n, K]."""
     return hard(predictions.argmax(dim=-1), predictions.shape[-1])
-
-
-def bdsl(predictions: Tensor) -> Tensor:
-    """Basic deep self-learning: each row's own previous prediction. [n, K]; `wdsl` at alpha 0."""
-    return self_kd(predictions)
 
 
 def wdsl(predictions: Tensor, target: Tensor, alpha: float) -> Tensor:
@@ -258,13 +256,11 @@ _V = frozenset({"votes"})
 _S = frozenset({"sets"})
 
 STRATEGIES: dict[str, Strategy] = {
-    "hard": Strategy("one-hot labels", lambda y, k: hard(y, k)),
-    "soft": Strategy(
-        "share of raters for each class", lambda votes: soft(votes), _V, undecided=True
-    ),
+    "hard": Strategy("one-hot labels", hard),
+    "soft": Strategy("share of raters for each class", soft, _V, undecided=True),
     "multi_label": Strategy(
         "every class with a vote counts alike",
-        lambda votes, target_norm: multi_label(votes, target_norm),
+        multi_label,
         _V,
         ("target_norm",),
         undecided=True,
@@ -291,13 +287,9 @@ STRATEGIES: dict[str, Strategy] = {
         _P,
         ("gamma", "smoothing", "lr_base"),
     ),
-    "self_kd": Strategy(
-        "the pre-trained model's output (Self-KD)", lambda predictions: self_kd(predictions), _P
-    ),
-    "bdsl": Strategy(
-        "each row's own previous prediction (BDSL)", lambda predictions: bdsl(predictions), _P
-    ),
-    "dhl": Strategy("one-hot of the prediction (DHL)", lambda predictions: dhl(predictions), _P),
+    "self_kd": Strategy("the pre-trained model's output (Self-KD)", self_kd, _P),
+    "bdsl": Strategy("each row's own previous prediction (BDSL)", self_kd, _P),
+    "dhl": Strategy("one-hot of the prediction (DHL)", dhl, _P),
     "wdsl": Strategy(
         "mix of prediction and one-hot label (WDSL)",
         lambda y, k, predictions, wdsl_alpha: wdsl(predictions, hard(y, k), wdsl_alpha),
@@ -306,7 +298,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "gsl": Strategy(
         "mean prediction of the utterance's rows (GSL)",
-        lambda predictions, group: gsl(predictions, group),
+        gsl,
         frozenset({"predictions", "group"}),
     ),
     "uncorrected": Strategy(

@@ -101,11 +101,11 @@ class Training(Steps):
 
     build: Callable[[], nn.Module]
     """makes the module; called once a worker, right after seeding"""
-    forward: Forward
-    """(module, rows) -> outputs by name, one row each; `rows` holds `train`'s columns (or `side`'s)
-    for a slice of the batch"""
     infer: Callable[[Any, Rows], Tensor]
-    """(module, rows) -> logits [n, K], in eval mode without gradient"""
+    """(module, rows) -> logits [n, K]; for predictions in eval mode and without gradient"""
+    forward: Forward | None = None
+    """(module, rows) -> outputs by name, one row each; `rows` holds `train`'s columns (or `side`'s)
+    for a slice of the batch. None: `logits`, of `infer`"""
     loss: Loss
     """(module, outputs, rows, side outputs, side rows) -> terms by name, scalars; all of the global
     batch. The side mappings are empty where there is no side stream"""

@@ -205,21 +205,18 @@ def collate(
         floor: seconds that a piece is lengthened to
         pre_emphasis, norm: of `condition`
     """
-    import torch
+    from trainables.rows import tensors
 
-    made: dict[str, Tensor] = {}
+    batch: dict[str, Any] = {}
     for name, values in rows.items():
         if not isinstance(values, list):
-            made[name] = torch.as_tensor(np.require(values, requirements=["C", "W"]))
+            batch[name] = values
             continue
         if name == "wave":
-            whole, lengths = pad_rows(
-                [condition(wave, pre_emphasis, norm) for wave in values], round(floor * RATE)
-            )
+            kind, least = "wave", round(floor * RATE)
+            values = [condition(wave, pre_emphasis, norm) for wave in values]
         else:
-            frames = [np.asarray(row, dtype=np.float32) for row in values]
-            whole, lengths = pad_rows(frames, max(round(floor * RATE / HOP), 1))
-        kind = "wave" if name == "wave" else "mel"
-        made[kind] = torch.from_numpy(whole)
-        made[f"{kind}_length"] = torch.from_numpy(lengths)
-    return made
+            kind, least = "mel", max(round(floor * RATE / HOP), 1)
+            values = [np.asarray(row, dtype=np.float32) for row in values]
+        batch[kind], batch[f"{kind}_length"] = pad_rows(values, least)
+    return tensors(batch)

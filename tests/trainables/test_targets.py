@@ -87,7 +87,7 @@ def test_self_learning_rules() -> None:
     means = np.array([Q[:2].numpy().mean(0), Q[2:].numpy().mean(0)])
     made = targets.gsl(Q, torch.tensor([0, 0, 1, 1]))
     np.testing.assert_allclose(made, means[[0, 0, 1, 1]], atol=1e-6)
-    assert torch.equal(targets.wdsl(Q, targets.hard(Y, 3), 0.0), targets.bdsl(Q))
+    assert torch.equal(targets.wdsl(Q, targets.hard(Y, 3), 0.0), targets.self_kd(Q))
     assert torch.equal(targets.wdsl(Q, targets.hard(Y, 3), 1.0), targets.hard(Y, 3))
 
 
