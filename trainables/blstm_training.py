@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trainables import fitting
 from trainables.metrics import validation_scores
-from trainables.stage import NetworkState, Part, StageInputs, weight_arrays
+from trainables.stage import Array, NetworkState, Part, Setting, StageInputs, weight_arrays
 from trainables.waves import pad_rows
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class Submodel:
     size: int
     """values of a frame"""
 
-    def arrays(self, inputs: StageInputs) -> dict[str, NDArray[Any]]:
+    def arrays(self, inputs: StageInputs) -> dict[str, Array]:
         """What it says of the validation and the test part, and its weights where asked for."""
-        arrays: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, Array] = {}
         for name, part in (("validation", inputs.validation), ("test", inputs.test)):
             arrays[name], arrays[f"hidden_{name}"] = self.read(part)
         return arrays | weight_arrays(self.fitted.weights if inputs.keep_weights else None)
@@ -55,7 +55,7 @@ def train(
     target: NDArray[np.float32],
     stop: NDArray[np.int64],
     y: NDArray[np.int64],
-    own: Mapping[str, Any],
+    own: Setting,
 ) -> Submodel:
     """Train a BLSTM on rows of the training part.
 
@@ -97,7 +97,7 @@ def reader(state: NetworkState) -> Read:
 
 
 def _frozen(
-    own: Mapping[str, Any],
+    own: Setting,
     size: int,
     k: int,
     weights: Mapping[str, Any],
@@ -131,7 +131,7 @@ def _frozen(
 # --- Frames on their way to the network -----------------------------------------------------
 
 
-def pool_frames(frames: NDArray[Any], every: int) -> NDArray[np.float32]:
+def pool_frames(frames: Array, every: int) -> NDArray[np.float32]:
     """Means of every so many frames, [L, D] -> [ceil(L / every), D]; the last of what is left."""
     starts = np.arange(0, len(frames), every)
     sums = np.add.reduceat(np.asarray(frames, dtype=np.float32), starts, axis=0)
@@ -165,7 +165,7 @@ def _frames(part: Part) -> Any:
 # --- The network ----------------------------------------------------------------------------
 
 
-def network(inputs: int, classes: int, own: Mapping[str, Any]) -> BLSTM:
+def network(inputs: int, classes: int, own: Setting) -> BLSTM:
     from trainables.networks.blstm import BLSTM
 
     return BLSTM(inputs, classes, dropout=own["dropout"], width=own["width"], units=own["units"])

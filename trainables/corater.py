@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from trainables.stage import (
     Node,
     Param,
     Part,
+    Setting,
     StageInputs,
     takes,
     weight_arrays,
@@ -117,7 +118,7 @@ PARAMS: dict[str, Param] = {
 }
 
 
-def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
+def _graph(setting: Setting) -> tuple[Node, ...]:
     parts = ("train", "validation", "test")
     submodels = MODELS[setting["model"]]
     own = fitting.typed(PARAMS, setting)
@@ -142,7 +143,7 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
 
 
 @takes("labels", *OTHERS, *SUBMODEL)
-def others(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+def others(inputs: StageInputs, own: Setting) -> Artifact:
     """Learn what the raters beside the target heard, and read every clip.
 
     The ratings that it is handed hold none of the target's. `labels` "hard" learns the class that
@@ -187,7 +188,7 @@ def others(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
 
 
 @takes(*RATER, *SUBMODEL)
-def rater(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+def rater(inputs: StageInputs, own: Setting) -> Artifact:
     """Learn the target's own ratings, `percent` of them, and read every clip.
 
     Returns:
@@ -227,7 +228,7 @@ def rater(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
 
 
 @takes(*SHARED, *FUSION)
-def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+def fusion(inputs: StageInputs, own: Setting) -> Artifact:
     """Learn the target's ratings from the frozen models' last hidden vectors (section 2.2.4).
 
     Rows and ratings are those that the rater's model was trained on. Batch norm sees whole batches:
@@ -273,7 +274,7 @@ def fusion(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
 # --- The fusion -----------------------------------------------------------------------------
 
 
-def _fusion(inputs: int, classes: int, own: Mapping[str, Any]) -> Fusion:
+def _fusion(inputs: int, classes: int, own: Setting) -> Fusion:
     from trainables.networks.blstm import Fusion
 
     return Fusion(inputs, classes, dropout=own["dropout"], width=own["width"])
@@ -304,7 +305,7 @@ def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     return lambda part: predict({"x": np.hstack([read(part)[1] for read in beneath])})
 
 
-def _remarks(setting: Mapping[str, Any]) -> tuple[str, ...]:
+def _remarks(setting: Setting) -> tuple[str, ...]:
     if "rater" in MODELS[setting["model"]]:
         return ()
     return (

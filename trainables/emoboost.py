@@ -33,6 +33,7 @@ from trainables.stage import (
     Node,
     Param,
     Part,
+    Setting,
     StageInputs,
     takes,
     weight_arrays,
@@ -76,7 +77,7 @@ class _AlexNetWeights(Param):
         return None
 
 
-def guides_of(own: Mapping[str, Any]) -> tuple[str, ...]:
+def guides_of(own: Setting) -> tuple[str, ...]:
     """Which of "mfcc" and "spectrogram" a setting reads."""
     if own["arch"] == "ca_mser" or own["guidance"] == "both":
         return GUIDES
@@ -200,7 +201,7 @@ DIGESTS = {"ssl_digest": "ssl", "alexnet_digest": "alexnet"}
 """Parameters of the stage alone: digests of the weights that another parameter names."""
 
 
-def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
+def canonical(setting: Setting) -> dict[str, Any]:
     """The stage's parameters, with those that have no effect set to None.
 
     Args:
@@ -210,15 +211,15 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
     return own | {name: digest_of(own[weights]) for name, weights in DIGESTS.items()}
 
 
-def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
+def _graph(setting: Setting) -> tuple[Node, ...]:
     return (Node("fit", fit, canonical(setting), parts=("train", "validation", "test")),)
 
 
-def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
+def _needs(setting: Setting) -> frozenset[str]:
     return STRATEGIES[canonical(setting)["strategy"]].needs
 
 
-def _notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(setting: Setting) -> tuple[str, ...]:
     notes = encoder_training.notes(setting)
     if "spectrogram" in guides_of(setting) and setting["alexnet"] == RANDOM:
         notes += (
@@ -232,7 +233,7 @@ def _notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @takes(*PARAMS, *DIGESTS)
-def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+def fit(inputs: StageInputs, own: Setting) -> Artifact:
     """Train one network and predict validation and test.
 
     Parameters are those of METHOD; None where they have no effect (`canonical`).
@@ -273,7 +274,7 @@ def fit(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     return Artifact(arrays={**utterances, **weight_arrays(fitted.weights)}, info=info)
 
 
-def _targets(inputs: StageInputs, own: Mapping[str, Any]) -> tuple[Part, NDArray[np.float32], int]:
+def _targets(inputs: StageInputs, own: Setting) -> tuple[Part, NDArray[np.float32], int]:
     """The labelled utterances to learn from, their targets [n, K], and how many had no vote."""
     part, strategy = inputs.train, own["strategy"]
     labels_of(part)
@@ -294,7 +295,7 @@ def _name_of(part: Part, kind: str) -> str:
     return names[0]
 
 
-def _span(train: Part, own: Mapping[str, Any]) -> tuple[float, float]:
+def _span(train: Part, own: Setting) -> tuple[float, float]:
     """The values of the spectrogram that are black (0) and white (1)."""
     name = _name_of(train, "spectrogram")
     if name != DECIBELS and (own["compat"] != "none" or own["spectrogram_range"] == "fixed"):
@@ -310,7 +311,7 @@ def _span(train: Part, own: Mapping[str, Any]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def _cut(part: Part, own: Mapping[str, Any]) -> waves.Pieces:
+def _cut(part: Part, own: Setting) -> waves.Pieces:
     """The streams that the network reads, cut into clips."""
     if WAVE not in part.frames:
         raise ValueError("the encoder hears the wave; name it among features=[wave,...]")
@@ -334,7 +335,7 @@ def _cut(part: Part, own: Mapping[str, Any]) -> waves.Pieces:
 
 
 def _collate(
-    rows: Mapping[str, Any], *, own: Mapping[str, Any], span: tuple[float, float] | None
+    rows: Mapping[str, Any], *, own: Setting, span: tuple[float, float] | None
 ) -> dict[str, Tensor]:
     """A batch of clips of one length: `wave` [n, 48000] with `wave_length` [n], `mfcc`
     [n, 300, 40], `spectrogram` [n, 300, 200] in 0 .. 1 (of 3 s), and the arrays of `rows`."""
@@ -363,7 +364,7 @@ def _collate(
     return tensors(made)
 
 
-def _frames(own: Mapping[str, Any]) -> int:
+def _frames(own: Setting) -> int:
     """Of a clip: 10 ms each."""
     return round(own["longest"] * waves.RATE / waves.HOP)
 
@@ -372,7 +373,7 @@ def _network(
     *,
     classes: int,
     bands: Mapping[str, int],
-    own: Mapping[str, Any],
+    own: Setting,
     config: dict[str, Any] | None = None,
 ) -> EmoBoost | CAMSER:
     """`config`: of an encoder whose weights are filled in later, as AlexNet's are then."""
@@ -393,7 +394,7 @@ def _network(
     return EmoBoost(classes, encoder, guides)
 
 
-def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Mapping[str, Any]) -> Guides:
+def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Setting) -> Guides:
     import torch
 
     from trainables.networks import alexnet

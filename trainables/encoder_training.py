@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trainables import fitting, waves
 from trainables.embedding import embedding
 from trainables.fitting import CLASS_WEIGHT, equals, where
-from trainables.stage import NetworkState, Param, Part, StageInputs
+from trainables.stage import Array, NetworkState, Param, Part, Setting, StageInputs
 from trainables.weight_files import TINY, EncoderWeights, check_digest, is_path
 
 if TYPE_CHECKING:
@@ -105,12 +105,12 @@ def declare(**defaults: tuple[Any, str]) -> dict[str, Param]:
     return shared | fitting.declare(shared, **defaults)
 
 
-def without_encoder(own: Mapping[str, Any]) -> dict[str, Any]:
+def without_encoder(own: Setting) -> dict[str, Any]:
     """`own` for a network that hears no wave."""
     return {**own, "ssl_digest": None, **dict.fromkeys(ENCODER)}
 
 
-def notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
+def notes(setting: Setting) -> tuple[str, ...]:
     """What a study must tell of its encoder."""
     if setting["ssl"] != TINY:
         return ()
@@ -123,7 +123,7 @@ def notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
 # --- One training ---------------------------------------------------------------------------
 
 
-def encoder(own: Mapping[str, Any], config: dict[str, Any] | None = None) -> SSL:
+def encoder(own: Setting, config: dict[str, Any] | None = None) -> SSL:
     """The speech encoder that a setting names.
 
     Args:
@@ -145,7 +145,7 @@ def encoder(own: Mapping[str, Any], config: dict[str, Any] | None = None) -> SSL
     )
 
 
-def _pretrained(own: Mapping[str, Any]) -> PreTrainedModel:
+def _pretrained(own: Setting) -> PreTrainedModel:
     from trainables.networks.encoders import load
 
     check_digest("ssl", own["ssl"], own["ssl_digest"])
@@ -153,7 +153,7 @@ def _pretrained(own: Mapping[str, Any]) -> PreTrainedModel:
     return load(own["ssl"], layerdrop=drop, revision=revision)
 
 
-def encoder_config(own: Mapping[str, Any]) -> dict[str, Any] | None:
+def encoder_config(own: Setting) -> dict[str, Any] | None:
     """What `encoder` builds an encoder of a setting from without its weights; None without one."""
     if own["ssl"] is None:
         return None
@@ -166,12 +166,12 @@ def fit_clips(
     train: Part,
     target: NDArray[np.float32],
     predict: Mapping[str, Part],
-    own: Mapping[str, Any],
+    own: Setting,
     *,
     cut: Callable[[Part], waves.Pieces],
     build: Callable[[], nn.Module],
     collate: Collate,
-) -> tuple[Fit, dict[str, NDArray[Any]], int]:
+) -> tuple[Fit, dict[str, Array], int]:
     """Train a network on pieces of clips, towards the targets of these.
 
     Args:
@@ -254,7 +254,7 @@ def clip_predictor(
     return predict
 
 
-def facts(fitted: Fit, own: Mapping[str, Any]) -> dict[str, Any]:
+def facts(fitted: Fit, own: Setting) -> dict[str, Any]:
     """What an artifact's `info` tells of a training: curves, epochs, and the encoder's weights."""
     if own["ssl"] is None:
         return fitted.facts

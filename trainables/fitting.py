@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.labels import labels_of
-from trainables.stage import Artifact, Param, Part, StageInputs
+from trainables.stage import Array, Artifact, Param, Part, Setting, StageInputs
 
 if TYPE_CHECKING:
     from trainables.epochs import Fit
@@ -70,17 +70,17 @@ STEPS: dict[str, Param] = {
 """Parameters of the steps of a training: arguments of `training.Steps`, by their names."""
 
 
-def above(name: str) -> Callable[[Mapping[str, Any]], bool]:
+def above(name: str) -> Callable[[Setting], bool]:
     """`Param.matters` of a parameter that has an effect where another is above 0."""
     return lambda own: bool(own[name] > 0)
 
 
-def equals(name: str, *values: Any) -> Callable[[Mapping[str, Any]], bool]:
+def equals(name: str, *values: Any) -> Callable[[Setting], bool]:
     """`Param.matters` of a parameter that has an effect where another has one of these values."""
     return lambda own: own[name] in values
 
 
-def where(rule: Callable[[Mapping[str, Any]], bool], **params: Param) -> dict[str, Param]:
+def where(rule: Callable[[Setting], bool], **params: Param) -> dict[str, Param]:
     """Parameters that all have an effect where `rule` (`Param.matters`) says so."""
     return {name: dataclasses.replace(param, matters=rule) for name, param in params.items()}
 
@@ -129,22 +129,22 @@ def again(
     }
 
 
-def second(prefix: str, names: Iterable[str], setting: Mapping[str, Any]) -> dict[str, Any]:
+def second(prefix: str, names: Iterable[str], setting: Setting) -> dict[str, Any]:
     """The values of a second training's parameters in a setting, by the names of the first's."""
     return {name: setting[f"{prefix}_{name}"] for name in names}
 
 
-def pick(names: Iterable[str], setting: Mapping[str, Any]) -> dict[str, Any]:
+def pick(names: Iterable[str], setting: Setting) -> dict[str, Any]:
     """The parameters of these names."""
     return {name: setting[name] for name in names}
 
 
-def typed(params: Mapping[str, Param], own: Mapping[str, Any]) -> dict[str, Any]:
+def typed(params: Mapping[str, Param], own: Setting) -> dict[str, Any]:
     """`own` with each number of its parameter's kind: 0 and 0.0 must not differ in a key."""
     return {name: params[name].typed(v) if name in params else v for name, v in own.items()}
 
 
-def settle(params: Mapping[str, Param], own: Mapping[str, Any]) -> dict[str, Any]:
+def settle(params: Mapping[str, Param], own: Setting) -> dict[str, Any]:
     """`own` with every parameter that has no effect in it (`Param.matters`) set to None.
 
     Settings that train the same thing then have the same stage key.
@@ -167,7 +167,7 @@ def settle(params: Mapping[str, Param], own: Mapping[str, Any]) -> dict[str, Any
 # --- One training ---------------------------------------------------------------------------
 
 
-def fit(inputs: StageInputs, own: Mapping[str, Any], *, validation: Arrays, **training: Any) -> Fit:
+def fit(inputs: StageInputs, own: Setting, *, validation: Arrays, **training: Any) -> Fit:
     """Train one network as a stage's parameters say.
 
     Args:
@@ -215,7 +215,7 @@ def stop_labels(inputs: StageInputs) -> NDArray[np.int64]:
     return np.array(labels_of(inputs.validation, "validation"))
 
 
-def class_weights(own: Mapping[str, Any], mass: NDArray[Any]) -> NDArray[np.float32] | None:
+def class_weights(own: Setting, mass: Array) -> NDArray[np.float32] | None:
     """[K] weights of the classes, as `class_weight` says; None for none.
 
     Args:
@@ -356,7 +356,7 @@ def check_speakers(train: Part, option: str, instead: str) -> None:
         )
 
 
-def deal(groups: NDArray[Any], folds: int, seed: int) -> list[NDArray[Any]]:
+def deal(groups: Array, folds: int, seed: int) -> list[Array]:
     """The values of `groups` (speakers), shuffled and dealt out: a list of them each fold.
 
     There are fewer folds where there are fewer values.

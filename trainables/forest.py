@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.stage import Array
+
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
 
 
-def arrays_of(forest: RandomForestClassifier, classes: int) -> dict[str, NDArray[Any]]:
+def arrays_of(forest: RandomForestClassifier, classes: int) -> dict[str, Array]:
     """A fitted forest as arrays.
 
     Args:
@@ -55,9 +57,7 @@ def arrays_of(forest: RandomForestClassifier, classes: int) -> dict[str, NDArray
     }
 
 
-def probabilities(
-    arrays: Mapping[str, NDArray[Any]], x: NDArray[np.floating[Any]]
-) -> NDArray[np.float32]:
+def probabilities(arrays: Mapping[str, Array], x: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Class probabilities [n, K] of rows [n, D]: the mean over trees of their leaves' shares.
 
     Args:

@@ -25,6 +25,7 @@ from trainables.encoder_training import WAVE, facts
 from trainables.fitting import equals
 from trainables.labels import A, have_votes, labels_of, partition
 from trainables.stage import (
+    Array,
     Artifact,
     Exporter,
     Method,
@@ -32,6 +33,7 @@ from trainables.stage import (
     Node,
     Param,
     Part,
+    Setting,
     StageInputs,
     takes,
     weight_arrays,
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from trainables.networks.spatial_temporal import SpatialTemporal
 
 
-def _divides(own: Mapping[str, Any]) -> bool:
+def _divides(own: Setting) -> bool:
     """Whether the student's rows or targets depend on S_A, S_B and S_C."""
     return "sets" in STRATEGIES[own["strategy"]].needs or own["train_on"] != "A+B"
 
@@ -130,7 +132,7 @@ PARAMS: dict[str, Param] = {
 }
 
 
-def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
+def canonical(setting: Setting) -> dict[str, Any]:
     """The student's parameters, with those that have no effect set to None.
 
     Settings that train the same thing get the same stage key: soft and hard correction with lambda
@@ -151,7 +153,7 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
     return fitting.settle(PARAMS, own)
 
 
-def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
+def _graph(setting: Setting) -> tuple[Node, ...]:
     own = canonical(setting)
     undecided = ("undecided",) if _divides(own) else ()
     last = Node("student", student, own, parts=("train", "validation", "test", *undecided))
@@ -175,7 +177,7 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     return (before, replace(last, parents={"teacher": "teacher"}))
 
 
-def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
+def _needs(setting: Setting) -> frozenset[str]:
     own = canonical(setting)
     needs = STRATEGIES[own["strategy"]].needs
     teacher_divides = "predictions" in needs and setting["teacher_train"] == "A"
@@ -188,7 +190,7 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 
 
 @takes(*TARGETS, *FIT)
-def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+def student(inputs: StageInputs, own: Setting) -> Artifact:
     """Train towards the strategy's targets and predict validation and test.
 
     Parameters are those of METHOD; None where they have no effect (`canonical`).
@@ -243,7 +245,7 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     return Artifact(arrays={**clips, **weight_arrays(fitted.weights)}, info=info)
 
 
-def _check_targets(label: NDArray[np.int64], own: Mapping[str, Any]) -> None:
+def _check_targets(label: NDArray[np.int64], own: Setting) -> None:
     """Raises ValueError where the strategy gives one of these clips no target, or none is left."""
     strategy, train_on = own["strategy"], own["train_on"]
     if not STRATEGIES[strategy].undecided and (label < 0).any():
@@ -257,7 +259,7 @@ def _check_targets(label: NDArray[np.int64], own: Mapping[str, Any]) -> None:
 
 
 @takes("train_on", "dominant", "least", "crossfit", *FIT)
-def teacher(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+def teacher(inputs: StageInputs, own: Setting) -> Artifact:
     """Train on one-hot labels of S_A (and S_B) and predict every training clip, in eval mode.
 
     Parameters are those of METHOD; None where they have no effect. `train_on` is "A" or "A+B".
@@ -354,8 +356,8 @@ def _fit(
     train: Part,
     target: NDArray[np.float32],
     predict: Mapping[str, Part],
-    own: Mapping[str, Any],
-) -> tuple[Fit, dict[str, NDArray[Any]], int]:
+    own: Setting,
+) -> tuple[Fit, dict[str, Array], int]:
     """Train one network. Returns what the loop gave, the clips' probabilities of the parts asked
     for, and the number of pieces trained on."""
     return encoder_training.fit_clips(
@@ -372,7 +374,7 @@ def _fit(
     )
 
 
-def _pieces(part: Part, own: Mapping[str, Any]) -> waves.Pieces:
+def _pieces(part: Part, own: Setting) -> waves.Pieces:
     """The streams that the network reads, cut into pieces."""
     arch = own["arch"]
     frames = [name for name in part.frames if name != WAVE]
@@ -392,13 +394,13 @@ def _pieces(part: Part, own: Mapping[str, Any]) -> waves.Pieces:
     )
 
 
-def _bins(part: Part, own: Mapping[str, Any]) -> int:
+def _bins(part: Part, own: Setting) -> int:
     """Values a frame of what the network reads beside the wave."""
     frames = [name for name in part.frames if name != WAVE and own["arch"] != "temporal"]
     return sum(int(part.frames[name].values.shape[1]) for name in frames)
 
 
-def _collate(own: Mapping[str, Any]) -> Any:
+def _collate(own: Setting) -> Any:
     return functools.partial(
         waves.collate,
         floor=own["floor"],
@@ -407,9 +409,7 @@ def _collate(own: Mapping[str, Any]) -> Any:
     )
 
 
-def _network(
-    *, classes: int, bins: int, own: Mapping[str, Any], config: Any = None
-) -> SpatialTemporal:
+def _network(*, classes: int, bins: int, own: Setting, config: Any = None) -> SpatialTemporal:
     """`config`: of an encoder whose weights are filled in later, so that none are loaded."""
     from trainables.networks.spatial_temporal import SpatialTemporal
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trainables import fitting
 from trainables.labels import labels_of
 from trainables.metrics import corpus_accuracy
-from trainables.stage import NetworkState, Part, StageInputs
+from trainables.stage import NetworkState, Part, Setting, StageInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trainables.training import Refresh
 
 
-def uses_unlabelled(own: Mapping[str, Any]) -> bool:
+def uses_unlabelled(own: Setting) -> bool:
     """Whether a training with these parameters reads unlabelled rows."""
     return bool(own["lambda_pel"] > 0 or (own["lambda_ae"] > 0 and own["ae_on"] == "both"))
 
@@ -36,7 +36,7 @@ def fit(
     train: Part,
     target: NDArray[np.float32],
     predict: Mapping[str, Part],
-    own: Mapping[str, Any],
+    own: Setting,
 ) -> Fit:
     """Train one network and predict the parts asked for.
 
@@ -115,7 +115,7 @@ def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     return lambda part: predict({"x": part.x})
 
 
-def _network(inputs: int, classes: int, own: Mapping[str, Any]) -> MLP:
+def _network(inputs: int, classes: int, own: Setting) -> MLP:
     from trainables.networks import MLP
 
     return MLP(
@@ -153,7 +153,7 @@ def _loss(
     side_outputs: Mapping[str, Tensor],
     side_rows: Mapping[str, Tensor],
     *,
-    own: Mapping[str, Any],
+    own: Setting,
     beta: NDArray[np.float32] | None,
 ) -> dict[str, Tensor]:
     """Eq. 11: L_CWW + lambda_RD L_RD + lambda_AE L_AE + lambda_PEL L_PEL, and a metric loss."""
@@ -184,7 +184,7 @@ def _loss(
     return terms
 
 
-def _metric_loss(module: MLP, embedding: Tensor, y: Tensor, own: Mapping[str, Any]) -> Tensor:
+def _metric_loss(module: MLP, embedding: Tensor, y: Tensor, own: Setting) -> Tensor:
     from trainables import losses
 
     if own["metric"] == "contrastive":
@@ -205,9 +205,7 @@ def _score(
     }
 
 
-def _refresh(
-    own: Mapping[str, Any], train: Part, k: int
-) -> Callable[[NDArray[np.float32]], Refresh] | None:
+def _refresh(own: Setting, train: Part, k: int) -> Callable[[NDArray[np.float32]], Refresh] | None:
     """What sets the corpus-wise weights after an epoch, where there are several corpora."""
     if own["lambda_w"] == 0 or len(np.unique(train.corpus)) < 2:
         return None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trainables import workers
 from trainables.rows import Arrays, Collate, Dense, Ragged, Rows, length
+from trainables.stage import Array
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -88,7 +89,7 @@ def cast(precision: Precision, device: torch.device) -> contextlib.AbstractConte
 def predictor(
     *,
     build: Callable[[], nn.Module],
-    weights: Mapping[str, NDArray[Any]],
+    weights: Mapping[str, Array],
     infer: Callable[[Any, Rows], Tensor],
     collate: Collate | None = None,
     bucket: int = 16,

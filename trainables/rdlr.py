@@ -26,6 +26,7 @@ from trainables.stage import (
     Node,
     Param,
     Part,
+    Setting,
     StageInputs,
     takes,
     weight_arrays,
@@ -176,7 +177,7 @@ PARAMS: dict[str, Param] = {
 }
 
 
-def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
+def canonical(setting: Setting) -> dict[str, Any]:
     """The parameters of one training, with those that have no effect set to None.
 
     Settings that train the same thing get the same stage key: gamma does not matter to hard
@@ -195,7 +196,7 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
     return fitting.settle(PARAMS, own)
 
 
-def _mask_setting(setting: Mapping[str, Any]) -> dict[str, Any]:
+def _mask_setting(setting: Setting) -> dict[str, Any]:
     """The training parameters of the pre-trained model: the whole system without LR."""
     base = dict(setting)
     if setting["mask_model"] == "fixed":
@@ -205,7 +206,7 @@ def _mask_setting(setting: Mapping[str, Any]) -> dict[str, Any]:
     return canonical(base | {"strategy": "label_smoothing", "smoothing": smoothing})
 
 
-def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
+def _graph(setting: Setting) -> tuple[Node, ...]:
     own = canonical(setting)
     needs = STRATEGIES[own["strategy"]].needs
     # Label correction also learns from the clips that have votes and no label.
@@ -229,11 +230,11 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     return (teacher, replace(last, parents={"pretrained": "pretrained"}))
 
 
-def _side(own: Mapping[str, Any]) -> tuple[str, ...]:
+def _side(own: Setting) -> tuple[str, ...]:
     return ("unlabelled",) if uses_unlabelled(own) else ()
 
 
-def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
+def _needs(setting: Setting) -> frozenset[str]:
     parts = {name for node in _graph(setting) for name in node.parts}
     votes = "votes" in STRATEGIES[canonical(setting)["strategy"]].needs
     return frozenset(parts & {"unlabelled"} | ({"votes"} if votes else set()))
@@ -243,7 +244,7 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 
 
 @takes(*TARGETS, *TRAINING, "cuts")
-def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+def student(inputs: StageInputs, own: Setting) -> Artifact:
     """Train towards the strategy's targets and predict validation and test.
 
     Parameters are those of METHOD; None where they have no effect (`canonical`).
@@ -285,7 +286,7 @@ def student(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
 
 
 def _targets(
-    train: Part, predictions: NDArray[np.float32] | None, k: int, own: Mapping[str, Any]
+    train: Part, predictions: NDArray[np.float32] | None, k: int, own: Setting
 ) -> NDArray[np.float32]:
     """[n, K] of the rows to learn from."""
     y = labels_of(train)
@@ -297,7 +298,7 @@ def _targets(
 
 
 @takes(*SMOOTHING, *TRAINING, "mask", "mask_folds", "cuts")
-def pretrained(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+def pretrained(inputs: StageInputs, own: Setting) -> Artifact:
     """Train the model without LR and predict the training part, in eval mode.
 
     `mask="in_sample"` predicts the rows it was trained on, as the paper does; a model that has
@@ -332,7 +333,7 @@ def pretrained(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     return fitting.teach(inputs, groups, fit)
 
 
-def _export_notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
+def _export_notes(setting: Setting) -> tuple[str, ...]:
     if setting["plateau_factor"] >= 1:
         return ()
     return (

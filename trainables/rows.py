@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables import workers
-from trainables.stage import Sequences
+from trainables.stage import Array, Sequences
 
-Arrays = Mapping[str, NDArray[Any] | Sequences]
+Arrays = Mapping[str, Array | Sequences]
 Rows = Mapping[str, Tensor]
 EVAL_ROWS = 4096
 """rows a pass when only scoring"""

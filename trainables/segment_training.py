@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables import fitting, segments, waves
-from trainables.stage import NetworkState, Part, Sequences, StageInputs
+from trainables.stage import NetworkState, Part, Sequences, Setting, StageInputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,7 +40,7 @@ def fit(
     train: Part,
     target: NDArray[np.float32],
     predict: Mapping[str, Part],
-    own: Mapping[str, Any],
+    own: Setting,
 ) -> tuple[Fit, segments.Segments]:
     """Train one network on the segments of utterances and predict those of the parts asked for.
 
@@ -87,7 +87,7 @@ def fit(
     return fitted, cut
 
 
-def build(*, classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
+def build(*, classes: int, bands: int, own: Setting) -> nn.Module:
     """A network of segments [n, 1, bands, frames] -> logits [n, classes].
 
     Args:
@@ -106,20 +106,21 @@ def build(*, classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
     return moved
 
 
-def _backbone(classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
+def _backbone(classes: int, bands: int, own: Setting) -> nn.Module:
     norm = {"momentum": own["bn_momentum"], "eps": own["bn_eps"]}
-    if own["backbone"] == "mobilenet_v2":
-        from trainables.networks.mobilenet_v2 import MobileNetV2
-
-        return MobileNetV2(classes, width=own["width"], dropout=own["dropout"], **norm)
-    if own["backbone"] == "efficientnet_b0":
-        from trainables.networks.efficientnet_b0 import EfficientNetB0
-
-        return EfficientNetB0(classes, width=own["width"], dropout=own["dropout"], **norm)
     if own["backbone"] == "densenet22":
         from trainables.networks.densenet22 import DenseNet
 
         return DenseNet(classes, growth=own["growth"], **norm)
+    scale = {"width": own["width"], "dropout": own["dropout"]}
+    if own["backbone"] == "mobilenet_v2":
+        from trainables.networks.mobilenet_v2 import MobileNetV2
+
+        return MobileNetV2(classes, **scale, **norm)
+    if own["backbone"] == "efficientnet_b0":
+        from trainables.networks.efficientnet_b0 import EfficientNetB0
+
+        return EfficientNetB0(classes, **scale, **norm)
     from trainables.networks.vgg19 import STRIDE, VGG19
 
     if own["segment"] < STRIDE or bands < STRIDE:
@@ -127,17 +128,9 @@ def _backbone(classes: int, bands: int, own: Mapping[str, Any]) -> nn.Module:
             f"vgg19 halves a segment five times and needs segments of {STRIDE} frames and bands, "
             f"but gets {own['segment']} frames of {bands}; take params.segment={STRIDE} or more"
         )
-    if not own["vgg_norm"]:
-        norm = {}
-    return VGG19(
-        classes,
-        width=own["width"],
-        hidden=own["vgg_hidden"],
-        last=(bands // STRIDE, own["segment"] // STRIDE),
-        dropout=own["dropout"],
-        norm=own["vgg_norm"],
-        **norm,
-    )
+    last = (bands // STRIDE, own["segment"] // STRIDE)
+    plain = {"hidden": own["vgg_hidden"], "last": last, "norm": own["vgg_norm"]}
+    return VGG19(classes, **plain, **scale, **(norm if own["vgg_norm"] else {}))
 
 
 def infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:

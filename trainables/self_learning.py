@@ -48,6 +48,7 @@ from trainables.fitting import equals, where
 from trainables.labels import have_votes, labels_of
 from trainables.segment_training import frames_of
 from trainables.stage import (
+    Array,
     Artifact,
     Exporter,
     Method,
@@ -55,6 +56,7 @@ from trainables.stage import (
     Node,
     Param,
     Part,
+    Setting,
     StageInputs,
     takes,
     weight_arrays,
@@ -69,7 +71,7 @@ TREES = 100
 """scikit-learn's default since 0.22; the paper's date makes it 100"""
 
 
-def _normalises(own: Mapping[str, Any]) -> bool:
+def _normalises(own: Setting) -> bool:
     """Whether the network has batch normalisation."""
     return own["backbone"] != "vgg19" or bool(own["vgg_norm"])
 
@@ -170,7 +172,7 @@ HARD = {"strategy": "hard", **dict.fromkeys(name for name in TARGETS if name != 
 """The parameters of hard labels."""
 
 
-def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
+def canonical(setting: Setting) -> dict[str, Any]:
     """A setting with what has no effect set to None, so that equal trainings have equal keys.
 
     wdsl with alpha 0 is bdsl. With alpha 1 nothing is left of the predictions: it is hard labels,
@@ -189,7 +191,7 @@ def canonical(setting: Mapping[str, Any]) -> dict[str, Any]:
     return fitting.settle(PARAMS, own)
 
 
-def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
+def _graph(setting: Setting) -> tuple[Node, ...]:
     own = canonical(setting)
     last, nested = own["iterations"], own["mode"] == "nested"
     grows = own["utterance"] == "forest"
@@ -214,7 +216,7 @@ def _graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
     return (*nodes, _last_node(own))
 
 
-def _last_node(own: Mapping[str, Any]) -> Node:
+def _last_node(own: Setting) -> Node:
     """The stage that makes utterances' classes of what the last iteration says."""
     last, nested = own["iterations"], own["mode"] == "nested"
     grows = own["utterance"] == "forest"
@@ -230,7 +232,7 @@ def _last_node(own: Mapping[str, Any]) -> Node:
     )
 
 
-def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
+def _needs(setting: Setting) -> frozenset[str]:
     needs = STRATEGIES[canonical(setting)["strategy"]].needs
     return frozenset({"votes"} if "votes" in needs else ())
 
@@ -239,7 +241,7 @@ def _needs(setting: Mapping[str, Any]) -> frozenset[str]:
 
 
 @takes(*TARGETS, *TRAINING, *DIVISION)
-def network(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
+def network(inputs: StageInputs, own: Setting) -> Artifact:
     """Train on the training part and predict the segments of validation and test.
 
     With `inner_folds`, predict those of the training part instead, each utterance's by a network
@@ -267,7 +269,7 @@ def network(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     parts = {"validation": inputs.validation, "test": inputs.test}
     train = inputs.train.take(lesson.rows)
     fitted, cut = segment_training.fit(inputs, train, lesson.target, parts, own)
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Array] = {}
     for name in parts:
         nothing = np.zeros((0, len(inputs.classes)), np.float32)
         arrays[name] = fitted.probabilities.get(name, nothing)
@@ -282,7 +284,7 @@ def network(inputs: StageInputs, own: Mapping[str, Any]) -> Artifact:
     return Artifact(arrays | weight_arrays(fitted.weights), info)
 
 
-def _inner_networks(inputs: StageInputs, lesson: _Lesson, own: Mapping[str, Any]) -> Artifact:
+def _inner_networks(inputs: StageInputs, lesson: _Lesson, own: Setting) -> Artifact:
     """As many trainings as there are inner folds, each of which predicts its own fold."""
     fold = fitting.inner_folds(inputs.train, own["inner_folds"], own["inner_by"])
     counts = segments.count(frames_of(inputs.train), length=own["segment"], hop=own["hop"])
@@ -326,7 +328,7 @@ def utterance(inputs: StageInputs, *, trees: int | None) -> Artifact:
 
     model = RandomForestClassifier(n_estimators=trees, random_state=inputs.seed, n_jobs=1)
     model.fit(segments.statistics(*_outside(inputs, "outside")), labels_of(inputs.train))
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Array] = {}
     for name, (probabilities, counts) in parts.items():
         arrays[name] = np.zeros((len(counts), len(inputs.classes)), np.float32)
         if len(counts):
@@ -386,7 +388,7 @@ class _Lesson:
         return float(-(self.target * np.log(np.maximum(self.target, 1e-12))).sum(axis=1).mean())
 
 
-def _lesson(inputs: StageInputs, own: Mapping[str, Any]) -> _Lesson:
+def _lesson(inputs: StageInputs, own: Setting) -> _Lesson:
     part, strategy = inputs.train, own["strategy"]
     y, needs = labels_of(part), STRATEGIES[strategy].needs
     rows = np.arange(len(part))
@@ -425,12 +427,12 @@ def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     return predict
 
 
-def _leaks(setting: Mapping[str, Any]) -> bool:
+def _leaks(setting: Setting) -> bool:
     """Whether other folds' networks, which have learnt the held-out labels, take part."""
     return any(node.across for node in _graph(setting))
 
 
-def _remarks(setting: Mapping[str, Any]) -> tuple[str, ...]:
+def _remarks(setting: Setting) -> tuple[str, ...]:
     if not _leaks(setting):
         return ()
     return (
@@ -439,7 +441,7 @@ def _remarks(setting: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _export_notes(setting: Mapping[str, Any]) -> tuple[str, ...]:
+def _export_notes(setting: Setting) -> tuple[str, ...]:
     if not _leaks(setting):
         return ()
     return (

@@ -17,6 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+Setting = Mapping[str, Any]
+"""parameters by name: a method's, or the own ones of one of its stages"""
+Array = NDArray[Any]
 PARTS = ("train", "validation", "test", "unlabelled", "undecided")
 """The parts of a fold that a stage may be handed. `undecided`: clips of the training part's
 speakers that have votes and no label."""
@@ -32,7 +35,7 @@ WEIGHTS = "weights/"
 class Sequences:
     """Rows of different lengths, end to end: row i is values[starts[i] : starts[i + 1]]."""
 
-    values: NDArray[Any]
+    values: Array
     """[sum of the lengths, ...]"""
     starts: NDArray[np.int64]
     """[n + 1], from 0, ascending"""
@@ -40,7 +43,7 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, row: int) -> NDArray[Any]:
+    def __getitem__(self, row: int) -> Array:
         """[length of the row, ...], a view."""
         return self.values[self.starts[row] : self.starts[row + 1]]
 
@@ -96,7 +99,7 @@ class Part:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: NDArray[Any]) -> Part:
+    def take(self, rows: Array) -> Part:
         """The rows named, by index [m] or as truths [n]; all of them in order are no copy."""
         index = np.flatnonzero(rows) if rows.dtype == bool else rows
         if np.array_equal(index, np.arange(len(self))):
@@ -140,7 +143,7 @@ class Artifact:
     its values by epoch.
     """
 
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -198,7 +201,7 @@ class Param:
     choices: tuple[Any, ...] | None = None
     low: float | None = None
     high: float | None = None
-    matters: Callable[[Mapping[str, Any]], bool] | None = None
+    matters: Callable[[Setting], bool] | None = None
     """whether it has an effect, by the other parameters of its stage; None: always"""
 
     def typed(self, value: Any) -> Any:
@@ -242,7 +245,7 @@ class Node:
 
     name: str
     run: Callable[..., Artifact]
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Setting = field(default_factory=dict)
     parents: Mapping[str, str] = field(default_factory=dict)
     """role -> name of an earlier node"""
     parts: tuple[str, ...] = PARTS
@@ -304,9 +307,9 @@ def takes(
 class NetworkState:
     """The network of a stage that was run with `keep_weights`."""
 
-    params: Mapping[str, Any]
+    params: Setting
     """the stage's own, as its node gave them"""
-    weights: Mapping[str, NDArray[Any]]
+    weights: Mapping[str, Array]
     """by name, without WEIGHTS"""
     info: Mapping[str, Any]
     """the artifact's"""
@@ -315,13 +318,13 @@ class NetworkState:
     """by role: the networks of the stages that `Exporter.keeps` names; of the last stage alone"""
 
 
-def weight_arrays(weights: Mapping[str, Any] | None) -> dict[str, NDArray[Any]]:
+def weight_arrays(weights: Mapping[str, Any] | None) -> dict[str, Array]:
     """A network's state (tensors on the CPU, or arrays) as arrays of an artifact; none where it is
     None."""
     return {f"{WEIGHTS}{name}": np.asarray(value) for name, value in (weights or {}).items()}
 
 
-def weights_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def weights_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The weights among an artifact's arrays, by their own names."""
     return {
         name.removeprefix(WEIGHTS): array
@@ -347,12 +350,12 @@ class Exporter:
     """roles of the last stage's parents whose networks travel with its own, as a prediction runs
     through them too: those of them that the graph of a setting has. The last stage need have no
     weights of its own then"""
-    several: Callable[[Mapping[str, Any]], bool] = lambda setting: False
+    several: Callable[[Setting], bool] = lambda setting: False
     """whether the targets of a full setting may hold several classes: the model then names all
     classes above their thresholds"""
-    notes: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda setting: ()
+    notes: Callable[[Setting], tuple[str, ...]] = lambda setting: ()
     """what a refit of a full setting cannot repeat, as sentences"""
-    remarks: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda setting: ()
+    remarks: Callable[[Setting], tuple[str, ...]] = lambda setting: ()
     """what whoever uses the model must be told of its full setting, however it was made"""
 
 
@@ -363,11 +366,11 @@ class Method:
     name: str
     summary: str
     params: Mapping[str, Param]
-    graph: Callable[[Mapping[str, Any]], tuple[Node, ...]]
+    graph: Callable[[Setting], tuple[Node, ...]]
     """full setting (every declared parameter) -> nodes in order, parents first, scored one last"""
-    needs: Callable[[Mapping[str, Any]], frozenset[str]] = lambda setting: frozenset()
+    needs: Callable[[Setting], frozenset[str]] = lambda setting: frozenset()
     """what a setting needs of the data: any of 'votes', 'unlabelled', 'corpora' (two or more)"""
-    notes: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda setting: ()
+    notes: Callable[[Setting], tuple[str, ...]] = lambda setting: ()
     """what whoever reads a setting's scores must be told, as of untrained weights: sentences"""
     features: tuple[str, ...] = ("is10",)
     """feature sets used where a study names none"""
@@ -380,7 +383,7 @@ class Method:
     export: Exporter | None = None
     """None: its studies cannot be exported"""
 
-    def resolve(self, setting: Mapping[str, Any]) -> dict[str, Any]:
+    def resolve(self, setting: Setting) -> dict[str, Any]:
         """The full setting: `setting` over the defaults. Unknown names raise KeyError."""
         unknown = set(setting) - set(self.params)
         if unknown:

@@ -12,7 +12,7 @@ is named.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.labels import B, C
-from trainables.stage import Param
+from trainables.stage import Array, Param, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -385,7 +385,7 @@ def declare(
     }
 
 
-def canonical(own: Mapping[str, Any]) -> dict[str, Any]:
+def canonical(own: Setting) -> dict[str, Any]:
     """`strategy` and PARAMS of settings that give the same targets, made the same.
 
     The strategy becomes the simplest that gives these targets, and a parameter without effect None
@@ -402,12 +402,12 @@ def canonical(own: Mapping[str, Any]) -> dict[str, Any]:
     return {"strategy": strategy} | params
 
 
-def several(setting: Mapping[str, Any]) -> bool:
+def several(setting: Setting) -> bool:
     """Whether a target of the setting's `strategy` may hold several classes."""
     return "votes" in STRATEGIES[setting["strategy"]].needs
 
 
-def _simplest(own: Mapping[str, Any]) -> str:
+def _simplest(own: Setting) -> str:
     strategy = str(own["strategy"])
     if strategy == "bdsl" or (strategy == "wdsl" and own["wdsl_alpha"] == 0):
         return "self_kd"
@@ -453,7 +453,7 @@ def build(strategy: str, *, y: Tensor, k: int, **columns: Any) -> Tensor:
 
 
 def of_setting(
-    own: Mapping[str, Any], *, y: NDArray[np.int64], k: int, **columns: NDArray[Any] | None
+    own: Setting, *, y: NDArray[np.int64], k: int, **columns: Array | None
 ) -> NDArray[np.float32]:
     """The targets [n, k] that a stage's parameters ask for: `build` with arrays of numpy.
 

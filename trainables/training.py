@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainables.passes import Precision
 from trainables.rows import Arrays, Collate, Rows, length
-from trainables.stage import Sequences
+from trainables.stage import Array, Sequences
 
 Optimiser = Literal["adam", "adamax"]
 
@@ -39,7 +39,7 @@ class Loss(Protocol):
 class Refresh:
     """What a hook after an epoch gives back."""
 
-    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    columns: Mapping[str, Array] = field(default_factory=dict)
     """training columns that replace those of the same name from the next epoch on"""
     curves: Mapping[str, float] = field(default_factory=dict)
     """further values to record for this epoch"""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.metrics import validation_scores
-from trainables.stage import Sequences
+from trainables.stage import Array, Sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,7 +138,7 @@ def clip_scores(
 
 
 def condition(
-    wave: NDArray[Any], pre_emphasis: float = 0.97, norm: Literal["given", "piece"] = "given"
+    wave: Array, pre_emphasis: float = 0.97, norm: Literal["given", "piece"] = "given"
 ) -> NDArray[np.float32]:
     """One wave for an encoder: y[t] = x[t] - pre_emphasis x[t - 1]. float32 [T].
 

@@ -40,7 +40,7 @@ class AttentionPool(nn.Module):
         return (weights[:, None].to(frames.dtype) @ frames)[:, 0]
 
 
-class Outputs(NamedTuple):
+class BLSTMOutputs(NamedTuple):
     """What one pass gives."""
 
     logits: Tensor
@@ -85,7 +85,7 @@ class BLSTM(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.last.out_features, classes)
 
-    def forward(self, frames: Tensor, lengths: Tensor) -> Outputs:
+    def forward(self, frames: Tensor, lengths: Tensor) -> BLSTMOutputs:
         """[n, T, D] frames, padded behind, and [n] lengths in 1 .. T."""
         inner = self.dropout(torch.relu(self.first(frames)))
         # packed: the backward direction must begin at a clip's own end, not in its padding
@@ -97,7 +97,7 @@ class BLSTM(nn.Module):
         )
         pooled = self.dropout(self.pool(states, lengths))
         hidden = torch.relu(self.last(pooled))
-        return Outputs(self.head(self.dropout(hidden)), hidden)
+        return BLSTMOutputs(self.head(self.dropout(hidden)), hidden)
 
 
 class Fusion(nn.Module):

@@ -25,7 +25,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """of ImageNet's red, green and blue"""
 
 
-class _Squeeze(nn.Module):
+class _TokenSqueeze(nn.Module):
     """Tokens [n, T, D] -> attention, or none -> flat -> dropout -> linear -> ReLU [n, hidden]."""
 
     def __init__(
@@ -70,7 +70,9 @@ class MFCCGuide(nn.Module):
         self.lstm = nn.LSTM(
             bands, units, layers, batch_first=True, dropout=lstm_dropout, bidirectional=True
         )
-        self.squeeze = _Squeeze(frames, 2 * units, hidden, attention=attention, dropout=dropout)
+        self.squeeze = _TokenSqueeze(
+            frames, 2 * units, hidden, attention=attention, dropout=dropout
+        )
 
     def forward(self, mfcc: Tensor) -> Tensor:
         return self.squeeze(self.lstm(mfcc)[0])
@@ -108,7 +110,7 @@ class SpectrogramGuide(nn.Module):
         mean, deviation = ((0.0,) * 3, (1.0,) * 3) if plain else (MEAN, DEVIATION)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation)[:, None, None], persistent=False)
-        self.squeeze = _Squeeze(
+        self.squeeze = _TokenSqueeze(
             GRID * GRID, alexnet.outputs, hidden, attention=attention, dropout=dropout
         )
 

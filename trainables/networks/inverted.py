@@ -21,7 +21,7 @@ class Stage(NamedTuple):
     kernel: int
 
 
-class _Squeeze(nn.Module):
+class _SqueezeExcitation(nn.Module):
     """Squeeze and excitation (Hu et al. 2018): channels weighed by what their means say."""
 
     def __init__(self, channels: int, inner: int) -> None:
@@ -70,7 +70,7 @@ class InvertedResidual(nn.Module):
             )
         )
         if squeeze:
-            layers.append(_Squeeze(inner, max(1, before // 4)))
+            layers.append(_SqueezeExcitation(inner, max(1, before // 4)))
         layers.append(conv_bn(inner, after, 1, activation=None, norm=norm))
         self.branch = nn.Sequential(*layers)
         self.residual = before == after and stride == 1
@@ -89,44 +89,46 @@ class InvertedResidual(nn.Module):
 class InvertedNetwork(nn.Module):
     """A 3 x 3 convolution of stride 2, stages of inverted residuals, a 1 x 1 convolution, the head.
 
+    A subclass names its family's sizes. All its `activation`s are one, and it has `squeeze` in all
+    blocks or in none. With three channels, a thousand classes and width 1 it has as many weights as
+    are published.
+
     Args:
         classes: K
         channels: of the input
-        stages: in order
-        stem, top: channels of the first and the last convolution
-        width: multiplies the channels of stem and stages; `top` is given as it shall be
-        dropout: rate before the last layer
-        depth_drop: rate of leaving out residual branches, growing from 0 at the first block
-        squeeze, activation: of all blocks
+        width: multiplies the channels of stem and stages
+        dropout: multiplies the published rates: `rate` before the last layer, and 0 to
+            `depth_rate`, growing from block to block, of leaving out a residual branch
         momentum, eps: of batch normalisation, in torch's sense
     """
+
+    stages: tuple[Stage, ...]
+    stem, top = 32, 1280
+    """channels of the first and the last convolution"""
+    rate, depth_rate = 0.2, 0.0
+    squeeze: bool
+    activation: type[nn.Module]
 
     def __init__(
         self,
         classes: int,
         *,
-        channels: int,
-        stages: tuple[Stage, ...],
-        stem: int,
-        top: int,
-        width: float,
-        dropout: float,
-        depth_drop: float,
-        squeeze: bool,
-        activation: type[nn.Module],
-        momentum: float,
-        eps: float,
+        channels: int = 1,
+        width: float = 1.0,
+        dropout: float = 1.0,
+        momentum: float = 0.01,
+        eps: float = 1e-3,
     ) -> None:
         super().__init__()
         norm = batch_norm(momentum, eps)
-        before = scale_channels(stem, width)
+        before = scale_channels(self.stem, width)
         layers: list[nn.Module] = [
-            conv_bn(channels, before, 3, stride=2, activation=activation, norm=norm)
+            conv_bn(channels, before, 3, stride=2, activation=self.activation, norm=norm)
         ]
-        total = sum(stage.blocks for stage in stages)
-        for stage in stages:
+        total = sum(stage.blocks for stage in self.stages)
+        for stage in self.stages:
+            after = scale_channels(stage.channels, width)
             for block in range(stage.blocks):
-                after = scale_channels(stage.channels, width)
                 layers.append(
                     InvertedResidual(
                         before,
@@ -134,17 +136,23 @@ class InvertedNetwork(nn.Module):
                         kernel=stage.kernel,
                         stride=stage.stride if block == 0 else 1,
                         expansion=stage.expansion,
-                        squeeze=squeeze,
-                        depth_drop=depth_drop * (len(layers) - 1) / total,
-                        activation=activation,
+                        squeeze=self.squeeze,
+                        depth_drop=self.depth_rate * dropout * (len(layers) - 1) / total,
+                        activation=self.activation,
                         norm=norm,
                     )
                 )
                 before = after
-        layers.append(conv_bn(before, top, 1, activation=activation, norm=norm))
+        top = self.top_channels(width)
+        layers.append(conv_bn(before, top, 1, activation=self.activation, norm=norm))
         self.features = nn.Sequential(*layers)
-        self.head = Head(top, classes, dropout)
+        self.head = Head(top, classes, self.rate * dropout)
         init(self)
+
+    @classmethod
+    def top_channels(cls, width: float) -> int:
+        """Channels of the last convolution."""
+        return scale_channels(cls.top, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, channels, 64, frames] -> logits [B, K]."""

@@ -11,7 +11,7 @@ HIDDEN = (1024, 1024, 512, 512)
 ENCODER_LAYERS = 2
 
 
-class Outputs(NamedTuple):
+class MLPOutputs(NamedTuple):
     """What one pass gives."""
 
     logits: Tensor
@@ -63,8 +63,8 @@ class MLP(nn.Module):
             self.proxies = nn.Parameter(torch.empty(classes, sizes[-1]))
             nn.init.kaiming_normal_(self.proxies, mode="fan_out")
 
-    def forward(self, x: Tensor, *, reconstruct: bool = False) -> Outputs:
-        """x [n, D] -> Outputs; `reconstruct` needs a decoder."""
+    def forward(self, x: Tensor, *, reconstruct: bool = False) -> MLPOutputs:
+        """x [n, D] -> MLPOutputs; `reconstruct` needs a decoder."""
         for layer in self.encoder:
             x = self._drop(layer(x))
         encoded = x
@@ -77,7 +77,7 @@ class MLP(nn.Module):
             if self.decoder is None:
                 raise ValueError("reconstruct=True needs decoder_layers to be 2 or 3, but it is 0")
             decoded = self.decoder(encoded)
-        return Outputs(self.head(x), embedding, decoded)
+        return MLPOutputs(self.head(x), embedding, decoded)
 
     def _drop(self, x: Tensor) -> Tensor:
         # Inverted dropout as nn.Dropout's, from uniform numbers: its Bernoulli generator takes
