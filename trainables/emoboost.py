@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import encoder_training, fitting, targets, waves
-from trainables.encoder_training import WAVE
+from trainables.encoder_training import WAVE, ClipNetwork
 from trainables.fitting import equals, where
 from trainables.labels import have_votes, labels_of
 from trainables.stage import (
@@ -96,7 +96,7 @@ PARAMS: dict[str, Param] = {
         equals("arch", "boost"),
         guidance=Param(
             "both",
-            "what weighs the encoder's states; none: their mean. For arch=boost; ca_mser takes both",
+            "what weighs the encoder's states; none: their mean (arch=ca_mser takes both)",
             ("none", *GUIDES, "both"),
         ),
     ),
@@ -116,7 +116,7 @@ PARAMS: dict[str, Param] = {
         dropout=Param(0.1, "before the layers of 128 (paper: 0.1)", low=0.0, high=0.95),
         width=Param(
             1.0,
-            "multiplies the guides: BiLSTM, layers of 128, and AlexNet where its weights are random",
+            "multiplies the guides: BiLSTM, layers of 128, and AlexNet of random weights",
             low=1 / 16,
             high=4.0,
         ),
@@ -258,9 +258,7 @@ def fit(inputs: StageInputs, own: Setting) -> Artifact:
         target,
         {"validation": inputs.validation, "test": inputs.test},
         own,
-        cut=functools.partial(_cut, own=own),
-        build=functools.partial(_network, classes=len(inputs.classes), bands=bands, own=dict(own)),
-        collate=functools.partial(_collate, own=dict(own), span=span),
+        _clip_network(own, len(inputs.classes), bands, span),
     )
     info = encoder_training.facts(fitted, own) | {
         "utterances": len(part),
@@ -309,6 +307,21 @@ def _span(train: Part, own: Setting) -> tuple[float, float]:
     values = rows.values[rows.starts[0] : rows.starts[-1]]
     low, high = float(values.min()), float(values.max())
     return low, high if high > low else low + 1.0
+
+
+def _clip_network(
+    own: Setting,
+    classes: int,
+    bands: Mapping[str, int],
+    span: tuple[float, float] | None,
+    config: Any = None,
+) -> ClipNetwork:
+    """`config`: of an encoder whose weights are filled in later, as AlexNet's are then."""
+    return ClipNetwork(
+        cut=functools.partial(_cut, own=own),
+        build=functools.partial(_network, dict(own), classes, bands, config),
+        collate=functools.partial(_collate, own=dict(own), span=span),
+    )
 
 
 def _cut(part: Part, own: Setting) -> waves.Pieces:
@@ -370,13 +383,8 @@ def _frames(own: Setting) -> int:
 
 
 def _network(
-    *,
-    classes: int,
-    bands: Mapping[str, int],
-    own: Setting,
-    config: dict[str, Any] | None = None,
+    own: Setting, classes: int, bands: Mapping[str, int], config: Any = None
 ) -> EmoBoost | CAMSER:
-    """`config`: of an encoder whose weights are filled in later, as AlexNet's are then."""
     from trainables.networks import alexnet
     from trainables.networks.boost import EmoBoost
     from trainables.networks.ca_mser import CAMSER
@@ -424,22 +432,15 @@ def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Setting) -
 
 
 def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
-    own, shape = state.params, state.info["network"]
-    span = state.info.get("black_white")
-    return encoder_training.clip_predictor(
-        state,
-        cut=functools.partial(_cut, own=own),
-        build=functools.partial(
-            _network,
-            classes=len(state.classes),
-            bands=shape["bands"],
-            own=own,
-            config=shape["encoder"],
-        ),
-        collate=functools.partial(
-            _collate, own=dict(own), span=None if span is None else (span[0], span[1])
-        ),
+    shape, span = state.info["network"], state.info.get("black_white")
+    network = _clip_network(
+        state.params,
+        len(state.classes),
+        shape["bands"],
+        None if span is None else (span[0], span[1]),
+        shape["encoder"],
     )
+    return encoder_training.clip_predictor(state, network)
 
 
 METHOD = Method(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,16 +162,25 @@ def encoder_config(own: Setting) -> dict[str, Any] | None:
     return config
 
 
+@dataclass(frozen=True)
+class ClipNetwork:
+    """What a method on waves brings of its own."""
+
+    cut: Callable[[Part], waves.Pieces]
+    """a part -> the pieces that the network reads"""
+    build: Callable[[], nn.Module]
+    """of `training.Training`; the module maps a batch to logits, by a `head`"""
+    collate: Collate
+    """of `training.Training`"""
+
+
 def fit_clips(
     inputs: StageInputs,
     train: Part,
     target: NDArray[np.float32],
     predict: Mapping[str, Part],
     own: Setting,
-    *,
-    cut: Callable[[Part], waves.Pieces],
-    build: Callable[[], nn.Module],
-    collate: Collate,
+    network: ClipNetwork,
 ) -> tuple[Fit, dict[str, Array], int]:
     """Train a network on pieces of clips, towards the targets of these.
 
@@ -180,8 +190,7 @@ def fit_clips(
         target: [n, K] of these clips
         predict: parts whose clips are to be predicted
         own: values of `declare`'s parameters, and `bucket` where pieces differ in length
-        cut: a part -> the pieces that the network reads
-        build, collate: of `training.Training`; the module maps a batch to logits, by a `head`
+        network: of the method
 
     Returns:
         what the loop gave, the clips' probabilities [n, K] of the parts asked for (with them,
@@ -193,14 +202,14 @@ def fit_clips(
         NonFinite: the training diverged
     """
     y, k = fitting.stop_labels(inputs), len(inputs.classes)
-    pieces = cut(train)
-    others = {name: cut(part) for name, part in predict.items() if len(part)}
-    stop = others["validation"] if "validation" in others else cut(inputs.validation)
+    pieces = network.cut(train)
+    others = {name: network.cut(part) for name, part in predict.items() if len(part)}
+    stop = others["validation"] if "validation" in others else network.cut(inputs.validation)
     rows = target[pieces.clip]
     fitted = fitting.fit(
         inputs,
         {"bucket": 0, **own},
-        build=build,
+        build=network.build,
         infer=_infer,
         score=functools.partial(
             waves.clip_scores, y=y, pieces=stop.without_streams(), how=own["clip_score"], k=k
@@ -210,7 +219,7 @@ def fit_clips(
         predict={name: dict(part.streams) for name, part in others.items()},
         embed={"test": "head"} if "test" in others else {},
         lr_scale={} if own["ssl_lr_scale"] in (None, 1.0) else {"ssl.": own["ssl_lr_scale"]},
-        collate=collate,
+        collate=network.collate,
     )
     clips = {name: np.zeros((len(part), k), np.float32) for name, part in predict.items()}
     clips |= {
@@ -222,33 +231,24 @@ def fit_clips(
 
 
 def clip_predictor(
-    state: NetworkState,
-    *,
-    cut: Callable[[Part], waves.Pieces],
-    build: Callable[[], nn.Module],
-    collate: Collate,
+    state: NetworkState, network: ClipNetwork
 ) -> Callable[[Part], NDArray[np.float32]]:
-    """What `fit_clips` trained as a function: a part -> its clips' probabilities [n, K].
-
-    Args:
-        state: of a stage whose parameters are values of `declare`'s
-        cut, build, collate: of `fit_clips`
-    """
+    """What `fit_clips` trained as a function: a part -> its clips' probabilities [n, K]."""
     from trainables.passes import predictor
 
     own = state.params
     run = predictor(
-        build=build,
+        build=network.build,
         weights=state.weights,
         infer=_infer,
-        collate=collate,
+        collate=network.collate,
         bucket=own.get("bucket", 0),
         batch=own["batch"],
         precision=own["precision"],
     )
 
     def predict(part: Part) -> NDArray[np.float32]:
-        pieces = cut(part)
+        pieces = network.cut(part)
         return waves.over_clips(run(dict(pieces.streams)), pieces, own["clip_score"])
 
     return predict

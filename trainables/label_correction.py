@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import encoder_training, fitting, targets, waves
-from trainables.encoder_training import WAVE, facts
+from trainables.encoder_training import WAVE, ClipNetwork, facts
 from trainables.fitting import equals
 from trainables.labels import A, have_votes, labels_of, partition
 from trainables.stage import (
-    Array,
     Artifact,
     Exporter,
     Method,
@@ -44,7 +43,6 @@ from trainables.weight_files import digest_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trainables.epochs import Fit
     from trainables.networks.spatial_temporal import SpatialTemporal
 
 
@@ -227,8 +225,14 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
         sets=every.sets[rows],
         predictions=predictions,
     )
-    fitted, clips, pieces = _fit(
-        inputs, part, target, {"validation": inputs.validation, "test": inputs.test}, own
+    bins = _bins(part, own)
+    fitted, clips, pieces = encoder_training.fit_clips(
+        inputs,
+        part,
+        target,
+        {"validation": inputs.validation, "test": inputs.test},
+        own,
+        _clip_network(own, len(inputs.classes), bins),
     )
     info = facts(fitted, own) | {
         "sets": every.counts,
@@ -284,8 +288,10 @@ def teacher(inputs: StageInputs, own: Setting) -> Artifact:
         rows = np.flatnonzero(lesson & ~left_out)
         if not len(rows):
             raise ValueError(f"no training clip is in teacher_train={own['train_on']}")
-        target = np.eye(len(here.classes), dtype=np.float32)[every.label[rows]]
-        fitted, clips, _ = _fit(here, every.part.take(rows), target, predict, own)
+        part, k = every.part.take(rows), len(here.classes)
+        target = np.eye(k, dtype=np.float32)[every.label[rows]]
+        network = _clip_network(own, k, _bins(part, own))
+        fitted, clips, _ = encoder_training.fit_clips(here, part, target, predict, own, network)
         return clips, facts(fitted, own)
 
     groups = None
@@ -351,26 +357,17 @@ def _pool(inputs: StageInputs, dominant: str | None, least: int | None) -> _Pool
 # --- One training ---------------------------------------------------------------------------
 
 
-def _fit(
-    inputs: StageInputs,
-    train: Part,
-    target: NDArray[np.float32],
-    predict: Mapping[str, Part],
-    own: Setting,
-) -> tuple[Fit, dict[str, Array], int]:
-    """Train one network. Returns what the loop gave, the clips' probabilities of the parts asked
-    for, and the number of pieces trained on."""
-    return encoder_training.fit_clips(
-        inputs,
-        train,
-        target,
-        predict,
-        own,
+def _clip_network(own: Setting, classes: int, bins: int, config: Any = None) -> ClipNetwork:
+    """`config`: of an encoder whose weights are filled in later, so that none are loaded."""
+    return ClipNetwork(
         cut=functools.partial(_pieces, own=own),
-        build=functools.partial(
-            _network, classes=len(inputs.classes), bins=_bins(train, own), own=dict(own)
+        build=functools.partial(_network, dict(own), classes, bins, config),
+        collate=functools.partial(
+            waves.collate,
+            floor=own["floor"],
+            pre_emphasis=own["pre_emphasis"] or 0.0,
+            norm=own["wave_norm"] or "given",
         ),
-        collate=_collate(own),
     )
 
 
@@ -400,17 +397,7 @@ def _bins(part: Part, own: Setting) -> int:
     return sum(int(part.frames[name].values.shape[1]) for name in frames)
 
 
-def _collate(own: Setting) -> Any:
-    return functools.partial(
-        waves.collate,
-        floor=own["floor"],
-        pre_emphasis=own["pre_emphasis"] or 0.0,
-        norm=own["wave_norm"] or "given",
-    )
-
-
-def _network(*, classes: int, bins: int, own: Setting, config: Any = None) -> SpatialTemporal:
-    """`config`: of an encoder whose weights are filled in later, so that none are loaded."""
+def _network(own: Setting, classes: int, bins: int, config: Any) -> SpatialTemporal:
     from trainables.networks.spatial_temporal import SpatialTemporal
 
     encoder = None if own["ssl"] is None else encoder_training.encoder(own, config)
@@ -420,19 +407,9 @@ def _network(*, classes: int, bins: int, own: Setting, config: Any = None) -> Sp
 
 
 def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
-    own, shape = state.params, state.info["network"]
-    return encoder_training.clip_predictor(
-        state,
-        cut=functools.partial(_pieces, own=own),
-        build=functools.partial(
-            _network,
-            classes=len(state.classes),
-            bins=shape["bins"],
-            own=own,
-            config=shape["encoder"],
-        ),
-        collate=_collate(own),
-    )
+    shape = state.info["network"]
+    network = _clip_network(state.params, len(state.classes), shape["bins"], shape["encoder"])
+    return encoder_training.clip_predictor(state, network)
 
 
 METHOD = Method(

@@ -260,7 +260,7 @@ STRATEGIES: dict[str, Strategy] = {
     "soft": Strategy("share of raters for each class", soft, _V, undecided=True),
     "multi_label": Strategy(
         "every class with a vote counts alike",
-        multi_label,
+        lambda votes, target_norm: multi_label(votes, target_norm),
         _V,
         ("target_norm",),
         undecided=True,

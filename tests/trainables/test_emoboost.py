@@ -157,7 +157,7 @@ def test_weights_count_by_their_content(tmp_path: Path) -> None:
     second = node(alexnet=str(file))
     assert first.params["alexnet_digest"] != second.params["alexnet_digest"]
     with pytest.raises(ValueError, match="other files"):
-        emoboost._network(classes=K, bands={"spectrogram": 200}, own=first.params)
+        emoboost._network(first.params, K, {"spectrogram": 200})
     elsewhere = tmp_path / "copy.pth"
     elsewhere.write_bytes(b"two and more")
     assert node(alexnet=str(elsewhere)).params["alexnet"] == str(elsewhere)

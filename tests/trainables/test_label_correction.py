@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.contracts.methods import CanonicalContract, Case, Effect, TrainedContract
-from trainables import label_correction, losses
+from trainables import encoder_training, label_correction, losses
 from trainables.label_correction import METHOD
 from trainables.stage import Artifact, Node, Part, Sequences
 from trainables.targets import STRATEGIES
@@ -125,15 +125,15 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What each training was given, without training."""
     given: list[dict[str, Any]] = []
 
-    def fit(inputs: Any, train: Part, target: np.ndarray, predict: Any, own: Any) -> Any:
-        given.append({"train": train, "target": target, "own": own, "predict": predict})
+    def fit(inputs: Any, train: Part, target: np.ndarray, predict: Any, *own: Any) -> Any:
+        given.append({"train": train, "target": target, "predict": predict})
         p = np.random.default_rng(len(given)).dirichlet(np.ones(K), 100).astype(np.float32)
         clips = {name: p[: len(part)] for name, part in predict.items()}
         from trainables.epochs import Fit
 
         return Fit({}, {"validation_ua": [0.5]}, 1, 0.5, 1), clips, len(train)
 
-    monkeypatch.setattr(label_correction, "_fit", fit)
+    monkeypatch.setattr(encoder_training, "fit_clips", fit)
     return given
 
 
@@ -202,7 +202,7 @@ def test_a_folder_of_weights_counts_by_its_content(tmp_path: Path) -> None:
         assert first[name].params["ssl"] == second[name].params["ssl"]
         assert first[name].params["ssl_digest"] != second[name].params["ssl_digest"]
     with pytest.raises(ValueError, match="other files"):
-        label_correction._network(classes=K, bins=8, own=first["student"].params)
+        encoder_training.encoder(first["student"].params)
 
 
 def test_needs() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables import fitting, segments
+from trainables import segments
 from trainables.stage import Sequences
 
 
@@ -98,24 +98,3 @@ def test_statistics_at_their_limits() -> None:
     np.testing.assert_allclose(
         segments.statistics(even, [4])[0].reshape(5, 8), [[0.2] * 6 + [0, 0]] * 5, rtol=1e-6
     )
-
-
-def test_inner_folds_deal_out_every_class() -> None:
-    ids = np.array([f"u{i}" for i in range(50)])
-    y = np.repeat([0, 1, 2], [20, 17, 13])
-    fold = fitting.stratified(ids, y, 5)
-    assert np.bincount(fold).tolist() == [10] * 5
-    for k, n in enumerate((20, 17, 13)):
-        sizes = np.bincount(fold[y == k], minlength=5)
-        assert sizes.sum() == n
-        assert sizes.max() - sizes.min() <= 1
-    order = np.random.default_rng(0).permutation(50)
-    np.testing.assert_array_equal(fitting.stratified(ids[order], y[order], 5), fold[order])
-
-
-def test_groups_are_dealt_out_whole() -> None:
-    groups = np.array([3, 3, 1, 7, 7, 7, 5])
-    dealt = fitting.by_group(groups, 3, seed=1)
-    assert sorted(np.concatenate(dealt).tolist()) == [1, 3, 5, 7]
-    assert [len(each) for each in dealt] == [2, 1, 1]
-    assert len(fitting.by_group(groups, 9, seed=1)) == 4
