@@ -132,22 +132,22 @@ class Space:
         }
         sentences = [
             f"params.{name} is not used: it needs {need}, which this data does not have"
-            f"{self._default_said(name)}"
+            f"{self._default_note(name)}"
             for name, need in lost.items()
         ]
         for name in lost:
             del domains[name]
         gone: dict[str, tuple[Scalar, ...]] = {}
         for name, domain in list(domains.items()):
-            kept, without = _served(domain, facts)
-            if kept is None:
+            served, without = _served(domain, facts)
+            if served is None:
                 del domains[name]
                 sentences.append(
                     f"params.{name} is not used: this data serves none of its values"
-                    f"{self._default_said(name)}"
+                    f"{self._default_note(name)}"
                 )
                 continue
-            domains[name] = kept
+            domains[name] = served
             gone[name] = tuple(value for values in without.values() for value in values)
             sentences += [
                 f"params.{name} leaves out {', '.join(map(shown, values))}: "
@@ -155,6 +155,18 @@ class Space:
                 "which this data does not have"
                 for need, values in without.items()
             ]
+        sentences += self._drop_dependent(domains, gone)
+        return Space(FrozenDict(domains), self.defaults), tuple(sentences)
+
+    def _drop_dependent(
+        self, domains: dict[str, Domain], gone: Mapping[str, tuple[Scalar, ...]]
+    ) -> list[str]:
+        """Take out of `domains` what exists only for parameters or values that are `gone`.
+
+        Returns:
+            A sentence for each parameter that no default of its parent saves.
+        """
+        sentences = []
         for name in self.order:
             if name not in domains:
                 continue
@@ -173,14 +185,14 @@ class Space:
                 del domains[name]
                 sentences.append(
                     f"params.{name} is not used: it depends on {parent!r}, which is not used"
-                    f"{self._default_said(name)}"
+                    f"{self._default_note(name)}"
                 )
                 break
             else:
                 domains[name] = replace(domains[name], when=FrozenDict(when))
-        return Space(FrozenDict(domains), self.defaults), tuple(sentences)
+        return sentences
 
-    def _default_said(self, name: str) -> str:
+    def _default_note(self, name: str) -> str:
         if name not in self.defaults:
             return ""
         return f"; {name} is {shown(self.defaults[name])}, the method's default"
@@ -465,24 +477,24 @@ def _typed(value: Any, param: Param | None) -> Any:
 
 def _cycles(parents: Mapping[str, tuple[str, ...]]) -> list[str]:
     """A sentence for each circle of conditions."""
-    found: list[str] = []
-    seen: set[str] = set()
+    problems: list[str] = []
+    closed: set[str] = set()
 
     def follow(name: str, path: tuple[str, ...]) -> None:
         if name in path:
             circle = path[path.index(name) :]
-            if not set(circle) & seen:
-                seen.update(circle)
+            if not set(circle) & closed:
+                closed.update(circle)
                 chain = " -> ".join([*circle, name])
-                found.append(
+                problems.append(
                     f"the conditions of the space form a cycle ({chain}); "
                     "take one of these `when` out"
                 )
             return
         for parent in parents.get(name, ()):
-            if name not in seen:
+            if name not in closed:
                 follow(parent, (*path, name))
 
     for name in parents:
         follow(name, ())
-    return found
+    return problems
