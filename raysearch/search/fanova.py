@@ -40,12 +40,12 @@ class Importance:
 
 def branches(space: Space) -> list[When]:
     """The parts of a space in which parameters exist that not every setting has."""
-    found: list[When] = []
+    parts: list[When] = []
     for name in space.searched():
         when = space.domains[name].when
-        if when and space.domains[name].size != 1 and when not in found:
-            found.append(when)
-    return found
+        if when and space.domains[name].size != 1 and when not in parts:
+            parts.append(when)
+    return parts
 
 
 def importances(
@@ -81,7 +81,7 @@ def importances(
         i
         for i, one in enumerate(settings)
         if space.contains(one) is None
-        and all(name in one and member(one[name], held) for name, held in (when or {}).items())
+        and all(name in one and member(one[name], values) for name, values in (when or {}).items())
     ]
     rng = np.random.default_rng(seed)
     if len(fitting) > MOST:
@@ -103,18 +103,18 @@ def importances(
         )
         for i in fitting
     ]
-    found: dict[str, list[float]] = {name: [] for name in names}
+    by_name: dict[str, list[float]] = {name: [] for name in names}
     for number in range(ROUNDS):
         with silent():
             study = optuna.create_study(direction="maximize")
-            drawn = rng.integers(len(trials), size=len(trials))
-            study.add_trials([trials[i] for i in drawn])
+            sample = rng.integers(len(trials), size=len(trials))
+            study.add_trials([trials[i] for i in sample])
             forest = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=number)
             shares = get_param_importances(study, evaluator=forest, params=names)
         for name in names:
-            found[name].append(float(shares[name]))
-    made = [Importance(n, float(np.mean(x)), min(x), max(x)) for n, x in found.items()]
-    return tuple(sorted(made, key=lambda one: (-one.share, one.name)))
+            by_name[name].append(float(shares[name]))
+    effects = [Importance(n, float(np.mean(x)), min(x), max(x)) for n, x in by_name.items()]
+    return tuple(sorted(effects, key=lambda one: (-one.share, one.name)))
 
 
 def _domains(space: Space, when: When) -> Iterator[tuple[str, Domain]]:

@@ -185,10 +185,10 @@ class Mixed:
         model = _posterior(table)
         means = model.mean
         mean = float(means[row])
-        done, count = int(model.mask[row].sum()), table.shape[1]
-        if done >= count:
+        folds, count = int(model.mask[row].sum()), table.shape[1]
+        if folds >= count:
             return Verdict(False, mean, "all folds are done")
-        if done < 1:
+        if folds < 1:
             return Verdict(False, mean, "no fold of this setting has been scored yet")
         if row == 0:
             return Verdict(False, mean, "the first trial is what the others are held against")
@@ -202,7 +202,7 @@ class Mixed:
         return Verdict(
             gain < limit,
             mean,
-            f"after {done} of {count} folds its predicted mean is {100 * mean:.2f}, trial "
+            f"after {folds} of {count} folds its predicted mean is {100 * mean:.2f}, trial "
             f"{leader} leads with {100 * means[leader]:.2f}; finishing it would gain "
             f"{100 * gain:.4f} points, the limit is {100 * limit:.4f}",
         )
@@ -220,25 +220,25 @@ def wilcoxon(
     there = np.isfinite(table)
     rivals = _rivals(table, row, alive) & there.all(axis=1)
     mean = float(expected(table)[row])
-    done, count = int(there[row].sum()), table.shape[1]
-    if done >= count:
+    folds, count = int(there[row].sum()), table.shape[1]
+    if folds >= count:
         return Verdict(False, mean, "all folds are done")
     if not rivals.any():
         return Verdict(False, mean, "no other setting has all its folds yet")
-    if done < _LEAST:
-        return Verdict(False, mean, f"{done} folds are too few to judge by")
+    if folds < _LEAST:
+        return Verdict(False, mean, f"{folds} folds are too few to judge by")
     best = int(np.argmax(np.where(rivals, table.mean(axis=1), -np.inf)))
     difference = (table[row] - table[best])[there[row]]
     points = 100 * float(difference.mean())
     apart = f"it differs from trial {best}, the best so far, by {points:.2f} points"
     # ranks can say worse where the mean says better: the study chooses by the mean
     if points >= 0.0:
-        return Verdict(False, mean, f"on {done} common folds {apart}")
+        return Verdict(False, mean, f"on {folds} common folds {apart}")
     p, _ = signed_rank(difference)
     return Verdict(
         p < _P,
         mean,
-        f"on {done} common folds {apart} (signed ranks, one-sided: p = {p:.3f}, "
+        f"on {folds} common folds {apart} (signed ranks, one-sided: p = {p:.3f}, "
         f"the limit is {_P:g})",
     )
 

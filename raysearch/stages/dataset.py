@@ -111,7 +111,7 @@ def rows_of(fold: Fold, part: str) -> NDArray[np.int64]:
     return rows
 
 
-def seen_ratings(
+def visible_ratings(
     dataset: Dataset, fold: Fold, rows: NDArray[np.int64], whose: str
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The ratings [n, R] of rows that a stage may see, the others masked, and which are own."""

@@ -125,7 +125,7 @@ def divide(
     names = sorted(set(groups.tolist()))
     circle = protocol != "loco" and validation == "next"
     _check_enough(names, protocol, 2 + speakers + select if circle else 2)
-    made = []
+    division = []
     for index, name in enumerate(names):
         test = groups == name
         if circle:
@@ -139,7 +139,7 @@ def divide(
                 rows, strata.to_numpy(dtype=str), who, ~test, share, select, seed, protocol
             )
             unit = rows["id"].to_numpy(dtype=str) if protocol == "kfold" else who
-        made.append(
+        division.append(
             Fold(
                 name=name,
                 index=index,
@@ -161,8 +161,8 @@ def divide(
             )
         )
     # a rater's classes are checked where the rater is known
-    _check(made, table, classes if rated is None else ())
-    return tuple(made)
+    _check(division, table, classes if rated is None else ())
+    return tuple(division)
 
 
 def by_rater(
@@ -179,8 +179,8 @@ def by_rater(
         raters: R names.
         classes: how many there are.
     """
-    made: list[Fold] = []
-    left: dict[str, list[str]] = {}
+    rater_folds: list[Fold] = []
+    unserved: dict[str, list[str]] = {}
     for place, rater in enumerate(raters):
         mine = codes[:, place]
         for fold in folds:
@@ -188,10 +188,10 @@ def by_rater(
             trained = set(mine[fold.train].tolist()) >= set(range(classes))
             if trained and all((mine[rows] >= 0).any() for rows in scored):
                 name = f"{fold.name}/{rater}"
-                made.append(replace(fold, name=name, index=len(made), rater=rater))
+                rater_folds.append(replace(fold, name=name, index=len(rater_folds), rater=rater))
             else:
-                left.setdefault(rater, []).append(fold.name)
-    return tuple(made), left
+                unserved.setdefault(rater, []).append(fold.name)
+    return tuple(rater_folds), unserved
 
 
 def _trainable(

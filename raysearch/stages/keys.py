@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from raysearch.stages.dataset import LABELLED, Dataset, rows_of, seen_ratings
+from raysearch.stages.dataset import LABELLED, Dataset, rows_of, visible_ratings
 from raysearch.stages.folds import Fold
 from raysearch.stages.sources import source_digest
 from trainables.stage import (
@@ -196,11 +196,11 @@ def calls(
         own: by node, parameters that have other values on this fold than the setting says.
     """
     nodes = {node.name: node for node in method.graph(setting)}
-    made: dict[tuple[str, int], Call] = {}
+    stages: dict[tuple[str, int], Call] = {}
     folds = range(len(where.folds)) if across is None else across
 
     def call(name: str, at: int) -> Call:
-        if (name, at) not in made:
+        if (name, at) not in stages:
             node = nodes[name]
             if own is not None and at == fold:
                 node = replace(node, params={**node.params, **own.get(name, {})})
@@ -209,12 +209,12 @@ def calls(
                 role: tuple(call(other, each).key for each in folds)
                 for role, other in sorted(node.across.items())
             }
-            made[name, at] = _call(node, at, parents, others, where, repeat)
-        return made[name, at]
+            stages[name, at] = _call(node, at, parents, others, where, repeat)
+        return stages[name, at]
 
     for name in nodes:
         call(name, fold)
-    return list(made.values())
+    return list(stages.values())
 
 
 def setting_identity(method: Method, setting: Mapping[str, Any]) -> str:
@@ -312,7 +312,7 @@ def _plain(value: Any) -> Any:
 
 
 def _rating_print(dataset: Dataset, fold: Fold, part: str, whose: str) -> str:
-    codes, own = seen_ratings(dataset, fold, rows_of(fold, part), whose)
+    codes, own = visible_ratings(dataset, fold, rows_of(fold, part), whose)
     digest = hashlib.sha256(json.dumps([list(dataset.raters), fold.rater]).encode())
     digest.update(codes.astype("<i8").tobytes())
     digest.update(own.tobytes())

@@ -39,7 +39,7 @@ def plugins(group: str, kind: type[Kind]) -> dict[str, Kind]:
     Raises:
         BadInput: an entry point cannot be imported, or gives something else than a `kind`.
     """
-    found: dict[str, Kind] = {}
+    by_name: dict[str, Kind] = {}
     for name, point in _entry_points(group).items():
         where = _place(point)
         try:
@@ -51,8 +51,8 @@ def plugins(group: str, kind: type[Kind]) -> dict[str, Kind]:
                 f"{group} {name!r}: {where} must be of type {kind.__name__}, but is a "
                 f"{type(plugin).__name__}; mend that package, or remove it"
             )
-        found[name] = plugin
-    return found
+        by_name[name] = plugin
+    return by_name
 
 
 def methods() -> tuple[str, ...]:
@@ -80,10 +80,10 @@ def method(name: str) -> Method:
         return _loaded(name, module, attribute)
     if "." in name and not name.startswith(".") and not name.endswith("."):
         return _loaded(name, name, _ATTRIBUTE)
-    known = methods()
+    names = methods()
     raise BadInput(
-        f"there is no method {name!r}{near(name, known)}; known methods are "
-        f"{', '.join(known) or 'none'}, and your own is named as method=module:ATTRIBUTE"
+        f"there is no method {name!r}{near(name, names)}; known methods are "
+        f"{', '.join(names) or 'none'}, and your own is named as method=module:ATTRIBUTE"
     )
 
 
@@ -125,25 +125,25 @@ def _place(point: importlib.metadata.EntryPoint) -> str:
 def _from_entry_point(name: str, point: importlib.metadata.EntryPoint) -> Method:
     where = _place(point)
     try:
-        found = point.load()
+        thing = point.load()
     except Exception as error:  # a third party's module may fail in any way
         raise BadInput(_failed(f"method {name!r}", where, error)) from error
-    return _checked(name, where, getattr(found, _ATTRIBUTE, found))
+    return _as_method(name, where, getattr(thing, _ATTRIBUTE, thing))
 
 
 def _loaded(name: str, module: str, attribute: str) -> Method:
     where = f"module {module!r}"
     try:
-        found = importlib.import_module(module)
+        holder = importlib.import_module(module)
     except Exception as error:  # a user's module may fail in any way
         raise BadInput(_failed(f"method {name!r}", where, error)) from error
-    if not hasattr(found, attribute):
-        known = sorted(key for key, value in vars(found).items() if isinstance(value, Method))
+    if not hasattr(holder, attribute):
+        names = sorted(key for key, value in vars(holder).items() if isinstance(value, Method))
         raise BadInput(
-            f"method {name!r}: {where} has no {attribute!r}{near(attribute, known)}; "
-            f"the methods in it are {', '.join(known) or 'none'}"
+            f"method {name!r}: {where} has no {attribute!r}{near(attribute, names)}; "
+            f"the methods in it are {', '.join(names) or 'none'}"
         )
-    return _checked(name, f"{attribute} in {where}", getattr(found, attribute))
+    return _as_method(name, f"{attribute} in {where}", getattr(holder, attribute))
 
 
 def _failed(what: str, where: str, error: Exception) -> str:
@@ -154,10 +154,10 @@ def _failed(what: str, where: str, error: Exception) -> str:
     )
 
 
-def _checked(name: str, where: str, found: Any) -> Method:
-    if not isinstance(found, Method):
+def _as_method(name: str, where: str, thing: Any) -> Method:
+    if not isinstance(thing, Method):
         raise BadInput(
             f"method {name!r}: {where} must be a trainables.stage.Method, "
-            f"but is a {type(found).__name__}"
+            f"but is a {type(thing).__name__}"
         )
-    return found
+    return thing

@@ -19,9 +19,9 @@ from trainables.stage import (
 Normaliser = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
-_KEPT = 64 * 2**20
+_BYTES = 64 * 2**20
 """bytes of normalised features that a worker keeps"""
-_kept: OrderedDict[tuple[int, int], tuple[Dataset, NDArray[np.float32]]] = OrderedDict()
+_rows: OrderedDict[tuple[int, int], tuple[Dataset, NDArray[np.float32]]] = OrderedDict()
 """(identity of the dataset, fold or -1) -> the dataset, which keeps its identity, and all rows"""
 
 
@@ -31,16 +31,16 @@ def normaliser(dataset: Dataset, fold: Fold) -> Normaliser:
     A worker runs many stages of a fold, and normalising can take longer than a small stage. So it
     keeps what it made of arrays that nobody can change, as those from Ray's store are.
     """
-    if dataset.x.flags.writeable or not 0 < dataset.x.nbytes <= _KEPT:
+    if dataset.x.flags.writeable or not 0 < dataset.x.nbytes <= _BYTES:
         return _normalising(dataset, fold)
     key = (id(dataset), fold.index if dataset.normalise == "fold" else -1)
-    found = _kept.pop(key, None)
-    if found is None:
-        found = dataset, _normalising(dataset, fold)(np.arange(len(dataset.x)))
-    _kept[key] = found
-    while sum(x.nbytes for _, x in _kept.values()) > _KEPT:
-        _kept.popitem(last=False)
-    return found[1].__getitem__
+    entry = _rows.pop(key, None)
+    if entry is None:
+        entry = dataset, _normalising(dataset, fold)(np.arange(len(dataset.x)))
+    _rows[key] = entry
+    while sum(x.nbytes for _, x in _rows.values()) > _BYTES:
+        _rows.popitem(last=False)
+    return entry[1].__getitem__
 
 
 def _normalising(dataset: Dataset, fold: Fold) -> Normaliser:
@@ -97,10 +97,10 @@ def normalised_frames(
     sources: Sequence[NDArray[np.int64]],
 ) -> Sequences:
     """float32 z-normalised frames of the rows, by the statistics of each row's source."""
-    known = {
+    by_source = {
         id(source): moments.statistics(source) for source in {id(s): s for s in sources}.values()
     }
-    return _scaled(frames, rows, [known[id(source)] for source in sources])
+    return _scaled(frames, rows, [by_source[id(source)] for source in sources])
 
 
 def _scaled(
@@ -122,11 +122,11 @@ def statistics(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, NDArray[n
     """What normalises a model's input, taken from these rows: `mean` and `scale` [D] of the
     vectors, and `NAME/mean` and `NAME/scale` of each feature set of frames."""
     mean, scale = _statistics(dataset.x[rows])
-    found = {"mean": mean, "scale": scale}
+    by_name = {"mean": mean, "scale": scale}
     for name, moments in dataset.moments.items():
         mean, scale = moments.statistics(rows)
-        found |= {f"{name}/mean": mean, f"{name}/scale": scale}
-    return found
+        by_name |= {f"{name}/mean": mean, f"{name}/scale": scale}
+    return by_name
 
 
 def normalised(

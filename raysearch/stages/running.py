@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from raysearch.stages.dataset import LABELLED, Dataset, rows_of, seen_ratings
+from raysearch.stages.dataset import LABELLED, Dataset, rows_of, visible_ratings
 from raysearch.stages.folds import Fold
 from raysearch.stages.keys import Call
 from raysearch.stages.normalising import (
@@ -97,7 +97,7 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
     sees_labels = part in LABELLED and not fold.rater
     ratings = own = None
     if call.ratings != "none" and part in LABELLED:
-        ratings, own = seen_ratings(dataset, fold, rows, call.ratings)
+        ratings, own = visible_ratings(dataset, fold, rows, call.ratings)
     votes = dataset.votes[rows] if sees_labels and dataset.votes is not None else None
     outside = dataset.outside[rows] if votes is not None and dataset.outside is not None else None
     x = normalised(rows)

@@ -17,23 +17,23 @@ def source_digest(module: str) -> str:
 
     Comments, layout and docstrings do not count, so that editing them computes nothing anew.
     """
-    seen: dict[str, str] = {}
+    digests: dict[str, str] = {}
     waiting = [module]
     tops = {module.partition(".")[0], "trainables"}
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        if name in digests:
             continue
         path = _file(name)
         if path is None:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        seen[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        digests[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         waiting += [other for other in _imports(tree, package) if other.partition(".")[0] in tops]
-    if module not in seen:
+    if module not in digests:
         raise LookupError(f"the source of {module} cannot be found, so its stages have no key")
-    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
 
 
 def _file(module: str) -> Path | None:

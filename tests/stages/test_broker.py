@@ -155,7 +155,6 @@ def test_the_brokers_process_killed_in_the_middle(bench: Bench) -> None:
 def test_the_brokers_actor_gone_for_good_is_made_anew(bench: Bench) -> None:
     first = bench.ray.get(bench.demand(shrink=0.6))
     bench.ray.kill(bench.broker)
-    time.sleep(0.5)
     bench.connect()
     again = bench.ray.get(bench.demand(shrink=0.6), timeout=60)
     assert again.new == ()
