@@ -43,7 +43,7 @@ def test_what_the_package_offers() -> None:
 
 
 def test_keywords_are_the_words_of_a_command(tmp_path: Path) -> None:
-    made = load_study(
+    loaded = load_study(
         api._as_words(
             {
                 "space": "rdlr",
@@ -66,8 +66,8 @@ def test_keywords_are_the_words_of_a_command(tmp_path: Path) -> None:
         "params.gamma={float: [0.1, 0.9]}", "params.batch=32", "validation.select=1", "trials=7",
         "quiet=true", "description='it''s 1: yes, #no'",
     ]  # fmt: skip
-    assert made == load_study(words, cwd=tmp_path)
-    assert made.description == "it's 1: yes, #no"
+    assert loaded == load_study(words, cwd=tmp_path)
+    assert loaded.description == "it's 1: yes, #no"
 
 
 def test_bad_words_are_told_as_on_the_command_line(tmp_path: Path) -> None:
@@ -149,10 +149,10 @@ def test_how_a_run_without_result_ends(
 
 def test_it_may_be_called_in_a_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Words are read and results made where no signal handler can be installed."""
-    ended = SimpleNamespace(interrupted=False, failure="", folder=StudyFolder(tmp_path))
-    monkeypatch.setattr("raysearch.tuning.run.tune", lambda *args: ended)
-    found: list[api.Result] = []
-    thread = threading.Thread(target=lambda: found.append(raysearch.tune("rdlr", quiet=True)))
+    done_outcome = SimpleNamespace(interrupted=False, failure="", folder=StudyFolder(tmp_path))
+    monkeypatch.setattr("raysearch.tuning.run.tune", lambda *args: done_outcome)
+    results: list[api.Result] = []
+    thread = threading.Thread(target=lambda: results.append(raysearch.tune("rdlr", quiet=True)))
     thread.start()
     thread.join(60)
-    assert [one.folder for one in found] == [tmp_path]
+    assert [one.folder for one in results] == [tmp_path]

@@ -102,7 +102,7 @@ def scores(seed: int, trials: int = 3) -> dict[int, np.ndarray]:
 
 def test_json_holds_the_estimates_of_the_ledger(make: Make) -> None:
     tables = scores(0)
-    made = json.loads(to_json(report_of(make(tables, failed={4: "the loss became nan"}))))
+    plain = json.loads(to_json(report_of(make(tables, failed={4: "the loss became nan"}))))
     table = np.stack([tables[n] for n in sorted(tables)])
     groups = [
         FoldGroups(frozenset({n}), frozenset({NAMES[(f + 1) % K]})) for f, n in enumerate(NAMES)
@@ -111,17 +111,17 @@ def test_json_holds_the_estimates_of_the_ledger(make: Make) -> None:
     for name in ("honest", "nested", "selected", "oracle"):
         for metric in ("ua", "wa"):
             e = getattr(expected, name)[metric]
-            assert made["estimates"][name][metric] == pytest.approx(e.mean)
-            assert made["estimates"][name][f"{metric}_interval"] == pytest.approx([e.low, e.high])
-    assert made["estimates"]["optimism"] == pytest.approx(expected.optimism)
-    assert made["study"] == "rdlr-demo-00000000"
-    assert made["trials"] == {"complete": 3, "failed": 1, "pruned": 0, "running": 0}
-    assert made["folds"] == K
+            assert plain["estimates"][name][metric] == pytest.approx(e.mean)
+            assert plain["estimates"][name][f"{metric}_interval"] == pytest.approx([e.low, e.high])
+    assert plain["estimates"]["optimism"] == pytest.approx(expected.optimism)
+    assert plain["study"] == "rdlr-demo-00000000"
+    assert plain["trials"] == {"complete": 3, "failed": 1, "pruned": 0, "running": 0}
+    assert plain["folds"] == K
     # 4 teachers and 12 students; two further trials asked for the 4 teachers again
-    assert made["stages"] == {"run": 16, "reused": 8}
-    assert made["best_trial"] == expected.best + 1
-    assert made["best"] == {"gamma": pytest.approx(0.1 * made["best_trial"]), "batch": 32}
-    assert made["seconds"] == pytest.approx(18)
+    assert plain["stages"] == {"run": 16, "reused": 8}
+    assert plain["best_trial"] == expected.best + 1
+    assert plain["best"] == {"gamma": pytest.approx(0.1 * plain["best_trial"]), "batch": 32}
+    assert plain["seconds"] == pytest.approx(18)
 
 
 def test_the_objective_decides_which_validation_score_chooses(make: Make) -> None:
@@ -140,7 +140,7 @@ def test_text_tells_a_stranger_what_was_found(make: Make) -> None:
     text = to_text(report_of(folder))
     assert max(map(len, text.splitlines())) <= 80
     assert not re.search(r"[^\S\n ]|[\x00-\x09\x0b-\x1f]", text)
-    for said in (
+    for part in (
         "rdlr-demo-00000000",
         "leave one speaker out",
         "40 clips, 2 classes (sad, angry)",
@@ -156,7 +156,7 @@ def test_text_tells_a_stranger_what_was_found(make: Make) -> None:
         "7 complete, 1 failed",
         "teacher",
     ):
-        assert said in " ".join(text.split()), said
+        assert part in " ".join(text.split()), part
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -184,9 +184,7 @@ def test_markdown_has_every_table_and_escapes(make: Make) -> None:
     text = to_markdown(report_of(make(scores(3), failed={9: "a|b <script>"})))
     assert "a\\|b \\<script\\>" in text
     assert text.count("| ---: |") >= 3
-    for line in text.splitlines():
-        if line.startswith("| honest |"):
-            assert line.count("|") == 8
+    assert [x.count("|") for x in text.splitlines() if x.startswith("| honest |")] == [8]
     assert "- **honest**: each speaker is scored with" in text
 
 
@@ -194,8 +192,8 @@ def test_before_the_first_complete_trial(make: Make) -> None:
     report = report_of(make({1: scores(0)[1]}, running=1))
     assert report.estimates is None
     assert "No trial has finished all its folds yet" in to_text(report)
-    made = to_plain(report)
-    assert (made["estimates"], made["best"], made["trials"]["running"]) == (None, None, 1)
+    plain = to_plain(report)
+    assert (plain["estimates"], plain["best"], plain["trials"]["running"]) == (None, None, 1)
 
 
 def test_when_every_trial_failed_the_reasons_are_told(make: Make) -> None:

@@ -105,14 +105,14 @@ def home(write: Write, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-@pytest.mark.parametrize("said", [["study=alpha-1", "study=beta"], ["study=[alpha-1,beta-2]"]])
-def test_the_command_takes_two_names_in_either_form(home: Path, said: list[str]) -> None:
-    text = compare([*said, f"home={home}", "format=json"])
+@pytest.mark.parametrize("forms", [["study=alpha-1", "study=beta"], ["study=[alpha-1,beta-2]"]])
+def test_the_command_takes_two_names_in_either_form(home: Path, forms: list[str]) -> None:
+    text = compare([*forms, f"home={home}", "format=json"])
     assert json.loads(text)["comparisons"][0]["pairs"][0]["difference"] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["study=alpha-1"], "compare needs two studies"),
         (["study=alpha-1", "study=beta-2", "study=x"], "compare needs two studies"),
@@ -121,9 +121,11 @@ def test_the_command_takes_two_names_in_either_form(home: Path, said: list[str])
         (["study=alpha", "study=beta", "format=htm"], "did you mean 'html'"),
     ],
 )
-def test_bad_words_are_told_and_nothing_is_written(home: Path, words: list[str], told: str) -> None:
+def test_bad_words_are_told_and_nothing_is_written(
+    home: Path, words: list[str], message: str
+) -> None:
     before = sorted(home.rglob("*"))
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=message):
         compare([*words, f"home={home}"])
     assert sorted(home.rglob("*")) == before
 
@@ -131,10 +133,10 @@ def test_bad_words_are_told_and_nothing_is_written(home: Path, words: list[str],
 @pytest.mark.parametrize("kind", ["text", "md", "latex", "json", "html"])
 def test_every_format_goes_to_a_file_and_to_a_folder(home: Path, tmp_path: Path, kind: str) -> None:
     words = ["study=alpha-1", "study=beta-2", f"home={home}", f"format={kind}"]
-    told = compare([*words, f"out={tmp_path / 'a.file'}"])
-    assert told == f"report: {tmp_path / 'a.file'}\n"
+    message = compare([*words, f"out={tmp_path / 'a.file'}"])
+    assert message == f"report: {tmp_path / 'a.file'}\n"
     assert (tmp_path / "a.file").read_text() == compare(words)
     compare([*words, f"out={tmp_path / 'folder'}"])
-    made = {path.name for path in (tmp_path / "folder").iterdir()}
-    assert {"estimates.csv", "folds.csv", "compare_settings.png"} <= made
-    assert len([name for name in made if name.startswith("report.")]) == 1
+    names = {path.name for path in (tmp_path / "folder").iterdir()}
+    assert {"estimates.csv", "folds.csv", "compare_settings.png"} <= names
+    assert len([name for name in names if name.startswith("report.")]) == 1

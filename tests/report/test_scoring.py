@@ -19,7 +19,7 @@ Write = Callable[..., Path]
 NAN = float("nan")
 
 
-def made_up(rng: np.random.Generator, c: int, k: int, spread: float = 0.02) -> np.ndarray:
+def random_table(rng: np.random.Generator, c: int, k: int, spread: float = 0.02) -> np.ndarray:
     """[C, K, 4]: settings differ by `spread`, speakers by 0.08, the rest is 0.05 of noise.
 
     A fold validates the next speaker, so a speaker's ease moves along by one fold.
@@ -30,21 +30,21 @@ def made_up(rng: np.random.Generator, c: int, k: int, spread: float = 0.02) -> n
     return 0.6 + rng.normal(0, spread, (c, 1, 1)) + both + noise
 
 
-def raced(full: np.ndarray) -> np.ndarray:
+def race_table(full: np.ndarray) -> np.ndarray:
     """The same table as a race would have left it, one trial after another."""
     judge = Mixed()
-    seen = np.full_like(full, NAN)
+    observed = np.full_like(full, NAN)
     alive = np.ones(len(full), dtype=bool)
     for c in range(len(full)):
         for f in range(full.shape[1]):
-            seen[c, f] = full[c, f]
-            if judge(seen[: c + 1, :, 0], c, trials=len(full), alive=alive[: c + 1]).stop:
+            observed[c, f] = full[c, f]
+            if judge(observed[: c + 1, :, 0], c, trials=len(full), alive=alive[: c + 1]).stop:
                 alive[c] = False
                 break
-    return seen
+    return observed
 
 
-def said(folder: Path) -> str:
+def text_of(folder: Path) -> str:
     return " ".join(to_text(report_of(folder)).split())
 
 
@@ -63,9 +63,9 @@ def test_on_average_the_honest_estimate_is_that_of_the_full_search(
     shares, inside = [], []
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        full = made_up(rng, 40, 10)
+        full = random_table(rng, 40, 10)
         full[..., 2:] += rng.normal(0, 0.02 * (1 - alike**2) ** 0.5, (40, 1, 1))
-        cut = report_of(write(raced(full))).estimates
+        cut = report_of(write(race_table(full))).estimates
         whole = report_of(write(full)).estimates
         assert cut is not None
         assert whole is not None
@@ -91,19 +91,19 @@ def test_on_average_the_honest_estimate_is_that_of_the_full_search(
 
 
 def test_what_is_handed_over_ran_to_its_end(write: Write) -> None:
-    full = made_up(np.random.default_rng(5), 24, 8)
-    seen = raced(full)
-    report = report_of(write(seen))
-    complete = np.flatnonzero(np.isfinite(seen).all(axis=(1, 2)))
+    full = random_table(np.random.default_rng(5), 24, 8)
+    observed = race_table(full)
+    report = report_of(write(observed))
+    complete = np.flatnonzero(np.isfinite(observed).all(axis=(1, 2)))
     assert 0 < len(complete) < 24
     best = max(complete, key=lambda c: full[c, :, 0].mean())
     assert report.best_trial == best
     assert report.estimates is not None
     assert report.estimates.selected["ua"].values == pytest.approx(full[best, :, 2])
-    share = np.isnan(seen[..., 0]).mean()
+    share = np.isnan(observed[..., 0]).mean()
     assert report.estimates.imputed == pytest.approx(share)
     race = to_plain(report)["race"]
-    ran = int(np.isfinite(seen[..., 0]).sum())
+    ran = int(np.isfinite(observed[..., 0]).sum())
     assert (race["stopped"], race["ran"], race["full"]) == (24 - len(complete), ran, 24 * 8)
     text = " ".join(to_text(report).split())
     for sentence in (
@@ -121,12 +121,12 @@ def test_what_is_handed_over_ran_to_its_end(write: Write) -> None:
 def test_observed_folds_of_the_choices_are_not_changed(write: Write) -> None:
     """Two settings cut after 4 of 5 folds and hopeless: the choices' cells are all measured."""
     rng = np.random.default_rng(2)
-    full = made_up(rng, 4, 5, spread=0.0)
+    full = random_table(rng, 4, 5, spread=0.0)
     full[0, :, :2] += 0.3
     full[2:] -= 0.3
-    seen = full.copy()
-    seen[2:, 4] = NAN
-    report, whole = report_of(write(seen)), report_of(write(full))
+    observed = full.copy()
+    observed[2:, 4] = NAN
+    report, whole = report_of(write(observed)), report_of(write(full))
     assert report.estimates is not None
     assert whole.estimates is not None
     assert report.estimates.honest["ua"].mean == pytest.approx(whole.estimates.honest["ua"].mean)
@@ -134,15 +134,15 @@ def test_observed_folds_of_the_choices_are_not_changed(write: Write) -> None:
 
 
 def test_the_same_study_gives_the_same_bytes(write: Write) -> None:
-    seen = raced(made_up(np.random.default_rng(1), 16, 6))
-    folder = write(seen)
+    observed = race_table(random_table(np.random.default_rng(1), 16, 6))
+    folder = write(observed)
     assert to_json(report_of(folder)) == to_json(report_of(folder))
-    other = write(seen, seed=4)
+    other = write(observed, seed=4)
     assert to_plain(report_of(other))["estimates"] != to_plain(report_of(folder))["estimates"]
 
 
 def test_trials_without_a_fold_are_counted_and_left_out(write: Write) -> None:
-    full = made_up(np.random.default_rng(3), 6, 5)
+    full = random_table(np.random.default_rng(3), 6, 5)
     full[4] = NAN
     full[5] = NAN
     folder = write(full, reasons={4: "asha: fold s00 at epoch 8", 5: "median: fold s00 at epoch 2"})
@@ -152,7 +152,7 @@ def test_trials_without_a_fold_are_counted_and_left_out(write: Write) -> None:
     race = report.race
     assert race is not None
     assert (race.stopped, race.unknown, race.inside, race.draws) == (2, 2, 2, 0)
-    text = said(folder)
+    text = text_of(folder)
     assert "2 of them have no finished fold and cannot take part" in text
     assert "2 of them were stopped inside a fold" in text
     assert "It may be higher: some trials were stopped before" in text
@@ -163,10 +163,10 @@ def test_trials_without_a_fold_are_counted_and_left_out(write: Write) -> None:
 
 
 def test_when_no_trial_ran_to_its_end(write: Write) -> None:
-    full = made_up(np.random.default_rng(3), 2, 5)
+    full = random_table(np.random.default_rng(3), 2, 5)
     full[:, 3:] = NAN
     folder = write(full)
-    assert "Every trial was stopped early, so there are no estimates" in said(folder)
+    assert "Every trial was stopped early, so there are no estimates" in text_of(folder)
     assert json.loads(to_json(report_of(folder)))["race"]["ran"] == 6
 
 
@@ -176,20 +176,20 @@ def counts(rng: np.random.Generator, c: int, k: int) -> np.ndarray:
 
 def test_pooled_clips_choose_what_is_handed_over_and_means_choose_the_rest(write: Write) -> None:
     rng = np.random.default_rng(8)
-    full, table = made_up(rng, 8, 6), counts(rng, 8, 6)
-    seen = full.copy()
-    seen[6:, 3:] = NAN
+    full, table = random_table(rng, 8, 6), counts(rng, 8, 6)
+    observed = full.copy()
+    observed[6:, 3:] = NAN
 
     def pooled(c: int) -> float:
         sums = table[c].sum(axis=0)
         return float((np.diag(sums) / sums.sum(axis=1)).mean())
 
-    report = report_of(write(seen, objective="pooled_ua", val_confusions=table))
+    report = report_of(write(observed, objective="pooled_ua", val_confusions=table))
     assert report.best_trial == max(range(6), key=pooled)
     assert report.best_trial != full[:6, :, 0].mean(axis=1).argmax()
     text = " ".join(to_text(report).split())
     assert "honest and nested choose by the mean of the folds' validation UA" in text
-    by_mean = report_of(write(seen, objective="ua")).estimates
+    by_mean = report_of(write(observed, objective="ua")).estimates
     assert by_mean is not None
     assert report.estimates is not None
     assert report.estimates.honest == by_mean.honest
@@ -205,7 +205,7 @@ def test_pooled_clips_choose_as_the_objective_itself_does(write: Write) -> None:
     from raysearch.study.record import Record
 
     rng = np.random.default_rng(9)
-    full, table = made_up(rng, 5, 6), counts(rng, 5, 6)
+    full, table = random_table(rng, 5, 6), counts(rng, 5, 6)
     table[:, 2, 1] = 0
     folder = write(full, objective="pooled_ua", val_confusions=table)
     record = Record.read(StudyFolder(folder))
@@ -220,15 +220,15 @@ def test_pooled_clips_choose_as_the_objective_itself_does(write: Write) -> None:
         groups,
         judge=lambda over: [Score("pooled_ua").of(row[f] for f in over) for row in rows],
     )
-    found = report_of(folder).estimates
-    assert found is not None
-    assert found.honest_choices == expected.honest_choices
-    assert found.nested_choices == expected.nested_choices
-    assert found.honest == expected.honest
+    actual = report_of(folder).estimates
+    assert actual is not None
+    assert actual.honest_choices == expected.honest_choices
+    assert actual.nested_choices == expected.nested_choices
+    assert actual.honest == expected.honest
 
 
 def test_a_thousand_trials_are_reported_within_seconds(write: Write) -> None:
-    full = made_up(np.random.default_rng(0), 1000, 10)
+    full = random_table(np.random.default_rng(0), 1000, 10)
     bad = full[:, :3, 0].mean(axis=1) < np.quantile(full[:, :3, 0].mean(axis=1), 0.8)
     full[bad, 3:] = NAN
     params = [{"strategy": "abcdef"[c % 6], "gamma": 0.1} for c in range(1000)]
@@ -239,10 +239,10 @@ def test_a_thousand_trials_are_reported_within_seconds(write: Write) -> None:
 
 
 def test_test_scores_have_no_part_in_a_choice_after_a_race(write: Write) -> None:
-    seen = raced(made_up(np.random.default_rng(6), 20, 8))
-    other = seen.copy()
-    other[..., 2:] = np.where(np.isfinite(seen[..., 2:]), 1.0 - seen[..., 2:], NAN)
-    first, second = report_of(write(seen)).estimates, report_of(write(other)).estimates
+    observed = race_table(random_table(np.random.default_rng(6), 20, 8))
+    other = observed.copy()
+    other[..., 2:] = np.where(np.isfinite(observed[..., 2:]), 1.0 - observed[..., 2:], NAN)
+    first, second = report_of(write(observed)).estimates, report_of(write(other)).estimates
     assert first is not None
     assert second is not None
     assert first.honest_choices == second.honest_choices
@@ -255,11 +255,11 @@ def test_the_worst_quarter_after_a_race(write: Write) -> None:
 
     A setting alone on few folds, all of them good, must not beat one that ran them all.
     """
-    full = made_up(np.random.default_rng(4), 12, 8, spread=0.0)
+    full = random_table(np.random.default_rng(4), 12, 8, spread=0.0)
     full[3] += 0.02
-    seen = full.copy()
-    seen[6:, 2:] = NAN
-    report = report_of(write(seen, objective="worst_ua"))
+    observed = full.copy()
+    observed[6:, 2:] = NAN
+    report = report_of(write(observed, objective="worst_ua"))
     assert report.estimates is not None
     assert report.best_trial in range(6)
     assert set(report.estimates.honest_choices) <= set(range(6))

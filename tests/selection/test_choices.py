@@ -46,9 +46,9 @@ def test_the_honest_choice_among_some_rows(v: np.ndarray, data: st.DataObject) -
     """As if the other rows had never been there."""
     c, k = v.shape
     rows = sorted(data.draw(st.sets(st.integers(0, c - 1), min_size=1)))
-    found = honest_choice(choice_scores(ring(k), by_mean(v)), rows)
+    actual = honest_choice(choice_scores(ring(k), by_mean(v)), rows)
     alone = estimates(v[rows], {"ua": v[rows]}, ring(k)).honest_choices
-    assert found == tuple(rows[i] for i in alone)
+    assert actual == tuple(rows[i] for i in alone)
 
 
 def test_no_row_to_choose() -> None:
@@ -90,12 +90,12 @@ def test_objectives_of_folds() -> None:
     folds = [fold(0.5, 0.6), fold(0.3, 0.9), fold(0.8, 0.7), fold(0.4, 0.1), fold(0.9, 0.2)]
     assert Score("worst_ua").of(folds) == pytest.approx(0.35)
     assert Score("worst_ua").of(folds[:1]) == 0.5
-    found = of_all(iter(folds), ["ua", "wa", "pooled_ua", "worst_ua"])
-    assert list(found) == ["ua", "wa", "pooled_ua", "worst_ua"]
-    assert found["ua"] == pytest.approx(0.58)
-    assert found["wa"] == pytest.approx(0.5)
-    assert found["pooled_ua"] == pytest.approx(0.875)
-    assert [Score(n).metric for n in found] == ["ua", "wa", "ua", "ua"]
+    actual = of_all(iter(folds), ["ua", "wa", "pooled_ua", "worst_ua"])
+    assert list(actual) == ["ua", "wa", "pooled_ua", "worst_ua"]
+    assert actual["ua"] == pytest.approx(0.58)
+    assert actual["wa"] == pytest.approx(0.5)
+    assert actual["pooled_ua"] == pytest.approx(0.875)
+    assert [Score(n).metric for n in actual] == ["ua", "wa", "ua", "ua"]
 
 
 def test_selected_keeps_to_the_rows_it_may_hand_over() -> None:
@@ -107,14 +107,14 @@ def test_selected_keeps_to_the_rows_it_may_hand_over() -> None:
     assert bound.best == max(others, key=lambda c: v[c].mean())
     assert bound.selected["ua"].values == tuple(t[bound.best])
     assert (bound.honest, bound.nested, bound.oracle) == (free.honest, free.nested, free.oracle)
-    drawn = estimates_over_draws(
+    pooled = estimates_over_draws(
         [{"ua": t}] * 2,
         ring(6),
         imputed=0.1,
         selectable=others,
         judge=lambda over: v[:, list(over)].min(axis=1),
     )
-    assert drawn.best == max(others, key=lambda c: v[c].min())
+    assert pooled.best == max(others, key=lambda c: v[c].min())
 
 
 def by_the_book(d: np.ndarray) -> tuple[float, float, float, float]:
@@ -135,12 +135,12 @@ def by_the_book(d: np.ndarray) -> tuple[float, float, float, float]:
 def test_differences_are_pooled_over_draws(n: int) -> None:
     rng = np.random.default_rng(n)
     a, b = rng.random((20, n)) * 0.1 + 0.6, np.tile(rng.random(n), (20, 1))
-    found = compare_over_draws(zip(a, b, strict=True))
+    actual = compare_over_draws(zip(a, b, strict=True))
     expected = by_the_book(a - b)
-    assert (found.mean, found.low, found.high, found.p) == pytest.approx(expected)
-    assert found.n == n
-    turned = compare_over_draws(zip(b, a, strict=True))
-    assert (turned.mean, turned.p) == pytest.approx((-found.mean, found.p))
+    assert (actual.mean, actual.low, actual.high, actual.p) == pytest.approx(expected)
+    assert actual.n == n
+    reverse = compare_over_draws(zip(b, a, strict=True))
+    assert (reverse.mean, reverse.p) == pytest.approx((-actual.mean, actual.p))
 
 
 def test_draws_that_agree_are_a_plain_comparison() -> None:

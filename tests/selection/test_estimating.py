@@ -69,12 +69,12 @@ def studies(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[FoldGroups]]:
 @settings(max_examples=150, deadline=None)
 def test_agrees_with_brute_force(study: tuple[np.ndarray, np.ndarray, list[FoldGroups]]) -> None:
     v, t, folds = study
-    found = estimates(v, {"ua": t, "wa": 1 - t}, folds)
+    actual = estimates(v, {"ua": t, "wa": 1 - t}, folds)
     for metric, table in (("ua", t), ("wa", 1 - t)):
         expected = brute(v.tolist(), table.tolist(), folds)
         for name, value in expected.items():
-            assert getattr(found, name)[metric].mean == pytest.approx(value, abs=1e-12), name
-        assert found.optimism[metric] == pytest.approx(expected["oracle"] - expected["honest"])
+            assert getattr(actual, name)[metric].mean == pytest.approx(value, abs=1e-12), name
+        assert actual.optimism[metric] == pytest.approx(expected["oracle"] - expected["honest"])
 
 
 @given(studies())
@@ -84,10 +84,10 @@ def test_oracle_is_at_least_every_setting(
 ) -> None:
     # Not so for honest and nested: they may choose anew for every fold.
     v, t, folds = study
-    found = estimates(v, {"ua": t}, folds)
-    assert found.oracle["ua"].mean >= found.selected["ua"].mean - 1e-12
-    assert (found.oracle["ua"].mean >= t.mean(axis=1) - 1e-12).all()
-    for kind in (found.honest, found.nested, found.selected, found.oracle):
+    actual = estimates(v, {"ua": t}, folds)
+    assert actual.oracle["ua"].mean >= actual.selected["ua"].mean - 1e-12
+    assert (actual.oracle["ua"].mean >= t.mean(axis=1) - 1e-12).all()
+    for kind in (actual.honest, actual.nested, actual.selected, actual.oracle):
         assert t.min() - 1e-12 <= kind["ua"].mean <= t.max(axis=0).mean() + 1e-12
 
 
@@ -97,9 +97,9 @@ def test_honest_can_exceed_the_oracle() -> None:
         FoldGroups(frozenset({"a"}), frozenset({"x"})),
         FoldGroups(frozenset({"b"}), frozenset({"y"})),
     ]
-    found = estimates([[0, 1], [1, 0]], {"ua": [[1, 0], [0, 1]]}, folds)
-    assert found.honest["ua"].mean == 1.0
-    assert found.optimism["ua"] == -0.5
+    actual = estimates([[0, 1], [1, 0]], {"ua": [[1, 0], [0, 1]]}, folds)
+    assert actual.honest["ua"].mean == 1.0
+    assert actual.optimism["ua"] == -0.5
 
 
 @given(studies())
@@ -108,9 +108,9 @@ def test_one_setting_leaves_nothing_to_choose(
     study: tuple[np.ndarray, np.ndarray, list[FoldGroups]],
 ) -> None:
     v, t, folds = study
-    found = estimates(v[:1], {"ua": t[:1]}, folds)
-    assert found.honest == found.nested == found.selected == found.oracle
-    assert found.optimism == {"ua": 0.0}
+    actual = estimates(v[:1], {"ua": t[:1]}, folds)
+    assert actual.honest == actual.nested == actual.selected == actual.oracle
+    assert actual.optimism == {"ua": 0.0}
 
 
 @given(studies(), st.randoms(use_true_random=False))
@@ -139,10 +139,10 @@ def test_ties_go_to_the_earlier_trial_however_the_sum_was_rounded() -> None:
 
 
 def test_next_speaker_rule_leaves_out_the_speaker_and_the_fold_it_validates() -> None:
-    found = estimates(np.ones((2, 5)), {"ua": np.ones((2, 5))}, ring(5))
-    assert found.judges[0] == (1, 2, 3)  # not 0, which tests s0, nor 4, which validates on s0
-    assert found.judges[2] == (0, 3, 4)
-    assert found.notes == ()
+    actual = estimates(np.ones((2, 5)), {"ua": np.ones((2, 5))}, ring(5))
+    assert actual.judges[0] == (1, 2, 3)  # not 0, which tests s0, nor 4, which validates on s0
+    assert actual.judges[2] == (0, 3, 4)
+    assert actual.notes == ()
 
 
 def test_where_every_fold_has_heard_the_group_the_choice_is_nested_and_said_so() -> None:
@@ -150,10 +150,10 @@ def test_where_every_fold_has_heard_the_group_the_choice_is_nested_and_said_so()
     folds = [FoldGroups(frozenset({n}), frozenset(set(names) - {n}), n) for n in names]
     rng = np.random.default_rng(0)
     v, t = rng.random((4, 3)), rng.random((4, 3))
-    found = estimates(v, {"ua": t}, folds)
-    assert found.honest_choices == found.nested_choices
-    assert found.honest == found.nested
-    assert "every fold" in found.notes[0]
+    actual = estimates(v, {"ua": t}, folds)
+    assert actual.honest_choices == actual.nested_choices
+    assert actual.honest == actual.nested
+    assert "every fold" in actual.notes[0]
 
 
 def test_partly_heard_groups_name_their_folds() -> None:
@@ -162,35 +162,35 @@ def test_partly_heard_groups_name_their_folds() -> None:
         FoldGroups(frozenset({"b"}), frozenset({"a"}), "b"),
         FoldGroups(frozenset({"c"}), frozenset({"a"}), "c"),
     ]
-    found = estimates(np.ones((1, 3)), {"ua": np.ones((1, 3))}, folds)
-    assert found.judges == ((), (2,), (0, 1))
-    assert "In fold a, all other folds" in found.notes[0]
+    actual = estimates(np.ones((1, 3)), {"ua": np.ones((1, 3))}, folds)
+    assert actual.judges == ((), (2,), (0, 1))
+    assert "In fold a, all other folds" in actual.notes[0]
 
 
 def test_interval_is_t_over_folds() -> None:
     t = np.array([[0.6, 0.7, 0.9, 0.4]])
-    found = estimates(t, {"ua": t}, ring(4)).honest["ua"]
+    actual = estimates(t, {"ua": t}, ring(4)).honest["ua"]
     low, high = stats.t.interval(0.95, 3, loc=t.mean(), scale=stats.sem(t[0]))
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert found.sd == pytest.approx(np.std(t, ddof=1))
-    assert found.values == (0.6, 0.7, 0.9, 0.4)
+    assert (actual.low, actual.high) == (pytest.approx(low), pytest.approx(high))
+    assert actual.sd == pytest.approx(np.std(t, ddof=1))
+    assert actual.values == (0.6, 0.7, 0.9, 0.4)
 
 
 def test_one_fold_has_no_interval() -> None:
-    found = estimates([[0.5]], {"ua": [[0.6]]}, [FoldGroups(frozenset({"a"}), frozenset({"b"}))])
-    assert (found.honest["ua"].low, found.honest["ua"].sd) == (None, None)
-    assert "no score has an interval" in " ".join(found.notes)
+    actual = estimates([[0.5]], {"ua": [[0.6]]}, [FoldGroups(frozenset({"a"}), frozenset({"b"}))])
+    assert (actual.honest["ua"].low, actual.honest["ua"].sd) == (None, None)
+    assert "no score has an interval" in " ".join(actual.notes)
 
 
 def test_choices_follow_the_objective_and_the_oracle_its_own_metric() -> None:
     v = [[0.9, 0.9, 0.9, 0.9], [0.1, 0.1, 0.1, 0.1]]
-    found = estimates(v, {"ua": [[0.5] * 4, [0.6] * 4], "wa": [[0.7] * 4, [0.2] * 4]}, ring(4))
-    assert found.selected["wa"].mean == pytest.approx(0.7)
-    assert found.oracle_rows == {"ua": 1, "wa": 0}
+    actual = estimates(v, {"ua": [[0.5] * 4, [0.6] * 4], "wa": [[0.7] * 4, [0.2] * 4]}, ring(4))
+    assert actual.selected["wa"].mean == pytest.approx(0.7)
+    assert actual.oracle_rows == {"ua": 1, "wa": 0}
 
 
 @pytest.mark.parametrize(
-    ("v", "t", "said"),
+    ("v", "t", "words"),
     [
         ([[0.5, np.nan, 0.5]], [[0.5] * 3], "validation score of trial 7 on fold s1 is nan"),
         ([[0.5] * 3], [[0.5, 0.5, np.inf]], "test ua score of trial 7 on fold s2 is inf"),
@@ -199,8 +199,8 @@ def test_choices_follow_the_objective_and_the_oracle_its_own_metric() -> None:
         (np.empty((0, 3)), np.empty((0, 3)), "neither empty"),
     ],
 )
-def test_bad_tables_are_named(v: object, t: object, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_bad_tables_are_named(v: object, t: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         estimates(v, {"ua": t}, ring(3), settings=["trial 7"][: len(v)])  # type: ignore[arg-type]
 
 
@@ -223,12 +223,12 @@ def test_bias_in_simulated_studies() -> None:
         speaker, both = rng.normal(0, 0.08, K), rng.normal(0, 0.04, (C, K))
         t = quality[:, None] + speaker + both + rng.normal(0, 0.03, (C, K))
         v = quality[:, None] + np.roll(speaker + both, -1, axis=1) + rng.normal(0, 0.03, (C, K))
-        found = estimates(v, {"ua": t}, folds)
-        chosen = quality[list(found.honest_choices)].mean()
+        actual = estimates(v, {"ua": t}, folds)
+        choice_quality = quality[list(actual.honest_choices)].mean()
         room = speaker.mean()  # what these speakers, not the settings, add
-        errors["honest"].append(found.honest["ua"].mean - room - chosen)
-        errors["selected"].append(found.selected["ua"].mean - room - quality[found.best])
-        errors["oracle"].append(found.oracle["ua"].mean - room - quality[found.oracle_rows["ua"]])
+        errors["honest"].append(actual.honest["ua"].mean - room - choice_quality)
+        errors["selected"].append(actual.selected["ua"].mean - room - quality[actual.best])
+        errors["oracle"].append(actual.oracle["ua"].mean - room - quality[actual.oracle_rows["ua"]])
     mean = {name: 100 * float(np.mean(x)) for name, x in errors.items()}
     error = 100 * float(np.std(errors["honest"]) / 20)
     assert mean["honest"] < 2.5 * error
@@ -240,12 +240,12 @@ def test_draws_of_full_tables_are_the_plain_estimates() -> None:
     rng = np.random.default_rng(1)
     v, t = rng.random((3, 5)), rng.random((3, 5))
     plain = estimates(v, {"ua": t}, ring(5))
-    drawn = estimates_over_draws([{"ua": t}] * 4, ring(5), judge=by_mean(v), imputed=0.0)
-    assert drawn.honest["ua"].mean == pytest.approx(plain.honest["ua"].mean)
-    assert drawn.honest["ua"].low == pytest.approx(plain.honest["ua"].low)
-    assert drawn.oracle["ua"].mean == pytest.approx(plain.oracle["ua"].mean)
-    assert drawn.oracle_rows == plain.oracle_rows
-    assert (drawn.best, drawn.honest_choices) == (plain.best, plain.honest_choices)
+    pooled = estimates_over_draws([{"ua": t}] * 4, ring(5), judge=by_mean(v), imputed=0.0)
+    assert pooled.honest["ua"].mean == pytest.approx(plain.honest["ua"].mean)
+    assert pooled.honest["ua"].low == pytest.approx(plain.honest["ua"].low)
+    assert pooled.oracle["ua"].mean == pytest.approx(plain.oracle["ua"].mean)
+    assert pooled.oracle_rows == plain.oracle_rows
+    assert (pooled.best, pooled.honest_choices) == (plain.best, plain.honest_choices)
 
 
 def test_uncertain_cells_widen_the_interval() -> None:
@@ -256,13 +256,13 @@ def test_uncertain_cells_widen_the_interval() -> None:
         filled = t.copy()
         filled[:, 4:] += rng.normal(0, 0.3, (3, 2))
         draws.append({"ua": filled})
-    drawn = estimates_over_draws(draws, ring(6), judge=by_mean(v), imputed=1 / 3)
-    e = drawn.honest["ua"]
+    pooled = estimates_over_draws(draws, ring(6), judge=by_mean(v), imputed=1 / 3)
+    e = pooled.honest["ua"]
     assert e.sd is not None
     assert e.low is not None
     assert e.high is not None
     assert e.high - e.low > 2 * stats.t.ppf(0.975, 5) * e.sd / 6**0.5
-    assert drawn.imputed == pytest.approx(1 / 3)
+    assert pooled.imputed == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="at least one draw"):
         estimates_over_draws([], ring(6), judge=by_mean(v), imputed=0)
     with pytest.raises(ValueError, match="imputed <= 1"):
@@ -288,6 +288,6 @@ def test_a_judge_of_its_own_makes_every_choice_but_the_oracles() -> None:
     groups = [FoldGroups(frozenset({f"s{i}"}), frozenset({f"s{(i + 1) % 4}"})) for i in range(4)]
     V = np.array([[0.9] * 4, [0.1] * 4])
     T = {"ua": np.array([[0.5] * 4, [0.6] * 4])}
-    found = estimates(V, T, groups, judge=lambda over: [0.0, 1.0])
-    assert found.best == 1
-    assert found.honest_choices == found.nested_choices == (1, 1, 1, 1)
+    actual = estimates(V, T, groups, judge=lambda over: [0.0, 1.0])
+    assert actual.best == 1
+    assert actual.honest_choices == actual.nested_choices == (1, 1, 1, 1)

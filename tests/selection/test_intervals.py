@@ -24,15 +24,15 @@ def test_a_fold_a_group_changes_nothing() -> None:
 
 def test_equally_many_folds_a_group_give_their_means() -> None:
     x = np.random.default_rng(0).random((2, 6))
-    found = over_groups(x, folds("abcabc"))
-    np.testing.assert_allclose(found, (x[:, :3] + x[:, 3:]) / 2)
+    actual = over_groups(x, folds("abcabc"))
+    np.testing.assert_allclose(actual, (x[:, :3] + x[:, 3:]) / 2)
 
 
 def test_unlike_groups_keep_the_mean_and_the_cluster_robust_variance() -> None:
     x = np.random.default_rng(1).random(7)
     groups = "aaabbcd"
-    found = over_groups(x, folds(groups))
-    mean, low, high, sd = interval(found)
+    actual = over_groups(x, folds(groups))
+    mean, low, high, sd = interval(actual)
     assert mean == pytest.approx(x.mean())
     sums = np.array(
         [sum(v - x.mean() for v, g in zip(x, groups, strict=True) if g == n) for n in "abcd"]

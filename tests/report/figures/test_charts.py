@@ -104,7 +104,7 @@ def test_many_values_are_taken_together_and_wide_ranges_shown_by_logarithm(write
     assert len(curve.lines[0].x) == 10
 
 
-def kept_layers(folder: Path, store: Store, first: int) -> Layers:
+def store_layers(folder: Path, store: Store, first: int) -> Layers:
     """Artifacts whose layer is two far groups, behind `first` other rows."""
     rng = np.random.default_rng(0)
     y = np.arange(20) % 2
@@ -128,7 +128,7 @@ def test_layers_are_mapped_by_fold_and_groups_that_are_far_stay_apart(
     write: Write, tmp_path: Path, first: int
 ) -> None:
     folder = write(scores(2, 4), corpus={"classes": ["low", "high"]})
-    layers = kept_layers(folder, Store(str(tmp_path / "store")), first)
+    layers = store_layers(folder, Store(str(tmp_path / "store")), first)
     report = report_of(folder, layers_of=layers)
     (plot,) = report.section("tsne").plots
     assert isinstance(plot, Scatter)

@@ -40,7 +40,7 @@ def report(write: Write) -> Report:
     return report_of(write(scores(), params=params, space=space), whole=True)
 
 
-def made_of(table: Table | None, *lines: str) -> Report:
+def report_of_table(table: Table | None, *lines: str) -> Report:
     section = Section("nasty", NASTY, lines, table, (NASTY, f"term: {NASTY}"))
     return Report("s_1", (NASTY,), (NASTY,), (section,), {}, {}, (), 0, 0, 0.0)
 
@@ -70,7 +70,7 @@ def test_latex_compiles(report: Report, tmp_path: Path) -> None:
         pytest.skip("needs pdflatex, which is not installed")
     frame = pd.DataFrame({"x": [NASTY, "b"], "y": [0.5, float("nan")], "p": [{"a_b": NASTY}, {}]})
     columns = (Column("x", NASTY), Column("y", "y\n%", "percent"), Column("p", "p", "params"))
-    nasty = made_of(Table(frame, columns, strong=0), NASTY)
+    nasty = report_of_table(Table(frame, columns, strong=0), NASTY)
     for i, one in enumerate((report, nasty)):
         (tmp_path / f"part{i}.tex").write_text(latex.render(one))
     (tmp_path / "paper.tex").write_text(
@@ -124,23 +124,24 @@ def test_a_page_of_what_is_not_finished_says_so(write: Write) -> None:
 
 
 def test_figures_and_tables_as_files(report: Report, tmp_path: Path) -> None:
-    made = files.write(report, tmp_path / "out")
-    names = {path.name for path in made}
+    paths = files.write(report, tmp_path / "out")
+    names = {path.name for path in paths}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
-    assert {f"{p.name}.{kind}" for s in report.sections for p in s.plots for kind in ("png", "svg")}
-    for section in report.sections:
-        for plot in section.plots:
-            assert {f"{plot.name}.png", f"{plot.name}.svg"} <= names
-    for path in made:
-        if path.suffix == ".png":
-            image = Image.open(io.BytesIO(path.read_bytes()))
-            assert image.width >= 690
-            assert len(image.convert("L").getcolors(1 << 16) or ()) > 2  # not an empty sheet
+    pictures = {plot.name for section in report.sections for plot in section.plots}
+    assert len(pictures) > 5
+    assert {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")} <= names
+    images = [Image.open(io.BytesIO(path.read_bytes())) for path in paths if path.suffix == ".png"]
+    assert len(images) == len(pictures)
+    assert min(image.width for image in images) >= 690
+    # not an empty sheet
+    assert min(len(image.convert("L").getcolors(1 << 16) or ()) for image in images) > 2
     table = pd.read_csv(tmp_path / "out" / "scores.csv")
     assert len(table) == 12 * 6
     assert report.estimates is not None
-    read = pd.read_csv(tmp_path / "out" / "estimates.csv").set_index("estimate")
-    assert read.loc["honest", "ua"] == pytest.approx(report.estimates.honest["ua"].mean)
-    assert read.loc["honest", "ua_interval_low"] == pytest.approx(report.estimates.honest["ua"].low)
+    table_read = pd.read_csv(tmp_path / "out" / "estimates.csv").set_index("estimate")
+    assert table_read.loc["honest", "ua"] == pytest.approx(report.estimates.honest["ua"].mean)
+    assert table_read.loc["honest", "ua_interval_low"] == pytest.approx(
+        report.estimates.honest["ua"].low
+    )
     settings = pd.read_csv(tmp_path / "out" / "settings.csv")
     assert {"params.gamma", "params.strategy"} <= set(settings.columns)

@@ -46,8 +46,8 @@ def test_each_rater_has_a_row_and_their_mean_is_the_estimate(
     study: tuple[Path, np.ndarray],
 ) -> None:
     folder, scores = study
-    found = report_of(folder)
-    table = found.section("raters").table
+    whole = report_of(folder)
+    table = whole.section("raters").table
     assert table is not None
     rows = {row["rater"]: row for row in table.frame.to_dict("records")}
     assert list(rows) == [*RATERS, "mean"]
@@ -57,12 +57,12 @@ def test_each_rater_has_a_row_and_their_mean_is_the_estimate(
     assert rows["E2"]["selected_wa"] == pytest.approx(scores[1, GROUPS:, 3].mean())
     assert (rows["E1"]["folds"], rows["E1"]["ratings"]) == (4, 40)
     assert (rows["mean"]["folds"], rows["mean"]["ratings"]) == (8, 84)
-    assert found.estimates is not None
-    assert rows["mean"]["selected_ua"] == pytest.approx(found.estimates.selected["ua"].mean)
-    assert rows["mean"]["honest"] == pytest.approx(found.estimates.honest["ua"].mean)
-    said = " ".join(text.render(found).split())
-    assert "84 ratings by 2 target raters (E1, E2)" in said
-    assert "all intervals are over sessions" in said
+    assert whole.estimates is not None
+    assert rows["mean"]["selected_ua"] == pytest.approx(whole.estimates.selected["ua"].mean)
+    assert rows["mean"]["honest"] == pytest.approx(whole.estimates.honest["ua"].mean)
+    words = " ".join(text.render(whole).split())
+    assert "84 ratings by 2 target raters (E1, E2)" in words
+    assert "all intervals are over sessions" in words
 
 
 def test_named_settings_are_told_by_rater(study: tuple[Path, np.ndarray]) -> None:
@@ -79,19 +79,19 @@ def test_named_settings_are_told_by_rater(study: tuple[Path, np.ndarray]) -> Non
 
 def test_differences_are_over_sessions_not_over_folds(study: tuple[Path, np.ndarray]) -> None:
     folder, scores = study
-    found = report_of(folder)
+    whole = report_of(folder)
     by_session = scores[:, :, 2].reshape(2, len(RATERS), GROUPS).mean(axis=1)
     d = by_session[1] - by_session[0]
-    (pair,) = [p for c in found.comparisons if c.parameter == "model" for p in c.pairs]
+    (pair,) = [p for c in whole.comparisons if c.parameter == "model" for p in c.pairs]
     assert pair.difference.n == GROUPS
     sign = 1 if pair.a == "model=fusion_s" else -1
     assert pair.difference.mean == pytest.approx(sign * d.mean())
     assert pair.difference.sd == pytest.approx(d.std(ddof=1))
-    assert found.estimates is not None
-    sd = by_session[found.estimates.best].std(ddof=1)
-    assert found.estimates.selected["ua"].sd == pytest.approx(sd)
+    assert whole.estimates is not None
+    sd = by_session[whole.estimates.best].std(ddof=1)
+    assert whole.estimates.selected["ua"].sd == pytest.approx(sd)
 
 
 def test_other_studies_have_no_such_table(write: Callable[..., Path]) -> None:
-    found = report_of(write(np.random.default_rng(0).uniform(0.4, 0.6, (2, 4, 4))))
-    assert not {section.name for section in found.sections} & {"raters", "raters_settings"}
+    whole = report_of(write(np.random.default_rng(0).uniform(0.4, 0.6, (2, 4, 4))))
+    assert not {section.name for section in whole.sections} & {"raters", "raters_settings"}

@@ -17,15 +17,15 @@ from tests.support.studies import report_of
 Write = Callable[..., Path]
 
 
-def made_up(seed: int, c: int, k: int) -> np.ndarray:
+def random_table(seed: int, c: int, k: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return np.clip(0.6 + rng.normal(0, 0.08, (1, k, 1)) + rng.normal(0, 0.05, (c, k, 4)), 0.02, 1)
 
 
-def comparison(made: dict[str, Any], parameter: str | None) -> dict[str, Any]:
-    found = [x for x in made["comparisons"] if x["parameter"] == parameter]
-    assert len(found) == 1
-    return found[0]
+def comparison(plain: dict[str, Any], parameter: str | None) -> dict[str, Any]:
+    family = [x for x in plain["comparisons"] if x["parameter"] == parameter]
+    assert len(family) == 1
+    return family[0]
 
 
 def best_of(v: np.ndarray, t: np.ndarray, rows: list[int]) -> np.ndarray:
@@ -48,35 +48,35 @@ def holm_by_hand(p: list[float]) -> list[float]:
 
 
 def test_values_are_compared_by_their_honest_choices(write: Write) -> None:
-    table = made_up(0, 18, 7)
+    table = random_table(0, 18, 7)
     levels = ["hard", "ls", "lr"]
     params = [{"strategy": levels[c % 3], "lr": 0.1} for c in range(18)]
     space = {"strategy": {"choice": levels}, "lr": 0.1, "gamma": {"float": [0, 1]}}
-    made = to_plain(report_of(write(table, params=params)))
-    assert [x["parameter"] for x in made["comparisons"]] == [None]  # the space names no list
-    made = to_plain(report_of(write(table, params=params, space=space)))
-    found = comparison(made, "strategy")
-    assert [x["parameter"] for x in made["comparisons"]] == [None, "strategy"]
+    plain = to_plain(report_of(write(table, params=params)))
+    assert [x["parameter"] for x in plain["comparisons"]] == [None]  # the space names no list
+    plain = to_plain(report_of(write(table, params=params, space=space)))
+    family = comparison(plain, "strategy")
+    assert [x["parameter"] for x in plain["comparisons"]] == [None, "strategy"]
     v, t = table[..., 0], table[..., 2]
     rows = {name: [c for c in range(18) if c % 3 == i] for i, name in enumerate(levels)}
     best = {name: v[rows[name]].mean(axis=1).max() for name in levels}
     order = sorted(levels, key=lambda name: -best[name])
-    assert [(x["name"], x["settings"]) for x in found["levels"]] == [(n, 6) for n in order]
-    assert len(found["pairs"]) == 3
+    assert [(x["name"], x["settings"]) for x in family["levels"]] == [(n, 6) for n in order]
+    assert len(family["pairs"]) == 3
     p = []
-    for pair in found["pairs"]:
+    for pair in family["pairs"]:
         a, b = (best_of(v, t, rows[pair[side].partition("=")[2]]) for side in "ab")
         test = stats.ttest_rel(a, b)
         assert pair["difference"] == pytest.approx(np.mean(a - b))
         assert pair["interval"] == pytest.approx(list(test.confidence_interval(0.95)))
         assert (pair["p"], pair["folds"]) == (pytest.approx(test.pvalue), 7)
         p.append(test.pvalue)
-    assert [pair["p_holm"] for pair in found["pairs"]] == pytest.approx(holm_by_hand(p))
-    assert found["levels"][0]["score"] == pytest.approx(best_of(v, t, rows[order[0]]).mean())
+    assert [pair["p_holm"] for pair in family["pairs"]] == pytest.approx(holm_by_hand(p))
+    assert family["levels"][0]["score"] == pytest.approx(best_of(v, t, rows[order[0]]).mean())
 
 
 def test_a_value_that_helps_is_said_and_one_that_does_not_too(write: Write) -> None:
-    table = made_up(1, 12, 10)
+    table = random_table(1, 12, 10)
     table[0::3] += 0.2
     params = [{"strategy": ["hard", "ls", "lr"][c % 3]} for c in range(12)]
     report = report_of(write(table, params=params, space={"strategy": {"choice": ["hard"]}}))
@@ -86,7 +86,7 @@ def test_a_value_that_helps_is_said_and_one_that_does_not_too(write: Write) -> N
     assert "strategy: each value against each other" in text
     assert "chosen anew for every held-out speaker" in text
     assert "(4 settings)" in text
-    equal = made_up(2, 12, 10)
+    equal = random_table(2, 12, 10)
     equal[:] = equal[:1]
     report = report_of(write(equal, params=params, space={"strategy": {"choice": ["hard"]}}))
     text = " ".join(to_text(report).split())
@@ -99,47 +99,47 @@ def test_a_value_that_helps_is_said_and_one_that_does_not_too(write: Write) -> N
 
 
 def test_many_values_are_held_against_the_best_one(write: Write) -> None:
-    table = made_up(3, 16, 6)
+    table = random_table(3, 16, 6)
     params = [{"batch": 2 ** (c % 8)} for c in range(16)]
     report = report_of(write(table, params=params, space={"batch": {"grid": [1, 2]}}))
-    found = comparison(to_plain(report), "batch")
+    family = comparison(to_plain(report), "batch")
     best = 2 ** (int(table[..., 0].mean(axis=1).argmax()) % 8)
-    assert {pair["a"] for pair in found["pairs"]} == {f"batch={best}"}
-    assert len(found["pairs"]) == 7
+    assert {pair["a"] for pair in family["pairs"]} == {f"batch={best}"}
+    assert len(family["pairs"]) == 7
     assert "batch: each value against the best one, of 8" in to_text(report)
 
 
 def test_a_parameter_that_some_settings_lack(write: Write) -> None:
-    table = made_up(4, 9, 5)
+    table = random_table(4, 9, 5)
     params: list[dict[str, Any]] = [{"strategy": "hard"} for _ in range(9)]
     params[2] |= {"smoothing": 0.1}
     params[3] |= {"smoothing": 0.30000000000000004}
     params[4] |= {"smoothing": 0.3}
     space = {"smoothing": {"grid": [0.1, 0.3]}, "strategy": {"choice": ["hard"]}}
-    made = to_plain(report_of(write(table, params=params, space=space)))
-    found = comparison(made, "smoothing")
-    assert sorted((x["name"], x["settings"]) for x in found["levels"]) == [("0.1", 1), ("0.3", 2)]
-    assert len(made["comparisons"]) == 2  # one strategy is nothing to compare
+    plain = to_plain(report_of(write(table, params=params, space=space)))
+    family = comparison(plain, "smoothing")
+    assert sorted((x["name"], x["settings"]) for x in family["levels"]) == [("0.1", 1), ("0.3", 2)]
+    assert len(plain["comparisons"]) == 2  # one strategy is nothing to compare
 
 
 def test_the_best_setting_against_the_next_and_honesty_against_the_baseline(write: Write) -> None:
-    table = made_up(5, 9, 6)
-    made = to_plain(report_of(write(table, enqueued=2)))
-    found = comparison(made, None)
+    table = random_table(5, 9, 6)
+    plain = to_plain(report_of(write(table, enqueued=2)))
+    family = comparison(plain, None)
     v, t = table[..., 0], table[..., 2]
     order = np.argsort(-v.mean(axis=1))
     expected = [(f"trial {order[0]}", f"trial {c}") for c in order[1:5]]
     expected.append(("honest choice", "trial 0 (enqueued)"))
-    assert [(pair["a"], pair["b"]) for pair in found["pairs"]] == expected
-    for pair, c in zip(found["pairs"], order[1:5], strict=False):
+    assert [(pair["a"], pair["b"]) for pair in family["pairs"]] == expected
+    for pair, c in zip(family["pairs"], order[1:5], strict=False):
         assert pair["difference"] == pytest.approx((t[order[0]] - t[c]).mean())
     gain = best_of(v, t, list(range(9))) - t[0]
-    assert found["pairs"][-1]["difference"] == pytest.approx(gain.mean())
-    assert found["pairs"][-1]["p"] == pytest.approx(stats.ttest_1samp(gain, 0).pvalue)
+    assert family["pairs"][-1]["difference"] == pytest.approx(gain.mean())
+    assert family["pairs"][-1]["p"] == pytest.approx(stats.ttest_1samp(gain, 0).pvalue)
 
 
 def test_one_complete_setting_beside_stopped_ones(write: Write) -> None:
-    table = made_up(5, 4, 6)
+    table = random_table(5, 4, 6)
     table[1:, 3:] = np.nan
     report = report_of(write(table, enqueued=1))
     pairs = comparison(to_plain(report), None)["pairs"]
@@ -148,12 +148,12 @@ def test_one_complete_setting_beside_stopped_ones(write: Write) -> None:
 
 
 def test_one_setting_has_nothing_to_be_compared_with(write: Write) -> None:
-    made = to_plain(report_of(write(made_up(0, 1, 4), enqueued=1)))
-    assert made["comparisons"] == []
+    plain = to_plain(report_of(write(random_table(0, 1, 4), enqueued=1)))
+    assert plain["comparisons"] == []
 
 
 def test_one_fold_shows_nothing(write: Write) -> None:
-    report = report_of(write(made_up(0, 3, 1)))
+    report = report_of(write(random_table(0, 3, 1)))
     pair = comparison(to_plain(report), None)["pairs"][0]
     assert (pair["p"], pair["p_holm"], pair["interval"]) == (None, None, None)
     assert "one fold cannot show a difference" in " ".join(to_text(report).split())
@@ -161,12 +161,12 @@ def test_one_fold_shows_nothing(write: Write) -> None:
 
 def test_values_of_stopped_trials_take_part(write: Write) -> None:
     """A value whose trials were all stopped is still compared, with a wider interval."""
-    full = made_up(6, 12, 8)
+    full = random_table(6, 12, 8)
     params = [{"strategy": "ab"[c % 2]} for c in range(12)]
-    seen = full.copy()
-    seen[1::2, 3:] = np.nan
+    observed = full.copy()
+    observed[1::2, 3:] = np.nan
     space = {"strategy": {"choice": ["a", "b"]}}
-    cut = comparison(to_plain(report_of(write(seen, params=params, space=space))), "strategy")
+    cut = comparison(to_plain(report_of(write(observed, params=params, space=space))), "strategy")
     whole = comparison(to_plain(report_of(write(full, params=params, space=space))), "strategy")
     assert [x["settings"] for x in cut["levels"]] == [6, 6]
     low, high = cut["pairs"][0]["interval"]
@@ -180,15 +180,15 @@ def test_values_of_stopped_trials_take_part(write: Write) -> None:
 
 def test_what_one_seed_moves(write: Write) -> None:
     rng = np.random.default_rng(0)
-    repeats = made_up(7, 3, 6)[:, :, None] + rng.normal(0, 0.02, (3, 6, 5, 4))
+    repeats = random_table(7, 3, 6)[:, :, None] + rng.normal(0, 0.02, (3, 6, 5, 4))
     table = repeats.mean(axis=2)
     report = report_of(write(table, repeats=repeats, seeds=5))
     best = report.best_trial
-    made = to_plain(report)["seeds"]
+    plain = to_plain(report)["seeds"]
     within = np.mean([np.var(x, ddof=1) for x in repeats[best, :, :, 2]]) ** 0.5
-    assert made["seeds"] == 5
-    assert made["within"]["ua"] == pytest.approx(within)
-    assert made["between"]["wa"] == pytest.approx(np.std(table[best, :, 3], ddof=1))
+    assert plain["seeds"] == 5
+    assert plain["within"]["ua"] == pytest.approx(within)
+    assert plain["between"]["wa"] == pytest.approx(np.std(table[best, :, 3], ddof=1))
     text = " ".join(to_text(report).split())
     assert "Each score of a fold is the mean of 5 seeds" in text
     assert f"UA {100 * within:.1f} {100 * np.std(table[best, :, 2], ddof=1):.1f}" in text
@@ -197,7 +197,7 @@ def test_what_one_seed_moves(write: Write) -> None:
 
 
 def test_counts_of_clips_are_not_multiplied_by_seeds(write: Write) -> None:
-    table = made_up(7, 2, 4)
+    table = random_table(7, 2, 4)
     rows = to_plain(report_of(write(table, repeats=np.stack([table] * 2, axis=2), seeds=2)))
     assert rows["tables"]["classes"][0] == {
         "class": "class 0",
@@ -215,7 +215,7 @@ def quarter(x: np.ndarray) -> float:
 
 
 def test_the_front_of_two_objectives(write: Write) -> None:
-    table = made_up(14, 30, 9)
+    table = random_table(14, 30, 9)
     report = report_of(write(table, objective=["ua", "worst_ua"]))
     rows = to_plain(report)["tables"]["pareto"]
     points = {c: (table[c, :, 0].mean(), quarter(table[c, :, 0])) for c in range(30)}
@@ -246,7 +246,7 @@ def test_the_front_of_two_objectives(write: Write) -> None:
 
 
 def test_the_worst_speakers_choose_where_they_come_first(write: Write) -> None:
-    table = made_up(9, 20, 8)
+    table = random_table(9, 20, 8)
     report = report_of(write(table, objective=["worst_ua", "wa"]))
     worst = [quarter(row) for row in table[..., 0]]
     assert report.best_trial == int(np.argmax(worst))

@@ -46,8 +46,8 @@ def reported(
 ) -> Report:
     folder = write(scores() if table is None else table, params=params)
     ledger = Ledger(folder / "ledger.sqlite", write=True)
-    kept = {"source": "Table 2 of a paper", "metrics": list(metrics), "rows": list(rows)}
-    ledger.set_fact("published", fact or kept)
+    table_fact = {"source": "Table 2 of a paper", "metrics": list(metrics), "rows": list(rows)}
+    ledger.set_fact("published", fact or table_fact)
     ledger.close()
     return report_of(folder)
 
@@ -58,25 +58,25 @@ def lines(report: Report) -> dict[tuple[str, str], dict[str, Any]]:
 
 def test_each_figure_stands_beside_the_same_metric_of_its_trial(write: Write) -> None:
     table = scores()
-    made = lines(reported(write, ROWS, table))
-    assert list(made) == [(row["name"], m) for row in ROWS for m in ("UA", "WA")]
-    assert [line["trial"] for line in made.values()] == [0, 0, 1, 1, None, None]
+    by_row = lines(reported(write, ROWS, table))
+    assert list(by_row) == [(row["name"], m) for row in ROWS for m in ("UA", "WA")]
+    assert [line["trial"] for line in by_row.values()] == [0, 0, 1, 1, None, None]
     for metric, column in (("UA", UA), ("WA", WA)):
         printed = ROWS[0]["values"][metric.lower()]
-        first = made["CE", metric]
+        first = by_row["CE", metric]
         assert first["published"] == printed
         assert first["here"] == pytest.approx(table[0, :, column].mean())
         assert first["difference"] == pytest.approx(table[0, :, column].mean() - printed)
         assert (first["published_gain"], first["gain"], first["interval"]) == (None, None, None)
-        gained = compare(table[1, :, column], table[0, :, column])
-        second = made["RD + LR", metric]
+        gain = compare(table[1, :, column], table[0, :, column])
+        second = by_row["RD + LR", metric]
         assert second["here"] == pytest.approx(table[1, :, column].mean())
-        assert second["gain"] == pytest.approx(gained.mean)
-        assert second["interval"] == pytest.approx([gained.low, gained.high])
-        missing = made["Self-KD", metric]
+        assert second["gain"] == pytest.approx(gain.mean)
+        assert second["interval"] == pytest.approx([gain.low, gain.high])
+        missing = by_row["Self-KD", metric]
         assert (missing["here"], missing["difference"], missing["gain"]) == (None, None, None)
-    assert made["RD + LR", "UA"]["published_gain"] == pytest.approx(0.024)
-    assert made["Self-KD", "WA"]["published_gain"] == pytest.approx(0.330 - 0.452)
+    assert by_row["RD + LR", "UA"]["published_gain"] == pytest.approx(0.024)
+    assert by_row["Self-KD", "WA"]["published_gain"] == pytest.approx(0.330 - 0.452)
 
 
 def test_a_metric_that_the_paper_does_not_print_has_no_difference(write: Write) -> None:
@@ -110,8 +110,8 @@ def test_rows_without_a_trial_are_counted_once(write: Write) -> None:
 
 def test_a_paper_of_one_metric_has_one_line_a_row(write: Write) -> None:
     rows = [{**row, "values": {"ua": row["values"]["ua"]}} for row in ROWS]
-    made = lines(reported(write, rows, metrics=["ua"]))
-    assert list(made) == [(row["name"], "UA") for row in ROWS]
+    by_row = lines(reported(write, rows, metrics=["ua"]))
+    assert list(by_row) == [(row["name"], "UA") for row in ROWS]
 
 
 def test_no_table_without_rows(write: Write) -> None:
@@ -129,15 +129,17 @@ def test_files_hold_a_line_for_each_metric(write: Write) -> None:
 # -- where people read -------------------------------------------------------------------------
 def test_markdown_and_latex_name_a_row_once(write: Write) -> None:
     report = reported(write, ROWS)
-    for made, dash in ((markdown.render(report), "–"), (latex.render(report), "--")):
-        made = (
-            made[made.index("Table 2 of a paper") :]
+    for by_row, dash in ((markdown.render(report), "–"), (latex.render(report), "--")):
+        by_row = (
+            by_row[by_row.index("Table 2 of a paper") :]
             .split("Best settings")[0]
             .replace("&", "|")
             .replace("\\", "")
         )
-        found = [[cell.strip() for cell in x.split("|")] for x in made.splitlines() if "A |" in x]
-        rows = [row[1:] if row[0] == "" and len(row) == 12 else row for row in found]
+        split_rows = [
+            [cell.strip() for cell in x.split("|")] for x in by_row.splitlines() if "A |" in x
+        ]
+        rows = [row[1:] if row[0] == "" and len(row) == 12 else row for row in split_rows]
         assert [row[:4] for row in rows] == [
             ["CE", "0", "UA", "43.1"],
             ["", "", "WA", "45.2"],
@@ -174,14 +176,16 @@ def test_shipped_tables_are_whole_in_a_terminal(
         (str(entry[NAME]), {n: x for n, x in entry.items() if n != NAME}) for entry in study.enqueue
     ]
     task = next(iter(study.published.get("tasks", {"categories": {}})))
-    kept = published_table(study.published, task, enqueued)
-    assert kept is not None
+    table_fact = published_table(study.published, task, enqueued)
+    assert table_fact is not None
     table = scores(len(enqueued), 4)
     table[0, :, UA:] = 0.95, 0.99
     table[1, :, UA:] = np.array([[0.1, 0.9, 0.5, 0.2]]).T
-    report = reported(write, (), table, [setting for _, setting in enqueued], fact=asdict(kept))
-    made = text.render(report, width=width)
-    part = made[made.index("Beside the published") :].split("\n\n")[0]
+    report = reported(
+        write, (), table, [setting for _, setting in enqueued], fact=asdict(table_fact)
+    )
+    by_row = text.render(report, width=width)
+    part = by_row[by_row.index("Beside the published") :].split("\n\n")[0]
     assert max(map(len, part.splitlines())) <= width
     for (name, _), line in lines(report).items():
         assert f"{100 * line['here']:.1f}" in part
