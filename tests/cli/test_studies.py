@@ -38,7 +38,7 @@ def test_a_study_from_start_to_end_again_and_extended(shell: Any) -> None:
     first = shell.tune()
     assert first.code == 0, first.err
     assert "honest" in first.out
-    assert "optimism" in first.out
+    assert "Quote honest: " in first.out
     assert "python -m raysearch ui" in first.out
     assert "\x1b" not in first.err + first.out, "no control characters off a terminal"
     report = shell.report()
