@@ -12,12 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from raysearch.data.features.extractor import ExtractorInfo
 from raysearch.data.features.pretrained import one_thread
+
+if TYPE_CHECKING:
+    import torch
+
+    Transform = Callable[[torch.Tensor], torch.Tensor]
 
 RATE = 16_000
 WINDOW, HOP = 640, 160
@@ -57,7 +62,7 @@ def _spectrogram(samples: np.ndarray) -> np.ndarray:
     below -80.
     """
 
-    def decibels(power: Any) -> Any:
+    def decibels(power: torch.Tensor) -> torch.Tensor:
         power = power.clamp(min=FLOOR)
         return (10 * (power / power.max()).log10()).clamp(min=-RANGE)[:BINS]
 
@@ -78,7 +83,7 @@ def _mfcc_htk(samples: np.ndarray) -> np.ndarray:
     """
     basis = _basis(MANY)
 
-    def cepstrum(energy: Any) -> Any:
+    def cepstrum(energy: torch.Tensor) -> torch.Tensor:
         decibels = 10 * energy.clamp(min=FLOOR).log10()
         return basis.T @ decibels.clamp(min=float(decibels.max()) - RANGE)
 
@@ -90,7 +95,7 @@ def _spectrogram_db(samples: np.ndarray) -> np.ndarray:
     return _spectrogram(_emphasised(samples))
 
 
-def _run(transform: Any, samples: np.ndarray, finish: Callable[[Any], Any]) -> np.ndarray:
+def _run(transform: Transform, samples: np.ndarray, finish: Transform) -> np.ndarray:
     import torch
 
     with one_thread(), torch.inference_mode():
@@ -99,7 +104,7 @@ def _run(transform: Any, samples: np.ndarray, finish: Callable[[Any], Any]) -> n
 
 
 @cache
-def _mel_transform() -> Any:
+def _mel_transform() -> Transform:
     from trainables.pure_torchaudio import prepare
 
     prepare()
@@ -122,7 +127,7 @@ def _mel_transform() -> Any:
 
 
 @cache
-def _wide_transform() -> Any:
+def _wide_transform() -> Transform:
     from trainables.pure_torchaudio import prepare
 
     prepare()
@@ -142,7 +147,7 @@ def _wide_transform() -> Any:
 
 
 @cache
-def _basis(bands: int = MELS) -> Any:
+def _basis(bands: int = MELS) -> torch.Tensor:
     from trainables.pure_torchaudio import prepare
 
     prepare()
@@ -152,7 +157,7 @@ def _basis(bands: int = MELS) -> Any:
 
 
 @cache
-def _power_transform() -> Any:
+def _power_transform() -> Transform:
     from trainables.pure_torchaudio import prepare
 
     prepare()
