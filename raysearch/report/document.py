@@ -52,7 +52,7 @@ class Column:
     kind: Kind = "text"
     once: bool = False
     """where people read, rows that share the values of all such columns show them in the first; no
-    other column of such a table holds what a terminal breaks over lines"""
+    other column of the table may hold what a terminal breaks over lines"""
 
     @property
     def left(self) -> bool:
@@ -197,7 +197,7 @@ class Report:
     """None where each fold was trained once"""
 
     def brief(self) -> Report:
-        """The report without what is for those who ask for all of it."""
+        """The report without its details."""
         return replace(self, sections=tuple(one for one in self.sections if not one.detail))
 
     def section(self, name: str) -> Section:

@@ -2,7 +2,7 @@
 
 Rows are the complete trials and, after a race, those stopped with a fold behind them; what a
 stopped trial did not run is drawn from a joint model of validation and test scores, so that the
-estimates speak of all settings and not of those alone that looked well early. Failed trials are
+estimates speak of all settings, not only of those that looked well early. Failed trials are
 left out: why they failed is not a matter of their scores.
 """
 
@@ -230,8 +230,8 @@ def _expecting(score: Score, v: Matrix) -> Judge:
         part = v[:, list(over)]
         some = np.isfinite(part).any(axis=1)
         means = np.full(len(v), -np.inf)  # nothing is known of it there: not to be chosen
-        drawn = impute(part[some], {}, draws=DRAWS).draws
-        means[some] = np.mean([worst_mean(one) for one, _ in drawn], axis=0)
+        draws = impute(part[some], {}, draws=DRAWS).draws
+        means[some] = np.mean([worst_mean(table) for table, _ in draws], axis=0)
         return means
 
     if score.name == "worst_ua":

@@ -131,8 +131,8 @@ def estimates_over_draws(
 ) -> Estimates:
     """The estimates where some cells were not measured, over draws of the test scores.
 
-    Choices are made once, by `judge`, as who runs a race makes them: by what is known, not by
-    what a draw made up. (Choosing anew in each draw would pick the draw's luck with it.) Their
+    Choices are made once, by `judge`: by what was measured, as in a race, not by what a draw
+    made up. (Choosing anew in each draw would pick the draw's luck with it.) Their
     scores are measured where there is a measurement, and drawn elsewhere. Points are means over
     the M draws. Intervals add the variance between draws to that over folds, W + (1 + 1/M)·B, with
     the degrees of freedom of Barnard and Rubin (1999) for K - 1 complete-data degrees. The

@@ -51,39 +51,41 @@ def impute(V: Array, T: Mapping[str, Array], *, draws: int = 30, seed: int = 0) 
     V = np.asarray(V, dtype=float)
     names = tuple(T)
     layers = [V, *(np.asarray(T[name], dtype=float) for name in names)]
-    seen = np.isfinite(V)
+    observed = np.isfinite(V)
     for name, layer in zip(names, layers[1:], strict=True):
-        if layer.shape != V.shape or not np.array_equal(np.isfinite(layer), seen):
+        if layer.shape != V.shape or not np.array_equal(np.isfinite(layer), observed):
             raise ValueError(f"T[{name!r}] must have the shape and the missing cells of V")
-    if V.ndim != 2 or not (seen.any(axis=0).all() and seen.any(axis=1).all()):
+    if V.ndim != 2 or not (observed.any(axis=0).all() and observed.any(axis=1).all()):
         raise ValueError("every row and every column of V must have at least one finite cell")
     if draws < 1:
         raise ValueError(f"draws >= 1 must hold, but got {draws}")
     Y = np.stack(layers, axis=-1)
-    if seen.all():
-        made: list[Array] = [Y.copy() for _ in range(draws)]
+    if observed.all():
+        completed: list[Array] = [Y.copy() for _ in range(draws)]
     else:
-        made = _gibbs(Y, seen, draws, np.random.default_rng(seed))
+        completed = _gibbs(Y, observed, draws, np.random.default_rng(seed))
     out = tuple(
         (
             np.ascontiguousarray(y[..., 0]),
             {name: np.ascontiguousarray(y[..., 1 + i]) for i, name in enumerate(names)},
         )
-        for y in made
+        for y in completed
     )
-    return Completed(out, float(1.0 - seen.mean()))
+    return Completed(out, float(1.0 - observed.mean()))
 
 
 _BURN, _THIN = 150, 12
 """Gibbs sweeps before the first draw and between draws"""
 
 
-def _gibbs(Y: Array, seen: NDArray[np.bool_], draws: int, rng: np.random.Generator) -> list[Array]:
+def _gibbs(
+    Y: Array, observed: NDArray[np.bool_], draws: int, rng: np.random.Generator
+) -> list[Array]:
     rows, _, d = Y.shape
-    mask = seen.astype(float)
+    mask = observed.astype(float)
     n_row, n_column = mask.sum(axis=1), mask.sum(axis=0)
-    centre = Y[seen].mean(axis=0)
-    y = np.where(seen[..., None], Y - centre, 0.0)
+    centre = Y[observed].mean(axis=0)
+    y = np.where(observed[..., None], Y - centre, 0.0)
     row_sum, column_sum = y.sum(axis=1), y.sum(axis=0)
     square = np.einsum("cfi,cfj->ij", y, y)
     counts, group = np.unique(n_row, return_inverse=True)
@@ -123,8 +125,8 @@ def _gibbs(Y: Array, seen: NDArray[np.bool_], draws: int, rng: np.random.Generat
         psi = _covariance(rng, psi, q.T @ q, rows, 0.05)
         if sweep >= _BURN and (sweep - _BURN) % _THIN == _THIN - 1:
             noise = _normal(rng, y.shape) @ np.linalg.cholesky(sigma).T
-            drawn = centre + b + q[:, None, :] + noise
-            out.append(np.where(seen[..., None], Y, drawn))
+            table = centre + b + q[:, None, :] + noise
+            out.append(np.where(observed[..., None], Y, table))
     return out
 
 

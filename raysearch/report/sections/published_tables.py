@@ -1,8 +1,8 @@
 """A paper's table beside the study's own trials.
 
-A row of it (`raysearch.study.published`) is the first complete trial that has all of its `params`
-(constants of the space included). Each of its figures stands beside the same metric of that trial.
-The first row is the baseline that gains are counted from.
+A row of the paper's table (`raysearch.study.published`) is the first complete trial that has all
+of its `params` (constants of the space included). Each of its figures stands beside the same metric
+of that trial. The first row is the baseline that gains are counted from.
 """
 
 from __future__ import annotations
