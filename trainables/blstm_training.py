@@ -32,7 +32,7 @@ Read = Callable[[Part], tuple[NDArray[np.float32], NDArray[np.float32]]]
 class Submodel:
     """A BLSTM that has been trained."""
 
-    fitted: Fit
+    result: Fit
     read: Read
     size: int
     """values of a frame"""
@@ -42,11 +42,11 @@ class Submodel:
         arrays: dict[str, Array] = {}
         for name, part in (("validation", inputs.validation), ("test", inputs.test)):
             arrays[name], arrays[f"hidden_{name}"] = self.read(part)
-        return arrays | weight_arrays(self.fitted.weights if inputs.keep_weights else None)
+        return arrays | weight_arrays(self.result.weights if inputs.keep_weights else None)
 
     @property
     def info(self) -> dict[str, Any]:
-        return self.fitted.facts | {"inputs": self.size}
+        return self.result.facts | {"inputs": self.size}
 
 
 def train(
@@ -74,7 +74,7 @@ def train(
     k = len(inputs.classes)
     frames = _frames(inputs.train).take(rows)
     size = int(frames.values.shape[1])
-    fitted = fitting.fit(
+    result = fitting.fit(
         inputs,
         own,
         build=functools.partial(network, size, k, dict(own)),
@@ -86,9 +86,9 @@ def train(
         keep_weights=True,
         collate=functools.partial(collate, every=own["every"]),
     )
-    assert fitted.weights is not None
-    read = _frozen(own, size, k, fitted.weights, inputs.threads, inputs.device)
-    return Submodel(fitted, read, size)
+    assert result.weights is not None
+    read = _frozen(own, size, k, result.weights, inputs.threads, inputs.device)
+    return Submodel(result, read, size)
 
 
 def reader(state: NetworkState) -> Read:
@@ -106,9 +106,9 @@ def _frozen(
 ) -> Read:
     from scipy.special import softmax
 
-    from trainables.passes import loaded, read
+    from trainables.passes import read, restore
 
-    module: Any = loaded(functools.partial(network, size, k, dict(own)), weights)
+    module: Any = restore(functools.partial(network, size, k, dict(own)), weights)
 
     def run(part: Part) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if not len(part):

@@ -103,7 +103,7 @@ RATER: dict[str, Param] = {
 """Parameters of the target's own ratings."""
 FUSION = ("lr", "epochs", "patience")
 """Those of SUBMODEL that the fusion has of its own, and those that it shares."""
-SHARED = ("class_weight", "width", "dropout", "optimiser", "batch")
+COMMON = ("class_weight", "width", "dropout", "optimiser", "batch")
 PARAMS: dict[str, Param] = {
     "model": Param(
         "fusion_s",
@@ -133,7 +133,7 @@ def _graph(setting: Setting) -> tuple[Node, ...]:
         mine = base | fitting.pick(RATER, own)
         nodes.append(Node("rater", rater, mine, parts=parts, ratings="target"))
     if len(submodels) > 1:
-        last = fitting.pick(SHARED, own) | fitting.second("fusion", FUSION, own)
+        last = fitting.pick(COMMON, own) | fitting.second("fusion", FUSION, own)
         # all that it reads comes from its parents: no clip, and no rating of its own
         nodes.append(Node("fusion", fusion, last, {name: name for name in submodels}, parts=()))
     return tuple(nodes)
@@ -227,7 +227,7 @@ def rater(inputs: StageInputs, own: Setting) -> Artifact:
     return Artifact(arrays=arrays, info=info)
 
 
-@takes(*SHARED, *FUSION)
+@takes(*COMMON, *FUSION)
 def fusion(inputs: StageInputs, own: Setting) -> Artifact:
     """Learn the target's ratings from the frozen models' last hidden vectors (section 2.2.4).
 
@@ -254,7 +254,7 @@ def fusion(inputs: StageInputs, own: Setting) -> Artifact:
         for part in ("validation", "test")
     )
     target = np.eye(k, dtype=np.float32)[label]
-    fitted = fitting.fit(
+    result = fitting.fit(
         inputs,
         own,
         build=functools.partial(_fusion, train.shape[1], k, dict(own)),
@@ -265,10 +265,10 @@ def fusion(inputs: StageInputs, own: Setting) -> Artifact:
         predict={"validation": {"x": validation}, "test": {"x": test}},
         workers=1,
     )
-    info = fitted.facts | {"clips": len(rows), "validation_clips": len(stop)}
-    if fitted.weights is not None:
+    info = result.facts | {"clips": len(rows), "validation_clips": len(stop)}
+    if result.weights is not None:
         info["inputs"] = train.shape[1]
-    return Artifact(fitted.probabilities | weight_arrays(fitted.weights), info)
+    return Artifact(result.probabilities | weight_arrays(result.weights), info)
 
 
 # --- The fusion -----------------------------------------------------------------------------

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-KEPT = 16
+COMPONENTS = 16
 """components that are kept of a layer: of a classifier of few classes they hold nearly all of it,
 and a clip's row is no larger than its probabilities"""
 
 
-def principal(layer: NDArray[np.float32], kept: int = KEPT) -> NDArray[np.float32]:
+def principal(layer: NDArray[np.float32], components: int = COMPONENTS) -> NDArray[np.float32]:
     """Rows on their first principal components: [n, E] -> [n, min(kept, n, E)].
 
     Centred, and divided by one number so that rows have a root mean square length of 1: distances
@@ -24,13 +24,13 @@ def principal(layer: NDArray[np.float32], kept: int = KEPT) -> NDArray[np.float3
     values /= max(float(np.sqrt((values**2).sum(axis=1).mean())), 1e-12)
     if values.shape[1] <= len(values):
         _, axes = np.linalg.eigh(values.T @ values)  # ascending
-        made = values @ axes[:, ::-1][:, :kept]
+        rows = values @ axes[:, ::-1][:, :components]
     else:
         sizes, axes = np.linalg.eigh(values @ values.T)
-        made = (axes * np.sqrt(np.maximum(sizes, 0.0)))[:, ::-1][:, :kept]
-    if len(made):
-        made *= np.where(made[np.abs(made).argmax(axis=0), np.arange(made.shape[1])] < 0, -1.0, 1.0)
-    return made.astype(np.float32)
+        rows = (axes * np.sqrt(np.maximum(sizes, 0.0)))[:, ::-1][:, :components]
+    if len(rows):
+        rows *= np.where(rows[np.abs(rows).argmax(axis=0), np.arange(rows.shape[1])] < 0, -1.0, 1.0)
+    return rows.astype(np.float32)
 
 
 def embedding(layers: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float16]]:

@@ -248,11 +248,11 @@ def fit(inputs: StageInputs, own: Setting) -> Artifact:
         ValueError: votes or frames that the setting needs are not there
         NonFinite: the training diverged
     """
-    part, target, dropped = _targets(inputs, own)
+    part, target, voteless = _targets(inputs, own)
     read = guides_of(own)
     span = _span(part, own) if "spectrogram" in read else None
     bands = {name: int(part.frames[_name_of(part, name)].values.shape[1]) for name in read}
-    fitted, utterances, clips = encoder_training.fit_clips(
+    result, utterances, clips = encoder_training.fit_clips(
         inputs,
         part,
         target,
@@ -260,16 +260,16 @@ def fit(inputs: StageInputs, own: Setting) -> Artifact:
         own,
         _clip_network(own, len(inputs.classes), bands, span),
     )
-    info = encoder_training.facts(fitted, own) | {
+    info = encoder_training.facts(result, own) | {
         "utterances": len(part),
         "clips": clips,
-        "dropped": dropped,
+        "dropped": voteless,
     }
     if span is not None:
         info |= {"black_white": list(span), "alexnet": own["alexnet"]}
-    if fitted.weights is not None:
+    if result.weights is not None:
         info["network"] = {"bands": bands, "encoder": encoder_training.encoder_config(own)}
-    return Artifact(arrays={**utterances, **weight_arrays(fitted.weights)}, info=info)
+    return Artifact(arrays={**utterances, **weight_arrays(result.weights)}, info=info)
 
 
 def _targets(inputs: StageInputs, own: Setting) -> tuple[Part, NDArray[np.float32], int]:
@@ -354,27 +354,29 @@ def _collate(
     [n, 300, 40], `spectrogram` [n, 300, 200] in 0 .. 1 (of 3 s), and the arrays of `rows`."""
     from trainables.rows import tensors
 
-    slips = own["compat"] == "ca_mser"
+    imitate = own["compat"] == "ca_mser"
     frames = _frames(own)
     samples = frames * waves.HOP
-    made: dict[str, Any] = {n: values for n, values in rows.items() if not isinstance(values, list)}
+    batch: dict[str, Any] = {
+        n: values for n, values in rows.items() if not isinstance(values, list)
+    }
     clips = [waves.condition(w, own["pre_emphasis"], own["wave_norm"]) for w in rows[WAVE]]
-    heard = slips or own["padding"] == "heard"
-    made["wave"] = waves.window(clips, samples, side="front" if slips else "end")
-    made["wave_length"] = np.array([samples if heard else min(len(w), samples) for w in clips])
+    heard = imitate or own["padding"] == "heard"
+    batch["wave"] = waves.window(clips, samples, side="front" if imitate else "end")
+    batch["wave_length"] = np.array([samples if heard else min(len(w), samples) for w in clips])
     if "mfcc" in rows:
         mfcc = [np.asarray(row, np.float32) for row in rows["mfcc"]]
         if own["mfcc_norm"] == "frame":
             mfcc = [m / np.maximum(np.linalg.norm(m, axis=1, keepdims=True), 1e-8) for m in mfcc]
-        made["mfcc"] = waves.window(mfcc, frames)
+        batch["mfcc"] = waves.window(mfcc, frames)
     if "spectrogram" in rows:
         assert span is not None
         black, white = span
-        fill = 0.0 if slips else black  # 0 dB is the loudest level
+        fill = 0.0 if imitate else black  # 0 dB is the loudest level
         raw = waves.window([np.asarray(r) for r in rows["spectrogram"]], frames, fill=fill)
         grey = np.clip((raw - black) / (white - black), 0.0, 1.0)
-        made["spectrogram"] = np.rint(grey * GREYS) / np.float32(GREYS) if slips else grey
-    return tensors(made)
+        batch["spectrogram"] = np.rint(grey * GREYS) / np.float32(GREYS) if imitate else grey
+    return tensors(batch)
 
 
 def _frames(own: Setting) -> int:
@@ -409,19 +411,19 @@ def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Setting) -
     from trainables.networks.guides import UNITS, Guides, MFCCGuide, SpectrogramGuide
 
     frames = _frames(own)
-    shared: dict[str, Any] = {"attention": bool(own["attention"]), "dropout": own["dropout"]}
+    options: dict[str, Any] = {"attention": bool(own["attention"]), "dropout": own["dropout"]}
     mfcc = spectrogram = None
     if "mfcc" in bands:
         units = max(1, round(UNITS * own["width"]))
         mfcc = MFCCGuide(
-            frames, bands["mfcc"], hidden, units=units, lstm_dropout=own["lstm_dropout"], **shared
+            frames, bands["mfcc"], hidden, units=units, lstm_dropout=own["lstm_dropout"], **options
         )
     if "spectrogram" in bands:
         check_digest("alexnet", own["alexnet"], own["alexnet_digest"])
         weights = alexnet.load(
             own["alexnet"], width=own["width"], revision=own["alexnet_revision"] or "main"
         )
-        spectrogram = SpectrogramGuide(weights, hidden, image_norm=own["image_norm"], **shared)
+        spectrogram = SpectrogramGuide(weights, hidden, image_norm=own["image_norm"], **options)
     return Guides(
         mfcc,
         spectrogram,

@@ -102,8 +102,8 @@ def declare(**defaults: tuple[Any, str]) -> dict[str, Param]:
     Args:
         defaults: name -> (the method's own default, what its help says of that, or "")
     """
-    shared = ENCODER | TRAINING
-    return shared | fitting.declare(shared, **defaults)
+    every = ENCODER | TRAINING
+    return every | fitting.declare(every, **defaults)
 
 
 def without_encoder(own: Setting) -> dict[str, Any]:
@@ -139,14 +139,14 @@ def encoder(own: Setting, config: dict[str, Any] | None = None) -> SSL:
     from trainables.networks.encoders import SSL, of_config
 
     return SSL(
-        _pretrained(own) if config is None else of_config(config),
+        _load(own) if config is None else of_config(config),
         train=own["ssl_train"],
         mask_time=own["mask_time"] or 0.0,
         checkpointing=bool(own["checkpointing"]),
     )
 
 
-def _pretrained(own: Setting) -> PreTrainedModel:
+def _load(own: Setting) -> PreTrainedModel:
     from trainables.networks.encoders import load
 
     check_digest("ssl", own["ssl"], own["ssl_digest"])
@@ -158,7 +158,7 @@ def encoder_config(own: Setting) -> dict[str, Any] | None:
     """What `encoder` builds an encoder of a setting from without its weights; None without one."""
     if own["ssl"] is None:
         return None
-    config: dict[str, Any] = json.loads(_pretrained(own).config.to_json_string(use_diff=False))
+    config: dict[str, Any] = json.loads(_load(own).config.to_json_string(use_diff=False))
     return config
 
 
@@ -206,7 +206,7 @@ def fit_clips(
     others = {name: network.cut(part) for name, part in predict.items() if len(part)}
     stop = others["validation"] if "validation" in others else network.cut(inputs.validation)
     rows = target[pieces.clip]
-    fitted = fitting.fit(
+    result = fitting.fit(
         inputs,
         {"bucket": 0, **own},
         build=network.build,
@@ -224,10 +224,10 @@ def fit_clips(
     clips = {name: np.zeros((len(part), k), np.float32) for name, part in predict.items()}
     clips |= {
         name: waves.over_clips(probabilities, others[name], own["clip_score"])
-        for name, probabilities in fitted.probabilities.items()
+        for name, probabilities in result.probabilities.items()
     }
-    layers = embedding({n: waves.over_clips(x, others[n]) for n, x in fitted.layers.items()})
-    return fitted, {**clips, **layers}, len(pieces)
+    layers = embedding({n: waves.over_clips(x, others[n]) for n, x in result.layers.items()})
+    return result, {**clips, **layers}, len(pieces)
 
 
 def clip_predictor(
@@ -254,11 +254,11 @@ def clip_predictor(
     return predict
 
 
-def facts(fitted: Fit, own: Setting) -> dict[str, Any]:
+def facts(result: Fit, own: Setting) -> dict[str, Any]:
     """What an artifact's `info` tells of a training: curves, epochs, and the encoder's weights."""
     if own["ssl"] is None:
-        return fitted.facts
-    return fitted.facts | {"weights": f"{TINY}, untrained" if own["ssl"] == TINY else own["ssl"]}
+        return result.facts
+    return result.facts | {"weights": f"{TINY}, untrained" if own["ssl"] == TINY else own["ssl"]}
 
 
 def _infer(module: nn.Module, rows: Mapping[str, Tensor]) -> Tensor:

@@ -108,8 +108,8 @@ class _Side:
         while len(self.order) < self.size:
             fresh = torch.randperm(self.rows, generator=self.generator)
             self.order = torch.cat([self.order, fresh])
-        taken, self.order = self.order[: self.size], self.order[self.size :]
-        return taken
+        batch, self.order = self.order[: self.size], self.order[self.size :]
+        return batch
 
 
 def train_epochs(job: Training) -> Fit:
@@ -154,7 +154,7 @@ class _Run:
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.best_score = 0, -math.inf
         self.refreshed: dict[str, Tensor] = {}
-        self.saved = time.monotonic()
+        self.last_save = time.monotonic()
         self.stepping = 0.0
 
     def whole(self) -> Fit:
@@ -178,8 +178,8 @@ class _Run:
             else:
                 parts[name], layers[name] = with_layer(*how, layer)
             self._check_predictions(name, parts[name])
-        kept = {name: value.cpu() for name, value in self.best.items()}
-        waited = self.rows.waited if isinstance(self.rows, Ragged) else 0.0
+        weights = {name: value.cpu() for name, value in self.best.items()}
+        idle = self.rows.idle if isinstance(self.rows, Ragged) else 0.0
         return Fit(
             probabilities=parts,
             layers=layers,
@@ -187,8 +187,8 @@ class _Run:
             best_epoch=self.best_epoch,
             best_score=None if self.validation is None else self.best_score,
             epochs=self.epoch,
-            weights=kept if self.job.keep_weights else None,
-            busy=1.0 - waited / self.stepping if self.stepping > 0 else 1.0,
+            weights=weights if self.job.keep_weights else None,
+            busy=1.0 - idle / self.stepping if self.stepping > 0 else 1.0,
         )
 
     def _one_epoch(self) -> None:
@@ -242,11 +242,11 @@ class _Run:
             for index in self.rows.batches(self.generator, self.job.step)
         ]
         sums: dict[str, float] = {}
-        taken = self.rows.each(itertools.chain.from_iterable(plan))
+        batches = self.rows.each(itertools.chain.from_iterable(plan))
         for parts in plan:
             rows = sum(map(len, parts))
             for _ in parts:
-                batch = next(taken)
+                batch = next(batches)
                 for name, value in self._backward(batch, batch.total / rows).items():
                     sums[name] = sums.get(name, 0.0) + value * batch.total
             self._update()
@@ -263,12 +263,12 @@ class _Run:
             side = self.side_rows.take(self.side.next())
             side_outputs, side_rows = self._outputs(side), side.rows
         terms = self.job.loss(self.module, outputs, batch.rows, side_outputs, side_rows)
-        stacked = torch.stack(list(terms.values()))
-        values = dict(zip(terms, stacked.detach().tolist(), strict=True))
+        losses = torch.stack(list(terms.values()))
+        values = dict(zip(terms, losses.detach().tolist(), strict=True))
         if not all(map(math.isfinite, values.values())):
-            told = ", ".join(f"{name} = {value:g}" for name, value in values.items())
-            raise NonFinite(f"the loss is not finite in epoch {self.epoch}: {told}")
-        self.scaler.scale(stacked.sum() * share if share != 1.0 else stacked.sum()).backward()
+            terms_now = ", ".join(f"{name} = {value:g}" for name, value in values.items())
+            raise NonFinite(f"the loss is not finite in epoch {self.epoch}: {terms_now}")
+        self.scaler.scale(losses.sum() * share if share != 1.0 else losses.sum()).backward()
         return values
 
     def _update(self) -> None:
@@ -315,18 +315,18 @@ class _Run:
         if job.scratch is None or job.checkpoint_every <= 0 or self.epoch % job.checkpoint_every:
             return
         random: list[Any] = [self._random()]
-        due = time.monotonic() - self.saved >= job.checkpoint_seconds
+        due = time.monotonic() - self.last_save >= job.checkpoint_seconds
         if workers.count() > 1:
             # The first worker's clock decides, or some would wait in a gather for others.
-            told = [due]
-            dist.broadcast_object_list(told, src=0)
-            due = told[0]
+            vote = [due]
+            dist.broadcast_object_list(vote, src=0)
+            due = vote[0]
         if not due:
             return
         if workers.count() > 1:
             random = [None] * workers.count()
             dist.all_gather_object(random, self._random())
-        self.saved = time.monotonic()
+        self.last_save = time.monotonic()
         if workers.rank() > 0:
             return
         state = {

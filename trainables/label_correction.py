@@ -209,8 +209,8 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
     strategy, train_on = own["strategy"], own["train_on"]
     needs = STRATEGIES[strategy].needs
     every = _pool(inputs, own["dominant"], own["least"])
-    wanted = every.within(train_on)
-    keep = wanted & have_votes(every.part, strategy) if "votes" in needs else wanted
+    within = every.within(train_on)
+    keep = within & have_votes(every.part, strategy) if "votes" in needs else within
     _check_targets(every.label[keep], own)
     rows = np.flatnonzero(keep)
     predictions = None
@@ -226,7 +226,7 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
         predictions=predictions,
     )
     bins = _bins(part, own)
-    fitted, clips, pieces = encoder_training.fit_clips(
+    result, clips, pieces = encoder_training.fit_clips(
         inputs,
         part,
         target,
@@ -234,19 +234,19 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
         own,
         _clip_network(own, len(inputs.classes), bins),
     )
-    info = facts(fitted, own) | {
+    info = facts(result, own) | {
         "sets": every.counts,
         "clips": len(rows),
         "pieces": pieces,
-        "dropped": int((wanted & ~keep).sum()),
+        "dropped": int((within & ~keep).sum()),
         "target_mass": [float(value) for value in target.sum(axis=0)],
     }
-    if fitted.weights is not None:
+    if result.weights is not None:
         info["network"] = {
             "bins": _bins(part, own),
             "encoder": encoder_training.encoder_config(own),
         }
-    return Artifact(arrays={**clips, **weight_arrays(fitted.weights)}, info=info)
+    return Artifact(arrays={**clips, **weight_arrays(result.weights)}, info=info)
 
 
 def _check_targets(label: NDArray[np.int64], own: Setting) -> None:
@@ -291,8 +291,8 @@ def teacher(inputs: StageInputs, own: Setting) -> Artifact:
         part, k = every.part.take(rows), len(here.classes)
         target = np.eye(k, dtype=np.float32)[every.label[rows]]
         network = _clip_network(own, k, _bins(part, own))
-        fitted, clips, _ = encoder_training.fit_clips(here, part, target, predict, own, network)
-        return clips, facts(fitted, own)
+        result, clips, _ = encoder_training.fit_clips(here, part, target, predict, own, network)
+        return clips, facts(result, own)
 
     groups = None
     if own["crossfit"] is not None:
@@ -320,11 +320,11 @@ class _Pool:
     label: NDArray[np.int64]
     """[n] the class of clips in S_A and S_B, -1 elsewhere"""
     counts: Mapping[str, int]
-    divided: bool
+    by_votes: bool
 
     def within(self, names: str) -> NDArray[np.bool_]:
         """The clips of sets such as "A+B"."""
-        if not self.divided:
+        if not self.by_votes:
             return self.label >= 0
         codes = {"A": 0, "B": 1, "C": 2}
         return np.isin(self.sets, [codes[name] for name in names.split("+")])
@@ -382,9 +382,9 @@ def _pieces(part: Part, own: Setting) -> waves.Pieces:
             f"arch={arch} reads one feature set of frames, but features= names {frames}; take "
             "features=[wave,logmel40]"
         )
-    wanted = {"fused": [WAVE, *frames], "spatial": frames, "temporal": [WAVE]}[arch]
+    names = {"fused": [WAVE, *frames], "spatial": frames, "temporal": [WAVE]}[arch]
     return waves.cut(
-        {name: part.frames[name] for name in wanted},
+        {name: part.frames[name] for name in names},
         longest=own["longest"],
         shortest=own["floor"],
         tail=own["tail"],

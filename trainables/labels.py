@@ -95,18 +95,18 @@ def partition(
         raise ValueError(f"others must be 'count', 'ignore' or 'drop', but got {others!r}")
     every = np.hstack([inside, foreign]) if others == "count" else inside
     total = every.sum(axis=1)
-    known = (inside.sum(axis=1) > 0) & (total >= least - _EXACT)
+    some = (inside.sum(axis=1) > 0) & (total >= least - _EXACT)
     if others == "drop":
-        known &= foreign.sum(axis=1) <= 0
+        some &= foreign.sum(axis=1) <= 0
     leader = _leader(every, total, k, label, dominant)
-    led = known & (leader >= 0)
+    clear = some & (leader >= 0)
     own = np.zeros(n)
-    own[led] = inside[led, leader[led]]
+    own[clear] = inside[clear, leader[clear]]
     part = np.full(n, NONE, dtype=np.int8)
-    part[known] = C
-    part[led] = B
-    part[led & (own >= total - _EXACT)] = A
-    return Partition(part, np.where(led, leader, -1).astype(np.int64))
+    part[some] = C
+    part[clear] = B
+    part[clear & (own >= total - _EXACT)] = A
+    return Partition(part, np.where(clear, leader, -1).astype(np.int64))
 
 
 def _leader(

@@ -171,11 +171,11 @@ def reconstruction_error(
     Raises:
         ValueError: another reduction
     """
-    squared = (x - decoded) ** 2
+    squares = (x - decoded) ** 2
     if reduction == "sum":
-        return squared.sum(dim=-1)
+        return squares.sum(dim=-1)
     if reduction == "mean":
-        return squared.mean(dim=-1)
+        return squares.mean(dim=-1)
     raise ValueError(f"reduction must be 'mean' or 'sum', but got {reduction!r}")
 
 
@@ -195,8 +195,8 @@ def pseudo_label(logits: Tensor, target: Tensor | None = None) -> Tensor:
 
 def _mean_of_positive(values: Tensor, where: Tensor) -> Tensor:
     """Mean of the positive values among those selected; 0 where there is none."""
-    kept = torch.where(where & (values > 0), values, 0.0)
-    return kept.sum() / (kept > 0).sum().clamp_min(1)
+    positive = torch.where(where & (values > 0), values, 0.0)
+    return positive.sum() / (positive > 0).sum().clamp_min(1)
 
 
 def contrastive(embedding: Tensor, y: Tensor, margin: float = 0.5) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def _checked(y: ArrayLike, prediction: ArrayLike, k: int) -> tuple[NDArray[np.int64], ...]:
+def _vectors(y: ArrayLike, prediction: ArrayLike, k: int) -> tuple[NDArray[np.int64], ...]:
     truth, guess = np.asarray(y), np.asarray(prediction)
     if truth.ndim != 1 or truth.shape != guess.shape:
         raise ValueError(
@@ -32,7 +32,7 @@ def _checked(y: ArrayLike, prediction: ArrayLike, k: int) -> tuple[NDArray[np.in
 
 
 def _counts(y: ArrayLike, prediction: ArrayLike, k: int) -> NDArray[np.int64]:
-    truth, guess = _checked(y, prediction, k)
+    truth, guess = _vectors(y, prediction, k)
     return np.bincount(truth * k + guess, minlength=k * k).reshape(k, k)
 
 
@@ -98,7 +98,7 @@ def weighted_accuracy(y: ArrayLike, prediction: ArrayLike, k: int) -> float:
         >>> weighted_accuracy([0, 0, 1, 1], [0, 1, 1, 1], 2)
         0.75
     """
-    truth, guess = _checked(y, prediction, k)
+    truth, guess = _vectors(y, prediction, k)
     return float(np.mean(truth == guess))
 
 
@@ -116,7 +116,7 @@ def corpus_accuracy(
         >>> corpus_accuracy([0, 1, 0, 1], [0, 1, 0, 0], [0, 0, 2, 2], 2)
         {0: 1.0, 2: 0.5}
     """
-    truth, guess = _checked(y, prediction, k)
+    truth, guess = _vectors(y, prediction, k)
     of = np.asarray(corpus)
     if of.shape != truth.shape:
         raise ValueError(f"corpus must have the shape of y {truth.shape}, but got {of.shape}")

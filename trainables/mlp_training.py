@@ -91,14 +91,14 @@ def fit(
     )
 
 
-def facts(fitted: Fit) -> dict[str, Any]:
+def facts(result: Fit) -> dict[str, Any]:
     """What an artifact's `info` tells of a training; of corpus weights those of the last epoch."""
     weights = {
         name.rsplit("_", 1)[1]: values[-1]
-        for name, values in fitted.curves.items()
+        for name, values in result.curves.items()
         if name.startswith("corpus_weight_")
     }
-    return fitted.facts | {"corpus_weights": weights}
+    return result.facts | {"corpus_weights": weights}
 
 
 def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
@@ -138,12 +138,12 @@ def _forward(
     from trainables.losses import reconstruction_error
 
     outputs = module(rows["x"], reconstruct=decode)
-    named = {"logits": outputs.logits, "embedding": outputs.embedding}
+    by_name = {"logits": outputs.logits, "embedding": outputs.embedding}
     if decode:
         # Already an error a row, so that workers exchange [n] and not [n, D].
         assert outputs.reconstruction is not None
-        named["error"] = reconstruction_error(rows["x"], outputs.reconstruction, reduction)
-    return named
+        by_name["error"] = reconstruction_error(rows["x"], outputs.reconstruction, reduction)
+    return by_name
 
 
 def _loss(
@@ -235,9 +235,9 @@ def _corpus_weights(
     from trainables.losses import corpus_weights
     from trainables.training import Refresh
 
-    labelled = y >= 0
+    has_label = y >= 0
     guess = probabilities.argmax(axis=1)
-    accuracy = corpus_accuracy(y[labelled], guess[labelled], corpus[labelled], k)
+    accuracy = corpus_accuracy(y[has_label], guess[has_label], corpus[has_label], k)
     weights = corpus_weights(torch.tensor(list(accuracy.values())), exponent).numpy()
     by_corpus = dict(zip(accuracy, weights, strict=True))
     rows = np.array([by_corpus.get(int(c), 1.0) for c in corpus], dtype=np.float32)

@@ -23,7 +23,7 @@ class NonFinite(ArithmeticError):
     """A loss or a prediction is NaN or infinite; the message names the epoch and the terms."""
 
 
-def loaded(build: Callable[[], nn.Module], weights: Mapping[str, Any]) -> nn.Module:
+def restore(build: Callable[[], nn.Module], weights: Mapping[str, Any]) -> nn.Module:
     """A trained network, frozen and in eval mode, on the CPU.
 
     Args:
@@ -51,7 +51,7 @@ def read(
     threads: int = 1,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> NDArray[np.float32]:
-    """What a `loaded` network gives for rows [n, ...], without gradients.
+    """What a `restore`d network gives for rows [n, ...], without gradients.
 
     Args:
         module: is moved to the device
@@ -111,7 +111,7 @@ def predictor(
         ValueError: no rows, or columns of unlike lengths
     """
     cpu = torch.device("cpu")
-    module = loaded(build, weights)
+    module = restore(build, weights)
 
     def predict(columns: Arrays) -> NDArray[np.float32]:
         length(columns, "what is predicted")

@@ -273,15 +273,15 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
     predictions = None if predictions is None else predictions[rows]
     target = _targets(train, predictions, len(inputs.classes), own)
     parts = {"validation": inputs.validation, "test": inputs.test}
-    fitted = mlp_training.fit(inputs, train, target, parts, own)
-    info = mlp_training.facts(fitted) | {"dropped": int((~rows).sum())}
+    result = mlp_training.fit(inputs, train, target, parts, own)
+    info = mlp_training.facts(result) | {"dropped": int((~rows).sum())}
     if predictions is not None and train.y is not None:
-        labelled = train.y >= 0
-        wrong = predictions.argmax(axis=1)[labelled] != train.y[labelled]
+        has_label = train.y >= 0
+        wrong = predictions.argmax(axis=1)[has_label] != train.y[has_label]
         info["flagged"] = float(np.mean(wrong))
-    if fitted.weights is not None:
+    if result.weights is not None:
         info["inputs"] = train.x.shape[1]
-    arrays = fitted.probabilities | embedding(fitted.layers) | weight_arrays(fitted.weights)
+    arrays = result.probabilities | embedding(result.layers) | weight_arrays(result.weights)
     return Artifact(arrays=arrays, info=info)
 
 
@@ -317,8 +317,8 @@ def pretrained(inputs: StageInputs, own: Setting) -> Artifact:
     def fit(here: StageInputs, away: fitting.Rows, predict: Mapping[str, Part]) -> fitting.Outcome:
         train = here.train.take(~away["train"])
         target = _targets(train, None, len(here.classes), own)
-        fitted = mlp_training.fit(here, train, target, predict, own)
-        return fitted.probabilities, mlp_training.facts(fitted)
+        result = mlp_training.fit(here, train, target, predict, own)
+        return result.probabilities, mlp_training.facts(result)
 
     groups = None
     if own["mask"] == "out_of_fold":

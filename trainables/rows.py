@@ -82,13 +82,13 @@ def by_length(
     order = torch.randperm(len(lengths), generator=generator)
     if bucket == 0:
         return [order[start:stop] for start, stop in batches(len(order), size)]
-    known = torch.as_tensor(np.array(lengths))
-    made = []
+    sizes = torch.as_tensor(np.array(lengths))
+    groups = []
     for start, stop in batches(len(order), size * bucket):
         chunk = order[start:stop]
-        chunk = chunk[torch.argsort(known[chunk], stable=True)]
-        made += [chunk[a:b] for a, b in batches(len(chunk), size)]
-    return [made[i] for i in torch.randperm(len(made), generator=generator).tolist()]
+        chunk = chunk[torch.argsort(sizes[chunk], stable=True)]
+        groups += [chunk[a:b] for a, b in batches(len(chunk), size)]
+    return [groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()]
 
 
 def tensors(columns: Mapping[str, Any], device: torch.device | None = None) -> dict[str, Tensor]:
@@ -164,7 +164,7 @@ class Ragged:
         self.total = len(next(iter(columns.values())))
         ragged = [c for c in columns.values() if isinstance(c, Sequences)]
         self.lengths = ragged[0].lengths if ragged else np.zeros(self.total, dtype=np.int64)
-        self.waited = 0.0
+        self.idle = 0.0
 
     def replace(self, columns: Rows) -> None:
         self.columns |= {name: column.cpu().numpy() for name, column in columns.items()}
@@ -185,13 +185,13 @@ class Ragged:
 
     def _next(self, waiting: deque[Future[Batch]]) -> Batch:
         start = time.perf_counter()
-        taken = waiting.popleft().result()
-        self.waited += time.perf_counter() - start
+        batch = waiting.popleft().result()
+        self.idle += time.perf_counter() - start
         if self.device.type == "cpu":
-            return taken
-        own = {n: c.to(self.device, non_blocking=True) for n, c in taken.own.items()}
-        rows = {n: c.to(self.device, non_blocking=True) for n, c in taken.rows.items()}
-        return Batch(own, rows, taken.count, taken.total)
+            return batch
+        own = {n: c.to(self.device, non_blocking=True) for n, c in batch.own.items()}
+        rows = {n: c.to(self.device, non_blocking=True) for n, c in batch.rows.items()}
+        return Batch(own, rows, batch.count, batch.total)
 
     def _host(self, index: NDArray[np.int64]) -> Batch:
         share = workers.share(len(index))
@@ -204,16 +204,16 @@ class Ragged:
         return Batch(own, rows, len(mine), len(index))
 
     def _rows(self, index: NDArray[np.int64], names: Iterable[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        chunk: dict[str, Any] = {}
         for name in names:
             column = self.columns[name]
             if isinstance(column, Sequences):
-                found[name] = [column[int(row)] for row in index]
+                chunk[name] = [column[int(row)] for row in index]
             else:
-                found[name] = column[index]
-        return found
+                chunk[name] = column[index]
+        return chunk
 
-    def _dealt(self) -> NDArray[np.int64]:
+    def _deal(self) -> NDArray[np.int64]:
         """All rows by length, dealt out to the workers: each has its share of long ones."""
         order = np.argsort(self.lengths, kind="stable")[::-1]
         return np.concatenate(
@@ -221,8 +221,8 @@ class Ragged:
         )
 
     def logits(self, infer: Callable[[Rows], Tensor]) -> Tensor:
-        """Of this worker's share of `_dealt`."""
-        mine = self._dealt()[workers.share(self.total)]
+        """Of this worker's share of `_deal`."""
+        mine = self._deal()[workers.share(self.total)]
         parts = []
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
             waiting: deque[Future[dict[str, Tensor]]] = deque()
@@ -230,20 +230,20 @@ class Ragged:
                 index = mine[start : start + self.eval_batch]
                 waiting.append(pool.submit(self._alone, index))
                 if len(waiting) > AHEAD:
-                    parts.append(infer(self._moved(waiting.popleft().result())))
-            parts += [infer(self._moved(rows.result())) for rows in waiting]
+                    parts.append(infer(self._to_device(waiting.popleft().result())))
+            parts += [infer(self._to_device(rows.result())) for rows in waiting]
         if not parts:
-            return infer(self._moved(self._alone(np.zeros(1, dtype=np.int64))))[:0]
+            return infer(self._to_device(self._alone(np.zeros(1, dtype=np.int64))))[:0]
         return torch.cat(parts)
 
     def _alone(self, index: NDArray[np.int64]) -> dict[str, Tensor]:
         return self.collate(self._rows(index, tuple(self.columns)))
 
-    def _moved(self, rows: Rows) -> Rows:
+    def _to_device(self, rows: Rows) -> Rows:
         return {name: column.to(self.device) for name, column in rows.items()}
 
     def in_order(self, whole: Tensor) -> Tensor:
-        """Rows of `_dealt` in the order of the columns."""
+        """Rows of `_deal` in the order of the columns."""
         back = torch.empty_like(whole)
-        back[torch.as_tensor(self._dealt().copy(), device=whole.device)] = whole
+        back[torch.as_tensor(self._deal().copy(), device=whole.device)] = whole
         return back

@@ -71,7 +71,7 @@ def fit(
         hop=own["hop"],
     )
     k, bands = len(inputs.classes), cut.frames.shape[1]
-    fitted = fitting.fit(
+    result = fitting.fit(
         inputs,
         {**own, "bucket": 0},
         build=functools.partial(build, classes=k, bands=bands, own=dict(own)),
@@ -84,7 +84,7 @@ def fit(
         predict={name: {"start": cut.starts[name]} for name in predict},
         collate=functools.partial(segments.collate, frames=cut.frames, length=own["segment"]),
     )
-    return fitted, cut
+    return result, cut
 
 
 def build(*, classes: int, bands: int, own: Setting) -> nn.Module:
@@ -102,8 +102,8 @@ def build(*, classes: int, bands: int, own: Setting) -> nn.Module:
 
     network = _backbone(classes, bands, own)
     # twice as fast on a CPU, for the depthwise convolutions
-    moved: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return moved
+    fast: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return fast
 
 
 def _backbone(classes: int, bands: int, own: Setting) -> nn.Module:
@@ -150,10 +150,10 @@ def reader(
     """
     from scipy.special import softmax
 
-    from trainables.passes import loaded, read
+    from trainables.passes import read, restore
 
     own = state.params
-    module = loaded(
+    module = restore(
         functools.partial(
             build, classes=len(state.classes), bands=state.info["bands"], own=dict(own)
         ),

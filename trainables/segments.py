@@ -62,7 +62,7 @@ def cut(parts: Mapping[str, Sequences], *, length: int = 32, hop: int = 1) -> Se
     Raises:
         ValueError: an utterance without frames
     """
-    made: list[NDArray[np.float32]] = []
+    blocks: list[NDArray[np.float32]] = []
     starts: dict[str, NDArray[np.int64]] = {}
     counts: dict[str, NDArray[np.int64]] = {}
     total = 0
@@ -78,13 +78,13 @@ def cut(parts: Mapping[str, Sequences], *, length: int = 32, hop: int = 1) -> Se
             if len(frames) < length:
                 floor = np.repeat(frames.min(axis=0)[None], length - len(frames), axis=0)
                 frames = np.concatenate([frames, floor])
-            made.append(frames)
+            blocks.append(frames)
             first.append(total + hop * np.arange(n))
             total += len(frames)
         starts[name] = np.concatenate([np.zeros(0, np.int64), *first]).astype(np.int64)
         counts[name] = own
-    width = made[0].shape[1] if made else 0
-    whole = np.concatenate([np.zeros((0, width), np.float32), *made])
+    width = blocks[0].shape[1] if blocks else 0
+    whole = np.concatenate([np.zeros((0, width), np.float32), *blocks])
     return Segments(whole, starts, counts)
 
 
@@ -117,12 +117,12 @@ def statistics(
     counts = np.asarray(counts, dtype=np.int64)
     if counts.sum() != len(probabilities):
         raise ValueError(f"{len(probabilities)} segments cannot be {counts.sum()} of utterances")
-    made = np.zeros((len(counts), probabilities.shape[1], 3 + len(QUANTILES)), np.float32)
+    blocks = np.zeros((len(counts), probabilities.shape[1], 3 + len(QUANTILES)), np.float32)
     ends = np.cumsum(counts)
     for place, (end, count) in enumerate(zip(ends, counts, strict=True)):
         own = probabilities[end - count : end].astype(np.float64)
-        made[place, :, 0] = own.mean(axis=0)
-        made[place, :, 1:6] = np.percentile(own, QUANTILES, axis=0).T
+        blocks[place, :, 0] = own.mean(axis=0)
+        blocks[place, :, 1:6] = np.percentile(own, QUANTILES, axis=0).T
         for column, threshold in enumerate(OVER, start=6):
-            made[place, :, column] = (own > threshold).mean(axis=0)
-    return made.reshape(len(counts), -1)
+            blocks[place, :, column] = (own > threshold).mean(axis=0)
+    return blocks.reshape(len(counts), -1)

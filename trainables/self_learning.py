@@ -268,20 +268,20 @@ def network(inputs: StageInputs, own: Setting) -> Artifact:
         return _inner_networks(inputs, lesson, own)
     parts = {"validation": inputs.validation, "test": inputs.test}
     train = inputs.train.take(lesson.rows)
-    fitted, cut = segment_training.fit(inputs, train, lesson.target, parts, own)
+    result, cut = segment_training.fit(inputs, train, lesson.target, parts, own)
     arrays: dict[str, Array] = {}
     for name in parts:
         nothing = np.zeros((0, len(inputs.classes)), np.float32)
-        arrays[name] = fitted.probabilities.get(name, nothing)
+        arrays[name] = result.probabilities.get(name, nothing)
         arrays[f"{name}_counts"] = cut.counts[name]
-    info = fitted.facts | {
+    info = result.facts | {
         "ids": inputs.test.ids.tolist(),
         "segments": len(cut.starts["train"]),
         "target_entropy": lesson.entropy,
     }
-    if fitted.weights is not None:
+    if result.weights is not None:
         info["bands"] = cut.frames.shape[1]
-    return Artifact(arrays | weight_arrays(fitted.weights), info)
+    return Artifact(arrays | weight_arrays(result.weights), info)
 
 
 def _inner_networks(inputs: StageInputs, lesson: _Lesson, own: Setting) -> Artifact:
@@ -293,9 +293,9 @@ def _inner_networks(inputs: StageInputs, lesson: _Lesson, own: Setting) -> Artif
         learn = ~away["train"][lesson.rows]
         train, target = here.train.take(lesson.rows[learn]), lesson.target[learn[lesson.of]]
         # "train" are those that are learnt from
-        held = {"held": predict["train"]}
-        fitted, _ = segment_training.fit(here, train, target, held, own)
-        return {"train": fitted.probabilities["held"]}, fitted.facts
+        others = {"held": predict["train"]}
+        result, _ = segment_training.fit(here, train, target, others, own)
+        return {"train": result.probabilities["held"]}, result.facts
 
     groups = [{"train": fold == number} for number in range(int(fold.max()) + 1)]
     arrays, runs = fitting.cross_fit(inputs, groups, fit, sizes={"train": counts})

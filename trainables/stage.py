@@ -288,8 +288,8 @@ def takes(
         names: of the parameters, which the stage takes as keywords; all of them, always
     """
     kinds = inspect.Parameter
-    given = [kinds(name, kinds.KEYWORD_ONLY) for name in names]
-    signature = inspect.Signature([kinds("inputs", kinds.POSITIONAL_OR_KEYWORD), *given])
+    keywords = [kinds(name, kinds.KEYWORD_ONLY) for name in names]
+    signature = inspect.Signature([kinds("inputs", kinds.POSITIONAL_OR_KEYWORD), *keywords])
 
     def decorate(run: Callable[[StageInputs, Mapping[str, Any]], Artifact]) -> Callable[..., Any]:
         @functools.wraps(run)

@@ -33,7 +33,7 @@ def hard(y: Tensor, k: int) -> Tensor:
     return torch.nn.functional.one_hot(y, k).to(torch.float32)
 
 
-def _voted(votes: Tensor) -> Tensor:
+def _counts(votes: Tensor) -> Tensor:
     """Votes as float32, each row with at least one."""
     import torch
 
@@ -56,7 +56,7 @@ def soft(votes: Tensor) -> Tensor:
     Raises:
         ValueError: a row without a vote
     """
-    votes = _voted(votes)
+    votes = _counts(votes)
     return votes / votes.sum(dim=-1, keepdim=True)
 
 
@@ -73,7 +73,7 @@ def multi_label(votes: Tensor, target_norm: Literal["none", "sum1"] = "sum1") ->
     """
     import torch
 
-    marks = (_voted(votes) > 0).to(torch.float32)
+    marks = (_counts(votes) > 0).to(torch.float32)
     if target_norm == "none":
         return marks
     if target_norm == "sum1":
@@ -174,7 +174,7 @@ def correction(
     return (1.0 - weight) * marks + weight * q
 
 
-def corrected(
+def partial_correction(
     base: Tensor, blend: Tensor, sets: Tensor, correct: Literal["C", "B+C"] = "C"
 ) -> Tensor:
     """Which rows label correction changes: S_C, or S_B and S_C (Gan et al. 2025, section 3.3).
@@ -220,22 +220,24 @@ def _ls_lr(
     import torch
 
     mask = wrong(predictions, y)
-    smoothed = label_smoothing(hard(y, k), smoothing)
+    base = label_smoothing(hard(y, k), smoothing)
     if lr_base == "smoothed":
-        return lr(smoothed, mask, gamma)
+        return lr(base, mask, gamma)
     if lr_base == "onehot":
         # The public code's way: rows that are wrong start again from their one-hot label.
-        return torch.where(mask[:, None], label_smoothing(hard(y, k), gamma), smoothed)
+        return torch.where(mask[:, None], label_smoothing(hard(y, k), gamma), base)
     raise ValueError(f"lr_base must be 'smoothed' or 'onehot', but got {lr_base!r}")
 
 
-def _uncorrected(
+def _without_correction(
     y: Tensor, k: int, votes: Tensor, sets: Tensor, target_norm: Any, correct: Any
 ) -> Tensor:
-    return corrected(hard(y.clamp_min(0), k), multi_label(votes, target_norm), sets, correct)
+    return partial_correction(
+        hard(y.clamp_min(0), k), multi_label(votes, target_norm), sets, correct
+    )
 
 
-def _corrected(
+def _with_correction(
     y: Tensor,
     k: int,
     votes: Tensor,
@@ -248,7 +250,7 @@ def _corrected(
 ) -> Tensor:
     marks = multi_label(votes, target_norm)
     blend = correction(marks, predictions, correction_lambda, mode)
-    return corrected(hard(y.clamp_min(0), k), blend, sets, correct)
+    return partial_correction(hard(y.clamp_min(0), k), blend, sets, correct)
 
 
 _P = frozenset({"predictions"})
@@ -303,21 +305,21 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "uncorrected": Strategy(
         "multi-label of the rows that label correction would change (lambda 0), one-hot elsewhere",
-        _uncorrected,
+        _without_correction,
         _V | _S,
         ("target_norm", "correct"),
         undecided=True,
     ),
     "correction_soft": Strategy(
         "mix of multi-label and prediction for ambiguous rows (label correction, soft)",
-        functools.partial(_corrected, mode="soft"),
+        functools.partial(_with_correction, mode="soft"),
         _P | _V | _S,
         ("correction_lambda", "target_norm", "correct"),
         undecided=True,
     ),
     "correction_hard": Strategy(
         "mix of multi-label and predicted class for ambiguous rows (label correction, hard)",
-        functools.partial(_corrected, mode="hard"),
+        functools.partial(_with_correction, mode="hard"),
         _P | _V | _S,
         ("correction_lambda", "target_norm", "correct"),
         undecided=True,
@@ -377,11 +379,11 @@ def declare(
         available: what the method has of a strategy's `needs`
         default, help: of `strategy`
     """
-    served = [name for name, one in STRATEGIES.items() if one.needs <= set(available)]
-    used = {name for rule in served for name in STRATEGIES[rule].params}
+    names = [name for name, one in STRATEGIES.items() if one.needs <= set(available)]
+    reads = {name for rule in names for name in STRATEGIES[rule].params}
     return {
-        "strategy": Param(default, help, tuple(served)),
-        **{name: param for name, param in PARAMS.items() if name in used},
+        "strategy": Param(default, help, tuple(names)),
+        **{name: param for name, param in PARAMS.items() if name in reads},
     }
 
 
@@ -395,8 +397,8 @@ def canonical(own: Setting) -> dict[str, Any]:
         own: `strategy` and those of PARAMS that the method has, and whatever else
     """
     strategy = _simplest(own)
-    used = STRATEGIES[strategy].params
-    params = {name: own[name] if name in used else None for name in PARAMS if name in own}
+    reads = STRATEGIES[strategy].params
+    params = {name: own[name] if name in reads else None for name in PARAMS if name in own}
     if strategy.startswith("correction_") and params["correction_lambda"] == 1:
         params["target_norm"] = PARAMS["target_norm"].default  # no multi-label is left in the mix
     return {"strategy": strategy} | params
@@ -443,13 +445,13 @@ def build(strategy: str, *, y: Tensor, k: int, **columns: Any) -> Tensor:
     """
     import inspect
 
-    chosen = STRATEGIES[strategy]
+    rule = STRATEGIES[strategy]
     have = {"y": y, "k": k, **{name: value for name, value in columns.items() if value is not None}}
-    takes = inspect.signature(chosen.make).parameters
+    takes = inspect.signature(rule.make).parameters
     missing = [name for name, p in takes.items() if name not in have and p.default is p.empty]
     if missing:
         raise ValueError(f"the strategy {strategy!r} needs {missing}, but they were not given")
-    return chosen.make(**{name: have[name] for name in takes if name in have})
+    return rule.make(**{name: have[name] for name in takes if name in have})
 
 
 def of_setting(

@@ -94,15 +94,15 @@ def cut(
         for n in streams[leader].lengths
     ]
     clip = np.repeat(np.arange(len(bounds)), [len(b) - 1 for b in bounds])
-    made = {}
+    pieces = {}
     for name, rows in streams.items():
         scale = _unit(name) / unit
         starts = []
         for first, length, inner in zip(rows.starts[:-1], rows.lengths, bounds, strict=True):
             # a stream that is shorter than the wave's length says leaves its last pieces short
             starts += [int(first + min(round(b * scale), length)) for b in inner[:-1]]
-        made[name] = Sequences(rows.values, np.array([*starts, rows.starts[-1]], dtype=np.int64))
-    return Pieces(made, clip.astype(np.int64), len(bounds))
+        pieces[name] = Sequences(rows.values, np.array([*starts, rows.starts[-1]], dtype=np.int64))
+    return Pieces(pieces, clip.astype(np.int64), len(bounds))
 
 
 def over_clips(
@@ -184,9 +184,9 @@ def window(
     padded with `fill` at the side named."""
     whole = np.full((len(rows), length, *rows[0].shape[1:]), fill, np.float32)
     for place, row in enumerate(rows):
-        kept = row[:length]
-        start = 0 if side == "end" else length - len(kept)
-        whole[place, start : start + len(kept)] = kept
+        values = row[:length]
+        start = 0 if side == "end" else length - len(values)
+        whole[place, start : start + len(values)] = values
     return whole
 
 

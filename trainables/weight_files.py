@@ -67,9 +67,9 @@ def _content(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
     return whole.hexdigest()
 
 
-def check_digest(name: str, place: str, planned: str | None) -> None:
+def check_digest(name: str, place: str, plan: str | None) -> None:
     """Raises ValueError where a path holds other files than a setting's digest says."""
-    if planned is not None and digest_of(place) != planned:
+    if plan is not None and digest_of(place) != plan:
         what = "file" if Path(place).expanduser().is_file() else "folder"
         raise ValueError(
             f"the {what} {name}={place} holds other files than when the study was planned, or is "

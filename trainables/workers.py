@@ -32,10 +32,10 @@ def exchange(own: Tensor, rows: int) -> Tensor:
     """All workers' slices [own rows, ...] as one [rows, ...]."""
     bounds = cuts(rows)
     sizes = [b - a for a, b in itertools.pairwise(bounds)]
-    padded = own.new_zeros((max(sizes), *own.shape[1:]))
-    padded[: len(own)] = own
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
+    full = own.new_zeros((max(sizes), *own.shape[1:]))
+    full[: len(own)] = own
+    parts = [torch.empty_like(full) for _ in sizes]
+    dist.all_gather(parts, full)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
@@ -71,12 +71,12 @@ def average_gradients(module: nn.Module, agree: bool) -> None:
     if count() == 1:
         return
     if agree:
-        trained = [p for p in module.parameters() if p.requires_grad]
-        flags = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)
-        flags = flags.to(trained[0].device)
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        flags = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32)
+        flags = flags.to(parameters[0].device)
         dist.all_reduce(flags)
-        for parameter, used in zip(trained, flags.tolist(), strict=True):
-            if used and parameter.grad is None:
+        for parameter, has_gradient in zip(parameters, flags.tolist(), strict=True):
+            if has_gradient and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
     grads = [p.grad for p in module.parameters() if p.grad is not None]
     flat = torch.cat([g.flatten() for g in grads])

@@ -343,10 +343,10 @@ class TrainedContract(MethodContract):
         whole = run()
         with pytest.raises(Interruption):
             run(scratch=tmp_path, on_epoch=interrupt)
-        resumed = run(scratch=tmp_path, on_epoch=interrupt)
+        second = run(scratch=tmp_path, on_epoch=interrupt)
         # two epochs from the checkpoint, then the third again
         assert calls[:7] == [1, 2, 3, 1, 2, 3, 4]
-        assert_same({"": resumed}, {"": whole})
+        assert_same({"": second}, {"": whole})
 
     def test_a_model_predicts_what_the_stages_predicted(
         self, case: Case, monkeypatch: pytest.MonkeyPatch

@@ -22,22 +22,22 @@ def test_attention_pooling_is_the_weighted_sum_of_a_softmax_over_time() -> None:
     pool = AttentionPool(5)
     frames = torch.randn(3, 7, 5)
     lengths = torch.tensor([7, 4, 1])
-    found = pool(frames, lengths).detach().numpy()
+    actual = pool(frames, lengths).detach().numpy()
     u = pool.score.weight.detach().numpy()[0]
     for row, length in enumerate(lengths.tolist()):
         y = frames[row, :length].numpy().astype(np.float64)
         a = np.exp(y @ u)
-        np.testing.assert_allclose(found[row], (a / a.sum()) @ y, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found[2], frames[2, 0].numpy(), rtol=1e-6)
+        np.testing.assert_allclose(actual[row], (a / a.sum()) @ y, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(actual[2], frames[2, 0].numpy(), rtol=1e-6)
 
 
 def test_a_flat_attention_is_the_mean() -> None:
     pool = AttentionPool(4)
     torch.nn.init.zeros_(pool.score.weight)
     frames = torch.randn(2, 6, 4)
-    found = pool(frames, torch.tensor([6, 3]))
-    torch.testing.assert_close(found[0], frames[0].mean(dim=0))
-    torch.testing.assert_close(found[1], frames[1, :3].mean(dim=0))
+    actual = pool(frames, torch.tensor([6, 3]))
+    torch.testing.assert_close(actual[0], frames[0].mean(dim=0))
+    torch.testing.assert_close(actual[1], frames[1, :3].mean(dim=0))
 
 
 def test_padding_and_batch_mates_change_nothing() -> None:

@@ -17,7 +17,7 @@ from trainables import blstm_training
 from trainables.blstm_training import pool_frames
 from trainables.corater import METHOD, MODELS
 from trainables.labels import share_of, vote_counts
-from trainables.passes import loaded, read
+from trainables.passes import read, restore
 from trainables.stage import Artifact, Node, Part, Sequences, StageInputs
 
 K, R, TARGET = 3, 5, 1
@@ -117,23 +117,23 @@ def run(model: str, **setting: Any) -> dict[str, Artifact]:
 
 def test_every_model_is_made_of_its_parts() -> None:
     for model, parts in MODELS.items():
-        found = nodes(model=model)
-        last = list(found)[-1]
-        assert set(found) == {*parts, *(["fusion"] if len(parts) > 1 else [])}
+        actual = nodes(model=model)
+        last = list(actual)[-1]
+        assert set(actual) == {*parts, *(["fusion"] if len(parts) > 1 else [])}
         assert last == (parts[0] if len(parts) == 1 else "fusion")
-        assert set(found[last].parents) == (set(parts) if len(parts) > 1 else set())
+        assert set(actual[last].parents) == (set(parts) if len(parts) > 1 else set())
     assert METHOD.per_rater
 
 
 def test_others_are_handed_no_rating_of_the_target_and_the_rater_no_other() -> None:
-    found = nodes(model="fusion_hs")
-    assert {name: node.ratings for name, node in found.items()} == {
+    actual = nodes(model="fusion_hs")
+    assert {name: node.ratings for name, node in actual.items()} == {
         "others_h": "others",
         "others_s": "others",
         "rater": "target",
         "fusion": "none",
     }
-    assert found["fusion"].parts == ()
+    assert actual["fusion"].parts == ()
 
 
 def test_others_are_shared_by_shares_and_fusions_and_the_rater_by_fusions() -> None:
@@ -147,7 +147,7 @@ def test_others_are_shared_by_shares_and_fusions_and_the_rater_by_fusions() -> N
         name: {str((dict(f[name].params), dict(f[name].parents))) for f in every if name in f}
         for name in ("others_h", "others_s", "rater")
     }
-    assert {name: len(found) for name, found in count.items()} == {
+    assert {name: len(actual) for name, actual in count.items()} == {
         "others_h": 1,
         "others_s": 1,
         "rater": 2,
@@ -188,13 +188,13 @@ def test_votes_are_counted_and_self_ratings_left_out_where_asked() -> None:
 
 def test_frames_are_averaged_by_three_and_the_rest_by_itself() -> None:
     frames = np.arange(14, dtype=np.float32).reshape(7, 2)
-    found = pool_frames(frames, 3)
-    wanted = [frames[:3].mean(axis=0), frames[3:6].mean(axis=0), frames[6]]
-    np.testing.assert_allclose(found, wanted)
+    actual = pool_frames(frames, 3)
+    reference = [frames[:3].mean(axis=0), frames[3:6].mean(axis=0), frames[6]]
+    np.testing.assert_allclose(actual, reference)
     np.testing.assert_array_equal(pool_frames(frames, 1), frames)
 
 
-def tied() -> Part:
+def with_ties() -> Part:
     """Every second clip's other raters are two against two."""
     one = part(1, 40)
     assert one.ratings is not None
@@ -206,12 +206,12 @@ def tied() -> Part:
 
 
 def test_ties_are_dropped_for_the_majority_and_kept_as_shares() -> None:
-    found = {
-        name: node.run(fold("others", train=tied()), **node.params)
+    actual = {
+        name: node.run(fold("others", train=with_ties()), **node.params)
         for name, node in nodes(model="fusion_hs").items()
         if node.ratings == "others"
     }
-    hard, soft = found["others_h"].info, found["others_s"].info
+    hard, soft = actual["others_h"].info, actual["others_s"].info
     assert (hard["clips"], hard["ties"]) == (20, 20)
     assert (soft["clips"], soft["ties"]) == (40, 20)
     assert sum(hard["target_mass"]) == pytest.approx(20)
@@ -247,74 +247,74 @@ def test_it_trains_and_the_fusion_takes_the_raters_rows() -> None:
     rows, some = whole["rater"].arrays["chosen"], half["rater"].arrays["chosen"]
     assert rows.tolist() == np.flatnonzero(mine >= 0).tolist()
     assert set(some) < set(rows)
-    for made in (whole, half):
-        chosen = made["rater"].arrays["chosen"]
-        np.testing.assert_array_equal(made["rater"].arrays["label"], mine[chosen])
-        assert made["fusion"].info["clips"] == made["rater"].info["clips"] == len(chosen)
-        assert made["rater"].info["rated"] == len(rows)
+    for result in (whole, half):
+        share = result["rater"].arrays["chosen"]
+        np.testing.assert_array_equal(result["rater"].arrays["label"], mine[share])
+        assert result["fusion"].info["clips"] == result["rater"].info["clips"] == len(share)
+        assert result["rater"].info["rated"] == len(rows)
         for name, count in (("validation", 15), ("test", 11)):
-            probabilities = made["fusion"].arrays[name]
+            probabilities = result["fusion"].arrays[name]
             assert probabilities.shape == (count, K)
             np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_a_fusion_changes_no_submodel() -> None:
     """It reads their stored vectors; neither these nor what they say changes."""
-    made = run("fusion_s")
-    before = copy.deepcopy({name: dict(made[name].arrays) for name in ("others_s", "rater")})
+    result = run("fusion_s")
+    before = copy.deepcopy({name: dict(result[name].arrays) for name in ("others_s", "rater")})
     last = nodes(model="fusion_s", fusion_lr=0.1)["fusion"]
-    last.run(fold("none", {name: made[name] for name in ("others_s", "rater")}), **last.params)
+    last.run(fold("none", {name: result[name] for name in ("others_s", "rater")}), **last.params)
     for name, arrays in before.items():
         for key, values in arrays.items():
-            np.testing.assert_array_equal(values, made[name].arrays[key])
+            np.testing.assert_array_equal(values, result[name].arrays[key])
 
 
 def test_submodels_are_read_frozen_in_eval_mode() -> None:
     """With dropout of 0.5, a model left in train mode would give other vectors each time."""
     one = part(5, 9)
-    asked: list[bool] = []
+    modes: list[bool] = []
 
     def build() -> torch.nn.Module:
         torch.manual_seed(0)
         return blstm_training.network(4, K, {"dropout": 0.5, "width": 1 / 16, "units": "each"})
 
     def infer(module: Any, rows: Any) -> torch.Tensor:
-        asked.append(module.training or any(p.requires_grad for p in module.parameters()))
+        modes.append(module.training or any(p.requires_grad for p in module.parameters()))
         return blstm_training.infer(module, rows)
 
     weights = build().state_dict()
     with torch.no_grad():
         weights["last.weight"] += 1.0
-    kept = copy.deepcopy(weights)
-    found = read(
-        loaded(build, weights),
+    copy_of_weights = copy.deepcopy(weights)
+    actual = read(
+        restore(build, weights),
         infer=infer,
         columns={"frames": one.frames["emobase-frames"]},
         collate=lambda rows: blstm_training.collate(rows, every=2),
         eval_batch=4,
     )
-    assert asked == [False] * 3
+    assert modes == [False] * 3
     module = build()
-    module.load_state_dict(kept)
+    module.load_state_dict(copy_of_weights)
     module.eval()
     for row in range(9):
         alone = blstm_training.collate({"frames": [one.frames["emobase-frames"][row]]}, every=2)
         with torch.no_grad():
-            wanted = blstm_training.infer(module, alone)[0].numpy()  # type: ignore[arg-type]
-        np.testing.assert_allclose(found[row], wanted, rtol=1e-4, atol=1e-5)
-    for name, value in kept.items():
+            reference = blstm_training.infer(module, alone)[0].numpy()  # type: ignore[arg-type]
+        np.testing.assert_allclose(actual[row], reference, rtol=1e-4, atol=1e-5)
+    for name, value in copy_of_weights.items():
         torch.testing.assert_close(weights[name], value)
 
 
 def test_a_last_batch_of_one_clip_breaks_no_batch_norm() -> None:
-    made = run("fusion_s", batch=8)
-    mine = dict(made["rater"].arrays)
+    result = run("fusion_s", batch=8)
+    mine = dict(result["rater"].arrays)
     keep = np.arange(17)  # two batches of 8, and one clip
     mine |= {name: mine[name][keep] for name in ("chosen", "label", "hidden_train")}
     last = nodes(model="fusion_s", batch=8)["fusion"]
-    parents = {"others_s": made["others_s"], "rater": Artifact(mine)}
-    found = last.run(fold("none", parents), **last.params)
-    assert np.isfinite(found.arrays["test"]).all()
+    parents = {"others_s": result["others_s"], "rater": Artifact(mine)}
+    actual = last.run(fold("none", parents), **last.params)
+    assert np.isfinite(actual.arrays["test"]).all()
     single = {name: mine[name][:1] for name in ("chosen", "label", "hidden_train")}
     alone = {**parents, "rater": Artifact(mine | single)}
     with pytest.raises(ValueError, match="2 ratings of the target or more, but has 1"):
@@ -322,10 +322,10 @@ def test_a_last_batch_of_one_clip_breaks_no_batch_norm() -> None:
 
 
 def test_it_learns_what_the_raters_hear() -> None:
-    made = run("fusion_hs", epochs=25, fusion_epochs=30, width=0.25, fusion_lr=1e-2)
+    result = run("fusion_hs", epochs=25, fusion_epochs=30, width=0.25, fusion_lr=1e-2)
     y = np.arange(11) % K
     for name in ("others_h", "others_s", "fusion"):
-        assert (made[name].arrays["test"].argmax(axis=1) == y).mean() > 0.8
+        assert (result[name].arrays["test"].argmax(axis=1) == y).mean() > 0.8
 
 
 def test_what_is_missing_is_said() -> None:

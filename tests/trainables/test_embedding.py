@@ -12,7 +12,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
-from trainables.embedding import KEPT, embedding, principal
+from trainables.embedding import COMPONENTS, embedding, principal
 from trainables.loop import Training, fit
 from trainables.stage import Sequences
 
@@ -20,22 +20,22 @@ from trainables.stage import Sequences
 @pytest.mark.parametrize(("n", "e"), [(60, 24), (20, 64)])
 def test_components_are_those_of_pca(n: int, e: int) -> None:
     x = np.random.default_rng(0).normal(size=(n, e)) * np.linspace(4, 0.1, e)
-    made = principal(x.astype(np.float32), kept=5)
+    result = principal(x.astype(np.float32), components=5)
     want = PCA(5, svd_solver="full").fit_transform(x)
     want /= np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean())
-    assert made.shape == (n, 5)
-    np.testing.assert_allclose(np.abs(made), np.abs(want), atol=1e-4)
-    assert (made[np.abs(made).argmax(axis=0), np.arange(5)] > 0).all()
+    assert result.shape == (n, 5)
+    np.testing.assert_allclose(np.abs(result), np.abs(want), atol=1e-4)
+    assert (result[np.abs(result).argmax(axis=0), np.arange(5)] > 0).all()
 
 
 def test_distances_are_the_layers_own_where_all_components_are_kept() -> None:
     x = np.random.default_rng(1).normal(size=(12, 6)).astype(np.float32)
-    made = principal(x)
+    result = principal(x)
 
     def distances(rows: np.ndarray) -> np.ndarray:
         return np.linalg.norm(rows[:, None] - rows[None], axis=-1)
 
-    ratio = distances(made)[np.triu_indices(12, 1)] / distances(x)[np.triu_indices(12, 1)]
+    ratio = distances(result)[np.triu_indices(12, 1)] / distances(x)[np.triu_indices(12, 1)]
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
 
 
@@ -46,11 +46,11 @@ def test_rows_that_are_alike_and_a_single_row_are_points() -> None:
 
 def test_what_is_kept_is_small_and_says_its_part() -> None:
     x = np.random.default_rng(2).normal(size=(50, 200)).astype(np.float32) * 1e6
-    made = embedding({"test": x})
-    assert set(made) == {"embedding_test"}
-    assert made["embedding_test"].dtype == np.float16
-    assert made["embedding_test"].shape == (50, KEPT)
-    assert np.isfinite(made["embedding_test"]).all()
+    result = embedding({"test": x})
+    assert set(result) == {"embedding_test"}
+    assert result["embedding_test"].dtype == np.float16
+    assert result["embedding_test"].shape == (50, COMPONENTS)
+    assert np.isfinite(result["embedding_test"]).all()
 
 
 class Net(nn.Module):
@@ -88,19 +88,19 @@ def trained(columns: Any, **more: Any) -> Any:
     )
 
 
-def layer_of(found: Any, x: np.ndarray) -> np.ndarray:
+def layer_of(actual: Any, x: np.ndarray) -> np.ndarray:
     net = Net()
-    net.load_state_dict(found.weights)
+    net.load_state_dict(actual.weights)
     with torch.no_grad():
         return torch.relu(net.body(torch.as_tensor(x))).numpy()
 
 
 def test_the_layer_named_is_handed_over_of_the_part_named_alone() -> None:
     x = np.random.default_rng(3).normal(size=(12, 4)).astype(np.float32)
-    found = trained(x)
-    assert set(found.layers) == {"test"}
-    np.testing.assert_allclose(found.layers["test"], layer_of(found, x), atol=1e-6)
-    np.testing.assert_allclose(found.probabilities["test"], found.probabilities["validation"])
+    actual = trained(x)
+    assert set(actual.layers) == {"test"}
+    np.testing.assert_allclose(actual.layers["test"], layer_of(actual, x), atol=1e-6)
+    np.testing.assert_allclose(actual.probabilities["test"], actual.probabilities["validation"])
 
 
 def _summed(rows: Any) -> dict[str, torch.Tensor]:
@@ -112,6 +112,6 @@ def test_ragged_rows_come_back_in_their_order() -> None:
     lengths = rng.permutation(np.arange(1, 13))
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows = Sequences(rng.normal(size=(starts[-1], 4)).astype(np.float32), starts)
-    found = trained(rows, collate=functools.partial(_summed))
+    actual = trained(rows, collate=functools.partial(_summed))
     sums = np.stack([rows[i].sum(axis=0) for i in range(12)])
-    np.testing.assert_allclose(found.layers["test"], layer_of(found, sums), atol=1e-5)
+    np.testing.assert_allclose(actual.layers["test"], layer_of(actual, sums), atol=1e-5)

@@ -189,14 +189,14 @@ def pieces(seconds: list[float], **setting: Any) -> Any:
     return emoboost._cut(clips(seconds, None), own)
 
 
-def collated(seconds: float, **setting: Any) -> tuple[dict[str, np.ndarray], Part]:
+def batch_of(seconds: float, **setting: Any) -> tuple[dict[str, np.ndarray], Part]:
     """The batch of one utterance of one clip, and the utterance."""
     part = clips([seconds], None)
     own = node(longest=3.0, **setting).params
-    found = emoboost._cut(part, own)
-    rows = {name: [found.streams[name][0]] for name in found.streams}
-    made = emoboost._collate(rows, own=own, span=(-80.0, 0.0))
-    return {name: tensor.numpy()[0] for name, tensor in made.items()}, part
+    actual = emoboost._cut(part, own)
+    rows = {name: [actual.streams[name][0]] for name in actual.streams}
+    result = emoboost._collate(rows, own=own, span=(-80.0, 0.0))
+    return {name: tensor.numpy()[0] for name, tensor in result.items()}, part
 
 
 @pytest.mark.parametrize(
@@ -215,14 +215,14 @@ def test_how_many_clips_an_utterance_is(seconds: float, corrected: int, publishe
     assert len(pieces([seconds])) == corrected
     assert len(pieces([seconds], compat="ca_mser")) == published
     assert len(pieces([seconds], guidance="none", compat="ca_mser")) == published
-    padded = pieces([seconds], tail="pad")
-    assert len(padded) == int(np.ceil(seconds / 3))
+    longer = pieces([seconds], tail="pad")
+    assert len(longer) == int(np.ceil(seconds / 3))
     assert set(pieces([seconds], guidance="mfcc").streams) == {"wave", "mfcc"}
     assert set(pieces([seconds], guidance="none").streams) == {"wave"}
 
 
 def test_a_tiny_tail_does_not_change_a_clip() -> None:
-    longer, part = collated(3.3)
+    longer, part = batch_of(3.3)
     assert longer["wave_length"] == 48_000
     np.testing.assert_allclose(longer["wave"], part.frames["wave"].values[:48_000], rtol=1e-6)
     want = part.frames["mfcc40-htk"].values[:300]
@@ -232,44 +232,44 @@ def test_a_tiny_tail_does_not_change_a_clip() -> None:
 
 @pytest.mark.parametrize("padding", ["masked", "heard"])
 def test_streams_are_padded_at_their_end_and_decibels_with_the_floor(padding: str) -> None:
-    made, part = collated(1.0, padding=padding)
-    assert made["wave"].shape == (48_000,)
-    assert made["mfcc"].shape == (300, 4)
-    assert made["spectrogram"].shape == (300, 200)
-    assert made["wave_length"] == (16_000 if padding == "masked" else 48_000)
-    np.testing.assert_allclose(made["wave"][:16_000], part.frames["wave"].values, rtol=1e-6)
-    assert not made["wave"][16_000:].any()
-    assert not made["mfcc"][101:].any()
-    np.testing.assert_allclose(np.linalg.norm(made["mfcc"][:101], axis=1), 1, rtol=1e-5)
-    assert not made["spectrogram"][101:].any()  # black, the floor
+    result, part = batch_of(1.0, padding=padding)
+    assert result["wave"].shape == (48_000,)
+    assert result["mfcc"].shape == (300, 4)
+    assert result["spectrogram"].shape == (300, 200)
+    assert result["wave_length"] == (16_000 if padding == "masked" else 48_000)
+    np.testing.assert_allclose(result["wave"][:16_000], part.frames["wave"].values, rtol=1e-6)
+    assert not result["wave"][16_000:].any()
+    assert not result["mfcc"][101:].any()
+    np.testing.assert_allclose(np.linalg.norm(result["mfcc"][:101], axis=1), 1, rtol=1e-5)
+    assert not result["spectrogram"][101:].any()  # black, the floor
     want = part.frames["spectrogram-db"].values / 80 + 1
-    np.testing.assert_allclose(made["spectrogram"][:101], want, atol=1e-5)
+    np.testing.assert_allclose(result["spectrogram"][:101], want, atol=1e-5)
 
 
 def test_compat_pads_as_the_public_code_does() -> None:
-    made, part = collated(1.0, compat="ca_mser")
-    assert made["wave_length"] == 48_000  # all of it is heard
-    np.testing.assert_allclose(made["wave"][-16_000:], part.frames["wave"].values, rtol=1e-6)
-    assert not made["wave"][:-16_000].any()  # at the front, where the frames are not
-    np.testing.assert_array_equal(made["spectrogram"][101:], 1.0)  # 0 dB: as loud as can be
-    assert not made["mfcc"][101:].any()
-    greys = made["spectrogram"][:101] * 255
+    result, part = batch_of(1.0, compat="ca_mser")
+    assert result["wave_length"] == 48_000  # all of it is heard
+    np.testing.assert_allclose(result["wave"][-16_000:], part.frames["wave"].values, rtol=1e-6)
+    assert not result["wave"][:-16_000].any()  # at the front, where the frames are not
+    np.testing.assert_array_equal(result["spectrogram"][101:], 1.0)  # 0 dB: as loud as can be
+    assert not result["mfcc"][101:].any()
+    greys = result["spectrogram"][:101] * 255
     np.testing.assert_allclose(greys, np.rint(greys), atol=1e-4)  # 8 bits
     want = part.frames["spectrogram-db"].values / 80 + 1
-    np.testing.assert_allclose(made["spectrogram"][:101], want, atol=0.5 / 255 + 1e-5)
+    np.testing.assert_allclose(result["spectrogram"][:101], want, atol=0.5 / 255 + 1e-5)
 
 
 def test_the_extra_clip_of_compat_is_nearly_empty() -> None:
     part = clips([3.0], None)
     own = node(longest=3.0, compat="ca_mser").params
-    found = emoboost._cut(part, own)
-    assert found.streams["spectrogram"].lengths.tolist() == [300, 1]
-    assert found.streams["wave"].lengths.tolist() == [48_000, 0]
-    rows = {name: [found.streams[name][p] for p in range(2)] for name in found.streams}
-    made = emoboost._collate(rows, own=own, span=(-80.0, 0.0))
-    assert not made["wave"][1].any()
-    assert (made["spectrogram"][1, 1:] == 1).all()
-    assert found.clip.tolist() == [0, 0]  # and it votes in full
+    actual = emoboost._cut(part, own)
+    assert actual.streams["spectrogram"].lengths.tolist() == [300, 1]
+    assert actual.streams["wave"].lengths.tolist() == [48_000, 0]
+    rows = {name: [actual.streams[name][p] for p in range(2)] for name in actual.streams}
+    result = emoboost._collate(rows, own=own, span=(-80.0, 0.0))
+    assert not result["wave"][1].any()
+    assert (result["spectrogram"][1, 1:] == 1).all()
+    assert actual.clip.tolist() == [0, 0]  # and it votes in full
 
 
 def test_black_and_white_are_the_training_speakers() -> None:
@@ -339,23 +339,23 @@ def test_missing_frames_are_told() -> None:
     ],
 )  # fmt: skip
 def test_it_trains(setting: dict[str, Any]) -> None:
-    made = run(**setting)
+    result = run(**setting)
     for name, n in (("validation", 9), ("test", 6)):
-        assert made.arrays[name].shape == (n, K)
-        np.testing.assert_allclose(made.arrays[name].sum(1), 1, rtol=1e-4)
-    assert made.info["weights"] == "tiny, untrained"
-    assert made.info["utterances"] == 18
-    assert made.info["clips"] > 18
-    guided = setting.get("guidance") not in ("none", "mfcc")
-    assert ("alexnet" in made.info) == guided
-    if made.info["epochs"] > 2:
-        assert made.info["best_validation_ua"] > 0.8  # the spectrogram tells the class
+        assert result.arrays[name].shape == (n, K)
+        np.testing.assert_allclose(result.arrays[name].sum(1), 1, rtol=1e-4)
+    assert result.info["weights"] == "tiny, untrained"
+    assert result.info["utterances"] == 18
+    assert result.info["clips"] > 18
+    reads_spectrogram = setting.get("guidance") not in ("none", "mfcc")
+    assert ("alexnet" in result.info) == reads_spectrogram
+    if result.info["epochs"] > 2:
+        assert result.info["best_validation_ua"] > 0.8  # the spectrogram tells the class
 
 
 def test_votes_are_learnt_from() -> None:
     train = parts()["train"]
     votes = np.eye(K, dtype=np.float32)[train.y] * 2 + 1
     votes[4] = 0
-    made = run(parts(train=replace(train, votes=votes)), strategy="soft", epochs=1)
-    assert made.info["dropped"] == 1
-    assert made.info["utterances"] == 17
+    result = run(parts(train=replace(train, votes=votes)), strategy="soft", epochs=1)
+    assert result.info["dropped"] == 1
+    assert result.info["utterances"] == 17

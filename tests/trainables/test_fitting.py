@@ -44,11 +44,11 @@ def test_a_rule_reads_what_was_written_and_not_what_was_blanked() -> None:
 
 
 def test_a_method_has_its_own_default_and_remark() -> None:
-    declared = fitting.steps(lr=(0.5, "paper: 0.5"), epochs=(7, ""))
-    assert list(declared) == ["lr", "epochs"]
-    assert (declared["lr"].default, declared["lr"].low) == (0.5, fitting.STEPS["lr"].low)
-    assert declared["lr"].help == f"{fitting.STEPS['lr'].help} (paper: 0.5)"
-    assert declared["epochs"].help == fitting.STEPS["epochs"].help
+    params = fitting.steps(lr=(0.5, "paper: 0.5"), epochs=(7, ""))
+    assert list(params) == ["lr", "epochs"]
+    assert (params["lr"].default, params["lr"].low) == (0.5, fitting.STEPS["lr"].low)
+    assert params["lr"].help == f"{fitting.STEPS['lr'].help} (paper: 0.5)"
+    assert params["epochs"].help == fitting.STEPS["epochs"].help
 
 
 def test_a_second_training_repeats_the_parameters_of_the_first() -> None:

@@ -19,29 +19,29 @@ def grown(seed: int, n: int, classes: list[int], trees: int = 30) -> RandomFores
     return RandomForestClassifier(n_estimators=trees, random_state=seed).fit(x, y)
 
 
-def wanted(made: RandomForestClassifier, x: np.ndarray, k: int) -> np.ndarray:
+def reference(result: RandomForestClassifier, x: np.ndarray, k: int) -> np.ndarray:
     whole = np.zeros((len(x), k))
-    whole[:, made.classes_] = made.predict_proba(x)
+    whole[:, result.classes_] = result.predict_proba(x)
     return whole
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("classes", [[0, 1, 2, 3], [0, 3], [1, 2, 3]])
 def test_it_agrees_with_scikit_learn(seed: int, classes: list[int]) -> None:
-    made = grown(seed, 150, classes)
+    result = grown(seed, 150, classes)
     x = np.round(np.random.default_rng(seed + 100).normal(size=(400, 6)) * 2, 1)
-    found = forest.probabilities(forest.arrays_of(made, 5), x)
-    assert found.shape == (400, 5)
-    np.testing.assert_allclose(found, wanted(made, x, 5), atol=1e-6)
-    assert len(np.unique(found[:, classes[0]])) > 10
+    actual = forest.probabilities(forest.arrays_of(result, 5), x)
+    assert actual.shape == (400, 5)
+    np.testing.assert_allclose(actual, reference(result, x, 5), atol=1e-6)
+    assert len(np.unique(actual[:, classes[0]])) > 10
 
 
 def test_rows_at_a_threshold_go_left_as_they_do_there() -> None:
     """Rows of which a feature is a node's threshold, or a float32 beside it, and such float64 as
     only rounding to float32 puts on the other side."""
-    made = grown(0, 200, [0, 1, 2])
+    result = grown(0, 200, [0, 1, 2])
     rows = []
-    for tree in (each.tree_ for each in made.estimators_):
+    for tree in (each.tree_ for each in result.estimators_):
         inner = np.flatnonzero(tree.children_left >= 0)
         for feature, threshold in zip(tree.feature[inner], tree.threshold[inner], strict=True):
             near = np.float32(threshold)
@@ -57,28 +57,28 @@ def test_rows_at_a_threshold_go_left_as_they_do_there() -> None:
                 row[feature] = value
                 rows.append(row)
     x = np.array(rows)
-    found = forest.probabilities(forest.arrays_of(made, 3), x)
-    np.testing.assert_allclose(found, wanted(made, x, 3), atol=1e-6)
-    strict = forest.arrays_of(made, 3)
+    actual = forest.probabilities(forest.arrays_of(result, 3), x)
+    np.testing.assert_allclose(actual, reference(result, x, 3), atol=1e-6)
+    strict = forest.arrays_of(result, 3)
     strict["threshold"] = np.nextafter(strict["threshold"], -9.0)
-    assert np.abs(forest.probabilities(strict, x) - found).max() > 0.01, "the rows tell < from <="
+    assert np.abs(forest.probabilities(strict, x) - actual).max() > 0.01, "the rows tell < from <="
 
 
 def test_trees_of_a_single_leaf_and_of_one_class() -> None:
     x = np.zeros((9, 6))
     same = RandomForestClassifier(n_estimators=3, random_state=0).fit(x, np.arange(9) % 3)
-    found = forest.probabilities(forest.arrays_of(same, 3), x)
-    np.testing.assert_allclose(found, wanted(same, x, 3), atol=1e-6)
+    actual = forest.probabilities(forest.arrays_of(same, 3), x)
+    np.testing.assert_allclose(actual, reference(same, x, 3), atol=1e-6)
     one = RandomForestClassifier(n_estimators=3, random_state=0).fit(x, np.full(9, 2))
     np.testing.assert_array_equal(forest.probabilities(forest.arrays_of(one, 3), x)[:, 2], 1.0)
 
 
 def test_it_travels_as_an_artifact() -> None:
-    made = grown(3, 80, [0, 1, 2])
-    arrays = forest.arrays_of(made, 3)
-    kept, _ = decode(encode(Artifact(arrays), Provenance("s", "utterance")))
+    result = grown(3, 80, [0, 1, 2])
+    arrays = forest.arrays_of(result, 3)
+    before, _ = decode(encode(Artifact(arrays), Provenance("s", "utterance")))
     x = np.random.default_rng(0).normal(size=(20, 6))
     np.testing.assert_array_equal(
-        forest.probabilities(kept.arrays, x), forest.probabilities(arrays, x)
+        forest.probabilities(before.arrays, x), forest.probabilities(arrays, x)
     )
     assert forest.probabilities(arrays, x[:0]).shape == (0, 3)

@@ -112,8 +112,8 @@ def test_alexnets_weights_come_from_files_and_folders(tmp_path: Path) -> None:
     save_file(whole, tmp_path / "model.safetensors")
     torch.save(whole, tmp_path / "alexnet.pth")
     for name in (tmp_path, tmp_path / "model.safetensors", tmp_path / "alexnet.pth"):
-        made = alexnet.load(str(name), width=0.5)  # weights have a width of their own
-        for key, tensor in made.state_dict().items():
+        result = alexnet.load(str(name), width=0.5)  # weights have a width of their own
+        for key, tensor in result.state_dict().items():
             torch.testing.assert_close(tensor, other.state_dict()[key])
     assert alexnet.load("random", width=0.5).outputs == 128
     (tmp_path / "empty").mkdir()
@@ -171,9 +171,9 @@ def test_logits_of_so_many_classes(classes: int) -> None:
     torch.manual_seed(0)
     net = EmoBoost(classes, SSL(load("tiny"), train="none"), guides(148)).eval()
     with torch.inference_mode():
-        made = net(batch())
-        assert made.shape == (2, classes)
-        assert not torch.allclose(made.sum(1), torch.ones(2))
+        result = net(batch())
+        assert result.shape == (2, classes)
+        assert not torch.allclose(result.sum(1), torch.ones(2))
         nn.init.constant_(net.head.weight, 0.0)
         net.head.bias.copy_(40 * torch.eye(classes)[0])
         assert net(batch())[0, 0] == 40  # nothing squeezes a score into 0 .. 1
@@ -187,7 +187,7 @@ def test_enhancement_is_a_matrix_product(relu: bool) -> None:
     net = EmoBoost(3, encoder, guides(148, relu=relu)).eval()
     rows = batch(3)
     with torch.inference_mode():
-        made = net(rows)
+        result = net(rows)
         assert net.guides is not None
         both = torch.cat(
             [net.guides.mfcc(rows["mfcc"]), net.guides.spectrogram(rows["spectrogram"])], 1
@@ -200,7 +200,7 @@ def test_enhancement_is_a_matrix_product(relu: bool) -> None:
             n = int(frames[row])
             want = vector[row, :n] @ states[row, :n].numpy()
             logits = want @ net.head.weight.numpy().T + net.head.bias.numpy()
-            np.testing.assert_allclose(made[row], logits, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(result[row], logits, rtol=1e-3, atol=1e-4)
     assert (vector < 0).any() == (not relu)
     x = torch.tensor([[2.0, -1.0]])
     torch.testing.assert_close(
@@ -216,11 +216,11 @@ def test_without_guides_it_is_the_mean_of_a_clips_own_states() -> None:
     assert names == {"ssl", "head"}
     rows = batch(3)
     with torch.inference_mode():
-        made = net(rows)
+        result = net(rows)
         for row in range(3):
             alone = rows["wave"][row : row + 1, : int(rows["wave_length"][row])]
             states = encoder(alone, torch.tensor([alone.shape[1]]))[0][0]
-            torch.testing.assert_close(made[row], net.head(states.mean(0)), rtol=0, atol=1e-4)
+            torch.testing.assert_close(result[row], net.head(states.mean(0)), rtol=0, atol=1e-4)
     with pytest.raises(ValueError, match="both"):
         Guides(None, None, states=148)
 
@@ -228,12 +228,12 @@ def test_without_guides_it_is_the_mean_of_a_clips_own_states() -> None:
 def test_ca_mser_has_a_head_over_three_vectors() -> None:
     torch.manual_seed(0)
     encoder = SSL(load("tiny"))
-    made = guides(148, attention=False, relu=True)
-    net = CAMSER(4, encoder, made, hidden=8).eval()
+    result = guides(148, attention=False, relu=True)
+    net = CAMSER(4, encoder, result, hidden=8).eval()
     rows = batch(3)
     assert not [n for n, _ in net.named_modules() if n.endswith("query")]
     with torch.inference_mode():
-        both, vector = made(rows)
+        both, vector = result(rows)
         assert (vector >= 0).all()
         states, frames = encoder(rows["wave"], rows["wave_length"])
         here = torch.arange(148) < frames[:, None]

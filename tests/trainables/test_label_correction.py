@@ -226,9 +226,9 @@ def test_students_learn_from_all_three_sets(seen: list[dict[str, Any]]) -> None:
             for mode in ("soft", "hard"):
                 seen.clear()
                 setting = {"strategy": f"correction_{mode}", "correct": correct}
-                made = run(setting | {"correction_lambda": share})
+                result = run(setting | {"correction_lambda": share})
                 last = seen[-1]
-                assert made["student"].info["sets"] == {"A": 8, "B": 8, "C": 5, "none": 0}
+                assert result["student"].info["sets"] == {"A": 8, "B": 8, "C": 5, "none": 0}
                 assert last["train"].ids.tolist() == [
                     *(f"0-{i}" for i in range(16)),
                     *(f"4-{i}" for i in range(5)),
@@ -241,7 +241,7 @@ def test_students_learn_from_all_three_sets(seen: list[dict[str, Any]]) -> None:
                 if correct == "B+C":
                     rows |= (np.arange(21) % 2 == 0) & (np.arange(21) < 16)
                 if share:
-                    teacher = made["teacher"].arrays
+                    teacher = result["teacher"].arrays
                     q = np.concatenate([teacher["train"], teacher["undecided"]])
                     q = np.eye(K)[q.argmax(axis=1)] if mode == "hard" else q
                     marks = (1 - share) * marks + share * q
@@ -283,30 +283,30 @@ def test_what_has_no_target_is_told(seen: list[dict[str, Any]]) -> None:
 def test_a_teacher_of_s_a_learns_from_clips_that_raters_agree_on(
     seen: list[dict[str, Any]],
 ) -> None:
-    made = run({"teacher_train": "A"})["teacher"]
+    result = run({"teacher_train": "A"})["teacher"]
     first = seen[0]
     assert first["train"].ids.tolist() == [f"0-{i}" for i in range(1, 16, 2)]
     np.testing.assert_array_equal(first["target"], np.eye(K)[np.arange(1, 16, 2) % K])
-    assert made.info["learnt_from"] == 8
-    assert made.arrays["train"].shape == (16, K)
-    assert made.arrays["undecided"].shape == (5, K)
+    assert result.info["learnt_from"] == 8
+    assert result.arrays["train"].shape == (16, K)
+    assert result.arrays["undecided"].shape == (5, K)
 
 
 def test_cross_fitted_teachers_never_heard_the_speaker(seen: list[dict[str, Any]]) -> None:
     """Trap 22: q on S_B by a model that was fitted to it is its label, memorised."""
     given = parts(undecided=part(4, 9, decided=False, speakers=4))  # one without a labelled clip
-    made = run({"teacher": "crossfit", "teacher_folds": 10}, given)["teacher"]
+    result = run({"teacher": "crossfit", "teacher_folds": 10}, given)["teacher"]
     trainings = seen[:-1]
     assert len(trainings) == 4
-    predicted: list[str] = []
+    ids: list[str] = []
     for training in trainings:
-        learnt = set(training["train"].speaker.tolist())
-        for asked in training["predict"].values():
-            assert not learnt & set(asked.speaker.tolist())
-            predicted += asked.ids.tolist()
-    assert sorted(predicted) == sorted([*given["train"].ids, *given["undecided"].ids])
-    np.testing.assert_allclose(made.arrays["train"].sum(1), 1, rtol=1e-5)
-    np.testing.assert_allclose(made.arrays["undecided"].sum(1), 1, rtol=1e-5)
+        lesson = set(training["train"].speaker.tolist())
+        for wishes in training["predict"].values():
+            assert not lesson & set(wishes.speaker.tolist())
+            ids += wishes.ids.tolist()
+    assert sorted(ids) == sorted([*given["train"].ids, *given["undecided"].ids])
+    np.testing.assert_allclose(result.arrays["train"].sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(result.arrays["undecided"].sum(1), 1, rtol=1e-5)
     alone = parts(train=part(0, 16, speakers=1))
     with pytest.raises(ValueError, match="two training speakers"):
         run({"teacher": "crossfit"}, alone)
@@ -323,7 +323,7 @@ def test_class_weights_are_in_probability_form() -> None:
     assert (target * beta).sum() / 6 == pytest.approx(1, rel=1e-5)  # the mean loss stays
     log_p = torch.log_softmax(logits, 1).numpy()
     want = -(beta * target * log_p).sum() / 6
-    made = losses.target_loss(
+    result = losses.target_loss(
         None,  # type: ignore[arg-type]
         {"logits": logits},
         {"target": torch.tensor(target)},
@@ -331,7 +331,7 @@ def test_class_weights_are_in_probability_form() -> None:
         {},
         weights=beta,
     )
-    assert made["ce"].item() == pytest.approx(want, rel=1e-5)
+    assert result["ce"].item() == pytest.approx(want, rel=1e-5)
     counts = losses.inverse_frequency(torch.tensor([3.0, 0.0, 1.0]))
     np.testing.assert_allclose(counts, [4 / 6, 1, 2], rtol=1e-6)
 
@@ -354,20 +354,20 @@ def test_class_weights_are_in_probability_form() -> None:
     ],
 )  # fmt: skip
 def test_it_trains(setting: dict[str, Any]) -> None:
-    made = run(setting)["student"]
-    assert set(made.arrays) == {"validation", "test", "embedding_test"}
+    result = run(setting)["student"]
+    assert set(result.arrays) == {"validation", "test", "embedding_test"}
     for name, n in (("validation", 9), ("test", 6)):
-        assert made.arrays[name].shape == (n, K)
-        np.testing.assert_allclose(made.arrays[name].sum(1), 1, rtol=1e-4)
-    curves = made.info["curves"]
+        assert result.arrays[name].shape == (n, K)
+        np.testing.assert_allclose(result.arrays[name].sum(1), 1, rtol=1e-4)
+    curves = result.info["curves"]
     assert {"loss", "validation_ua", "validation_wa", "lr"} <= set(curves)
-    assert len(curves["loss"]) == made.info["epochs"]
-    assert made.info["pieces"] > made.info["clips"]
+    assert len(curves["loss"]) == result.info["epochs"]
+    assert result.info["pieces"] > result.info["clips"]
     if setting.get("arch") == "spatial":
-        assert made.info["best_validation_ua"] > 0.8  # the frames tell the class
-        assert "weights" not in made.info
+        assert result.info["best_validation_ua"] > 0.8  # the frames tell the class
+        assert "weights" not in result.info
     else:
-        assert made.info["weights"] == "tiny, untrained"
+        assert result.info["weights"] == "tiny, untrained"
 
 
 def test_integer_waves_are_the_same_waves() -> None:
@@ -419,5 +419,5 @@ def test_it_trains_on_a_gpu(precision: str) -> None:
 def test_every_strategy_has_a_place() -> None:
     for name in METHOD.params["strategy"].choices or ():
         nodes = graph(strategy=name)
-        wanted = "predictions" in STRATEGIES[name].needs
-        assert ("teacher" in nodes) == wanted
+        reference = "predictions" in STRATEGIES[name].needs
+        assert ("teacher" in nodes) == reference

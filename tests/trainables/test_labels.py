@@ -63,10 +63,10 @@ LABEL = np.array([0, 0, -1, 1, 0, -1, 2, -1, -1, 0])
     ],
 )
 def test_each_rule(rules: dict[str, Any], sets: list[int], dominant: list[int]) -> None:
-    found = partition(VOTES, outside=OUTSIDE, label=LABEL, **rules)
-    assert found.part.tolist() == sets
-    assert found.dominant.tolist() == dominant
-    assert found.counts == {
+    actual = partition(VOTES, outside=OUTSIDE, label=LABEL, **rules)
+    assert actual.part.tolist() == sets
+    assert actual.dominant.tolist() == dominant
+    assert actual.counts == {
         "A": sets.count(A),
         "B": sets.count(B),
         "C": sets.count(C),
@@ -79,17 +79,17 @@ def test_the_real_votes_of_cremad(shared_data: Path) -> None:
 
     votes = voice_votes(shared_data / "cremad" / "tabulatedVotes.csv")
     # published: unanimous 383, majority 4629, plurality at or below one half 1786, tie 644
-    led = partition(votes.to_numpy())
-    assert led.counts == {"A": 383, "B": 4629 + 1786, "C": 644, "none": 0}
+    clear = partition(votes.to_numpy())
+    assert clear.counts == {"A": 383, "B": 4629 + 1786, "C": 644, "none": 0}
     half = partition(votes.to_numpy(), dominant="majority")
     assert half.counts == {"A": 383, "B": 4629, "C": 1786 + 644, "none": 0}
     four = ["neutral", "happy", "sad", "angry"]
     rest = [name for name in votes.columns if name not in four]
-    counted = partition(votes[four].to_numpy(), outside=votes[rest].to_numpy())
-    ignored = partition(votes[four].to_numpy(), others="ignore")
-    assert counted.counts["none"] == ignored.counts["none"]
-    assert counted.counts["A"] < ignored.counts["A"]
-    assert counted.counts["C"] > ignored.counts["C"]
+    with_others = partition(votes[four].to_numpy(), outside=votes[rest].to_numpy())
+    without_others = partition(votes[four].to_numpy(), others="ignore")
+    assert with_others.counts["none"] == without_others.counts["none"]
+    assert with_others.counts["A"] < without_others.counts["A"]
+    assert with_others.counts["C"] > without_others.counts["C"]
 
 
 counts = st.integers(0, 12).flatmap(lambda n: arrays(np.int64, (n, 4), elements=st.integers(0, 6)))
@@ -107,25 +107,25 @@ def test_no_rule_depends_on_the_order_of_classes_or_clips(
     votes: np.ndarray, rules: dict[str, Any]
 ) -> None:
     inside, outside = votes[:, :3], votes[:, 3:]
-    found = partition(inside, outside=outside, **rules)
-    assert sum(found.counts.values()) == len(votes)
-    turned = partition(inside[:, ::-1], outside=outside, **rules)
-    assert (turned.part == found.part).all()
-    assert (turned.dominant == np.where(found.dominant < 0, -1, 2 - found.dominant)).all()
+    actual = partition(inside, outside=outside, **rules)
+    assert sum(actual.counts.values()) == len(votes)
+    reordered = partition(inside[:, ::-1], outside=outside, **rules)
+    assert (reordered.part == actual.part).all()
+    assert (reordered.dominant == np.where(actual.dominant < 0, -1, 2 - actual.dominant)).all()
     backwards = partition(inside[::-1], outside=outside[::-1], **rules)
-    assert (backwards.part[::-1] == found.part).all()
+    assert (backwards.part[::-1] == actual.part).all()
 
 
 @given(counts, rules)
 def test_the_sets_nest(votes: np.ndarray, rules: dict[str, Any]) -> None:
     """Whoever leads with more than half leads; S_A does not know what makes a class dominant."""
     inside, outside = votes[:, :3], votes[:, 3:]
-    led = partition(inside, outside=outside, **{**rules, "dominant": "plurality"})
+    clear = partition(inside, outside=outside, **{**rules, "dominant": "plurality"})
     half = partition(inside, outside=outside, **{**rules, "dominant": "majority"})
-    assert (led.where("A") == half.where("A")).all()
-    assert (led.where("A+B") >= half.where("A+B")).all()
-    assert ((led.part == NONE) == (half.part == NONE)).all()
-    assert ((led.dominant >= 0) == led.where("A+B")).all()
+    assert (clear.where("A") == half.where("A")).all()
+    assert (clear.where("A+B") >= half.where("A+B")).all()
+    assert ((clear.part == NONE) == (half.part == NONE)).all()
+    assert ((clear.dominant >= 0) == clear.where("A+B")).all()
 
 
 def test_shares_of_votes_tie_as_whole_votes_do() -> None:
@@ -134,11 +134,11 @@ def test_shares_of_votes_tie_as_whole_votes_do() -> None:
 
 
 def test_which_sets() -> None:
-    found = partition(VOTES, outside=OUTSIDE)
-    assert found.where("A+B").sum() == found.where("A").sum() + found.where("B").sum()
-    assert found.where("C").sum() == found.counts["C"]
+    actual = partition(VOTES, outside=OUTSIDE)
+    assert actual.where("A+B").sum() == actual.where("A").sum() + actual.where("B").sum()
+    assert actual.where("C").sum() == actual.counts["C"]
     with pytest.raises(ValueError, match="but got 'D'"):
-        found.where("A+D")
+        actual.where("A+D")
 
 
 def test_nothing_to_divide() -> None:

@@ -92,20 +92,20 @@ def assert_same(a: Fit, b: Fit) -> None:
 
 
 def test_it_learns_and_predicts_with_the_best_epoch() -> None:
-    made = train()
+    result = train()
     validation = data(1, 30)
-    assert made.curves["loss"][-1] < made.curves["loss"][0]
-    assert made.best_score > 0.6
-    best = made.curves["validation_ua"][made.best_epoch - 1]
-    assert best == max(made.curves["validation_ua"]) == made.best_score
+    assert result.curves["loss"][-1] < result.curves["loss"][0]
+    assert result.best_score > 0.6
+    best = result.curves["validation_ua"][result.best_epoch - 1]
+    assert best == max(result.curves["validation_ua"]) == result.best_score
     # the first of equals is kept
-    assert made.curves["validation_ua"].index(best) == made.best_epoch - 1
-    again = score(made.probabilities["validation"], y=validation["y"])
-    assert again["validation_ua"] == made.best_score
-    np.testing.assert_allclose(made.probabilities["test"].sum(1), 1.0, rtol=1e-5)
+    assert result.curves["validation_ua"].index(best) == result.best_epoch - 1
+    again = score(result.probabilities["validation"], y=validation["y"])
+    assert again["validation_ua"] == result.best_score
+    np.testing.assert_allclose(result.probabilities["test"].sum(1), 1.0, rtol=1e-5)
     names = {"loss", "loss_ce", "loss_rd", "lr", "validation_ua"}
-    assert set(made.curves) == names
-    assert {len(values) for values in made.curves.values()} == {made.epochs}
+    assert set(result.curves) == names
+    assert {len(values) for values in result.curves.values()} == {result.epochs}
 
 
 def test_one_seed_gives_one_result_and_leaves_no_trace() -> None:
@@ -129,23 +129,23 @@ def test_read_only_arrays_are_fine() -> None:
 
 
 def test_it_stops_when_patience_ends() -> None:
-    made = train(score=lambda p: {"validation_ua": 0.5}, patience=4, epochs=50)
-    assert (made.best_epoch, made.epochs) == (1, 5)
+    result = train(score=lambda p: {"validation_ua": 0.5}, patience=4, epochs=50)
+    assert (result.best_epoch, result.epochs) == (1, 5)
 
 
 def test_plateau_cuts_the_step_size() -> None:
-    made = train(
+    result = train(
         score=lambda p: {"validation_ua": 0.5},
         plateau_patience=2,
         plateau_factor=0.1,
         epochs=6,
     )
-    assert made.curves["lr"] == pytest.approx([5e-3] * 4 + [5e-4] * 2)
+    assert result.curves["lr"] == pytest.approx([5e-3] * 4 + [5e-4] * 2)
 
 
 def test_named_epochs_cut_the_step_size_without_validation() -> None:
-    made = train(validation={}, plateau_factor=0.1, cuts=(2, 4, 4), epochs=6)
-    assert made.curves["lr"] == pytest.approx([5e-3] * 2 + [5e-4] * 2 + [5e-6] * 2)
+    result = train(validation={}, plateau_factor=0.1, cuts=(2, 4, 4), epochs=6)
+    assert result.curves["lr"] == pytest.approx([5e-3] * 2 + [5e-4] * 2 + [5e-6] * 2)
     both = train(validation={}, plateau_factor=0.1, cuts=[1], decay=0.5, decay_every=2, epochs=4)
     assert both.curves["lr"] == pytest.approx([5e-3, 5e-4, 2.5e-4, 2.5e-4])
 
@@ -157,17 +157,17 @@ def test_refresh_replaces_columns_from_the_next_epoch() -> None:
         seen.append(probabilities.shape)
         return Refresh({"weight": np.zeros(N, np.float32)}, {"corpus_weight_0": 0.0})
 
-    made = train(refresh=refresh, epochs=3)
+    result = train(refresh=refresh, epochs=3)
     assert seen == [(N, K)] * 3
-    assert made.curves["loss_ce"][0] > 0
-    assert made.curves["loss_ce"][1:] == [0.0, 0.0]
-    assert made.curves["corpus_weight_0"] == [0.0] * 3
+    assert result.curves["loss_ce"][0] > 0
+    assert result.curves["loss_ce"][1:] == [0.0, 0.0]
+    assert result.curves["corpus_weight_0"] == [0.0] * 3
 
 
 def test_side_stream_joins_every_step() -> None:
-    made = train(side={"x": data(3, 11)["x"]}, side_batch=8)
-    assert min(made.curves["loss_pel"]) > 0
-    assert_same(made, train(side={"x": data(3, 11)["x"]}, side_batch=8))
+    result = train(side={"x": data(3, 11)["x"]}, side_batch=8)
+    assert min(result.curves["loss_pel"]) > 0
+    assert_same(result, train(side={"x": data(3, 11)["x"]}, side_batch=8))
 
 
 @pytest.mark.parametrize(
@@ -241,13 +241,13 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(scratch=tmp_path / "b", score=dies, **settings)
     assert [p.name for p in (tmp_path / "b").iterdir()] == [epochs.STATE]
-    resumed = train(scratch=tmp_path / "b", score=dies, **settings)
+    second = train(scratch=tmp_path / "b", score=dies, **settings)
     assert calls == 8 + whole.epochs - 6  # it went on after the sixth epoch
-    assert_same(whole, resumed)
+    assert_same(whole, second)
     assert whole.weights is not None
-    assert resumed.weights is not None
+    assert second.weights is not None
     for name, value in whole.weights.items():
-        assert torch.equal(value, resumed.weights[name])
+        assert torch.equal(value, second.weights[name])
 
 
 def test_epochs_are_told_and_change_nothing() -> None:
@@ -278,14 +278,14 @@ def test_a_resumed_training_tells_the_epochs_before_it_once_more(tmp_path: Path)
             on_epoch=lambda epoch, value: first.append(epoch),
         )
     assert first == [1, 2, 3, 4, 5]
-    resumed = train(
+    again = train(
         scratch=tmp_path,
         checkpoint_every=2,
         score=dies,
         on_epoch=lambda epoch, value: second.append((epoch, value)),
     )
-    assert calls == 6 + resumed.epochs - 4  # it went on after the fourth epoch
-    assert second == list(enumerate(resumed.curves["validation_ua"], start=1))
+    assert calls == 6 + again.epochs - 4  # it went on after the fourth epoch
+    assert second == list(enumerate(again.curves["validation_ua"], start=1))
 
 
 def test_checkpoints_wait_for_their_time(tmp_path: Path) -> None:
@@ -295,8 +295,8 @@ def test_checkpoints_wait_for_their_time(tmp_path: Path) -> None:
 
 def test_examples_in_docstrings_hold() -> None:
     for module in (rows, metrics):
-        found = doctest.testmod(module)
-        assert (found.failed, found.attempted > 0) == (0, True), module
+        actual = doctest.testmod(module)
+        assert (actual.failed, actual.attempted > 0) == (0, True), module
 
 
 @pytest.mark.gpu
@@ -315,12 +315,12 @@ def test_cuda_without_a_card_is_refused() -> None:
 
 def test_the_step_size_decays_by_epochs_whatever_the_score(tmp_path: Path) -> None:
     steps = {"epochs": 6, "decay": 0.5, "decay_every": 2, "lr": 4e-3}
-    made = train(**steps)
-    np.testing.assert_allclose(made.curves["lr"], [4e-3, 4e-3, 2e-3, 2e-3, 1e-3, 1e-3])
+    result = train(**steps)
+    np.testing.assert_allclose(result.curves["lr"], [4e-3, 4e-3, 2e-3, 2e-3, 1e-3, 1e-3])
     assert train(epochs=6, lr=4e-3).curves["lr"] == [4e-3] * 6
     part = {"scratch": tmp_path, "checkpoint_every": 1}
     train(**(steps | {"epochs": 3}), **part)
-    assert_same(train(**steps, **part), made)
+    assert_same(train(**steps, **part), result)
     for name, value in (("decay", 0.0), ("decay", 1.5), ("decay_every", 0)):
         with pytest.raises(ValueError, match=name):
             train(**{name: value})
@@ -372,9 +372,9 @@ def test_adamax_is_torchs_own() -> None:
         logits = module(torch.from_numpy(x))
         torch.nn.functional.cross_entropy(logits, torch.from_numpy(y)).backward()
         by_hand.step()
-    found = run("adamax")
-    torch.testing.assert_close(found["weight"], module.weight.data, rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(run("adam")["weight"], found["weight"])
+    actual = run("adamax")
+    torch.testing.assert_close(actual["weight"], module.weight.data, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(run("adam")["weight"], actual["weight"])
     with pytest.raises(ValueError, match="adam or adamax, but got 'sgd'"):
         run("sgd")
 
@@ -399,8 +399,8 @@ def test_without_validation_it_is_the_same_training_up_to_its_end() -> None:
     assert blind.curves["loss"] == best.curves["loss"][: best.best_epoch]
     # what decays by epochs alone decays as in a study
     steps = {"decay": 0.5, "decay_every": 2, "lr": 4e-3}
-    made = train(validation={}, predict=tests, epochs=5, **steps)
-    np.testing.assert_allclose(made.curves["lr"], [4e-3, 4e-3, 2e-3, 2e-3, 1e-3])
+    result = train(validation={}, predict=tests, epochs=5, **steps)
+    np.testing.assert_allclose(result.curves["lr"], [4e-3, 4e-3, 2e-3, 2e-3, 1e-3])
 
 
 def test_without_validation_it_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
@@ -421,8 +421,8 @@ def test_kept_weights_predict_what_the_training_predicted() -> None:
         build=build, weights={n: w.numpy() for n, w in fitted.weights.items()}, infer=infer
     )
     assert torch.equal(torch.get_rng_state(), state)
-    made = predict({"x": data(2, 20)["x"]})
-    np.testing.assert_allclose(made, fitted.probabilities["test"], atol=1e-6)
+    result = predict({"x": data(2, 20)["x"]})
+    np.testing.assert_allclose(result, fitted.probabilities["test"], atol=1e-6)
     with pytest.raises(ValueError, match="length above 0"):
         predict({"x": data(2, 20)["x"][:0]})
     with pytest.raises(NonFinite, match="1 of 20 predictions"):

@@ -123,11 +123,11 @@ def np_corpus_weights(u: Array, power: float) -> Array:
 @given(st.lists(st.floats(0, 0.99), min_size=1, max_size=6), st.floats(0, 6))
 def test_corpus_weights_are_equation_6(accuracy: list[float], power: float) -> None:
     u = np.array(accuracy)
-    made = losses.corpus_weights(torch.tensor(u), power).numpy()
-    np.testing.assert_allclose(made, np_corpus_weights(u, power), rtol=1e-9)
-    assert made.mean() == pytest.approx(1.0)
+    result = losses.corpus_weights(torch.tensor(u), power).numpy()
+    np.testing.assert_allclose(result, np_corpus_weights(u, power), rtol=1e-9)
+    assert result.mean() == pytest.approx(1.0)
     if power > 0.01 and u.max() - u.min() > 0.01:
-        assert made[u.argmin()] > made[u.argmax()]  # not 1 everywhere: trap 5
+        assert result[u.argmin()] > result[u.argmax()]  # not 1 everywhere: trap 5
 
 
 def test_corpus_weights_at_their_limits() -> None:
@@ -346,10 +346,10 @@ def test_metric_losses_at_their_limits() -> None:
     apart = torch.eye(4, E)
     assert float(losses.contrastive(apart, torch.arange(4), 1.0)) == 0.0
     for n in (1, 4):  # two classes, of which one is absent; large scales do not overflow
-        made = losses.proxy_anchor(
+        result = losses.proxy_anchor(
             10 * apart[:n], torch.eye(2, E), torch.zeros(n, dtype=torch.int64), 1000.0
         )
-        assert torch.isfinite(made)
+        assert torch.isfinite(result)
 
 
 def test_losses_batch_under_vmap() -> None:

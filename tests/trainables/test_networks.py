@@ -25,13 +25,13 @@ TOLERANCE = 2e-5
 
 
 def by_hand(states: np.ndarray, frames: int, levels: tuple[int, ...], mode: str) -> np.ndarray:
-    made = []
+    result = []
     for bins in levels:
         for i in range(bins):
             first, behind = (i * frames) // bins, -((-(i + 1) * frames) // bins)
             inside = states[first:behind]
-            made.append(inside.mean(axis=0) if mode == "mean" else inside.max(axis=0))
-    return np.array(made)
+            result.append(inside.mean(axis=0) if mode == "mean" else inside.max(axis=0))
+    return np.array(result)
 
 
 @settings(deadline=None, max_examples=25)
@@ -41,18 +41,18 @@ def test_pyramid_pooling_counts_a_rows_own_frames(lengths: list[int], mode: Any)
     states = rng.normal(size=(len(lengths), max(lengths) + 5, 3)).astype(np.float32)
     for row, frames in enumerate(lengths):
         states[row, frames:] = 1e3  # padding that would show
-    pooled = pyramid_pool(torch.tensor(states), torch.tensor(lengths), mode=mode)
-    assert pooled.shape == (len(lengths), 126, 3)
+    means = pyramid_pool(torch.tensor(states), torch.tensor(lengths), mode=mode)
+    assert means.shape == (len(lengths), 126, 3)
     for row, frames in enumerate(lengths):
         want = by_hand(states[row], frames, LEVELS, mode)
-        np.testing.assert_allclose(pooled[row], want, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(means[row], want, rtol=1e-4, atol=1e-4)
 
 
 def test_pyramid_pooling_is_torchs_adaptive_pooling() -> None:
     states = torch.randn(2, 77, 5, generator=torch.Generator().manual_seed(0))
-    pooled = pyramid_pool(states, torch.tensor([77, 77]), (3, 8))
+    means = pyramid_pool(states, torch.tensor([77, 77]), (3, 8))
     want = [torch.nn.functional.adaptive_avg_pool1d(states.mT, n).mT for n in (3, 8)]
-    torch.testing.assert_close(pooled, torch.cat(want, dim=1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(means, torch.cat(want, dim=1), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="mode"):
         pyramid_pool(states, torch.tensor([77, 77]), mode="sum")  # type: ignore[arg-type]
 
@@ -123,11 +123,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "hubert-group": t.HubertModel(t.HubertConfig(**SMALL)),
         "wavlm-group": t.WavLMModel(t.WavLMConfig(**SMALL)),
     }
-    made = {}
+    result = {}
     for name, model in kinds.items():
-        made[name] = tmp_path_factory.mktemp("weights") / name
-        model.save_pretrained(made[name])
-    return made
+        result[name] = tmp_path_factory.mktemp("weights") / name
+        model.save_pretrained(result[name])
+    return result
 
 
 @pytest.mark.parametrize(
@@ -204,15 +204,15 @@ def test_what_is_trained(train: Any, conv: bool, layers: bool) -> None:
 
 def test_activations_recomputed_give_the_same_gradients() -> None:
     whole, lengths = waves()
-    found = []
+    actual = []
     for checkpointing in (False, True):
         encoder = SSL(load("tiny"), mask_time=0.2, checkpointing=checkpointing).train()
         torch.manual_seed(5)
         encoder(whole, lengths)[0].square().mean().backward()
-        found.append({n: p.grad for n, p in encoder.named_parameters() if p.grad is not None})
-    assert found[0].keys() == found[1].keys()
-    for name, value in found[0].items():
-        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)
+        actual.append({n: p.grad for n, p in encoder.named_parameters() if p.grad is not None})
+    assert actual[0].keys() == actual[1].keys()
+    for name, value in actual[0].items():
+        torch.testing.assert_close(actual[1][name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_hidden_states_are_about_the_share_asked_for_and_of_torchs_seed() -> None:
@@ -262,14 +262,14 @@ def test_fusion_weighs_the_pooled_rows() -> None:
     whole, lengths = waves()
     mel, frames = torch.randn(4, 30, 8), torch.tensor([30, 20, 9, 2])
     with torch.inference_mode():
-        made = net({"wave": whole, "wave_length": lengths, "mel": mel, "mel_length": frames})
+        result = net({"wave": whole, "wave_length": lengths, "mel": mel, "mel_length": frames})
         f_s = net.cnn(mel, frames).numpy()  # type: ignore[misc]
         states, n = net.ssl(whole, lengths)  # type: ignore[misc]
         f_t = pyramid_pool(states, n).numpy()
         assert net.weigh is not None
         w = np.maximum(f_s @ net.weigh.weight.numpy().T + net.weigh.bias.numpy(), 0)
-        fused = np.einsum("ni,nid->nd", w, f_t)
-        want = net.head(torch.tensor(fused))
-    torch.testing.assert_close(made, want, rtol=1e-4, atol=1e-5)
+        whole = np.einsum("ni,nid->nd", w, f_t)
+        want = net.head(torch.tensor(whole))
+    torch.testing.assert_close(result, want, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="encoder"):
         SpatialTemporal(3)

@@ -75,16 +75,16 @@ def score(probabilities: np.ndarray, *, y: np.ndarray) -> dict[str, float]:
 
 
 def train(**changes: Any) -> Fit:
-    held = data(1, 20)
+    others = data(1, 20)
     settings: dict[str, Any] = {
         "build": Net,
         "forward": forward,
         "infer": infer,
         "loss": loss,
-        "score": functools.partial(score, y=held["target"].argmax(1)),
+        "score": functools.partial(score, y=others["target"].argmax(1)),
         "train": data(),
-        "validation": {"frames": held["frames"]},
-        "predict": {"validation": {"frames": held["frames"]}},
+        "validation": {"frames": others["frames"]},
+        "predict": {"validation": {"frames": others["frames"]}},
         "batch": 8,
         "lr": 1e-2,
         "epochs": 6,
@@ -104,20 +104,20 @@ def assert_same(a: Fit, b: Fit) -> None:
 
 
 def test_it_learns_repeats_itself_and_keeps_the_order_of_rows() -> None:
-    made = train()
-    assert made.best_score > 0.7
-    assert made.curves["loss"][-1] < made.curves["loss"][0]
-    assert_same(made, train())
-    assert train(seed=8).curves != made.curves
+    result = train()
+    assert result.best_score > 0.7
+    assert result.curves["loss"][-1] < result.curves["loss"][0]
+    assert_same(result, train())
+    assert train(seed=8).curves != result.curves
     module = Net()
-    assert made.weights is not None
-    module.load_state_dict(made.weights)
+    assert result.weights is not None
+    module.load_state_dict(result.weights)
     module.eval()
-    held = data(1, 20)["frames"]
+    others = data(1, 20)["frames"]
     for row in range(20):  # one at a time, in the order of the columns
-        frames = torch.tensor(held[row])[None]
+        frames = torch.tensor(others[row])[None]
         alone = module({"mel": frames, "mel_length": torch.tensor([frames.shape[1]])})
-        got = made.probabilities["validation"][row]
+        got = result.probabilities["validation"][row]
         np.testing.assert_allclose(got, torch.softmax(alone, 1)[0].detach(), rtol=1e-4, atol=1e-6)
 
 
@@ -125,19 +125,19 @@ def test_it_learns_repeats_itself_and_keeps_the_order_of_rows() -> None:
 @pytest.mark.parametrize("rows", [1, 9, 40, 41])
 def test_batches_hold_every_row_once_and_repeat_with_the_seed(rows: int, bucket: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 1000, rows)
-    made = by_length(lengths, 8, bucket, torch.Generator().manual_seed(1))
+    result = by_length(lengths, 8, bucket, torch.Generator().manual_seed(1))
     again = by_length(lengths, 8, bucket, torch.Generator().manual_seed(1))
-    assert sorted(torch.cat(made).tolist()) == list(range(rows))
-    assert [b.tolist() for b in made] == [b.tolist() for b in again]
-    assert all(2 <= len(b) <= 9 for b in made) or rows == 1
+    assert sorted(torch.cat(result).tolist()) == list(range(rows))
+    assert [b.tolist() for b in result] == [b.tolist() for b in again]
+    assert all(2 <= len(b) <= 9 for b in result) or rows == 1
 
 
 def test_sorting_saves_padding_and_the_order_changes_by_epoch() -> None:
     lengths = np.random.default_rng(0).integers(10, 1000, 400)
 
     def padding(batches: list[Tensor]) -> float:
-        padded = sum(len(b) * lengths[b.numpy()].max() for b in batches)
-        return 1 - lengths.sum() / padded
+        longer = sum(len(b) * lengths[b.numpy()].max() for b in batches)
+        return 1 - lengths.sum() / longer
 
     generator = torch.Generator().manual_seed(1)
     first = by_length(lengths, 16, 16, generator)
@@ -160,12 +160,12 @@ def test_parts_of_a_batch_give_the_step_of_the_whole() -> None:
 
 def test_accumulation_and_clipping_serve_arrays_too() -> None:
     """Adam's first step has the size lr whatever the gradient's: clipping shows in what follows."""
-    held = data(1, 20)
-    mean = np.array([r.mean(0) for r in (held["frames"][i] for i in range(20))])
+    others = data(1, 20)
+    mean = np.array([r.mean(0) for r in (others["frames"][i] for i in range(20))])
     columns = {"mel": mean[:, None].astype(np.float32), "mel_length": np.ones(20, np.int64)}
     settings: dict[str, Any] = {
         "collate": None,
-        "train": columns | {"target": held["target"]},
+        "train": columns | {"target": others["target"]},
         "validation": columns,
         "predict": {"validation": columns},
         "build": functools.partial(Net, 0.0),
@@ -204,11 +204,11 @@ def test_impossible_arguments(changes: dict[str, Any], told: str) -> None:
 
 
 def test_a_modules_parameters_have_their_own_step_size() -> None:
-    made = train(lr_scale={"body.": 0.0})
+    result = train(lr_scale={"body.": 0.0})
     torch.manual_seed(7)
     start = Net().state_dict()
-    assert made.weights is not None
-    for name, value in made.weights.items():
+    assert result.weights is not None
+    for name, value in result.weights.items():
         assert torch.equal(value, start[name]) == name.startswith("body."), name
 
 
@@ -230,10 +230,10 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, precision: str) -> Non
 
     with pytest.raises(Killed):
         train(scratch=tmp_path, on_epoch=dies, **settings)
-    resumed = train(scratch=tmp_path, on_epoch=dies, **settings)
+    second = train(scratch=tmp_path, on_epoch=dies, **settings)
     # It told the three epochs of the checkpoint once more, and went on with the fourth.
     assert seen == [1, 2, 3, 4, 1, 2, 3, 4, 5, 6]
-    assert_same(whole, resumed)
+    assert_same(whole, second)
 
 
 def test_a_failing_collate_is_the_trainings_failure() -> None:
@@ -256,21 +256,21 @@ def test_rows_are_read_ahead_while_the_network_works() -> None:
         time.sleep(0.020)
         return forward(module, rows)
 
-    made = train(collate=slow, forward=heavy, epochs=3)
-    assert made.busy > 0.75  # but for each epoch's first batch, of six
-    starved = train(collate=slow, epochs=3)
-    assert starved.busy < 0.6
+    result = train(collate=slow, forward=heavy, epochs=3)
+    assert result.busy > 0.75  # but for each epoch's first batch, of six
+    slow = train(collate=slow, epochs=3)
+    assert slow.busy < 0.6
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_it_trains_on_a_gpu(precision: str, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"device": "cuda", "precision": precision, "clip_norm": 1.0}
-    made = train(epochs=8, patience=8, **settings)
-    assert made.best_score > 0.7
+    result = train(epochs=8, patience=8, **settings)
+    assert result.best_score > 0.7
     train(epochs=4, checkpoint_every=1, scratch=tmp_path, **settings)
-    resumed = train(epochs=8, patience=8, checkpoint_every=1, scratch=tmp_path, **settings)
-    np.testing.assert_allclose(resumed.curves["loss"], made.curves["loss"], rtol=1e-3)
+    second = train(epochs=8, patience=8, checkpoint_every=1, scratch=tmp_path, **settings)
+    np.testing.assert_allclose(second.curves["loss"], result.curves["loss"], rtol=1e-3)
 
 
 def test_the_state_file_is_written_whole(tmp_path: Path) -> None:

@@ -181,12 +181,12 @@ def test_needs() -> None:
 
 @pytest.mark.parametrize("strategy", METHOD.params["strategy"].choices or ())
 def test_every_strategy_trains(strategy: str) -> None:
-    made = run({"strategy": strategy})["student"]
-    assert set(made.arrays) == {"validation", "test", "embedding_test"}
-    assert made.arrays["test"].shape == (20, K)
-    assert made.info["best_validation_ua"] > 0.4
-    assert len(made.info["curves"]["loss"]) == made.info["epochs"]
-    assert ("flagged" in made.info) == ("predictions" in STRATEGIES[strategy].needs)
+    result = run({"strategy": strategy})["student"]
+    assert set(result.arrays) == {"validation", "test", "embedding_test"}
+    assert result.arrays["test"].shape == (20, K)
+    assert result.info["best_validation_ua"] > 0.4
+    assert len(result.info["curves"]["loss"]) == result.info["epochs"]
+    assert ("flagged" in result.info) == ("predictions" in STRATEGIES[strategy].needs)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_every_strategy_trains(strategy: str) -> None:
     ],
 )
 def test_every_loss_term_trains_by_name(setting: dict[str, Any], terms: set[str]) -> None:
-    made = run({"strategy": "hard"} | setting, inputs(corpora=2))["student"]
-    curves = made.info["curves"]
+    result = run({"strategy": "hard"} | setting, inputs(corpora=2))["student"]
+    curves = result.info["curves"]
     assert {n.removeprefix("loss_") for n in curves if n.startswith("loss_")} == terms
     total = sum(curves[f"loss_{t}"][0] for t in terms)
     assert curves["loss"][0] == pytest.approx(total)
@@ -247,23 +247,23 @@ def test_corpus_weights_do_nothing_on_one_corpus() -> None:
 
 def test_validation_ua_is_the_mean_over_corpora() -> None:
     parts = inputs(corpora=2)
-    made = run({"strategy": "hard"}, parts)["student"]
+    result = run({"strategy": "hard"}, parts)["student"]
     v = parts["validation"]
-    guess = made.arrays["validation"].argmax(1)
+    guess = result.arrays["validation"].argmax(1)
     assert v.y is not None
     apart = [
         metrics.unweighted_accuracy(v.y[v.corpus == c], guess[v.corpus == c], K) for c in (0, 1)
     ]
-    assert made.info["best_validation_ua"] == pytest.approx(np.mean(apart))
+    assert result.info["best_validation_ua"] == pytest.approx(np.mean(apart))
 
 
 def test_the_mask_model_predicts_in_eval_mode() -> None:
     """Trap 8: the same rows twice give the same predictions, dropout or not."""
     parts = inputs()
-    made = run({"strategy": "lr", "pretrained_dropout": 0.9}, parts)["pretrained"]
+    result = run({"strategy": "lr", "pretrained_dropout": 0.9}, parts)["pretrained"]
     parts["train"].x[-1] = parts["train"].x[0]
     again = run({"strategy": "lr", "pretrained_dropout": 0.9}, parts)["pretrained"]
-    assert made.arrays["train"].shape == (62, K)
+    assert result.arrays["train"].shape == (62, K)
     twin = again.arrays["train"]
     np.testing.assert_allclose(twin[-1], twin[0], rtol=1e-5)
 
@@ -314,13 +314,13 @@ def test_label_correction_learns_from_clips_without_a_label(strategy: str, mask:
     left.votes[0] = 0  # type: ignore[index]
     parts["undecided"] = Part(**{**vars(left), "y": np.full(12, -1)})
     setting = {"strategy": strategy, "lambda_w": 2.0, "mask": mask}
-    made = run(setting, parts)
-    with_them = made["student"]
+    result = run(setting, parts)
+    with_them = result["student"]
     assert with_them.info["dropped"] == 1
     if strategy != "uncorrected":
-        shape = made["pretrained"].arrays["undecided"].shape
+        shape = result["pretrained"].arrays["undecided"].shape
         assert shape == (12, K)
-        np.testing.assert_allclose(made["pretrained"].arrays["undecided"].sum(1), 1, rtol=1e-5)
+        np.testing.assert_allclose(result["pretrained"].arrays["undecided"].sum(1), 1, rtol=1e-5)
     parts["undecided"] = part(4, 0, labels=False)
     without = run(setting, parts)["student"]
     assert with_them.info["curves"]["loss"] != without.info["curves"]["loss"]

@@ -70,9 +70,9 @@ def test_a_segment_becomes_logits(name: str) -> None:
     torch.manual_seed(0)
     module = NETWORKS[name]()
     x = torch.randn(4, 1, 64, 32)
-    made = module(x)
-    assert made.shape == (4, 5)
-    made.square().mean().backward()
+    result = module(x)
+    assert result.shape == (4, 5)
+    result.square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
     module.eval()
     with torch.inference_mode():
@@ -116,16 +116,16 @@ def test_a_residual_joins_what_has_one_shape_and_is_left_out_at_random() -> None
 
 
 @pytest.mark.parametrize(
-    ("channels", "width", "wanted"),
+    ("channels", "width", "reference"),
     [(32, 1.0, 32), (24, 0.5, 16), (16, 0.25, 8), (96, 0.35, 32), (32, 1.4, 48), (16, 1 / 16, 8)],
 )
 def test_channels_are_multiples_of_8_that_lose_at_most_a_tenth(
-    channels: int, width: float, wanted: int
+    channels: int, width: float, reference: int
 ) -> None:
-    made = scale_channels(channels, width)
-    assert made == wanted
-    assert made % 8 == 0
-    assert made >= 0.9 * channels * width
+    result = scale_channels(channels, width)
+    assert result == reference
+    assert result % 8 == 0
+    assert result >= 0.9 * channels * width
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "vgg19"])

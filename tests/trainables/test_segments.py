@@ -38,22 +38,22 @@ def test_segments_are_slices_of_one_utterance_each(
     cut = segments.cut({"a": rows, "b": rows}, length=length, hop=hop)
     for part in ("a", "b"):
         batch = segments.collate({"start": cut.starts[part]}, frames=cut.frames, length=length)
-        found = batch["segment"].numpy()
-        wanted = []
+        actual = batch["segment"].numpy()
+        reference = []
         for own in (rows[i] for i in range(len(rows))):
             if len(own) < length:  # one, lengthened by each band's least value
-                wanted.append(np.vstack([own, *[own.min(axis=0)] * (length - len(own))]))
+                reference.append(np.vstack([own, *[own.min(axis=0)] * (length - len(own))]))
                 continue
-            wanted += [own[at : at + length] for at in range(0, len(own) - length + 1, hop)]
-        assert found.shape == (len(wanted), 1, 4, length)
-        np.testing.assert_array_equal(found[:, 0].transpose(0, 2, 1), np.stack(wanted))
-        assert cut.counts[part].sum() == len(wanted)
+            reference += [own[at : at + length] for at in range(0, len(own) - length + 1, hop)]
+        assert actual.shape == (len(reference), 1, 4, length)
+        np.testing.assert_array_equal(actual[:, 0].transpose(0, 2, 1), np.stack(reference))
+        assert cut.counts[part].sum() == len(reference)
         np.testing.assert_array_equal(
             cut.counts[part], segments.count(rows, length=length, hop=hop)
         )
         owner = segments.owners(cut.counts[part])
         assert owner.clips == len(lengths)
-        np.testing.assert_array_equal(owner.clip, found[:, 0, 0, 0].astype(int))
+        np.testing.assert_array_equal(owner.clip, actual[:, 0, 0, 0].astype(int))
 
 
 def test_frames_are_kept_once() -> None:
@@ -65,27 +65,27 @@ def test_frames_are_kept_once() -> None:
 
 def percentile(values: list[float], share: float) -> float:
     """By linear interpolation between the ranks, as scikit-learn's and NumPy's default."""
-    ordered = sorted(values)
-    at = share * (len(ordered) - 1)
+    in_order = sorted(values)
+    at = share * (len(in_order) - 1)
     low = math.floor(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (at - low) * (ordered[high] - ordered[low])
+    high = min(low + 1, len(in_order) - 1)
+    return in_order[low] + (at - low) * (in_order[high] - in_order[low])
 
 
 @pytest.mark.parametrize("counts", [[1], [2, 7, 1], [30, 3]])
 def test_eight_statistics_a_class(counts: list[int]) -> None:
     rng = np.random.default_rng(1)
     p = rng.dirichlet(np.ones(3), sum(counts))
-    found = segments.statistics(p, counts)
-    assert found.shape == (len(counts), 24)
+    actual = segments.statistics(p, counts)
+    assert actual.shape == (len(counts), 24)
     start = 0
     for row, n in enumerate(counts):
         for k in range(3):
             own = p[start : start + n, k].tolist()
-            wanted = [sum(own) / n]
-            wanted += [percentile(own, share) for share in (0.01, 0.99, 0.25, 0.5, 0.75)]
-            wanted += [sum(one > 0.2 for one in own) / n, sum(one > 0.3 for one in own) / n]
-            np.testing.assert_allclose(found[row, 8 * k : 8 * k + 8], wanted, rtol=1e-6)
+            reference = [sum(own) / n]
+            reference += [percentile(own, share) for share in (0.01, 0.99, 0.25, 0.5, 0.75)]
+            reference += [sum(one > 0.2 for one in own) / n, sum(one > 0.3 for one in own) / n]
+            np.testing.assert_allclose(actual[row, 8 * k : 8 * k + 8], reference, rtol=1e-6)
         start += n
     with pytest.raises(ValueError, match="cannot be"):
         segments.statistics(p, [*counts, 1])

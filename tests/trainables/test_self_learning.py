@@ -144,20 +144,20 @@ def run(
     setting: dict[str, Any],
     data: stages.Dataset | None = None,
     fold: int = 0,
-    made: dict[str, Artifact] | None = None,
+    result: dict[str, Artifact] | None = None,
 ) -> dict[str, Artifact]:
     """The stages of one fold, by name, and of whichever others it asks for, as a worker runs them;
     `made` keeps them by key."""
     data = data or dataset()
-    made = {} if made is None else made
+    result = {} if result is None else result
     own = {}
     for call in calls(data, fold, setting):
-        if call.key not in made:
-            needs = [made[key] for key in call.needs]
-            made[call.key] = stages.execute(call, data, needs, stages.Runtime())
-            json.dumps(made[call.key].info, allow_nan=False)
+        if call.key not in result:
+            needs = [result[key] for key in call.needs]
+            result[call.key] = stages.execute(call, data, needs, stages.Runtime())
+            json.dumps(result[call.key].info, allow_nan=False)
         if call.fold == fold:
-            own[call.name] = made[call.key]
+            own[call.name] = result[call.key]
     return own
 
 
@@ -175,7 +175,7 @@ def keys(setting: dict[str, Any], fold: int = 0, data: stages.Dataset | None = N
 # Which stages a setting asks for
 
 
-def asked(*settings: dict[str, Any]) -> Counter[str]:
+def wishes(*settings: dict[str, Any]) -> Counter[str]:
     """Distinct stages of these settings over all folds, by name."""
     data = dataset()
     names = {
@@ -197,35 +197,35 @@ def test_table_2_is_three_iterations_of_each_network_once_a_fold() -> None:
         for t in (0, 1, 2)
     ]
     trainings = {f"iteration_{t}": 4 * FOLDS for t in (0, 1, 2)}
-    assert asked(*grid) == trainings | {"utterance": 12 * FOLDS}
+    assert wishes(*grid) == trainings | {"utterance": 12 * FOLDS}
 
 
 def test_table_3_branches_from_one_iteration_0() -> None:
     grid = [PAPER | {"strategy": name} for name in ("hard", "gsl", "dhl", "bdsl")]
-    assert asked(*grid) == {"iteration_0": FOLDS, "iteration_1": 3 * FOLDS, "utterance": 4 * FOLDS}
+    assert wishes(*grid) == {"iteration_0": FOLDS, "iteration_1": 3 * FOLDS, "utterance": 4 * FOLDS}
 
 
 def test_table_4_is_ten_trainings_of_iteration_1_and_one_of_iteration_0() -> None:
     grid = [PAPER | {"strategy": "wdsl", "wdsl_alpha": step / 10} for step in range(11)]
     outer = {"iteration_0": FOLDS, "iteration_1": 10 * FOLDS, "utterance": 11 * FOLDS}
-    assert asked(*grid) == outer
-    nested = [one | {"mode": "nested"} for one in grid]
-    assert asked(*nested) == outer | {"inner_0": FOLDS, "inner_1": 10 * FOLDS}
+    assert wishes(*grid) == outer
+    inner = [one | {"mode": "nested"} for one in grid]
+    assert wishes(*inner) == outer | {"inner_0": FOLDS, "inner_1": 10 * FOLDS}
 
 
 def test_a_later_iteration_goes_on_from_the_earlier_ones() -> None:
     for mode in ("paper", "nested"):
         one, two = (set(keys({"mode": mode, "iterations": n})) for n in (1, 2))
         both = {call.name for call in calls(dataset(), 0, {"mode": mode}) if call.key in one & two}
-        wanted = {"iteration_0", "iteration_1"} if mode == "paper" else {"inner_0", "inner_1"}
-        assert both == wanted
+        reference = {"iteration_0", "iteration_1"} if mode == "paper" else {"inner_0", "inner_1"}
+        assert both == reference
 
 
 def test_iteration_0_is_one_in_both_modes() -> None:
     mean = {"utterance": "mean", "iterations": 0}
     assert keys(PAPER | mean) == keys({"mode": "nested"} | mean)
-    paper, nested = (set(keys({"mode": mode, "iterations": 0})) for mode in ("paper", "nested"))
-    (shared,) = {c.name for c in calls(dataset(), 0, {"iterations": 0}) if c.key in paper & nested}
+    paper, inner = (set(keys({"mode": mode, "iterations": 0})) for mode in ("paper", "nested"))
+    (shared,) = {c.name for c in calls(dataset(), 0, {"iterations": 0}) if c.key in paper & inner}
     assert shared == "iteration_0"
 
 
@@ -243,8 +243,8 @@ def test_alpha_0_is_bdsl_and_alpha_1_is_hard_and_no_iteration(mode: str) -> None
 def test_every_strategy_it_serves_has_a_graph() -> None:
     for name in METHOD.params["strategy"].choices or ():
         needs = self_learning.STRATEGIES[name].needs
-        found = {call.name for call in calls(dataset(), 0, {"strategy": name, "gamma": 0.5})}
-        assert ("iteration_1" in found) == ("predictions" in needs)
+        actual = {call.name for call in calls(dataset(), 0, {"strategy": name, "gamma": 0.5})}
+        assert ("iteration_1" in actual) == ("predictions" in needs)
         assert METHOD.needs(METHOD.resolve({"strategy": name})) == needs & {"votes"}
 
 
@@ -264,18 +264,18 @@ def test_nested_knows_nothing_of_held_out_labels(utterance: str, inner_by: str) 
 
 
 def test_in_paper_mode_held_out_labels_reach_training_through_other_folds() -> None:
-    held = dataset().folds[0].test
-    other = labelled(dataset(), held)
+    others = dataset().folds[0].test
+    other = labelled(dataset(), others)
     setting = PAPER | {"strategy": "bdsl", "epochs": 1, "utterance": "mean"}
-    nested = setting | {"mode": "nested"}
+    inner = setting | {"mode": "nested"}
     a, b = run(setting), run(setting, other)
     # the network of iteration 0 on the fold itself has not heard of them
     np.testing.assert_array_equal(a["iteration_0"].arrays["test"], b["iteration_0"].arrays["test"])
     for name in ("iteration_1", "utterance"):
         assert not np.array_equal(a[name].arrays["test"], b[name].arrays["test"])
-    c, d = run(nested), run(nested, other)
-    for name, made in c.items():
-        for array, values in made.arrays.items():
+    c, d = run(inner), run(inner, other)
+    for name, result in c.items():
+        for array, values in result.arrays.items():
             np.testing.assert_array_equal(values, d[name].arrays[array])
     # no stage is handed a label of its own fold's test part: they came with others' predictions
     for call in calls(dataset(), 0, setting):
@@ -320,8 +320,8 @@ class Told:
             length=own["segment"],
             hop=own["hop"],
         )
-        said = {name: told_of(part, cut.counts[name]) for name, part in predict.items()}
-        return Fit(said, {"validation_ua": [0.5]}, 1, 0.5, 1), cut
+        probabilities = {name: told_of(part, cut.counts[name]) for name, part in predict.items()}
+        return Fit(probabilities, {"validation_ua": [0.5]}, 1, 0.5, 1), cut
 
 
 def told_of(part: Part, counts: np.ndarray) -> np.ndarray:
@@ -335,9 +335,9 @@ def told_of(part: Part, counts: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    found = Told()
-    monkeypatch.setattr(segment_training, "fit", found)
-    return found
+    actual = Told()
+    monkeypatch.setattr(segment_training, "fit", actual)
+    return actual
 
 
 @pytest.mark.parametrize("mode", ["paper", "nested"])
@@ -354,14 +354,14 @@ def test_targets_of_an_iteration(told: Told, mode: str, strategy: str) -> None:
     counts = segments.count(train.frames["logmel64"], length=16, hop=8)
     q = told_of(train, counts)  # whoever predicted it, row for row its own
     of = np.repeat(np.arange(len(train)), counts)
-    wanted = {
+    reference = {
         "bdsl": q,
         "wdsl": 0.75 * q + 0.25 * np.eye(K)[train.y[of]],
         "dhl": np.eye(K)[q.argmax(axis=1)],
         "gsl": np.concatenate([np.repeat(q[of == u].mean(0)[None], n, 0)
                                for u, n in enumerate(counts)]),
     }  # fmt: skip
-    np.testing.assert_allclose(last["target"], wanted[strategy], atol=1e-6)
+    np.testing.assert_allclose(last["target"], reference[strategy], atol=1e-6)
 
 
 @pytest.mark.parametrize("by", ["utterance", "speaker"])
@@ -373,12 +373,12 @@ def test_no_utterance_is_on_both_sides_of_an_inner_fold(told: Told, by: str) -> 
     assert len(inner) == 3 * 3
     outside = set(data.ids[np.concatenate([fold.test, fold.validation])].tolist())
     for start in (0, 3, 6):
-        held = [set(one["predict"]["held"].ids.tolist()) for one in inner[start : start + 3]]
-        assert sum(map(len, held)) == len(set.union(*held)) == len(fold.train)
-        for one, left in zip(inner[start : start + 3], held, strict=True):
-            learnt = set(one["train"].ids.tolist())
-            assert not learnt & (left | outside)
-            assert learnt | left == set(data.ids[fold.train].tolist())
+        others = [set(one["predict"]["held"].ids.tolist()) for one in inner[start : start + 3]]
+        assert sum(map(len, others)) == len(set.union(*others)) == len(fold.train)
+        for one, left in zip(inner[start : start + 3], others, strict=True):
+            lesson = set(one["train"].ids.tolist())
+            assert not lesson & (left | outside)
+            assert lesson | left == set(data.ids[fold.train].tolist())
             if by == "speaker":
                 speakers = one["predict"]["held"].speaker
                 assert not np.isin(one["train"].speaker, speakers).any()
@@ -414,9 +414,9 @@ def test_predictions_across_folds_are_those_of_the_fold_that_tests_the_utterance
         classes=CLASSES, train=part([2, 0, 1]), validation=empty, test=empty, unlabelled=empty,
         undecided=empty, parents={}, seed=0, across={"before": across},
     )  # fmt: skip
-    said, counts = self_learning._outside(inputs, "before")
+    probabilities, counts = self_learning._outside(inputs, "before")
     assert counts.tolist() == [1, 1, 2]
-    assert said[:, 0].tolist() == [100.0, 6.0, 0.0, 1.0]
+    assert probabilities[:, 0].tolist() == [100.0, 6.0, 0.0, 1.0]
     short = dataclasses.replace(inputs, across={"before": across[:1]})
     with pytest.raises(ValueError, match="first is z"):
         self_learning._outside(short, "before")
@@ -446,8 +446,8 @@ def test_a_forest_learns_from_what_networks_said_of_clips_they_were_not_trained_
         lengths = data.frames["logmel64"].lengths[train]
         counts = np.maximum(0, lengths - 16) // 8 + 1
         named = dataclasses.replace(part or told.each[0]["train"], ids=data.ids[train])
-        wanted = segments.statistics(told_of(named, counts), counts)
-        np.testing.assert_array_equal(x, wanted)
+        reference = segments.statistics(told_of(named, counts), counts)
+        np.testing.assert_array_equal(x, reference)
 
 
 def test_trees_are_pinned() -> None:
@@ -471,23 +471,23 @@ def test_trees_are_pinned() -> None:
 )  # fmt: skip
 def test_it_trains(setting: dict[str, Any]) -> None:
     data = dataset()
-    made = run(setting)["utterance"]
+    result = run(setting)["utterance"]
     for name, n in (
         ("validation", len(data.folds[0].validation)),
         ("test", len(data.folds[0].test)),
     ):
-        assert made.arrays[name].shape == (n, K)
-        np.testing.assert_allclose(made.arrays[name].sum(axis=1), 1, rtol=1e-5)
-    curves = made.info["curves"]
+        assert result.arrays[name].shape == (n, K)
+        np.testing.assert_allclose(result.arrays[name].sum(axis=1), 1, rtol=1e-5)
+    curves = result.info["curves"]
     assert {"loss", "validation_ua", "validation_wa", "lr"} <= set(curves)
-    assert len(curves["loss"]) == made.info["epochs"]
+    assert len(curves["loss"]) == result.info["epochs"]
 
 
 def test_it_tells_the_classes_apart() -> None:
     setting = {"backbone": "densenet22", "growth": 2, "iterations": 0, "utterance": "mean"}
-    made = run(setting | {"epochs": 6, "patience": 6, "hop": 4})
+    result = run(setting | {"epochs": 6, "patience": 6, "hop": 4})
     data = dataset()
-    guess = made["utterance"].arrays["test"].argmax(axis=1)
+    guess = result["utterance"].arrays["test"].argmax(axis=1)
     assert np.mean(guess == data.y[data.folds[0].test]) > 0.7  # the bands say the class
 
 
@@ -514,37 +514,37 @@ def test_votes_make_targets_too() -> None:
     votes[:, 0] += 1
     votes[dataset().folds[0].train[0]] = 0  # nobody voted
     data = dataclasses.replace(dataset(), votes=votes)
-    made = run({"strategy": "soft", "epochs": 1, "utterance": "mean"}, data)
-    assert set(made) == {"iteration_0", "utterance"}
-    assert 0 < made["iteration_0"].info["target_entropy"] < np.log(K)
+    result = run({"strategy": "soft", "epochs": 1, "utterance": "mean"}, data)
+    assert set(result) == {"iteration_0", "utterance"}
+    assert 0 < result["iteration_0"].info["target_entropy"] < np.log(K)
 
 
 def test_a_model_of_paper_mode_predicts_what_the_stages_predicted() -> None:
     own = MODEL | {"strategy": "bdsl", "mode": "paper", "iterations": 2}
-    data, made = dataset(), dict[str, Artifact]()
+    data, result = dataset(), dict[str, Artifact]()
     keeps = stages.Use(keep_weights=True)
-    run(own, made=made)
-    asked = calls(data, 0, own)
-    by_key = {call.key: call for call in asked}
-    last = asked[-1]
+    run(own, result=result)
+    wishes = calls(data, 0, own)
+    by_key = {call.key: call for call in wishes}
+    last = wishes[-1]
     assert METHOD.export is not None
     (role,) = METHOD.export.keeps
     network = by_key[last.parents[role]]
     assert (network.name, network.fold) == ("iteration_2", 0)
 
     def again(call: stages.Call) -> Artifact:
-        needs = [made[key] for key in call.needs]
+        needs = [result[key] for key in call.needs]
         return stages.execute(dataclasses.replace(call, use=keeps), data, needs, stages.Runtime())
 
-    kept = again(network)
-    np.testing.assert_array_equal(kept.arrays["test"], made[network.key].arrays["test"])
-    made[network.key] = kept
+    before = again(network)
+    np.testing.assert_array_equal(before.arrays["test"], result[network.key].arrays["test"])
+    result[network.key] = before
     whole = again(last)
-    beneath = NetworkState(network.params, weights_of(kept.arrays), kept.info, CLASSES)
+    beneath = NetworkState(network.params, weights_of(before.arrays), before.info, CLASSES)
     trained = NetworkState(
         last.params, weights_of(whole.arrays), whole.info, CLASSES, parents={role: beneath}
     )
     test = stages.inputs_of(network, data, NOTHING * len(network.needs), stages.Runtime()).test
-    predicted = METHOD.export.predictor(trained)(test)
-    np.testing.assert_allclose(predicted, made[last.key].arrays["test"], atol=1e-5)
-    assert np.ptp(predicted, axis=0).max() > 0.02
+    ids = METHOD.export.predictor(trained)(test)
+    np.testing.assert_allclose(ids, result[last.key].arrays["test"], atol=1e-5)
+    assert np.ptp(ids, axis=0).max() > 0.02

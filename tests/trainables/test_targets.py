@@ -14,7 +14,7 @@ from trainables import targets
 Y = torch.tensor([0, 2, 1, 2])
 Q = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4]])
 VOTES = torch.tensor([[3.0, 0, 0], [0, 1, 3], [1, 1, 0], [1, 1, 2]])
-GIVEN: dict[str, object] = {
+INPUTS: dict[str, object] = {
     "votes": VOTES,
     "sets": torch.tensor([0, 1, 2, 1]),  # A, B, C, B
     "predictions": Q,
@@ -57,15 +57,15 @@ def test_label_smoothing_is_equation_9() -> None:
 
 
 def test_unigram_smoothing_mixes_in_the_prior() -> None:
-    made = targets.build("unigram", y=Y, k=3, smoothing=0.4)
+    result = targets.build("unigram", y=Y, k=3, smoothing=0.4)
     prior = np.array([0.25, 0.25, 0.5])
-    np.testing.assert_allclose(made, 0.6 * np.eye(3)[Y] + 0.4 * prior, atol=1e-6)
+    np.testing.assert_allclose(result, 0.6 * np.eye(3)[Y] + 0.4 * prior, atol=1e-6)
 
 
 def test_lr_smooths_exactly_the_rows_that_the_model_gets_wrong() -> None:
     assert targets.wrong(Q, Y).tolist() == [False, True, False, False]
-    made = targets.build("lr", y=Y, k=3, predictions=Q, gamma=0.6)
-    close(made, [[1, 0, 0], [0.2, 0.2, 0.6], [0, 1, 0], [0, 0, 1]])
+    result = targets.build("lr", y=Y, k=3, predictions=Q, gamma=0.6)
+    close(result, [[1, 0, 0], [0.2, 0.2, 0.6], [0, 1, 0], [0, 0, 1]])
 
 
 def test_ls_lr_smooths_the_smoothed_or_starts_again() -> None:
@@ -74,8 +74,8 @@ def test_ls_lr_smooths_the_smoothed_or_starts_again() -> None:
     afresh = targets.build("ls_lr", lr_base="onehot", **both)
     np.testing.assert_allclose(again[1], 0.4 * np.array([0.1, 0.1, 0.8]) + 0.2, atol=1e-6)
     np.testing.assert_allclose(afresh[1], [0.2, 0.2, 0.6], atol=1e-6)
-    for made in (again, afresh):
-        np.testing.assert_allclose(made[0], [0.8, 0.1, 0.1], atol=1e-6)
+    for result in (again, afresh):
+        np.testing.assert_allclose(result[0], [0.8, 0.1, 0.1], atol=1e-6)
 
 
 def test_self_learning_rules() -> None:
@@ -85,8 +85,8 @@ def test_self_learning_rules() -> None:
     )
     np.testing.assert_allclose(targets.dhl(Q), np.eye(3)[[0, 1, 1, 2]])
     means = np.array([Q[:2].numpy().mean(0), Q[2:].numpy().mean(0)])
-    made = targets.gsl(Q, torch.tensor([0, 0, 1, 1]))
-    np.testing.assert_allclose(made, means[[0, 0, 1, 1]], atol=1e-6)
+    result = targets.gsl(Q, torch.tensor([0, 0, 1, 1]))
+    np.testing.assert_allclose(result, means[[0, 0, 1, 1]], atol=1e-6)
     assert torch.equal(targets.wdsl(Q, targets.hard(Y, 3), 0.0), targets.self_kd(Q))
     assert torch.equal(targets.wdsl(Q, targets.hard(Y, 3), 1.0), targets.hard(Y, 3))
 
@@ -121,13 +121,13 @@ def test_correction_changes_the_sets_it_names_and_leaves_s_a(
         for mode, q in (("soft", Q.numpy()), ("hard", says)):
             want = np.eye(3)[np.maximum(UNDECIDED.numpy(), 0)]
             want[rows] = ((1 - share) * marks + share * q)[rows]
-            made = targets.build(f"correction_{mode}", correction_lambda=share, **given)
-            np.testing.assert_allclose(made, want, atol=1e-6)
+            result = targets.build(f"correction_{mode}", correction_lambda=share, **given)
+            np.testing.assert_allclose(result, want, atol=1e-6)
             if share == 0:
-                assert torch.equal(made, targets.build("uncorrected", **given))
+                assert torch.equal(result, targets.build("uncorrected", **given))
             if share == 1 and mode == "hard":
-                assert set(made.unique().tolist()) == {0.0, 1.0}
-                assert made.sum(dim=1).tolist() == [1.0] * 4
+                assert set(result.unique().tolist()) == {0.0, 1.0}
+                assert result.sum(dim=1).tolist() == [1.0] * 4
 
 
 def test_settings_with_the_same_targets_are_the_same() -> None:
@@ -149,24 +149,24 @@ def test_settings_with_the_same_targets_are_the_same() -> None:
 @pytest.mark.parametrize("name", sorted(targets.STRATEGIES))
 def test_every_strategy_keeps_the_contract(name: str) -> None:
     strategy = targets.STRATEGIES[name]
-    before = {n: v.clone() for n, v in GIVEN.items() if isinstance(v, Tensor)}
-    made = targets.build(name, y=Y, k=3, **GIVEN)
-    assert made.shape == (4, 3)
-    assert made.dtype == torch.float32
-    assert (made >= 0).all()
-    np.testing.assert_allclose(made.sum(1), 1.0, atol=1e-6)
-    made += 1  # a target that shares memory with an argument would change it
+    before = {n: v.clone() for n, v in INPUTS.items() if isinstance(v, Tensor)}
+    result = targets.build(name, y=Y, k=3, **INPUTS)
+    assert result.shape == (4, 3)
+    assert result.dtype == torch.float32
+    assert (result >= 0).all()
+    np.testing.assert_allclose(result.sum(1), 1.0, atol=1e-6)
+    result += 1  # a target that shares memory with an argument would change it
     for n, value in before.items():
-        assert torch.equal(GIVEN[n], value), n  # type: ignore[arg-type]
+        assert torch.equal(INPUTS[n], value), n  # type: ignore[arg-type]
     for need in (*strategy.needs, *strategy.params):
         with pytest.raises(ValueError, match=need):
-            targets.build(name, y=Y, k=3, **(GIVEN | {need: None}))
+            targets.build(name, y=Y, k=3, **(INPUTS | {need: None}))
 
 
 @pytest.mark.parametrize("name", sorted(targets.STRATEGIES))
 def test_declared_parameters_are_those_that_matter(name: str) -> None:
     strategy = targets.STRATEGIES[name]
-    plain = targets.build(name, y=Y, k=3, **GIVEN)
+    plain = targets.build(name, y=Y, k=3, **INPUTS)
     other = {
         "gamma": 0.9,
         "smoothing": 0.7,
@@ -177,7 +177,7 @@ def test_declared_parameters_are_those_that_matter(name: str) -> None:
         "correct": "B+C",
     }
     for param, value in other.items():
-        changed = targets.build(name, y=Y, k=3, **(GIVEN | {param: value}))
+        changed = targets.build(name, y=Y, k=3, **(INPUTS | {param: value}))
         assert torch.equal(changed, plain) == (param not in strategy.params), param
 
 
@@ -188,8 +188,8 @@ def test_lr_limits(k: int, gamma: float, seed: int) -> None:
     y = torch.randint(k, (8,), generator=g)
     base = targets.hard(y, k)
     everywhere = torch.ones(8, dtype=torch.bool)
-    smoothed = targets.label_smoothing(base, gamma)
-    assert torch.equal(targets.lr(base, everywhere, gamma), smoothed)
+    smooth = targets.label_smoothing(base, gamma)
+    assert torch.equal(targets.lr(base, everywhere, gamma), smooth)
     assert torch.equal(targets.lr(base, ~everywhere, gamma), base)
     assert torch.equal(base, targets.hard(y, k))
 

@@ -33,21 +33,21 @@ SECOND = waves.RATE
 )
 def test_clips_are_cut_whole(seconds: float, tail: waves.Tail, pieces: list[float]) -> None:
     wave = rows(round(seconds * SECOND), round(2 * SECOND))
-    made = waves.cut({"wave": wave}, tail=tail)
-    assert made.clip.tolist() == [0] * len(pieces) + [1]
-    got = made.streams["wave"].lengths / SECOND
+    result = waves.cut({"wave": wave}, tail=tail)
+    assert result.clip.tolist() == [0] * len(pieces) + [1]
+    got = result.streams["wave"].lengths / SECOND
     np.testing.assert_allclose(got, [*pieces, 2.0])
-    assert made.streams["wave"].values is wave.values  # nothing was copied
-    joined = np.concatenate([made.streams["wave"][p] for p in range(len(pieces))])
-    np.testing.assert_array_equal(joined, wave[0])
+    assert result.streams["wave"].values is wave.values  # nothing was copied
+    both = np.concatenate([result.streams["wave"][p] for p in range(len(pieces))])
+    np.testing.assert_array_equal(both, wave[0])
 
 
 def test_streams_are_cut_at_the_same_times() -> None:
     wave = rows(20 * SECOND, 3 * SECOND)
     mel = rows(1997, 301, columns=4)  # a front end's edges: fewer and more frames than hops
-    made = waves.cut({"logmel40": mel, "wave": wave})
-    assert made.streams["logmel40"].lengths.tolist() == [700, 700, 597, 301]
-    assert len(made) == 4
+    result = waves.cut({"logmel40": mel, "wave": wave})
+    assert result.streams["logmel40"].lengths.tolist() == [700, 700, 597, 301]
+    assert len(result) == 4
     alone = waves.cut({"logmel40": mel})
     assert alone.streams["logmel40"].lengths.tolist() == [700, 700, 597, 301]
     with pytest.raises(ValueError, match="same clips"):
@@ -76,7 +76,7 @@ def test_pre_emphasis_and_level() -> None:
 
 def test_a_batch_is_padded_at_its_end() -> None:
     wave, mel = rows(30000, 4000, dtype="int16"), rows(190, 25, columns=3)
-    made = waves.collate(
+    result = waves.collate(
         {
             "wave": [wave[0], wave[1]],
             "logmel40": [mel[0], mel[1]],
@@ -85,23 +85,25 @@ def test_a_batch_is_padded_at_its_end() -> None:
         floor=0.5,
         pre_emphasis=0.0,
     )
-    assert made["wave"].shape == (2, 30000)
-    assert made["wave_length"].tolist() == [30000, 8000]  # the floor counts, the padding does not
-    np.testing.assert_allclose(made["wave"][1, :4000], wave[1] / 32768.0, rtol=1e-6)
-    assert not made["wave"][1, 4000:].any()
-    assert made["mel_length"].tolist() == [190, 50]
+    assert result["wave"].shape == (2, 30000)
+    assert result["wave_length"].tolist() == [30000, 8000]  # the floor counts, the padding does not
+    np.testing.assert_allclose(result["wave"][1, :4000], wave[1] / 32768.0, rtol=1e-6)
+    assert not result["wave"][1, 4000:].any()
+    assert result["mel_length"].tolist() == [190, 50]
     least = np.broadcast_to(mel[1].min(axis=0), (25, 3))
-    np.testing.assert_array_equal(made["mel"][1, 25:50], least)
-    assert not made["mel"][1, 50:].any()
-    np.testing.assert_array_equal(made["target"], np.eye(2))
+    np.testing.assert_array_equal(result["mel"][1, 25:50], least)
+    assert not result["mel"][1, 50:].any()
+    np.testing.assert_array_equal(result["target"], np.eye(2))
 
 
 def test_frames_may_lead_and_then_cut_a_frame_off_a_whole_clip() -> None:
     wave, mel = rows(6 * SECOND, 2 * SECOND), rows(601, 201, columns=3)
-    led = waves.cut({"wave": wave, "mel": mel}, longest=3.0, shortest=0.0, tail="pad", leader="mel")
-    assert led.streams["mel"].lengths.tolist() == [300, 300, 1, 201]
-    assert led.streams["wave"].lengths.tolist() == [48000, 48000, 0, 32000]
-    assert led.clip.tolist() == [0, 0, 0, 1]
+    clear = waves.cut(
+        {"wave": wave, "mel": mel}, longest=3.0, shortest=0.0, tail="pad", leader="mel"
+    )
+    assert clear.streams["mel"].lengths.tolist() == [300, 300, 1, 201]
+    assert clear.streams["wave"].lengths.tolist() == [48000, 48000, 0, 32000]
+    assert clear.clip.tolist() == [0, 0, 0, 1]
     by_wave = waves.cut({"wave": wave, "mel": mel}, longest=3.0, shortest=0.0, tail="pad")
     assert by_wave.streams["mel"].lengths.tolist() == [300, 301, 201]
 

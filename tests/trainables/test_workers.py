@@ -143,7 +143,7 @@ def clips(seed: int, n: int) -> dict[str, Any]:
     }
 
 
-def fused(layerdrop: float) -> SpatialTemporal:
+def whole(layerdrop: float) -> SpatialTemporal:
     # Without dropout, whose masks differ by worker.
     model = load("tiny", layerdrop=layerdrop)
     for module in model.modules():
@@ -166,15 +166,15 @@ def fused_loss(
 
 
 def tune(workers: int, layerdrop: float = 0.0, **changes: Any) -> Fit:
-    held = clips(1, 11)
+    others = clips(1, 11)
     settings: dict[str, Any] = {
-        "build": functools.partial(fused, layerdrop),
+        "build": functools.partial(whole, layerdrop),
         "forward": lambda module, rows: {"logits": module(rows)},
         "infer": lambda module, rows: module(rows),
         "loss": fused_loss,
-        "score": functools.partial(score, y=held["target"].argmax(1)),
+        "score": functools.partial(score, y=others["target"].argmax(1)),
         "train": clips(0, 21),
-        "validation": {name: held[name] for name in ("wave", "logmel40")},
+        "validation": {name: others[name] for name in ("wave", "logmel40")},
         "predict": {"test": {name: clips(2, 7)[name] for name in ("wave", "logmel40")}},
         "collate": functools.partial(waves.collate, floor=0.1),
         "batch": 5,  # 21 = 5 + 5 + 5 + 6: odd shares
@@ -204,6 +204,6 @@ def test_two_workers_fine_tune_as_one_does(cluster: None, tmp_path: Path) -> Non
 @pytest.mark.long
 def test_workers_may_leave_out_unlike_layers(cluster: None) -> None:
     """Layerdrop under workers: gradients are averaged over those that have one."""
-    made = tune(2, layerdrop=0.5)
-    assert np.isfinite(made.curves["loss"]).all()
-    assert made.curves["loss"][1] < made.curves["loss"][0]
+    result = tune(2, layerdrop=0.5)
+    assert np.isfinite(result.curves["loss"]).all()
+    assert result.curves["loss"][1] < result.curves["loss"][0]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 RANDOM = "random"
 LAYERS = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
 """channels, kernel, stride and padding of the convolutions"""
-POOLED = (0, 1, 4)
+POOLS = (0, 1, 4)
 """convolutions that are followed by a maximum over 3 x 3, every second"""
 GRID = 6
 """positions along each side of the output"""
@@ -33,11 +33,11 @@ class AlexNet(nn.Module):
         layers: list[nn.Module] = []
         channels = 3
         for place, (full, kernel, stride, padding) in enumerate(LAYERS):
-            made = max(1, round(full * width))
-            layers += [nn.Conv2d(channels, made, kernel, stride, padding), nn.ReLU()]
-            if place in POOLED:
+            after = max(1, round(full * width))
+            layers += [nn.Conv2d(channels, after, kernel, stride, padding), nn.ReLU()]
+            if place in POOLS:
                 layers.append(nn.MaxPool2d(3, 2))
-            channels = made
+            channels = after
         self.features = nn.Sequential(*layers)
         self.outputs = channels
 
@@ -69,21 +69,23 @@ def load(name: str, *, width: float = 1.0, revision: str = "main") -> AlexNet:
             f"alexnet={name} could not be loaded ({why}); name a file or folder with AlexNet's "
             "weights, or take alexnet=random"
         ) from error
-    wanted = network.state_dict()
-    found = {
-        own: weights[given]
-        for own in wanted
-        for given in weights
-        if (given == own or given.endswith(f".{own}"))
+    own_state = network.state_dict()
+    state = {
+        own: weights[file_name]
+        for own in own_state
+        for file_name in weights
+        if (file_name == own or file_name.endswith(f".{own}"))
     }
-    wrong = [n for n, tensor in wanted.items() if n not in found or found[n].shape != tensor.shape]
+    wrong = [
+        n for n, tensor in own_state.items() if n not in state or state[n].shape != tensor.shape
+    ]
     if wrong:
         raise ValueError(
             f"alexnet={name} holds no AlexNet: {wrong[0]} of the shape "
-            f"{list(wanted[wrong[0]].shape)} is not in it; name other weights, or take "
+            f"{list(own_state[wrong[0]].shape)} is not in it; name other weights, or take "
             "alexnet=random"
         )
-    network.load_state_dict(found)
+    network.load_state_dict(state)
     return network
 
 

@@ -24,9 +24,9 @@ def scale_channels(channels: int, width: float) -> int:
         >>> scale_channels(24, 1.0), scale_channels(24, 0.5), scale_channels(320, 0.25)
         (24, 16, 80)
     """
-    wanted = channels * width
-    made = max(8, int(wanted + 4) // 8 * 8)
-    return made if made >= 0.9 * wanted else made + 8
+    exact = channels * width
+    multiple = max(8, int(exact + 4) // 8 * 8)
+    return multiple if multiple >= 0.9 * exact else multiple + 8
 
 
 def conv_bn(

@@ -54,15 +54,15 @@ class DenseNet(nn.Module):
             raise ValueError(f"layers must be 3 n + 4 (7, 10, ..., 22), but got {layers!r}")
         norm = batch_norm(momentum, eps)
         size = STEM
-        made: list[nn.Module] = [nn.Conv2d(channels, size, 3, padding=1, bias=False)]
+        parts: list[nn.Module] = [nn.Conv2d(channels, size, 3, padding=1, bias=False)]
         for block in range(BLOCKS):
             for _ in range((layers - 4) // BLOCKS):
-                made.append(_Dense(size, growth, norm))
+                parts.append(_Dense(size, growth, norm))
                 size += growth
-            made += [norm(size), nn.ReLU()]
+            parts += [norm(size), nn.ReLU()]
             if block < BLOCKS - 1:
-                made += [nn.Conv2d(size, size, 1, bias=False), nn.AvgPool2d(2)]
-        self.features = nn.Sequential(*made)
+                parts += [nn.Conv2d(size, size, 1, bias=False), nn.AvgPool2d(2)]
+        self.features = nn.Sequential(*parts)
         self.head = Head(size, classes, 0.0)
         init(self)
 

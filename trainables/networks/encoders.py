@@ -130,10 +130,10 @@ class SSL(nn.Module):
         ):
             # WavLM hands torch two masks of unlike types, and torch does what is meant.
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
-            made = self.model(
+            outputs = self.model(
                 wave, attention_mask=here.long(), mask_time_indices=hidden, return_dict=True
             )
-        return made.last_hidden_state, frames
+        return outputs.last_hidden_state, frames
 
     def _hidden(self, frames: Tensor, most: int) -> Tensor:
         """[n, most] bool: spans that start so often that about `mask_time` of a row is hidden."""
@@ -152,11 +152,11 @@ def _row_norms(model: PreTrainedModel) -> list[_RowNorm]:
         return []
     front: Any = model.feature_extractor
     layer = front.conv_layers[0]
-    old = layer.layer_norm
-    if old.num_groups != old.num_channels:
+    norm = layer.layer_norm
+    if norm.num_groups != norm.num_channels:
         raise ValueError("a group norm of several channels a group is not supported")
-    new = _RowNorm(old.num_groups, old.num_channels, eps=old.eps)
-    new.weight, new.bias = old.weight, old.bias
+    new = _RowNorm(norm.num_groups, norm.num_channels, eps=norm.eps)
+    new.weight, new.bias = norm.weight, norm.bias
     layer.layer_norm = new
     return [new]
 
@@ -203,14 +203,14 @@ def load(name: str, layerdrop: float = 0.0, revision: str = "main") -> PreTraine
     where: dict[str, Any] = {} if folder.is_dir() else {"revision": revision}
     source = str(folder) if folder.is_dir() else name
     try:
-        found = transformers.AutoConfig.from_pretrained(source, **where)
-        if found.model_type not in KINDS:
+        shape = transformers.AutoConfig.from_pretrained(source, **where)
+        if shape.model_type not in KINDS:
             raise ValueError(
-                f"ssl={name} is of the kind {found.model_type!r}, but must be one of {list(KINDS)}"
+                f"ssl={name} is of the kind {shape.model_type!r}, but must be one of {list(KINDS)}"
             )
-        found.layerdrop = layerdrop
+        shape.layerdrop = layerdrop
         model = transformers.AutoModel.from_pretrained(
-            source, config=found, dtype=torch.float32, **where
+            source, config=shape, dtype=torch.float32, **where
         )
     except OSError as error:
         raise ValueError(
@@ -231,5 +231,5 @@ def of_config(config: dict[str, Any]) -> PreTrainedModel:
     prepare()
     import transformers
 
-    found = transformers.AutoConfig.for_model(**config)
-    return transformers.AutoModel.from_config(found, dtype=torch.float32)
+    shape = transformers.AutoConfig.for_model(**config)
+    return transformers.AutoModel.from_config(shape, dtype=torch.float32)

@@ -121,8 +121,8 @@ class SpectrogramGuide(nn.Module):
         return (grey - self.mean) / self.deviation
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        seen = self.alexnet(self.image(spectrogram))
-        return self.squeeze(seen.flatten(2).mT)
+        features = self.alexnet(self.image(spectrogram))
+        return self.squeeze(features.flatten(2).mT)
 
 
 class Guides(nn.Module):
@@ -155,12 +155,12 @@ class Guides(nn.Module):
     def forward(self, rows: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """`mfcc`, `spectrogram` of a batch -> the guides' own vectors [n, 128 or 256], in that
         order, and the enhancement vector X_enh [n, T']."""
-        given = []
+        vectors = []
         if self.mfcc is not None:
-            given.append(self.mfcc(rows["mfcc"]))
+            vectors.append(self.mfcc(rows["mfcc"]))
         if self.spectrogram is not None:
-            given.append(self.spectrogram(rows["spectrogram"]))
-        both = torch.cat(given, dim=1)
+            vectors.append(self.spectrogram(rows["spectrogram"]))
+        both = torch.cat(vectors, dim=1)
         vector = self.enhance(both)
         return both, torch.relu(vector) if self.relu else vector
 

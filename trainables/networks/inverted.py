@@ -77,13 +77,13 @@ class InvertedResidual(nn.Module):
         self.depth_drop = depth_drop if self.residual else 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        made = self.branch(x)
+        branch = self.branch(x)
         if not self.residual:
-            return made
+            return branch
         if self.training and self.depth_drop > 0:
-            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.depth_drop
-            made = made * (kept / (1.0 - self.depth_drop))
-        return x + made
+            present = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.depth_drop
+            branch = branch * (present / (1.0 - self.depth_drop))
+        return x + branch
 
 
 class InvertedNetwork(nn.Module):

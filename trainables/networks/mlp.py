@@ -67,17 +67,17 @@ class MLP(nn.Module):
         """x [n, D] -> MLPOutputs; `reconstruct` needs a decoder."""
         for layer in self.encoder:
             x = self._drop(layer(x))
-        encoded = x
+        code = x
         embedding = x
         for layer in self.middle:
             embedding = layer(x)
             x = self._drop(embedding)
-        decoded = None
+        output = None
         if reconstruct:
             if self.decoder is None:
                 raise ValueError("reconstruct=True needs decoder_layers to be 2 or 3, but it is 0")
-            decoded = self.decoder(encoded)
-        return MLPOutputs(self.head(x), embedding, decoded)
+            output = self.decoder(code)
+        return MLPOutputs(self.head(x), embedding, output)
 
     def _drop(self, x: Tensor) -> Tensor:
         # Inverted dropout as nn.Dropout's, from uniform numbers: its Bernoulli generator takes
@@ -87,17 +87,17 @@ class MLP(nn.Module):
         return x * ((torch.rand_like(x) >= self.dropout) * (1.0 / (1.0 - self.dropout)))
 
 
-def _decoder(encoded: int, inputs: int, layers: int) -> nn.Sequential | None:
+def _decoder(code: int, inputs: int, layers: int) -> nn.Sequential | None:
     if layers == 0:
         return None
     if layers == 2:
-        return nn.Sequential(nn.Linear(encoded, encoded), nn.Linear(encoded, inputs))
+        return nn.Sequential(nn.Linear(code, code), nn.Linear(code, inputs))
     if layers == 3:
         return nn.Sequential(
-            nn.Linear(encoded, encoded),
+            nn.Linear(code, code),
             nn.ReLU(),
-            nn.Linear(encoded, encoded),
+            nn.Linear(code, code),
             nn.ReLU(),
-            nn.Linear(encoded, inputs),
+            nn.Linear(code, inputs),
         )
     raise ValueError(f"decoder_layers must be 0, 2 or 3, but got {layers!r}")

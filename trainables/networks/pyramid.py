@@ -52,14 +52,16 @@ def pyramid_pool(
         return torch.cat(weights, dim=1).to(states.dtype) @ states
     if mode != "max":
         raise ValueError(f"mode must be 'mean' or 'max', but got {mode!r}")
-    pooled = []
+    maxima = []
     for bins in levels:
         first, behind = _edges(frames, bins)
         widest = int((behind - first).max())
         at = first[..., None] + torch.arange(widest, device=states.device)
         inside = at < behind[..., None]
         index = at.clamp_max(states.shape[1] - 1).flatten(1)[..., None]
-        taken = states.gather(1, index.expand(-1, -1, states.shape[2]))
-        taken = taken.unflatten(1, (bins, widest)).masked_fill(~inside[..., None], -torch.inf)
-        pooled.append(taken.amax(dim=2))
-    return torch.cat(pooled, dim=1)
+        states_of_bin = states.gather(1, index.expand(-1, -1, states.shape[2]))
+        states_of_bin = states_of_bin.unflatten(1, (bins, widest)).masked_fill(
+            ~inside[..., None], -torch.inf
+        )
+        maxima.append(states_of_bin.amax(dim=2))
+    return torch.cat(maxima, dim=1)
