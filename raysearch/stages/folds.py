@@ -118,27 +118,22 @@ def divide(
     undecided = np.flatnonzero(without & voted)
     rows = table.iloc[labelled]
     who = rows["speaker"].to_numpy(dtype=str)
-    if protocol != "kfold":
-        groups = _groups(rows, protocol)
-    else:
-        groups = _parts(rows, folds, seed) if rated is None else _even_parts(rows, folds, seed)
+    parts = _parts if rated is None else _even_parts
+    groups = parts(rows, folds, seed) if protocol == "kfold" else _groups(rows, protocol)
     names = sorted(set(groups.tolist()))
     circle = protocol != "loco" and validation == "next"
     _check_enough(names, protocol, 2 + speakers + select if circle else 2)
+    by = "label" if protocol == "kfold" and rated is None else "corpus"
+    strata = rows[by].to_numpy(dtype=str)
+    unit = rows["id"].to_numpy(dtype=str) if protocol == "kfold" else who
+    unit = groups if circle else unit
     division = []
     for index, name in enumerate(names):
         test = groups == name
         if circle:
-            others = [names[(index + step) % len(names)] for step in range(1, len(names))]
-            val = np.isin(groups, others[:speakers])
-            chosen = np.isin(groups, others[speakers : speakers + select])
-            unit = groups
+            val, chosen = _next(groups, names, index, speakers, select)
         else:
-            strata = rows["label" if protocol == "kfold" and rated is None else "corpus"]
-            val, chosen = _share(
-                rows, strata.to_numpy(dtype=str), who, ~test, share, select, seed, protocol
-            )
-            unit = rows["id"].to_numpy(dtype=str) if protocol == "kfold" else who
+            val, chosen = _share(rows, strata, who, ~test, share, select, seed, protocol)
         division.append(
             Fold(
                 name=name,
@@ -268,6 +263,15 @@ def _even_parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
 def _clip(rows: pd.DataFrame) -> NDArray[np.str_]:
     """What makes two rows the same clip."""
     return rows["audio" if "audio" in rows else "id"].to_numpy(dtype=str)
+
+
+def _next(
+    groups: NDArray[np.str_], names: Sequence[str], index: int, speakers: int, select: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Validation and selection: the groups that follow in the circle."""
+    others = [names[(index + step) % len(names)] for step in range(1, len(names))]
+    val = np.isin(groups, others[:speakers])
+    return val, np.isin(groups, others[speakers : speakers + select])
 
 
 def _share(
