@@ -17,7 +17,7 @@ from raysearch import api
 from raysearch.errors import BadInput, StudyFailed
 from raysearch.study import load_study
 from raysearch.study.folder import StudyFolder
-from tests.support.studies import report_of, write_study
+from tests.support.study_folders import report_of, write_study
 
 ROOT = Path(__file__).resolve().parents[1]
 

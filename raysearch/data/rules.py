@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.data.section import Anything, Names, Section, Texts, key
+from raysearch.data.section import Anything, ConfigSection, Names, Texts, key
 from trainables.labels import Dominant, Outside, Partition, partition
 
 _SIMULATION = ("raters", "pool", "accuracy", "spread", "ambiguous", "confusions", "bias", "seed")
@@ -20,7 +20,7 @@ TaskName = Literal["categories", "valence", "activation", "dominance"]
 TASKS: tuple[str, ...] = get_args(TaskName)
 
 
-class CorpusConfig(Section):
+class CorpusConfig(ConfigSection):
     """Which speech, and which classes of it."""
 
     name: Names = key(
@@ -63,7 +63,7 @@ class CorpusConfig(Section):
     )
 
 
-class Votes(Section):
+class Votes(ConfigSection):
     """Raters' votes: where they come from, and how clips divide by them into S_A, S_B and S_C."""
 
     source: Literal["corpus", "simulate"] = key(
@@ -198,7 +198,7 @@ class Votes(Section):
         )
 
 
-class Task(Section):
+class Task(ConfigSection):
     """What the classes are: categories, or an attribute that raters gave, in three levels."""
 
     name: TaskName = key(
@@ -234,7 +234,7 @@ class Task(Section):
         ]
 
 
-class RatersConfig(Section):
+class RatersConfig(ConfigSection):
     """Whose perception is learnt, by a method that learns one rater's."""
 
     targets: Names | None = key(

@@ -63,7 +63,7 @@ def key(default: Any, help: str, rule: str, example: str, **limits: Any) -> Any:
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """Keys of a study that belong together. Others are refused, and nothing can be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from raysearch.data.rules import CorpusConfig, RatersConfig, Task, Votes
-from raysearch.data.section import Anything, Names, Section, freeze, key, names, thaw
+from raysearch.data.section import Anything, ConfigSection, Names, freeze, key, names, thaw
 from raysearch.stages import methods as registry
 from raysearch.study.plain_text import plain_names, plain_text
 from raysearch.study.space import Space
@@ -39,7 +39,7 @@ def _switch(value: Any) -> Any:
     return "off" if value is False else value  # YAML reads a bare off as false
 
 
-class ProtocolConfig(Section):
+class ProtocolConfig(ConfigSection):
     """How utterances are divided into train, validation and test."""
 
     name: Literal["loso", "loseso", "loco", "kfold"] = key(
@@ -52,7 +52,7 @@ class ProtocolConfig(Section):
     folds: int = key(10, "the number of folds of kfold", "a whole number of at least 2", "10", ge=2)
 
 
-class ValidationConfig(Section):
+class ValidationConfig(ConfigSection):
     """Who stops the training, and who scores a setting."""
 
     rule: Literal["next", "share"] = key(
@@ -87,7 +87,7 @@ class ValidationConfig(Section):
     )
 
 
-class StoppingConfig(Section):
+class StoppingConfig(ConfigSection):
     """Whether a trial may be stopped inside a fold, on its epochs."""
 
     rule: Annotated[Literal["off", "asha", "median"], BeforeValidator(_switch)] = key(
@@ -118,7 +118,7 @@ class StoppingConfig(Section):
     )
 
 
-class TrackingConfig(Section):
+class TrackingConfig(ConfigSection):
     """MLflow."""
 
     uri: str | None = key(
@@ -147,7 +147,7 @@ class TrackingConfig(Section):
     enabled: bool = key(True, "whether MLflow gets anything", "true or false", "false")
 
 
-class Study(Section):
+class Study(ConfigSection):
     """One study, resolved: everything that a run of it reads. Nothing in it can be changed."""
 
     space: str = key(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from raysearch.study.addresses import shown
 from raysearch.study.logs import LogFile
-from raysearch.tracking.projection import STUDY, Key, Projection, Provenance, Run
+from raysearch.tracking.projection import STUDY, Key, Projection, Run, StudyProvenance
 from raysearch.tracking.views import experiment_tags, page_of
 from raysearch.tracking.writer import Update, brief
 
@@ -139,7 +139,7 @@ class MlflowRuns:
     """
 
     def __init__(
-        self, uri: str, home: Path, study: str, instance: str, provenance: Provenance
+        self, uri: str, home: Path, study: str, instance: str, provenance: StudyProvenance
     ) -> None:
         self.uri, self._home = uri, home.resolve()
         self._name, self._instance, self._provenance = study, instance, provenance

@@ -38,7 +38,7 @@ Rows = Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True)
-class Provenance:
+class StudyProvenance:
     """What MLflow shows of a study beside its record."""
 
     identity: Mapping[str, object]
@@ -130,7 +130,7 @@ class Projection:
     """A study as runs, from what its record held at one moment."""
 
     record: Record
-    provenance: Provenance
+    provenance: StudyProvenance
     ending: Ending = Ending()
 
     @property

@@ -95,12 +95,12 @@ def mirror_of(
     if not study.tracking.enabled:
         return None
     from raysearch.tracking.client import MlflowRuns, default_uri
-    from raysearch.tracking.projection import Provenance
+    from raysearch.tracking.projection import StudyProvenance
     from raysearch.tracking.writer import Writer
 
     uri, optuna = addresses(study)
     record = Record.read(folder)
-    provenance = Provenance(
+    provenance = StudyProvenance(
         identity=study.identity(),
         study_yaml=folder.configuration_file.read_text(encoding="utf-8"),
         split=inputs.split_table(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.contracts.methods import Case, MethodContract
+from tests.contracts.method_contract import Case, MethodContract
 from tests.support import epochs_method, toy_method
 from trainables.stage import Part
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.studies import write_study
+from tests.support.study_folders import write_study
 
 Write = Callable[..., Path]
 

@@ -16,7 +16,7 @@ from raysearch.errors import BadInput
 from raysearch.report import to_json, to_markdown, to_plain, to_text
 from raysearch.selection import FoldGroups, estimates
 from raysearch.study.ledger import FoldRow, Ledger, StageUse
-from tests.support.studies import report_of
+from tests.support.study_folders import report_of
 
 Make = Callable[..., Path]
 K = 4

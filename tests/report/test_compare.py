@@ -14,7 +14,7 @@ from raysearch.cli.reports import compare
 from raysearch.errors import BadInput
 from raysearch.report import Report, to_plain, to_text
 from raysearch.report import compare as paired
-from tests.support.studies import read_study
+from tests.support.study_folders import read_study
 
 Write = Callable[..., Path]
 CORPUS = {"name": ["emodb"], "classes": ["low", "high"]}

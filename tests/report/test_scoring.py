@@ -13,7 +13,7 @@ import pytest
 from raysearch.report import to_json, to_plain, to_text
 from raysearch.search.racing import Mixed
 from raysearch.selection import FoldGroups, Score, estimates
-from tests.support.studies import report_of
+from tests.support.study_folders import report_of
 
 Write = Callable[..., Path]
 NAN = float("nan")

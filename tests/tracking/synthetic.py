@@ -14,7 +14,7 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.ledger import COMPLETE, FAILED, FoldRow, Ledger, StageUse
 from raysearch.study.record import Record
 from raysearch.tracking.client import MlflowRuns, default_uri
-from raysearch.tracking.projection import BestFold, Ending, Provenance
+from raysearch.tracking.projection import BestFold, Ending, StudyProvenance
 from raysearch.tracking.writer import Pace, Sink, Writer
 
 CLASSES = ("neutral", "happy", "sad", "angry")
@@ -85,8 +85,8 @@ class SyntheticStudy:
         return Record.read(self.folder)
 
     @property
-    def provenance(self) -> Provenance:
-        return Provenance(
+    def provenance(self) -> StudyProvenance:
+        return StudyProvenance(
             identity={"method": "rdlr", "corpus": {"name": ["demo"]}, "seed": 0},
             study_yaml=self.folder.configuration_file.read_text(),
             split=self.split,

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.contracts.methods import Case, Effect, TrainedContract
+from tests.contracts.method_contract import Case, Effect, TrainedContract
 from trainables import blstm_training
 from trainables.blstm_training import pool_frames
 from trainables.corater import METHOD, MODELS

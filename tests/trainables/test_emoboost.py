@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.contracts.methods import CanonicalContract, Case, Effect, TrainedContract
+from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
 from trainables import emoboost
 from trainables.emoboost import METHOD
 from trainables.stage import Artifact, Node, Part, Sequences

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.contracts.methods import CanonicalContract, Case, Effect, TrainedContract
+from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
 from trainables import encoder_training, label_correction, losses
 from trainables.label_correction import METHOD
 from trainables.stage import Artifact, Node, Part, Sequences

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.contracts.methods import CanonicalContract, Case, Effect, TrainedContract
+from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
 from trainables import metrics, rdlr
 from trainables.rdlr import METHOD
 from trainables.stage import Artifact, Node, Part

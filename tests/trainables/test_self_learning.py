@@ -14,7 +14,7 @@ import pytest
 
 from raysearch import stages
 from raysearch.stages.folds import divide
-from tests.contracts.methods import CanonicalContract, Case, Effect, TrainedContract
+from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
 from trainables import segment_training, segments, self_learning
 from trainables.self_learning import METHOD
 from trainables.stage import Artifact, NetworkState, Part, Sequences, StageInputs, weights_of

@@ -13,11 +13,11 @@ from raysearch.data.corpora.corpus import (
     Problem,
     Raw,
 )
+from raysearch.data.corpora.corpus_sources import known, naming_problems
 from raysearch.data.corpora.loading import check, load
 from raysearch.data.corpora.names import COMMON, common_name
 from raysearch.data.corpora.problems import CorpusCheck, sentences
 from raysearch.data.corpora.raters import Ratings, by_rater, candidates
-from raysearch.data.corpora.sources import known, naming_problems
 from raysearch.data.corpora.tasks import LEVELS
 
 __all__ = [

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from raysearch.data.corpora.agreement import vote_partition
 from raysearch.data.corpora.corpus import RATING_COLUMNS, TABLE_COLUMNS, Corpus, Raw
-from raysearch.data.corpora.names import Choice, choose, in_order
-from raysearch.data.corpora.sources import CorpusSource, CorpusSources
+from raysearch.data.corpora.corpus_sources import CorpusSource, CorpusSources
+from raysearch.data.corpora.names import ClassChoice, choose, in_order
 from raysearch.data.rules import Votes
 
 
@@ -40,7 +40,7 @@ def service_of(raw: Raw, member: Mapping[str, str], rules: Votes) -> Service:
 
     Args:
         raw: the corpus.
-        member: a corpus's label -> the study's class, as in `Choice`.
+        member: a corpus's label -> the study's class, as in `ClassChoice`.
         rules: whether clips of other classes are kept for their votes.
     """
     own = raw.table["label"]
@@ -98,7 +98,7 @@ def _service_notes(source: CorpusSource, service: Service) -> list[str]:
 
 
 def _columns(
-    votes: pd.DataFrame, choice: Choice
+    votes: pd.DataFrame, choice: ClassChoice
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
     """Votes [N, K] for the classes of the study, [N, M] for others, and the others' M names."""
     others = tuple(str(name) for name in votes.columns if name not in choice.member)
@@ -134,7 +134,11 @@ def agreement_sentences(raw: Raw, wanted: Sequence[str] | None, rules: Votes) ->
 
 
 def join(
-    table: pd.DataFrame, sources: CorpusSources, choice: Choice, rules: Votes, notes: Sequence[str]
+    table: pd.DataFrame,
+    sources: CorpusSources,
+    choice: ClassChoice,
+    rules: Votes,
+    notes: Sequence[str],
 ) -> Corpus:
     """The corpus of a study: the table's rows with the votes and ratings of their clips.
 
@@ -167,7 +171,7 @@ def join(
 
 
 def _joint_votes(
-    sources: Sequence[CorpusSource], position: Mapping[str, int], choice: Choice
+    sources: Sequence[CorpusSource], position: Mapping[str, int], choice: ClassChoice
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, tuple[str, ...]]:
     """Votes [N, K] and [N, M] of all corpora, and the M names; None where no corpus has any."""
     parts = [
@@ -208,7 +212,9 @@ def ratings_by_person(sources: Sequence[CorpusSource]) -> list[pd.DataFrame]:
     return frames
 
 
-def _usable(ratings: pd.DataFrame, position: Mapping[str, int], choice: Choice) -> pd.DataFrame:
+def _usable(
+    ratings: pd.DataFrame, position: Mapping[str, int], choice: ClassChoice
+) -> pd.DataFrame:
     """The ratings of clips that serve, with all RATING_COLUMNS and the study's classes."""
     frame = ratings[ratings["id"].isin(position)]
     for name in RATING_COLUMNS:

@@ -10,11 +10,11 @@ from typing import Literal
 import pandas as pd
 
 from raysearch.data.corpora.corpus import Corpus, Options, Problem, Progress
+from raysearch.data.corpora.corpus_sources import CorpusSources, read_sources
 from raysearch.data.corpora.joining import agreement_sentences, join, select_rows
-from raysearch.data.corpora.names import Choice, choose
+from raysearch.data.corpora.names import ClassChoice, choose
 from raysearch.data.corpora.problems import CorpusCheck, clip_problems, count_notices, sentences
 from raysearch.data.corpora.sound import Clip, inspect_all
-from raysearch.data.corpora.sources import CorpusSources, read_sources
 from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput
 
@@ -134,7 +134,7 @@ def check(
     )
 
 
-def _choice(sources: CorpusSources, classes: Sequence[str] | None, levels: bool) -> Choice:
+def _choice(sources: CorpusSources, classes: Sequence[str] | None, levels: bool) -> ClassChoice:
     """The study's classes; under `levels` those that only a single rater gave are there too.
 
     Raises:

@@ -57,7 +57,7 @@ class Rating:
 
 
 @dataclass
-class Block:
+class ClipLines:
     """One clip's lines. `letter` is its consensus, "" where the line has none."""
 
     clip: str
@@ -65,14 +65,14 @@ class Block:
     ratings: list[Rating] = field(default_factory=list)
 
 
-def blocks(lines: Iterable[str]) -> list[Block]:
+def blocks(lines: Iterable[str]) -> list[ClipLines]:
     """The clips of a labels file, in its order."""
-    clips: list[Block] = []
+    clips: list[ClipLines] = []
     for line in lines:
         cells = [cell.strip() for cell in line.split(";")]
         if _CLIP.fullmatch(cells[0]):
             letter = cells[1] if len(cells) > 1 else ""
-            clips.append(Block(cells[0].rpartition(".")[0], letter))
+            clips.append(ClipLines(cells[0].rpartition(".")[0], letter))
         elif clips and (one := rating(line)) is not None:
             clips[-1].ratings.append(one)
     return clips

@@ -54,7 +54,7 @@ def in_order(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ClassChoice:
     """The classes of a study, and which corpus label belongs to which of them."""
 
     classes: tuple[str, ...]
@@ -67,7 +67,7 @@ def choose(
     request: Sequence[str] | None,
     declared: Mapping[str, Sequence[str]],
     present: Mapping[str, set[str]],
-) -> Choice:
+) -> ClassChoice:
     """Choose the study's classes.
 
     `wanted`: names, each perhaps several joined by '+' ('happy+excited' is one class, 'happy');
@@ -105,10 +105,10 @@ def choose(
         lacking = [c for c in classes if c not in reached]
         if labels and lacking and not problems:
             notes.append(f"{corpus} has no clips of {', '.join(lacking)}.")
-    return Choice(tuple(classes), member, tuple(notes), tuple(problems))
+    return ClassChoice(tuple(classes), member, tuple(notes), tuple(problems))
 
 
-def _shared(declared: Mapping[str, Sequence[str]], present: Mapping[str, set[str]]) -> Choice:
+def _shared(declared: Mapping[str, Sequence[str]], present: Mapping[str, set[str]]) -> ClassChoice:
     """The classes of every corpus: all of them where they agree, else those that all have."""
     labelled = {name: labels for name, labels in present.items() if labels}
     notes: list[str] = []
@@ -135,4 +135,4 @@ def _shared(declared: Mapping[str, Sequence[str]], present: Mapping[str, set[str
             f"The chosen corpora share {len(classes)} classes ({have}): a classifier needs at "
             "least 2; choose them with corpus.classes=[..], or other corpora."
         )
-    return Choice(classes, {c: c for c in classes}, tuple(notes), tuple(problems))
+    return ClassChoice(classes, {c: c for c in classes}, tuple(notes), tuple(problems))

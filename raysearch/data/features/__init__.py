@@ -16,9 +16,9 @@ from raysearch.data.features.extract import (
 )
 from raysearch.data.features.extractor import (
     Chunk,
+    ChunkResult,
     ExtractorInfo,
     FeatureSet,
-    Result,
     RunChunks,
     Unusable,
 )
@@ -26,9 +26,9 @@ from raysearch.data.features.on_ray import ray_chunks
 
 __all__ = [
     "Chunk",
+    "ChunkResult",
     "ExtractorInfo",
     "FeatureSet",
-    "Result",
     "RunChunks",
     "Unusable",
     "check",

@@ -20,7 +20,7 @@ import numpy as np
 from raysearch.data.features.extractor import ExtractorInfo
 from raysearch.data.features.pretrained import (
     TINY,
-    Model,
+    PretrainedModel,
     absolute,
     load_model,
     one_thread,
@@ -39,7 +39,11 @@ _WORDS = 2048
 
 
 def _extract(
-    model: Model, pool: str, whisper: Model, transcript: str, samples: np.ndarray | None
+    model: PretrainedModel,
+    pool: str,
+    whisper: PretrainedModel,
+    transcript: str,
+    samples: np.ndarray | None,
 ) -> np.ndarray:
     if not transcript:
         assert samples is not None
@@ -47,7 +51,7 @@ def _extract(
     return _embedded(model, pool, transcript)
 
 
-def _embedded(model: Model, pool: str, text: str) -> np.ndarray:
+def _embedded(model: PretrainedModel, pool: str, text: str) -> np.ndarray:
     """float32 [D]"""
     import torch
 
@@ -61,7 +65,7 @@ def _embedded(model: Model, pool: str, text: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _network(model: Model) -> tuple[Any, Any]:
+def _network(model: PretrainedModel) -> tuple[Any, Any]:
     """The model, and what makes numbers of a text: [CLS] first, [SEP] last."""
     from trainables.pure_torchaudio import prepare
 
@@ -97,7 +101,7 @@ def _hashed(text: str) -> list[int]:
 
 
 # -- where there are no words --------------------------------------------------------------------
-def transcribe(model: Model, samples: np.ndarray) -> str:
+def transcribe(model: PretrainedModel, samples: np.ndarray) -> str:
     """What Whisper hears in float32 samples at 16 kHz."""
     import torch
 
@@ -118,7 +122,7 @@ def transcribe(model: Model, samples: np.ndarray) -> str:
 
 
 @lru_cache(maxsize=1)
-def _listener(model: Model) -> tuple[Any, Any]:
+def _listener(model: PretrainedModel) -> tuple[Any, Any]:
     from trainables.pure_torchaudio import prepare
 
     prepare()
@@ -129,18 +133,20 @@ def _listener(model: Model) -> tuple[Any, Any]:
 
 
 # -- the extractor -------------------------------------------------------------------------------
-def _address(whisper: Model, audio: str, transcript: str) -> str:
+def _address(whisper: PretrainedModel, audio: str, transcript: str) -> str:
     """A clip is its words where it has some, else its audio as Whisper hears it."""
     what = ("text", transcript) if transcript else ("heard", audio, whisper.identity())
     return hashlib.sha256("\0".join(what).encode()).hexdigest()
 
 
-def _version(model: Model, pool: str) -> str:
+def _version(model: PretrainedModel, pool: str) -> str:
     model.config()
     return f"{model.identity()}-{pool}-{_CODE}"
 
 
-def _note(model: Model, whisper: Model, pool: str, missing: int) -> tuple[str, ...]:
+def _note(
+    model: PretrainedModel, whisper: PretrainedModel, pool: str, missing: int
+) -> tuple[str, ...]:
     pooling = {"mean": "the mean over word pieces", "cls": "the state of [CLS]"}[pool]
     notes = [f"{model.feature}: a text's vector is {pooling}"]
     if model.tiny:
@@ -163,8 +169,8 @@ def _configured(rest: str) -> ExtractorInfo:
             f"features={feature}: whisper takes a hub name or a folder; an untrained one would "
             "only write down noise."
         )
-    model = Model(feature, name, ("bert",), options["revision"])
-    whisper = Model(
+    model = PretrainedModel(feature, name, ("bert",), options["revision"])
+    whisper = PretrainedModel(
         feature,
         absolute(options["whisper"]),
         ("whisper",),

@@ -22,9 +22,9 @@ from raysearch.data.features import speech_models as ssl
 from raysearch.data.features.blocks import Block, Shelf
 from raysearch.data.features.extractor import (
     Chunk,
+    ChunkResult,
     ExtractorInfo,
     FeatureSet,
-    Result,
     RunChunks,
     Unusable,
     base_of,
@@ -244,13 +244,15 @@ def _feature_set(info: ExtractorInfo, block: Block) -> FeatureSet:
     )
 
 
-def local_chunks(function: Callable[[Chunk], Result], chunks: list[Chunk]) -> Iterator[Result]:
+def local_chunks(
+    function: Callable[[Chunk], ChunkResult], chunks: list[Chunk]
+) -> Iterator[ChunkResult]:
     """Run the chunks here, one after the other."""
     for chunk in chunks:
         yield function(chunk)
 
 
-def extract_chunk(chunk: Chunk) -> Result:
+def extract_chunk(chunk: Chunk) -> ChunkResult:
     """Compute the vectors or frames of one chunk. Clips that fail are named, not raised."""
     info = chunk.extractor
     values: list[np.ndarray] = []
@@ -261,7 +263,7 @@ def extract_chunk(chunk: Chunk) -> Result:
             value = _extract(chunk, place)
             _check(value, info)
         except Unusable as error:
-            return Result(
+            return ChunkResult(
                 info.name, chunk.version, (), np.empty(0), (), broken=str(error) or "it cannot work"
             )
         except Exception as error:  # whatever a file or an extractor can do: the clip is named
@@ -276,7 +278,7 @@ def extract_chunk(chunk: Chunk) -> Result:
         matrix = np.concatenate(values) if values else np.empty(0, info.dtype)
     else:
         matrix = np.stack(values) if values else np.empty((0, info.dims or 0), np.float32)
-    return Result(info.name, chunk.version, tuple(digests), matrix, tuple(failures), lengths)
+    return ChunkResult(info.name, chunk.version, tuple(digests), matrix, tuple(failures), lengths)
 
 
 def _extract(chunk: Chunk, place: int) -> np.ndarray:

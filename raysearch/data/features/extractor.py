@@ -149,7 +149,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Result:
+class ChunkResult:
     """What a chunk gave for `digests`, and a sentence for each clip that failed.
 
     `matrix` is float32 [n, D], or for frames all of them end to end, `lengths` each.
@@ -165,4 +165,4 @@ class Result:
     """why the extractor can work for no clip, or ''"""
 
 
-RunChunks = Callable[[Callable[[Chunk], Result], list[Chunk]], Iterator[Result]]
+RunChunks = Callable[[Callable[[Chunk], ChunkResult], list[Chunk]], Iterator[ChunkResult]]

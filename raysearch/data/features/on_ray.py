@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from raysearch.data.features.extractor import Chunk, Result
+from raysearch.data.features.extractor import Chunk, ChunkResult
 
 
-def ray_chunks(function: Callable[[Chunk], Result], chunks: list[Chunk]) -> Iterator[Result]:
+def ray_chunks(
+    function: Callable[[Chunk], ChunkResult], chunks: list[Chunk]
+) -> Iterator[ChunkResult]:
     """Run the chunks as Ray tasks and give their results as they finish, in any order.
 
     The chunks carry their audio's bytes, so a node without the corpus works. At most two chunks a

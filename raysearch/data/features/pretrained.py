@@ -30,7 +30,7 @@ _PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
-class Model:
+class PretrainedModel:
     """A model as it was asked for.
 
     `feature` is the word that asked, for messages; `kinds` are the model types that will do.
@@ -175,10 +175,12 @@ def absolute(name: str) -> str:
     return str(path.absolute()) if folder else name
 
 
-def models_of(info: ExtractorInfo) -> tuple[Model, ...]:
+def models_of(info: ExtractorInfo) -> tuple[PretrainedModel, ...]:
     """The models whose files an extractor reads."""
     arguments = [*getattr(info.extract, "args", ()), *getattr(info.version, "args", ())]
-    return tuple(dict.fromkeys(x for x in arguments if isinstance(x, Model) and not x.tiny))
+    return tuple(
+        dict.fromkeys(x for x in arguments if isinstance(x, PretrainedModel) and not x.tiny)
+    )
 
 
 def relocated(info: ExtractorInfo, places: Mapping[str, Path]) -> ExtractorInfo:
@@ -188,7 +190,9 @@ def relocated(info: ExtractorInfo, places: Mapping[str, Path]) -> ExtractorInfo:
         if not isinstance(function, partial):
             return function
         arguments = [
-            replace(x, name=str(places[x.name])) if isinstance(x, Model) and x.name in places else x
+            replace(x, name=str(places[x.name]))
+            if isinstance(x, PretrainedModel) and x.name in places
+            else x
             for x in function.args
         ]
         return partial(function.func, *arguments, **function.keywords)
@@ -210,7 +214,7 @@ def untrained(feature: str) -> str:
     )
 
 
-def load_model(model: Model, kind: Any, tiny: Any, may_lack: tuple[str, ...] = ()) -> Any:
+def load_model(model: PretrainedModel, kind: Any, tiny: Any, may_lack: tuple[str, ...] = ()) -> Any:
     """The model in evaluation mode: read by the class `kind`, or made by `tiny()` under a seed.
 
     Raises Unusable where weights are missing from what is read, but for names that hold a part of

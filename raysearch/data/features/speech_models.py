@@ -20,7 +20,7 @@ import numpy as np
 from raysearch.data.features.extractor import ExtractorInfo, Kind, Unusable
 from raysearch.data.features.pretrained import (
     TINY,
-    Model,
+    PretrainedModel,
     load_model,
     one_thread,
     options_of,
@@ -38,7 +38,7 @@ _CLASSES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
 _OPTIONS = {"layer": "last", "revision": "main"}
 
 
-def states(model: Model, layer: int | None, samples: np.ndarray) -> np.ndarray:
+def states(model: PretrainedModel, layer: int | None, samples: np.ndarray) -> np.ndarray:
     """float32 [frames, D] of one clip; `layer` counts from 0, the input of the transformer."""
     import torch
 
@@ -59,12 +59,12 @@ def states(model: Model, layer: int | None, samples: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(states[0].numpy(), dtype=np.float32)
 
 
-def _pooled(model: Model, layer: int | None, samples: np.ndarray) -> np.ndarray:
+def _pooled(model: PretrainedModel, layer: int | None, samples: np.ndarray) -> np.ndarray:
     return states(model, layer, samples).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 @lru_cache(maxsize=2)
-def _network(model: Model) -> tuple[Any, bool]:
+def _network(model: PretrainedModel) -> tuple[Any, bool]:
     """The model, and whether it wants its wave normalised."""
     from trainables.pure_torchaudio import prepare
 
@@ -103,7 +103,7 @@ _TINY = {
 """as wav2vec2-base in all but its width and depth, so 50 frames a second too"""
 
 
-def _version(model: Model, layer: int | None) -> str:
+def _version(model: PretrainedModel, layer: int | None) -> str:
     config = model.config()
     if config is not None and layer is not None and layer > config.get("num_hidden_layers", layer):
         raise BadInput(
@@ -113,7 +113,7 @@ def _version(model: Model, layer: int | None) -> str:
     return f"{model.identity()}-{'last' if layer is None else f'layer{layer}'}-{_CODE}"
 
 
-def _note(model: Model, missing: int) -> tuple[str, ...]:
+def _note(model: PretrainedModel, missing: int) -> tuple[str, ...]:
     return (untrained(model.feature),) if model.tiny else ()
 
 
@@ -132,7 +132,7 @@ def _configured(base: str, rest: str) -> ExtractorInfo:
         layer = int(options["layer"])
     if name == TINY and layer is not None and layer > _TINY["num_hidden_layers"]:  # type: ignore[operator]
         raise BadInput(f"features={feature}: {TINY} has 2 layers, but got layer={layer}.")
-    model = Model(feature, name, (family,), options["revision"])
+    model = PretrainedModel(feature, name, (family,), options["revision"])
     what = "states every 20 ms" if kind == "frames" else "mean of its states"
     return ExtractorInfo(
         name=feature,

@@ -14,7 +14,7 @@ from raysearch.study.space.domains import Choice, Const, Domain, Float, Grid, In
 from raysearch.study.space.values import NEEDS, Scalar, is_number, member, shown
 
 
-class Reader:
+class DomainReader:
     """Reads one parameter's line of the grammar, and collects what is wrong with it."""
 
     KINDS: ClassVar[dict[str, tuple[str, ...]]] = {

@@ -10,7 +10,7 @@ from typing import Any
 from raysearch.data.section import FrozenDict
 from raysearch.errors import near
 from raysearch.study.space.domains import Const, Domain, Float, Int, Listed
-from raysearch.study.space.grammar import Reader
+from raysearch.study.space.grammar import DomainReader
 from raysearch.study.space.values import (
     NAME,
     NEEDS,
@@ -37,7 +37,7 @@ class Space:
         domains: dict[str, Domain] = {}
         problems: list[str] = []
         for name, given in params.items():
-            reader = Reader(str(name), given)
+            reader = DomainReader(str(name), given)
             domain = reader.read()
             problems += reader.problems
             if domain is not None:

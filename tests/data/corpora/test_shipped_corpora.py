@@ -12,7 +12,7 @@ import soundfile
 from raysearch.data import corpora
 from raysearch.data.corpora import demo
 from raysearch.errors import BadInput
-from tests.contracts.corpora import CorpusCase, CorpusContract
+from tests.contracts.corpus_contract import CorpusCase, CorpusContract
 from tests.support.trees import TREES
 
 DEMOS = ("demo", "demo-plain")

@@ -12,10 +12,10 @@ import pytest
 import soundfile
 
 from raysearch.data import corpora
+from raysearch.data.corpora.corpus_sources import CorpusSource, known
 from raysearch.data.corpora.joining import ratings_by_person
 from raysearch.data.corpora.readers import clip_table, rating_table
 from raysearch.data.corpora.simulate import leanings, simulated
-from raysearch.data.corpora.sources import CorpusSource, known
 from raysearch.data.corpora.tasks import LEVELS, as_task
 from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput

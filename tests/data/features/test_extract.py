@@ -14,8 +14,8 @@ import soundfile
 from raysearch.data.corpora import Corpus
 from raysearch.data.features import (
     Chunk,
+    ChunkResult,
     ExtractorInfo,
-    Result,
     extract,
     known,
     local_chunks,
@@ -115,7 +115,9 @@ def test_identical_clips_are_computed_once(tmp_path: Path) -> None:
 def test_a_killed_extraction_goes_on(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, noises(3 * CHUNK))
 
-    def killed(function: Callable[[Chunk], Result], chunks: list[Chunk]) -> Iterator[Result]:
+    def killed(
+        function: Callable[[Chunk], ChunkResult], chunks: list[Chunk]
+    ) -> Iterator[ChunkResult]:
         yield function(chunks[0])
         yield function(chunks[1])
         raise KeyboardInterrupt
@@ -188,7 +190,9 @@ def test_unknown_extractors(tmp_path: Path) -> None:
 def test_a_chunk_carries_its_audio(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, noises(2))
 
-    def elsewhere(function: Callable[[Chunk], Result], chunks: list[Chunk]) -> Iterator[Result]:
+    def elsewhere(
+        function: Callable[[Chunk], ChunkResult], chunks: list[Chunk]
+    ) -> Iterator[ChunkResult]:
         packed = [chunk.packed() for chunk in chunks]
         for path in corpus.table["path"]:
             Path(path).unlink()  # as on a node without the corpus

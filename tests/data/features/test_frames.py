@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from raysearch.data.features import (
     Chunk,
+    ChunkResult,
     ExtractorInfo,
-    Result,
     check,
     extract,
     local_chunks,
@@ -116,7 +116,9 @@ def test_frames_follow_the_table_and_nothing_is_computed_twice(tmp_path: Path) -
 def test_a_killed_extraction_of_frames_goes_on(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, noises(3 * CHUNK))
 
-    def killed(function: Callable[[Chunk], Result], chunks: list[Chunk]) -> Iterator[Result]:
+    def killed(
+        function: Callable[[Chunk], ChunkResult], chunks: list[Chunk]
+    ) -> Iterator[ChunkResult]:
         yield function(chunks[1])
         raise KeyboardInterrupt
 

@@ -342,9 +342,9 @@ def test_whisper_writes_down_what_has_no_transcript(tmp_path: Path) -> None:
     name = f"bert:tiny@whisper={folder}"
     assert any("1 clips without a transcript" in note for note in check([name], corpus))
     from raysearch.data.features.bert import transcribe
-    from raysearch.data.features.pretrained import Model
+    from raysearch.data.features.pretrained import PretrainedModel
 
-    heard = Model(name, str(folder), ("whisper",))
+    heard = PretrainedModel(name, str(folder), ("whisper",))
     text = transcribe(heard, sound(4000))
     assert isinstance(text, str)
     assert len(transcribe(heard, sound(70_000, 1))) > len(text), "beyond its window it goes on"

@@ -24,7 +24,7 @@ from raysearch.report.plots import (
     Scatter,
 )
 from raysearch.stages.store import Provenance, Store
-from tests.support.studies import report_of
+from tests.support.study_folders import report_of
 from trainables.stage import Artifact
 
 Write = Callable[..., Path]

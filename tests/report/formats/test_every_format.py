@@ -18,7 +18,7 @@ from raysearch.report import Column, Report, Section, Table
 from raysearch.report.formats import directory as files
 from raysearch.report.formats import html, latex, text
 from raysearch.report.formats.latex import tex
-from tests.support.studies import report_of
+from tests.support.study_folders import report_of
 
 Write = Callable[..., Path]
 NASTY = r"a_b & 50 % #1 ^ ~ \x {y} $z$ γ λ − ± “q” <i> é 李 ¼ 'p' `r`"

@@ -12,7 +12,7 @@ from raysearch.cli.reports import report as report_command
 from raysearch.errors import BadInput
 from raysearch.report import Report, to_text
 from raysearch.report.formats.text import render_screen
-from tests.support.studies import report_of, write_study
+from tests.support.study_folders import report_of, write_study
 
 Write = Callable[..., Path]
 CAUTIONS = [f"Caution {n}: " + "the scores say nothing about people. " * n for n in (1, 2, 3, 1)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from raysearch.report.formats import text
-from tests.support.studies import report_of
+from tests.support.study_folders import report_of
 
 GROUPS, RATERS = 4, ("E1", "E2")
 PARAMS = ({"model": "rater"}, {"model": "fusion_s"})

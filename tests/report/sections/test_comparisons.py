@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from raysearch.report import to_markdown, to_plain, to_text
-from tests.support.studies import report_of
+from tests.support.study_folders import report_of
 
 Write = Callable[..., Path]
 

@@ -16,7 +16,7 @@ from raysearch.report.figures import svg
 from raysearch.report.formats import json as as_json
 from raysearch.report.plots import Curves
 from raysearch.study.ledger import Ledger
-from tests.support.studies import report_of
+from tests.support.study_folders import report_of
 
 
 def test_a_curve_has_a_point_a_value_and_series(write: Callable[..., Path]) -> None:

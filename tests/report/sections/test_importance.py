@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from raysearch.report import to_plain, to_text
-from tests.support.studies import report_of
+from tests.support.study_folders import report_of
 
 SPACE = {
     "strategy": {"choice": ["hard", "lr", "ls_lr"]},

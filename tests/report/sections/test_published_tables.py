@@ -19,7 +19,7 @@ from raysearch.study import load_study, spaces
 from raysearch.study.ledger import Ledger
 from raysearch.study.published import published_table
 from raysearch.study.space import NAME
-from tests.support.studies import report_of
+from tests.support.study_folders import report_of
 
 Write = Callable[..., Path]
 UA, WA = 2, 3
