@@ -125,13 +125,14 @@ def _everyone(source: Source, data: Dataset) -> Fold:
         val_groups=frozenset(),
     )
     if source.rater:
-        like = next(each for each in data.folds if each.rater == source.rater)
+        mine = [each for each in data.folds if each.rater == source.rater]
+        like = mine[0]
         rows = np.concatenate([like.train, like.validation, like.select, like.test])
         return replace(
             fold,
             name=f"{EVERYONE}/{source.rater}",
             train=rows[np.argsort(data.ids[rows], kind="stable")],
-            unlabelled=like.unlabelled,
+            unlabelled=np.unique(np.concatenate([each.unlabelled for each in mine])),
             undecided=like.undecided,
             rater=source.rater,
         )

@@ -47,6 +47,7 @@ class Fold:
     """stops the training; scores the setting where `select` is empty"""
     test: Rows
     unlabelled: Rows
+    """clips without label and votes, of nothing that is validated, selected or tested"""
     select: Rows
     """scores the setting without having stopped its training; may be empty"""
     test_groups: frozenset[str]
@@ -54,8 +55,7 @@ class Fold:
     val_groups: frozenset[str]
     """the units whose labels this fold's validation and selection read"""
     undecided: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """clips with votes and no label, by none of the speakers that are validated, selected or
-    tested"""
+    """clips with votes and no label, of nothing that is validated, selected or tested"""
     rater: str = ""
     """whose perception is learnt and scored; "" where it is the corpus's label"""
 
@@ -87,8 +87,9 @@ def divide(
     """The folds of a protocol, in an order that depends on the table alone.
 
     Args:
-        table: the corpus table; rows with an empty label are the unlabelled part of every fold,
-            or, where raters voted on them, the undecided part of folds that train on the speaker.
+        table: the corpus table; rows with an empty label are the unlabelled part, or, where raters
+            voted on them, the undecided part, of the folds that hold out neither their speaker nor
+            their group nor the same clip.
         classes: class names in order.
         protocol: see the module.
         folds: number of folds of `kfold`.
@@ -114,8 +115,7 @@ def divide(
         labelled = labelled[np.argsort(table["id"].to_numpy(dtype=str)[labelled], kind="stable")]
         voted = None  # every rated clip is in a part
     voted = np.zeros(len(table), dtype=bool) if voted is None else voted
-    unlabelled = np.flatnonzero(without & ~voted)
-    undecided = np.flatnonzero(without & voted)
+    extra = np.flatnonzero(without)
     rows = table.iloc[labelled]
     who = rows["speaker"].to_numpy(dtype=str)
     parts = _parts if rated is None else _even_parts
@@ -134,6 +134,9 @@ def divide(
             val, chosen = _next(groups, names, index, speakers, select)
         else:
             val, chosen = _share(rows, strata, who, ~test, share, select, seed, protocol)
+        held = test | val | chosen
+        apart = {name, *(groups[val | chosen].tolist() if circle else ())}
+        free = extra[_trainable(table.iloc[extra], protocol, apart, rows[held])]
         division.append(
             Fold(
                 name=name,
@@ -141,18 +144,11 @@ def divide(
                 train=labelled[~test & ~val & ~chosen],
                 validation=labelled[val],
                 test=labelled[test],
-                unlabelled=unlabelled,
+                unlabelled=free[~voted[free]],
                 select=labelled[chosen],
                 test_groups=frozenset(unit[test].tolist()),
                 val_groups=frozenset(unit[val | chosen].tolist()),
-                undecided=undecided[
-                    _trainable(
-                        table.iloc[undecided],
-                        protocol,
-                        {name, *(groups[val | chosen].tolist() if circle else ())},
-                        who[test | val | chosen],
-                    )
-                ],
+                undecided=free[voted[free]],
             )
         )
     # a rater's classes are checked where the rater is known
@@ -190,13 +186,24 @@ def by_rater(
 
 
 def _trainable(
-    undecided: pd.DataFrame, protocol: str, groups: set[str], speakers: NDArray[np.str_]
+    extra: pd.DataFrame, protocol: str, groups: set[str], held: pd.DataFrame
 ) -> NDArray[np.bool_]:
-    """Which clips without a label are of none of these held-out groups and speakers."""
-    if protocol == "kfold" or undecided.empty:  # kfold divides clips: none of these is held out
-        return np.ones(len(undecided), dtype=bool)
-    free = ~np.isin(undecided["speaker"].to_numpy(dtype=str), speakers)
-    return free & ~np.isin(_groups(undecided, protocol), sorted(groups))
+    """Which clips without a label a fold may train on: none of those that it holds out.
+
+    Args:
+        extra: the clips without a label.
+        protocol: see the module. `kfold` holds out no speaker, so the same clip alone is left out.
+        groups: what the fold tests, and validates and selects on, where these are groups.
+        held: the rows that it tests, validates and selects on.
+    """
+    free = ~np.isin(_clip(extra), _clip(held))
+    if protocol == "kfold":
+        return free
+    free &= ~extra["speaker"].isin(held["speaker"]).to_numpy(dtype=bool)
+    if protocol == "loso":
+        return free
+    # An unlabelled corpus may have no sessions: its clips are then of no session that is held out.
+    return free & ~np.isin(_group_names(extra, protocol), sorted(groups))
 
 
 def _check_enough(names: Sequence[str], protocol: str, least: int) -> None:
@@ -213,16 +220,17 @@ def _check_enough(names: Sequence[str], protocol: str, least: int) -> None:
 
 
 def _groups(rows: pd.DataFrame, protocol: str) -> NDArray[np.str_]:
-    if protocol == "loco":
-        return rows["corpus"].to_numpy(dtype=str)
-    if protocol == "loso":
-        return rows["speaker"].to_numpy(dtype=str)
-    missing = rows["session"] == ""
-    if missing.any():
+    if protocol == "loseso" and (missing := rows["session"] == "").any():
         raise BadInput(
             f"protocol=loseso needs a session for every utterance, but {int(missing.sum())} have "
             f"none (first: {rows['id'][missing].iloc[0]}); use protocol=loso, or give sessions"
         )
+    return _group_names(rows, protocol)
+
+
+def _group_names(rows: pd.DataFrame, protocol: str) -> NDArray[np.str_]:
+    if protocol in ("loco", "loso"):
+        return rows[{"loco": "corpus", "loso": "speaker"}[protocol]].to_numpy(dtype=str)
     return (rows["corpus"] + "/" + rows["session"]).to_numpy(dtype=str)
 
 

@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 _REMEDIES = {
     "votes": "rater votes, and the corpus has none; choose a corpus with votes, or let "
     "votes=simulate draw some",
-    "unlabelled": "unlabelled speech, and there is none; give corpus.unlabelled=NAME",
+    "unlabelled": "unlabelled speech in every fold, and a fold has none beside what it holds out; "
+    "give corpus.unlabelled=NAME",
     "corpora": "two or more corpora; give corpus=[NAME, NAME]",
 }
 
 
-def corpus_facts(corpus: Corpus) -> frozenset[str]:
-    """What the data has, in the words that spaces and methods use."""
+def corpus_facts(corpus: Corpus, folds: Sequence[Fold]) -> frozenset[str]:
+    """What the data of every fold has, in the words that spaces and methods use."""
     facts = set()
     if corpus.votes is not None:
         facts.add("votes")
-    if (corpus.table["label"] == "").any():
+    if all(len(fold.unlabelled) for fold in folds):
         facts.add("unlabelled")
     if corpus.table.loc[corpus.table["label"] != "", "corpus"].nunique() > 1:
         facts.add("corpora")

@@ -226,7 +226,7 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
     target_notes: list[str] = []
     if ratings is not None:
         folds, target_notes = for_targets(folds, ratings, study, len(corpus.classes))
-    facts = corpus_facts(corpus)
+    facts = corpus_facts(corpus, folds)
     space, left_out = study.search_space(method).available(facts)
     enqueued, dropped = space.enqueued(study.enqueue, method, facts)
     if study.sampler != "listed":

@@ -212,17 +212,71 @@ def test_clips_with_votes_and_no_label_are_of_training_speakers_alone(
         table, ("a", "b"), protocol=protocol, validation=validation, folds=4, voted=voted
     )
     for fold in folds:
-        assert set(fold.unlabelled) == set(np.flatnonzero(without & ~voted))
+        assert set(fold.unlabelled) <= set(np.flatnonzero(without & ~voted))
         assert set(fold.undecided) <= set(np.flatnonzero(without & voted))
         assert len(fold.undecided)
+        assert len(fold.unlabelled)
         if protocol == "kfold":
             continue
         held = table.iloc[np.concatenate([fold.validation, fold.test])]
-        mine = table.iloc[fold.undecided]
+        extra = np.concatenate([fold.undecided, fold.unlabelled])
+        mine = table.iloc[extra]
         assert set(mine["speaker"]).isdisjoint(held["speaker"])
         if protocol in ("loseso", "loco"):
             column = {"loseso": "session", "loco": "corpus"}[protocol]
             assert set(mine[column]).isdisjoint(table.iloc[fold.test][column])
         # nothing else is left out
-        free = ~table["speaker"].isin(held["speaker"]).to_numpy() & without & voted
-        assert set(np.flatnonzero(free)) == set(fold.undecided)
+        free = ~table["speaker"].isin(held["speaker"]).to_numpy() & without
+        assert set(np.flatnonzero(free)) == set(extra)
+
+
+PLANTED = pd.DataFrame(
+    [
+        ("speaker", "c1", "c1/s2", "0", "x0"),
+        ("session", "c1", "c1/new", "1", "x1"),
+        ("corpus", "c1", "c1/other", "9", "x2"),
+        ("clip", "u", "u/0", "", "a-c1/s2-0"),
+        ("free", "u", "u/1", "", "x3"),
+    ],
+    columns=["id", "corpus", "speaker", "session", "audio"],
+).assign(label="")
+"""clips without a label: of a speaker, a session and a corpus, and the same clip as speaker c1/s2's
+under another name; the last is of none of them"""
+
+
+@pytest.mark.parametrize("voted", [False, True], ids=["unlabelled", "undecided"])
+@pytest.mark.parametrize("validation", ["next", "share"])
+@pytest.mark.parametrize(
+    ("protocol", "reach"),
+    [
+        ("loso", {"speaker", "clip"}),
+        ("loseso", {"speaker", "session", "clip"}),
+        ("loco", {"speaker", "session", "corpus", "clip"}),
+        ("kfold", {"clip"}),
+    ],
+)
+def test_planted_clips_of_what_is_held_out_are_in_no_stream_that_trains(
+    protocol: Any, reach: set[str], validation: Any, voted: bool
+) -> None:
+    data = table(6, corpora=2)
+    data = pd.concat([data.assign(audio="a-" + data["id"]), PLANTED], ignore_index=True)
+    votes = np.full(len(data), voted)
+    folds = divide(
+        data, CLASSES, protocol=protocol, validation=validation, folds=4, select=1, voted=votes
+    )
+    part = "undecided" if voted else "unlabelled"
+    tested = [fold for fold in folds if "c1/s2-0" in set(data["id"].to_numpy()[fold.test])]
+    assert len(tested) == 1
+    names = set(data["id"].to_numpy()[getattr(tested[0], part)])
+    assert names == set(PLANTED["id"]) - reach
+    judged = [
+        fold
+        for fold in folds
+        if "c1/s2-0" in set(data["id"].to_numpy()[[*fold.validation, *fold.select]])
+    ]
+    assert judged or protocol == "loco" or validation == "share"
+    streams = [set(data["id"].to_numpy()[getattr(fold, part)]) for fold in judged]
+    assert not [names for names in streams if names & (reach - {"session", "corpus"})]
+    free = [set(data["id"].to_numpy()[getattr(fold, part)]) for fold in folds]
+    assert all("free" in names for names in free)
+    assert any("clip" in names for names in free), "other folds keep it"
