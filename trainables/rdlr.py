@@ -148,19 +148,14 @@ TRAINING: dict[str, Param] = {
 """Parameters of one training, whatever its targets."""
 SMOOTHING = ("strategy", "smoothing")
 """Parameters of the pre-trained model's targets."""
-FIXED = (
-    "class_weight", "lambda_w", "lambda_rd", "lambda_ae", "lambda_pel",
-    "batch", "lr", "dropout", "width", "epochs", "patience",
-)  # fmt: skip
-"""Those of TRAINING that a fixed mask model has of its own; the others are the defaults."""
 PARAMS: dict[str, Param] = {
     **TARGETS,
     **TRAINING,
     # The model that decides the mask
     "mask_model": Param(
         "fixed",
-        "settings of the pre-trained model: 'fixed' takes pretrained_*, "
-        "one model a fold whatever the trial; 'tied' follows the trial's own",
+        "settings of the pre-trained model: 'fixed' takes pretrained_*, or what the study pins for "
+        "all trials: one model a fold; 'tied' follows the trial's own",
         ("fixed", "tied"),
     ),
     "mask": Param(
@@ -173,7 +168,7 @@ PARAMS: dict[str, Param] = {
     "pretrained_smoothing": Param(
         0.1, "label smoothing of the pre-trained model (paper: LS, 0.1)", low=0.0, high=1.0
     ),
-    **fitting.again("pretrained", TRAINING, FIXED, lambda_w=1.0, lambda_rd=0.1),
+    **fitting.again("pretrained", TRAINING, TRAINING, lambda_w=1.0, lambda_rd=0.1),
 }
 
 
@@ -200,8 +195,7 @@ def _mask_setting(setting: Setting) -> dict[str, Any]:
     """The training parameters of the pre-trained model: the whole system without LR."""
     base = dict(setting)
     if setting["mask_model"] == "fixed":
-        base |= {name: param.default for name, param in TRAINING.items()}
-        base |= fitting.second("pretrained", FIXED, setting)
+        base |= fitting.second("pretrained", TRAINING, setting)
     smoothing = setting["pretrained_smoothing"]
     return canonical(base | {"strategy": "label_smoothing", "smoothing": smoothing})
 
@@ -350,6 +344,7 @@ METHOD = Method(
     graph=_graph,
     needs=_needs,
     features=("is10",),
+    inherits={f"pretrained_{name}": name for name in TRAINING},
     paper="Ahn, Han, Lee, Shin: Speech Emotion Recognition Incorporating Relative Difficulty and "
     "Labeling Reliability. Sensors 24, 4111 (2024)",
     export=Exporter(mlp_training.predictor, several=targets.several, notes=_export_notes),

@@ -376,6 +376,9 @@ class Method:
     """feature sets used where a study names none"""
     inputs: tuple[str, ...] = ("vector",)
     """kinds of feature sets that its stages read: 'vector', 'frames'"""
+    inherits: Mapping[str, str] = field(default_factory=dict)
+    """parameter -> another of its kind: where a study pins the other and says nothing of this one,
+    this one has the pinned value, in place of its default"""
     per_rater: bool = False
     """it learns one rater's perception: each fold has a target rater and is scored on that rater's
     own ratings. Its stages then see single ratings, as their nodes say, and no labels or votes"""

@@ -178,7 +178,10 @@ def check_space(tree: dict[str, Any], method: Method, lenient: bool, problems: l
 def _adapt(space: Space, entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry of the file under the words' pins: they win, and what then does not exist goes."""
     constants = space.constants()
-    pinned = {name: constants.get(name, value) for name, value in entry.items()}
+    pinned = {
+        name: constants[name] if name in constants and name in space.domains else value
+        for name, value in entry.items()
+    }
     alive = space.existing({name: value for name, value in pinned.items() if name != NAME})
     return {**({NAME: entry[NAME]} if NAME in entry else {}), **alive}
 

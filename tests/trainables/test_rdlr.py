@@ -129,6 +129,32 @@ def test_gamma_and_the_trials_own_settings_never_retrain_the_fixed_mask_model() 
         assert key(other["student"]) != key(base["student"]), change
 
 
+@pytest.mark.parametrize(
+    ("pins", "reference"),
+    [
+        (
+            {"plateau_factor": 0.1, "weight_decay": 0.01},
+            {"plateau_factor": 0.1, "weight_decay": 0.01},
+        ),
+        ({"lambda_ae": 0.01, "ae_on": "both"}, {"lambda_ae": 0.01, "ae_on": "both"}),
+        ({"lambda_w": 0}, {"lambda_w": 0.0}),
+        ({"lr": 1e-3, "pretrained_lr": 5e-4}, {"lr": 5e-4}),
+        ({"lr": {"choice": [1e-3, 2e-3]}}, {"lr": 2e-4, "lambda_rd": 0.1}),
+        ({"strategy": "lr", "loss": "focal"}, {"strategy": "label_smoothing", "loss": "focal"}),
+    ],
+)
+def test_a_fixed_mask_model_has_what_the_study_pins(
+    pins: dict[str, Any], reference: dict[str, Any]
+) -> None:
+    """Unless pretrained_* says otherwise; what is searched is not pinned."""
+    from raysearch.study.space import Space
+
+    space, problems = Space.parse(pins)
+    assert not problems
+    model = graph(**space.typed(METHOD).constants())["pretrained"]
+    assert {name: model.params[name] for name in reference} == reference
+
+
 def test_a_tied_mask_model_follows_lambdas_and_batch_but_not_gamma() -> None:
     base = graph(mask_model="tied")
     assert key(graph(mask_model="tied", gamma=0.8)["pretrained"]) == key(base["pretrained"])

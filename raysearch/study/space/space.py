@@ -30,6 +30,8 @@ class Space:
     domains: Mapping[str, Domain]
     defaults: Mapping[str, Any] = field(default_factory=FrozenDict)
     """the method's defaults, where the method is known; they stand for what is not searched"""
+    inherits: Mapping[str, str] = field(default_factory=FrozenDict)
+    """of the method, where it is known: a parameter -> the one whose pinned value it has too"""
 
     @classmethod
     def parse(cls, params: Mapping[str, Any]) -> tuple[Space, list[str]]:
@@ -116,7 +118,7 @@ class Space:
                 )
             domains[name] = replace(domain, when=FrozenDict(when))
         defaults = {name: param.default for name, param in method.params.items()}
-        return Space(FrozenDict(domains), FrozenDict(defaults))
+        return Space(FrozenDict(domains), FrozenDict(defaults), FrozenDict(method.inherits))
 
     def available(self, facts: frozenset[str]) -> tuple[Space, tuple[str, ...]]:
         """What of the space exists on data with these `facts`, and a sentence a lost parameter.
@@ -156,7 +158,7 @@ class Space:
                 for need, values in without.items()
             ]
         sentences += self._drop_dependent(domains, gone)
-        return Space(FrozenDict(domains), self.defaults), tuple(sentences)
+        return replace(self, domains=FrozenDict(domains)), tuple(sentences)
 
     def _drop_dependent(
         self, domains: dict[str, Domain], gone: Mapping[str, tuple[Scalar, ...]]
@@ -220,8 +222,14 @@ class Space:
         return tuple(n for n in self.order if not isinstance(self.domains[n], Const))
 
     def constants(self) -> dict[str, Scalar]:
-        """The pinned parameters."""
-        return {n: d.value for n, d in self.domains.items() if isinstance(d, Const)}
+        """The pinned parameters, and those that inherit the value of one."""
+        pins = {n: d.value for n, d in self.domains.items() if isinstance(d, Const)}
+        heirs = {
+            name: pins[other]
+            for name, other in self.inherits.items()
+            if other in pins and name not in self.domains
+        }
+        return heirs | pins
 
     def examples(self, enqueued: Iterable[Mapping[str, Any]] = ()) -> Iterator[dict[str, Scalar]]:
         """Settings that stand for every setting that a study may try.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -304,6 +305,18 @@ def test_typed_follows_the_method() -> None:
 
 
 # -- what data can serve -----------------------------------------------------------------------
+def test_a_parameter_inherits_what_is_pinned_and_nothing_that_is_searched() -> None:
+    method = replace(METHOD, inherits={"beta": "alpha", "n": "flag"})
+    assert parse(alpha=0.25).typed(method).constants() == {"alpha": 0.25, "beta": 0.25}
+    assert parse(alpha=0.25, beta=1).typed(method).constants() == {"alpha": 0.25, "beta": 1.0}
+    assert parse(alpha={"grid": [0.25, 0.5]}).typed(method).constants() == {}
+    searched = parse(alpha=0.25, beta={"grid": [0, 1]}).typed(method)
+    assert searched.constants() == {"alpha": 0.25}
+    needy = parse(alpha={"const": 0.25, "needs": "unlabelled"}).typed(method)
+    assert needy.available(frozenset({"unlabelled"}))[0].constants()["beta"] == 0.25
+    assert needy.available(frozenset())[0].constants() == {}
+
+
 def test_available_drops_what_the_data_cannot_serve() -> None:
     space = parse(
         alpha={"grid": [0, 1], "needs": "votes"},
