@@ -13,7 +13,7 @@ from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Comparison, Pair, Report, Section, Table
 from raysearch.report.scoring import METRICS, Scores, score
 from raysearch.report.sections.comparisons import picture
-from raysearch.selection import Difference, Matrix, compare_over_draws, interval
+from raysearch.selection import Difference, Groups, Matrix, compare_over_draws
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many
 
@@ -39,7 +39,8 @@ def build(a: Record, b: Record) -> Report:
         {m: _honest(of_one, m)[:, _places(one, shared)] for m in METRICS}
         for one, of_one in zip(studies, scores, strict=True)
     ]
-    differences = {m: _difference(honest[0][m], honest[1][m]) for m in METRICS}
+    held_out = [a.folds[place] for place in _places(a, shared)]
+    differences = {m: _difference(honest[0][m], honest[1][m], held_out) for m in METRICS}
     names = _names(a, b)
     metric = scores[0].metric
     d = differences[metric]
@@ -71,15 +72,21 @@ def build(a: Record, b: Record) -> Report:
 def _result(a: Record, b: Record, family: Comparison, table: Table, shared: int) -> Section:
     (pair,) = family.pairs
     of = f"{shared} of {len(a.folds)} and {len(b.folds)}"
+    after = (
+        "Each study is stood for by its honest choices. Differences are paired over the folds "
+        f"that both have: {of}. One pair of studies is one test, so p is not corrected."
+    )
+    if pair.difference.n < shared:
+        after += (
+            f" Folds of one held-out {a.unit} share its clips, so interval and p are over the "
+            f"{pair.difference.n} {a.units}."
+        )
     return Section(
         "estimates",
         f"{pair.a} against {pair.b}",
         (pair.sentence,),
         table,
-        (
-            "Each study is stood for by its honest choices. Differences are paired over the folds "
-            f"that both have: {of}. One pair of studies is one test, so p is not corrected.",
-        ),
+        (after,),
         plots=(picture(family, a),),
         opening=True,
     )
@@ -156,18 +163,18 @@ def _honest(scores: Scores, metric: str) -> Matrix:
     return np.array([t[metric][rows, columns] for _, t in scores.draws])
 
 
-def _difference(a: Matrix, b: Matrix) -> Difference:
-    """Paired over folds [draws, K]; a study without a hole has one draw, which stands for all."""
+def _difference(a: Matrix, b: Matrix, folds: Sequence[Groups]) -> Difference:
+    """Of honest scores [draws, K]; a study without a hole has one draw, which stands for all."""
     n = max(len(a), len(b))
     whole = (np.broadcast_to(x, (n, x.shape[1])) for x in (a, b))
-    return compare_over_draws(zip(*whole, strict=True))
+    return compare_over_draws(zip(*whole, strict=True), folds)
 
 
 def _table(honest: Sequence[Mapping[str, Matrix]], pairs: Mapping[str, Difference]) -> Table:
     rows = []
     for m in METRICS:
         d = pairs[m]
-        means = [interval(one[m].mean(axis=0))[0] for one in honest]
+        means = [float(one[m].mean()) for one in honest]
         rows.append(
             {"score": m.upper(), "a": means[0], "b": means[1], "difference": d.mean}
             | {"interval": bounds(d.low, d.high), "p": d.p}

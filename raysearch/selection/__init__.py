@@ -23,6 +23,7 @@ from raysearch.selection.estimating import (
 from raysearch.selection.imputing import impute
 from raysearch.selection.intervals import (
     FoldGroups,
+    Groups,
     Matrix,
     Score,
     interval,
@@ -37,6 +38,7 @@ __all__ = [
     "Estimate",
     "Estimates",
     "FoldGroups",
+    "Groups",
     "Judge",
     "Matrix",
     "Score",

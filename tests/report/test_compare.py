@@ -67,6 +67,33 @@ def test_only_shared_folds_are_paired_and_it_is_said(write: Write) -> None:
     assert "2 folds that only one of the studies has are left out" in " ".join(text.split())
 
 
+def of_raters(folder: Path, count: int) -> Path:
+    """The study, its folds those of so many raters in each session, session by session."""
+    folds = json.loads((folder / "folds.json").read_text())
+    sessions = len(folds) // count
+    for fold in folds:
+        session, rater = divmod(fold["index"], count)
+        fold["rater"] = f"E{rater}"
+        fold["test_groups"] = [f"c/{session}"]
+        fold["val_groups"] = [f"c/{(session + 1) % sessions}"]
+    (folder / "folds.json").write_text(json.dumps(folds))
+    return folder
+
+
+def test_studies_of_raters_are_compared_over_sessions_not_over_folds(write: Write) -> None:
+    a, b = np.random.default_rng(5).uniform(0.5, 0.7, (2, 5, 4))
+    studies = (write(one_setting(x.ravel().tolist()), corpus=CORPUS) for x in (a, b))
+    report = compared(*(of_raters(study, 4) for study in studies))
+    (pair,) = report.comparisons[0].pairs
+    want = ttest_rel(a.mean(axis=1), b.mean(axis=1))
+    assert (pair.difference.n, pair.p) == (5, pytest.approx(want.pvalue))
+    assert pair.difference.mean == pytest.approx((a - b).mean())
+    text = " ".join(to_text(report).split())
+    assert "20 of 20 and 20" in text
+    assert "interval and p are over the 5" in text
+    assert "20 speakers" not in text
+
+
 def test_a_raced_study_is_compared_over_the_draws_of_what_it_left_out(write: Write) -> None:
     rng = np.random.default_rng(1)
     table = rng.normal(0, 0.02, (8, 6, 4)) + np.linspace(0.5, 0.7, 8)[:, None, None]

@@ -14,6 +14,7 @@ from raysearch.report.scoring import Scores, score
 from raysearch.selection import compare
 from raysearch.study.folder import StudyFolder
 from raysearch.study.record import Record
+from tests.support.study_folders import speakers
 
 Write = Callable[..., Path]
 
@@ -21,20 +22,21 @@ Write = Callable[..., Path]
 def test_differences() -> None:
     b = np.linspace(0.5, 0.8, 10)
     noise = np.tile([0.05, -0.05], 5)
-    assert sentences.difference(compare(b + 0.01 + noise, b), "lr", "hard").startswith(
+    ten = speakers(10)
+    assert sentences.difference(compare(b + 0.01 + noise, b, ten), "lr", "hard").startswith(
         "lr and hard: no difference that ten speakers can show (+1.0 points, 95 % interval −2.8"
     )
     up = sentences.difference(
-        compare(b + 0.05 + noise / 10, b), "lr", "hard", p=0.03, unit="sessions"
+        compare(b + 0.05 + noise / 10, b, ten), "lr", "hard", p=0.03, unit="sessions"
     )
     assert up.startswith("lr scores 5.0 points higher than hard (95 % interval +4.6 to +5.4;")
     assert up.endswith("p = 0.030 after Holm's correction).")
-    down = sentences.difference(compare(b - 0.04 + noise / 10, b), "lr", "hard")
+    down = sentences.difference(compare(b - 0.04 + noise / 10, b, ten), "lr", "hard")
     assert "4.0 points lower" in down
 
 
 def test_one_fold_shows_no_difference() -> None:
-    text = sentences.difference(compare([0.6], [0.5]), "lr", "hard")
+    text = sentences.difference(compare([0.6], [0.5], speakers(1)), "lr", "hard")
     assert text == "lr and hard: one fold cannot show a difference."
 
 

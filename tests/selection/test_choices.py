@@ -135,20 +135,20 @@ def by_the_book(d: np.ndarray) -> tuple[float, float, float, float]:
 def test_differences_are_pooled_over_draws(n: int) -> None:
     rng = np.random.default_rng(n)
     a, b = rng.random((20, n)) * 0.1 + 0.6, np.tile(rng.random(n), (20, 1))
-    actual = compare_over_draws(zip(a, b, strict=True))
+    actual = compare_over_draws(zip(a, b, strict=True), ring(n))
     expected = by_the_book(a - b)
     assert (actual.mean, actual.low, actual.high, actual.p) == pytest.approx(expected)
     assert actual.n == n
-    reverse = compare_over_draws(zip(b, a, strict=True))
+    reverse = compare_over_draws(zip(b, a, strict=True), ring(n))
     assert (reverse.mean, reverse.p) == pytest.approx((-actual.mean, actual.p))
 
 
 def test_draws_that_agree_are_a_plain_comparison() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.random(8), rng.random(8)
-    assert compare_over_draws([(a, b)] * 5) == compare(a, b)
-    assert compare_over_draws([([0.5], [0.4]), ([0.7], [0.4])]).p is None
+    assert compare_over_draws([(a, b)] * 5, ring(8)) == compare(a, b, ring(8))
+    assert compare_over_draws([([0.5], [0.4]), ([0.7], [0.4])], ring(1)).p is None
     with pytest.raises(ValueError, match="at least one draw"):
-        compare_over_draws([])
+        compare_over_draws([], [])
     with pytest.raises(ValueError, match="position 1"):
-        compare_over_draws([(a, b), ([0.1, np.nan], [0.1, 0.1])])
+        compare_over_draws([(a[:2], b[:2]), ([0.1, np.nan], [0.1, 0.1])], ring(2))

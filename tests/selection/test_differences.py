@@ -10,14 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from raysearch.selection import compare, holm, signed_rank
+from raysearch.selection import FoldGroups, compare, holm, signed_rank
+from tests.support.study_folders import speakers
+
+
+def raters(sessions: int, count: int) -> list[FoldGroups]:
+    """The folds of so many raters in each session, session by session."""
+    return [fold for fold in speakers(sessions) for _ in range(count)]
 
 
 @pytest.mark.parametrize("n", [2, 5, 10, 24])
 def test_without_ties_both_tests_are_scipys(n: int) -> None:
     rng = np.random.default_rng(n)
     a, b = rng.random(n), rng.random(n)
-    difference = compare(a, b)
+    difference = compare(a, b, speakers(n))
     assert difference.p == pytest.approx(stats.ttest_rel(a, b).pvalue)
     low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
     assert (difference.low, difference.high) == (pytest.approx(low), pytest.approx(high))
@@ -42,18 +48,40 @@ def test_with_ties_the_rank_test_is_the_enumeration(steps: list[int]) -> None:
 
 
 def test_equal_settings_do_not_differ() -> None:
-    difference = compare([0.1 + 0.2, 0.5], [0.3, 0.5])
+    difference = compare([0.1 + 0.2, 0.5], [0.3, 0.5], speakers(2))
     assert (difference.mean, difference.p) == (0.0, 1.0)
     assert signed_rank(np.zeros(3)) == (1.0, 1.0)
 
 
 def test_a_constant_gain_is_certain_to_t_but_not_to_ranks() -> None:
-    assert compare([0.6, 0.7, 0.8], [0.5, 0.6, 0.7]).p == 0.0
+    assert compare([0.6, 0.7, 0.8], [0.5, 0.6, 0.7], speakers(3)).p == 0.0
     assert signed_rank(np.full(3, 0.1)) == (1.0, 0.125)
 
 
+def test_folds_of_one_group_are_one_observation() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 5, 4))  # five sessions, four raters each
+    difference = compare(a.ravel(), b.ravel(), raters(5, 4))
+    want = stats.ttest_rel(a.mean(axis=1), b.mean(axis=1))
+    assert (difference.n, difference.p) == (5, pytest.approx(want.pvalue))
+    low, high = want.confidence_interval(0.95)
+    assert (difference.low, difference.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_null_studies_of_several_raters_differ_as_often_as_they_claim() -> None:
+    rng = np.random.default_rng(12)
+    shape = (1000, 5, 4)  # the raters of a session share its luck
+    d = rng.normal(0, 0.03, (1000, 5, 1)) + rng.normal(0, 0.02, shape)
+    groups = raters(5, 4)
+    zero = np.zeros(20)
+    p = np.array([compare(one.ravel(), zero, groups).p for one in d])
+    assert 0.03 < (p < 0.05).mean() < 0.07
+    naive = stats.ttest_1samp(d.reshape(1000, 20), 0, axis=1).pvalue
+    assert (naive < 0.05).mean() > 0.2
+
+
 def test_one_fold_shows_nothing() -> None:
-    assert compare([0.6], [0.5]).p is None
+    assert compare([0.6], [0.5], speakers(1)).p is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +90,12 @@ def test_one_fold_shows_nothing() -> None:
 )
 def test_bad_pairs(a: list[float], b: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        compare(a, b)
+        compare(a, b, speakers(len(a)))
+
+
+def test_every_score_has_its_fold() -> None:
+    with pytest.raises(ValueError, match="a fold for each score"):
+        compare([0.5, 0.6], [0.5, 0.7], speakers(3))
 
 
 def test_holm_by_hand() -> None:

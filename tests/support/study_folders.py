@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from raysearch.report import Layers, Report, build
+from raysearch.selection import FoldGroups
 from raysearch.study.folder import StudyFolder
 from raysearch.study.ledger import FoldRow, Ledger, StageUse
 from raysearch.study.record import Record
@@ -89,6 +90,15 @@ def write_study(
 
 def _named(scores: np.ndarray) -> dict[str, float]:
     return dict(zip(SCORES, map(float, scores), strict=True))
+
+
+def speakers(count: int) -> list[FoldGroups]:
+    """As many folds, each of a speaker of its own, validated by the next."""
+    names = [f"s{f:02d}" for f in range(count)]
+    return [
+        FoldGroups(frozenset([name]), frozenset([names[(f + 1) % count]]), name)
+        for f, name in enumerate(names)
+    ]
 
 
 def read_study(folder: Path) -> Record:

@@ -41,7 +41,6 @@ from raysearch.selection import (
     compare_over_draws,
     holm,
     honest_choice,
-    over_groups,
 )
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, many, percent, value
@@ -258,12 +257,11 @@ def _settings(
 ) -> Comparison | None:
     order = scores.order
     best = order[0]
-    grouped = [over_groups(t, record.folds) for t in tests]
     sides = [
         (
             _trial(scores, best),
             _trial(scores, c),
-            compare_over_draws([(t[best], t[c]) for t in grouped]),
+            compare_over_draws([(t[best], t[c]) for t in tests], record.folds),
         )
         for c in order[1 : 1 + OTHERS]
     ]
@@ -271,10 +269,7 @@ def _settings(
     if enqueued and len(scores.trials) > 1:
         first = enqueued[0]
         gain = compare_over_draws(
-            [
-                (_honest(judges, t, None, record), g[first])
-                for t, g in zip(tests, grouped, strict=True)
-            ]
+            [(_honest(judges, t, None), t[first]) for t in tests], record.folds
         )
         sides.append((HONEST, f"{_trial(scores, first)} (enqueued)", gain))
     return Comparison("settings", None, scores.metric, _family(sides, record)) if sides else None
@@ -289,7 +284,7 @@ def _parameter(
     whole = np.asarray(scores.judge(range(len(record.folds))), dtype=np.float64)
     # best by validation first; of equals, the one that came first
     levels = sorted(rows, key=lambda key: -round(float(whole[rows[key]].max()), 12))
-    choices = {key: [_honest(judges, t, rows[key], record) for t in tests] for key in levels}
+    choices = {key: [_honest(judges, t, rows[key]) for t in tests] for key in levels}
     pairs = (
         list(combinations(levels, 2))
         if len(levels) <= ALL_PAIRS
@@ -299,7 +294,7 @@ def _parameter(
         (
             f"{name}={names[a]}",
             f"{name}={names[b]}",
-            compare_over_draws(zip(choices[a], choices[b], strict=True)),
+            compare_over_draws(zip(choices[a], choices[b], strict=True), record.folds),
         )
         for a, b in pairs
     ]
@@ -324,10 +319,10 @@ def _rows_by_value(name: str, scores: Scores) -> tuple[Mapping[str, list[int]], 
     return rows, names
 
 
-def _honest(scores: Matrix, test: Matrix, rows: Sequence[int] | None, record: Record) -> Matrix:
-    """Test scores of what the honest procedure chooses among some rows, by held-out group."""
-    choices = test[list(honest_choice(scores, rows)), np.arange(test.shape[1])]
-    return over_groups(choices, record.folds)
+def _honest(scores: Matrix, test: Matrix, rows: Sequence[int] | None) -> Matrix:
+    """Test scores [K] of what the honest procedure chooses among some rows."""
+    choices: Matrix = test[list(honest_choice(scores, rows)), np.arange(test.shape[1])]
+    return choices
 
 
 def _family(sides: Sequence[_Sides], record: Record) -> tuple[Pair, ...]:

@@ -8,7 +8,7 @@ of that trial. The first row is the baseline that gains are counted from.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,7 +16,7 @@ import pandas as pd
 from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.scoring import Scores
-from raysearch.selection import Matrix, compare, interval, over_groups
+from raysearch.selection import Groups, Matrix, compare, interval, over_groups
 from raysearch.study.published import PublishedRow
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, many
@@ -45,7 +45,7 @@ class _Row:
     trial: int | None
     """None where no complete trial is this row"""
     scores: Mapping[str, Matrix]
-    """the trial's test scores by metric, one for each that is held out"""
+    """the trial's test scores [K] by metric"""
 
 
 def section(record: Record, scores: Scores) -> Section | None:
@@ -56,7 +56,7 @@ def section(record: Record, scores: Scores) -> Section | None:
     rows = [_row(row, record, scores) for row in published.rows]
     lines = [
         {"name": row.name, "trial": row.trial, "metric": m.upper()}
-        | _beside(m, row, None if row is rows[0] else rows[0])
+        | _beside(m, row, None if row is rows[0] else rows[0], record.folds)
         for row in rows
         for m in published.metrics
     ]
@@ -92,12 +92,12 @@ def paper_figures(record: Record, scores: Scores, metric: str) -> dict[int, floa
     }
 
 
-def _beside(m: str, row: _Row, base: _Row | None) -> dict[str, object]:
+def _beside(m: str, row: _Row, base: _Row | None, folds: Sequence[Groups]) -> dict[str, object]:
     """A row's published figure and score of one metric, and what they gain over those of `base`."""
     paper, here = row.figures.get(m), row.scores.get(m)
     first, before = (None, None) if base is None else (base.figures.get(m), base.scores.get(m))
-    mean, low, high, _ = (None,) * 4 if here is None else interval(here)
-    gain = None if here is None or before is None else compare(here, before)
+    mean, low, high, _ = (None,) * 4 if here is None else interval(over_groups(here, folds))
+    gain = None if here is None or before is None else compare(here, before, folds)
     return {
         "published": paper,
         "published_gain": None if paper is None or first is None else paper - first,
@@ -120,7 +120,7 @@ def _row(row: PublishedRow, record: Record, scores: Scores) -> _Row:
     for c in scores.complete:
         have = {**constants, **scores.trials[c].params}
         if all(name in have and _same(have[name], x) for name, x in row.params.items()):
-            test = {m: over_groups(table[c], record.folds) for m, table in scores.test.items()}
+            test = {m: table[c] for m, table in scores.test.items()}
             return _Row(row.name, row.values, scores.trials[c].number, test)
     return _Row(row.name, row.values, None, {})
 

@@ -19,7 +19,7 @@ from raysearch.study import load_study, spaces
 from raysearch.study.ledger import Ledger
 from raysearch.study.published import published_table
 from raysearch.study.space import NAME
-from tests.support.study_folders import report_of
+from tests.support.study_folders import report_of, speakers
 
 Write = Callable[..., Path]
 UA, WA = 2, 3
@@ -68,7 +68,7 @@ def test_each_figure_stands_beside_the_same_metric_of_its_trial(write: Write) ->
         assert first["here"] == pytest.approx(table[0, :, column].mean())
         assert first["difference"] == pytest.approx(table[0, :, column].mean() - printed)
         assert (first["published_gain"], first["gain"], first["interval"]) == (None, None, None)
-        gain = compare(table[1, :, column], table[0, :, column])
+        gain = compare(table[1, :, column], table[0, :, column], speakers(8))
         second = by_row["RD + LR", metric]
         assert second["here"] == pytest.approx(table[1, :, column].mean())
         assert second["gain"] == pytest.approx(gain.mean)
