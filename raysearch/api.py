@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from raysearch.data.section import Tree
 from raysearch.errors import BadInput, StudyFailed, near
 from raysearch.report import Report, build, to_markdown, to_text
 from raysearch.study.folder import StudyFolder, study_folder
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _ESTIMATES = ("honest", "nested", "selected", "oracle")
 
 
-def tune(space: str | Path, **words: Any) -> Result:
+def tune(space: str | Path, **words: object) -> Result:
     """Run a study, or what is still missing of it, and give back its results.
 
     Args:
@@ -120,7 +121,7 @@ class Result:
         return Record.read(StudyFolder(self.folder))
 
     @property
-    def best(self) -> dict[str, Any]:
+    def best(self) -> Tree:
         """The searched parameters of the selected setting; {} while no trial is complete."""
         return dict(self.report.best)
 
@@ -239,7 +240,7 @@ class Result:
         return to_markdown(self.report)
 
 
-def _as_words(keywords: Mapping[str, Any]) -> list[str]:
+def _as_words(keywords: Mapping[str, object]) -> list[str]:
     """Keywords as the words of a command line."""
     words = []
     for name, value in keywords.items():
@@ -251,13 +252,13 @@ def _as_words(keywords: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _yaml(value: Any) -> str:
+def _yaml(value: object) -> str:
     """A value on one line of YAML, as a word holds it."""
     plain = yaml.safe_dump(_plain(value), default_flow_style=True, width=float("inf"))
     return plain.removesuffix("\n").removesuffix("\n...")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

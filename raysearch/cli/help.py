@@ -6,7 +6,6 @@ import shutil
 import textwrap
 from collections.abc import Iterable
 from pathlib import PurePath
-from typing import Any
 
 from raysearch.cli.commands import HEADINGS, SPACE, Command
 from raysearch.cli.words import Key
@@ -68,7 +67,7 @@ def study_keys(command: Command) -> dict[str, list[Key]]:
     return groups
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as a word on the command line gives it."""
     if value is None or value in ((), [], {}, ""):
         return "none"

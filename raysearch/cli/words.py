@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
+from raysearch.data.section import Tree
 from raysearch.errors import BadInput, near
 from raysearch.study.plain_text import plain_path, plain_text
 
@@ -38,7 +39,7 @@ class Key:
     name: str
     meaning: str
     example: str
-    default: Any = None
+    default: object = None
     required: bool = False
     repeated: bool = False
     choices: tuple[str, ...] = ()
@@ -48,7 +49,7 @@ class Key:
     least: float = -math.inf
     most: float = math.inf
 
-    def problem(self, value: Any) -> str | None:
+    def problem(self, value: object) -> str | None:
         """What is wrong with a value, or None."""
         if self.choices and value != self.default and value not in self.choices:
             return (
@@ -61,9 +62,10 @@ class Key:
             return f"{self.name} must be {self._range()}, but got {value!r}"
         return None
 
-    def _is_in_range(self, value: Any) -> bool:
-        kind = _is_number(value) and (isinstance(value, int) or not self.whole)
-        return kind and self.least <= value <= self.most and math.isfinite(value)
+    def _is_in_range(self, value: object) -> bool:
+        if not _is_number(value) or (self.whole and not isinstance(value, int)):
+            return False
+        return self.least <= value <= self.most and math.isfinite(value)
 
     def _range(self) -> str:
         kind = "a whole number" if self.whole else "a number"
@@ -72,11 +74,11 @@ class Key:
         return f"{kind} of at least {self.least:g}"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def read_words(words: Sequence[str], keys: Sequence[Key]) -> dict[str, Any]:
+def read_words(words: Sequence[str], keys: Sequence[Key]) -> Tree:
     """The value of every key, read from words `key=value`.
 
     Args:
@@ -88,7 +90,7 @@ def read_words(words: Sequence[str], keys: Sequence[Key]) -> dict[str, Any]:
             every required key without a word.
     """
     known = {key.name: key for key in keys}
-    values: dict[str, Any] = {key.name: [] if key.repeated else key.default for key in keys}
+    values: Tree = {key.name: [] if key.repeated else key.default for key in keys}
     problems: list[str] = []
     names = set()
     for word in words:

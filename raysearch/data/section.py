@@ -7,6 +7,9 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+Tree = dict[str, Any]
+"""a mapping as YAML and JSON have it"""
+
 
 class FrozenDict(dict[str, Any]):
     """A dict that refuses every change. Unlike a mapping proxy it pickles, copies and compares."""
@@ -28,7 +31,7 @@ class FrozenDict(dict[str, Any]):
         return self
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: object) -> Any:
     """`value` with every mapping and list in it frozen (lists become tuples)."""
     if isinstance(value, Mapping):
         return FrozenDict({str(key): freeze(item) for key, item in value.items()})
@@ -37,7 +40,7 @@ def freeze(value: Any) -> Any:
     return value
 
 
-def thaw(value: Any) -> Any:
+def thaw(value: object) -> Any:
     """A plain copy of `value`: dicts and lists, as JSON and YAML know them."""
     if isinstance(value, Mapping):
         return {str(key): thaw(item) for key, item in value.items()}
@@ -46,7 +49,7 @@ def thaw(value: Any) -> Any:
     return value
 
 
-def names(value: Any) -> Any:
+def names(value: object) -> Any:
     """A list of names, frozen; one name is a list of one."""
     return (value,) if isinstance(value, str) else freeze(value)
 
@@ -57,7 +60,7 @@ Texts = Annotated[dict[str, str], BeforeValidator(freeze)]
 Anything = Annotated[dict[str, Any], BeforeValidator(freeze)]
 
 
-def key(default: Any, help: str, rule: str, example: str, **limits: Any) -> Any:
+def key(default: object, help: str, rule: str, example: str, **limits: Any) -> Any:
     """A field: its default, what it means, the rule its value must keep, and an example value."""
     extra: dict[str, Any] = {"rule": rule, "example": example}
     return Field(default, description=help, json_schema_extra=extra, **limits)
@@ -68,7 +71,7 @@ class ConfigSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
-    def model_post_init(self, context: Any) -> None:
+    def model_post_init(self, context: object) -> None:
         # pydantic copies mappings into plain dicts; what a study hands out must stay as it is
         for name in type(self).model_fields:
             value = getattr(self, name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from raysearch.data.section import Tree
 from raysearch.errors import BadInput, near
 from raysearch.stages import methods as registry
 from raysearch.study.addresses import (
@@ -63,7 +63,7 @@ def _check_tracking(study: Study, problems: list[str]) -> None:
         )
 
 
-def check_names(tree: Mapping[str, Any], problems: list[str]) -> None:
+def check_names(tree: Mapping[str, object], problems: list[str]) -> None:
     """Corpora, feature sets and classes."""
     from raysearch.data import corpora, features  # they know the third parties' as well
 
@@ -92,7 +92,7 @@ def check_names(tree: Mapping[str, Any], problems: list[str]) -> None:
             )
 
 
-def name_list(value: Any) -> list[str]:
+def name_list(value: object) -> list[str]:
     """The names in a value that may be one, a list of them, or something else."""
     if isinstance(value, str):
         return [value]
@@ -101,7 +101,7 @@ def name_list(value: Any) -> list[str]:
     return []
 
 
-def find_method(tree: Mapping[str, Any], problems: list[str]) -> Method | None:
+def find_method(tree: Mapping[str, object], problems: list[str]) -> Method | None:
     name = tree.get("method")
     if not isinstance(name, str) or not name:
         return None  # told by _validate
@@ -113,7 +113,7 @@ def find_method(tree: Mapping[str, Any], problems: list[str]) -> Method | None:
 
 
 # -- the space and what it enqueues ------------------------------------------------------------
-def check_space(tree: dict[str, Any], method: Method, lenient: bool, problems: list[str]) -> None:
+def check_space(tree: Tree, method: Method, lenient: bool, problems: list[str]) -> None:
     """Check params, sampler and enqueue; completes the enqueued settings in `tree`."""
     params = tree.get("params") or {}
     if not isinstance(params, Mapping):
@@ -133,7 +133,7 @@ def check_space(tree: dict[str, Any], method: Method, lenient: bool, problems: l
     entries = tree.get("enqueue") or []
     if not isinstance(entries, list):
         return  # told by _validate
-    kept: list[dict[str, Any]] = []
+    kept: list[Tree] = []
     notes: list[str] = list(tree.get("notes") or [])
     for place, entry in enumerate(entries, start=1):
         if not isinstance(entry, Mapping):
@@ -175,7 +175,7 @@ def check_space(tree: dict[str, Any], method: Method, lenient: bool, problems: l
         tree["notes"] = list(dict.fromkeys(notes))
 
 
-def _adapt(space: Space, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _adapt(space: Space, entry: Mapping[str, object]) -> Tree:
     """An entry of the file under the words' pins: they win, and what then does not exist goes."""
     constants = space.constants()
     pinned = {
@@ -186,9 +186,9 @@ def _adapt(space: Space, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**({NAME: entry[NAME]} if NAME in entry else {}), **alive}
 
 
-def _altered(entry: Mapping[str, Any], adapted: Mapping[str, Any]) -> bool:
+def _altered(entry: Mapping[str, object], adapted: Mapping[str, object]) -> bool:
     return canonical(entry) != canonical({name: adapted.get(name) for name in entry})
 
 
-def listed(names: Mapping[str, Any]) -> str:
+def listed(names: Mapping[str, object]) -> str:
     return ", ".join(names) or "none"

@@ -18,11 +18,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
+from raysearch.data.section import Tree
 from raysearch.errors import BadInput, near, one_line
 from raysearch.study.plain_text import user_path
 from raysearch.study.resources import resource
@@ -91,9 +91,9 @@ def _load(path: Path) -> dict[object, object]:
     return tree
 
 
-def _check(path: Path, tree: Mapping[object, object], problems: list[str]) -> dict[str, Any]:
+def _check(path: Path, tree: Mapping[object, object], problems: list[str]) -> Tree:
     """The values that keep the rules of their keys."""
-    values: dict[str, Any] = {}
+    values: Tree = {}
     for key, value in tree.items():
         if not isinstance(key, str) or key not in _CHECKS:
             problems.append(

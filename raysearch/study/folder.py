@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from raysearch.data.section import Tree
 from raysearch.errors import BadInput, near
 from raysearch.stages.atomic import write_whole
 from raysearch.study.ledger import Ledger
@@ -85,7 +85,7 @@ class StudyFolder:
         """The study's ledger, to be read; a context manager."""
         return Ledger(self.ledger_file)
 
-    def configuration(self) -> dict[str, Any]:
+    def configuration(self) -> Tree:
         """The resolved study as plain values: every key and what it is set to.
 
         Raises:
@@ -109,7 +109,7 @@ class StudyFolder:
         )
 
     # -- its beginning -------------------------------------------------------------------------
-    def begin(self, study: Study, folds: str, facts: Mapping[str, Any]) -> Ledger:
+    def begin(self, study: Study, folds: str, facts: Mapping[str, object]) -> Ledger:
         """Write the files of a study that begins or goes on.
 
         Args:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from raysearch.study.space import Scalar
+
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
 
 
@@ -55,7 +57,7 @@ class TrialRow:
     """One trial: a setting over all folds."""
 
     number: int
-    params: Mapping[str, Any]
+    params: Mapping[str, Scalar]
     """the searched parameters that exist in this setting"""
     state: str
     reason: str = ""
@@ -116,7 +118,7 @@ class Ledger:
         self._db.close()
 
     # -- writing -------------------------------------------------------------------------------
-    def add_trial(self, number: int, params: Mapping[str, Any], origin: str) -> None:
+    def add_trial(self, number: int, params: Mapping[str, Scalar], origin: str) -> None:
         """Record a new trial as running."""
         self._db.execute(
             "insert into trials (number, params, state, origin, started) values (?,?,?,?,?)",
@@ -154,7 +156,7 @@ class Ledger:
         state: str,
         value: float | None = None,
         reason: str = "",
-        extra: Mapping[str, Any] | None = None,
+        extra: Mapping[str, object] | None = None,
     ) -> None:
         """Set a trial's final state. A complete trial needs a finite value."""
         if state == COMPLETE and (value is None or not math.isfinite(value)):
@@ -164,12 +166,12 @@ class Ledger:
             (state, value, reason, time.time(), _dump(extra or {}), number),
         )
 
-    def set_fact(self, name: str, value: Any) -> None:
+    def set_fact(self, name: str, value: object) -> None:
         """Keep one fact about the study that JSON can hold."""
         self._db.execute("insert or replace into facts values (?, ?)", (name, _dump(value)))
 
     # -- reading -------------------------------------------------------------------------------
-    def fact(self, name: str, default: Any = None) -> Any:
+    def fact(self, name: str, default: object = None) -> Any:
         row = self._db.execute("select value from facts where name=?", (name,)).fetchone()
         return default if row is None else json.loads(row[0])
 
@@ -211,5 +213,5 @@ class Ledger:
         return int(self._db.execute("select count(*) from folds").fetchone()[0])
 
 
-def _dump(value: Any) -> str:
+def _dump(value: object) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -29,7 +29,7 @@ class PublishedRow:
     """One row of a paper's table."""
 
     name: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     """the setting that the row stands for"""
     values: Mapping[str, float]
     """metric -> the paper's figure, in [0, 1]"""
@@ -54,7 +54,7 @@ class PublishedTable:
 def published_table(
     published: Mapping[str, Any],
     task: str,
-    enqueued: Iterable[tuple[str, Mapping[str, Any]]],
+    enqueued: Iterable[tuple[str, Mapping[str, object]]],
 ) -> PublishedTable | None:
     """The table that a study keeps.
 
@@ -81,7 +81,7 @@ def published_table(
     )
 
 
-def published_problems(published: Mapping[str, Any], tasks: Collection[str]) -> list[str]:
+def published_problems(published: Mapping[str, object], tasks: Collection[str]) -> list[str]:
     """What is wrong with a space's `published`; `tasks` are those that there are."""
     if not published:
         return []
@@ -117,7 +117,7 @@ def published_problems(published: Mapping[str, Any], tasks: Collection[str]) -> 
     return problems
 
 
-def _rows(key: str, rows: Any) -> list[str]:
+def _rows(key: str, rows: object) -> list[str]:
     """The first problem of some rows, with how many more rows have one."""
     if not isinstance(rows, Mapping) or not rows:
         return [f"{key} must be a mapping from rows to their figures, {_FORM}, but got {rows!r}"]
@@ -129,7 +129,7 @@ def _rows(key: str, rows: Any) -> list[str]:
     return [f"{key}: the row {problems[0][0]!r} {problems[0][1]}{tail}"]
 
 
-def _row(row: Any) -> Iterator[str]:
+def _row(row: object) -> Iterator[str]:
     if not isinstance(row, Mapping) or not row:
         yield f"must give figures by metric, {_FORM}, but got {row!r}"
         return

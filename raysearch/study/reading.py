@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
 from raysearch.data.rules import TASKS
-from raysearch.data.section import thaw
+from raysearch.data.section import Tree, thaw
 from raysearch.errors import BadInput, near
 from raysearch.study.checks import (
     check_names,
@@ -29,7 +29,6 @@ from raysearch.study.published import published_problems
 from raysearch.study.schema import FIELDS, NESTED, SHORT, TEXTS, Study, extra_of, one_or_list
 from raysearch.study.space_file import read_space, shrink_for_demo
 from raysearch.study.tree import (
-    Tree,
     first_line,
     in_short,
     override,
@@ -93,9 +92,9 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
 
 
 # -- the words ---------------------------------------------------------------------------------
-def _read_words(words: Sequence[str], problems: list[str]) -> dict[str, Any]:
+def _read_words(words: Sequence[str], problems: list[str]) -> Tree:
     """The value of each key that a word gives, short keys spelt out."""
-    values: dict[str, Any] = {}
+    values: Tree = {}
     for word in words:
         try:
             items = _read_word(word)
@@ -169,7 +168,7 @@ def _resolve(tree: Tree, problems: list[str], missing: list[str]) -> Tree:
         raise BadInput(problems) from None
 
 
-def _check_keys(tree: Mapping[str, Any], prefix: str, problems: list[str]) -> None:
+def _check_keys(tree: Mapping[str, object], prefix: str, problems: list[str]) -> None:
     """Unknown keys at any depth, with the nearest known one; a parameter's name is one of them."""
     model: type[BaseModel] = NESTED[prefix[:-1]] if prefix else Study
     params = tree.get("params")
@@ -283,7 +282,7 @@ def dump(study: Study) -> str:
     return f"# python -m raysearch tune space=FILE   (this file; study {study.id})\n{text}"
 
 
-def _escaped(value: Any) -> Any:
+def _escaped(value: object) -> Any:
     """`value` with every literal `${` written so that reading does not resolve it."""
     if isinstance(value, dict):
         return {key: _escaped(item) for key, item in value.items()}

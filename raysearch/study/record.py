@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
+from raysearch.data.section import Tree
 from raysearch.errors import BadInput
 from raysearch.selection import FoldGroups, Score
 from raysearch.study.folder import StudyFolder
@@ -44,7 +44,7 @@ class Record:
     """A study as its folder keeps it, finished or not."""
 
     name: str
-    configuration: Mapping[str, Any]
+    configuration: Tree
     """the resolved study: every key and its value"""
     folds: tuple[FoldRecord, ...]
     """in the study's order"""
@@ -59,7 +59,7 @@ class Record:
     """what of the data is simulated: speech, votes"""
     published: PublishedTable | None
     """the paper's table that the study repeats"""
-    space: Mapping[str, Any] | None
+    space: Mapping[str, object] | None
     """what was left of the space on this data: constants, and {"domain": text}; None: unknown"""
     planned: int
     """trials that the study shall have, those that ended included; 0 while no driver has said"""
@@ -128,7 +128,7 @@ class Record:
         return tuple(Score(name) for name in _texts(self.configuration.get("objective", "ua")))
 
     @property
-    def params(self) -> Mapping[str, Any]:
+    def params(self) -> Mapping[str, object]:
         """The space as it was written: constants and domains."""
         params = self.configuration.get("params")
         return params if isinstance(params, dict) else {}
@@ -140,12 +140,12 @@ class Record:
         return {name: str(x["domain"]) for name, x in space.items() if isinstance(x, Mapping)}
 
     @property
-    def constants(self) -> dict[str, Any]:
+    def constants(self) -> Tree:
         """The parameters of which one value was left."""
         return {name: x for name, x in (self.space or {}).items() if name not in self.searched}
 
     @property
-    def enqueued(self) -> tuple[Mapping[str, Any], ...]:
+    def enqueued(self) -> tuple[Mapping[str, object], ...]:
         """Settings that were to be tried first."""
         return tuple(self.configuration.get("enqueue") or ())
 
@@ -217,7 +217,7 @@ def _folds(folder: StudyFolder) -> tuple[FoldRecord, ...]:
     )
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _texts(value: object) -> tuple[str, ...]:
     """One name or a list of names as a tuple; empty for None."""
     if value is None:
         return ()

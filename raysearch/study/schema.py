@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from raysearch.data.rules import CorpusConfig, RatersConfig, Task, Votes
-from raysearch.data.section import Anything, ConfigSection, Names, freeze, key, names, thaw
+from raysearch.data.section import Anything, ConfigSection, Names, Tree, freeze, key, names, thaw
 from raysearch.stages import methods as registry
 from raysearch.study.plain_text import plain_names, plain_text
 from raysearch.study.space import Space
@@ -31,11 +31,11 @@ def _different(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _path(value: Any) -> Any:
+def _path(value: object) -> Any:
     return Path(value) if isinstance(value, str) and value else value
 
 
-def _switch(value: Any) -> Any:
+def _switch(value: object) -> Any:
     return "off" if value is False else value  # YAML reads a bare off as false
 
 
@@ -332,7 +332,7 @@ class Study(ConfigSection):
         """The space of `params`, in the types and with the defaults of the method."""
         return Space.parse(self.params)[0].typed(method or registry.method(self.method))
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Tree:
         """What makes this study this study; a study of equal identity continues this one.
 
         The budget, the sampler, racing, stopping, paths, resources, cluster and tracking are no
@@ -360,13 +360,13 @@ class Study(ConfigSection):
             **({"seeds": self.seeds} if self.seeds > 1 else {}),
         }
 
-    def _votes(self) -> dict[str, Any]:
-        said: dict[str, Any] = thaw(self.votes.model_dump())
+    def _votes(self) -> Tree:
+        said: Tree = thaw(self.votes.model_dump())
         if not said["bias"]:
             del said["bias"]  # studies from before there was one keep their names
         return said
 
-    def _raters(self) -> dict[str, Any]:
+    def _raters(self) -> Tree:
         targets = self.raters.targets
         return {**self.raters.model_dump(), "targets": None if targets is None else list(targets)}
 
@@ -385,7 +385,7 @@ class Study(ConfigSection):
         return f"{_slug(self.method, 24)}-{_slug('-'.join(self.corpus.name), 32)}-{digest}"
 
 
-def _numbers_alike(value: Any) -> Any:
+def _numbers_alike(value: object) -> Any:
     """`value` with every number as a float: a space that writes 0 means what 0.0 means."""
     if isinstance(value, dict):
         return {key: _numbers_alike(item) for key, item in value.items()}
@@ -430,7 +430,7 @@ SHORT = {
 """What a section's name stands for where its value is no mapping: corpus=emodb."""
 
 
-def _reader(annotation: Any) -> Callable[[str], Any] | None:
+def _reader(annotation: object) -> Callable[[str], Any] | None:
     """How the words of a key are read whose values are texts alone; None for any other key."""
     if get_origin(annotation) is Annotated:
         return _reader(get_args(annotation)[0])
@@ -451,5 +451,5 @@ OPEN = ("params", "corpus.root", "corpus.options", "votes.confusions")
 """mappings whose keys are the user's"""
 
 
-def extra_of(info: FieldInfo) -> dict[str, Any]:
+def extra_of(info: FieldInfo) -> Tree:
     return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}

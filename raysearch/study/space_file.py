@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from raysearch.data.section import thaw
+from raysearch.data.section import Tree, thaw
 from raysearch.errors import BadInput, near
 from raysearch.study.checks import listed, name_list
 from raysearch.study.plain_text import user_path
 from raysearch.study.resources import resource
-from raysearch.study.tree import Tree, first_line, in_short, override, put, spell_out
+from raysearch.study.tree import first_line, in_short, override, put, spell_out
 
 
 def spaces(cwd: Path) -> dict[str, Path]:
@@ -27,7 +26,7 @@ def spaces(cwd: Path) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def read_space(name: Any, cwd: Path) -> Tree:
+def read_space(name: object, cwd: Path) -> Tree:
     """What a space file holds, its keys spelt out.
 
     Args:
@@ -78,7 +77,7 @@ def _find(name: str, cwd: Path, files: Mapping[str, Path]) -> Path:
 
 
 # -- the demo ----------------------------------------------------------------------------------
-def shrink_for_demo(tree: Tree, words: Mapping[str, Any], problems: list[str]) -> None:
+def shrink_for_demo(tree: Tree, words: Mapping[str, object], problems: list[str]) -> None:
     """Take the section `demo` out of a space, and put it over the space where that is the corpus.
 
     A space searches at a size that suits real speech; its section `demo` holds what lets the demo
@@ -92,7 +91,7 @@ def shrink_for_demo(tree: Tree, words: Mapping[str, Any], problems: list[str]) -
         return
     if not _is_demo(tree, words):
         return
-    smaller: dict[str, Any] = {}
+    smaller: Tree = {}
     for key, value in section.items():
         if key == "params" and isinstance(value, dict):
             smaller |= {f"params.{name}": item for name, item in value.items()}
@@ -112,7 +111,7 @@ def shrink_for_demo(tree: Tree, words: Mapping[str, Any], problems: list[str]) -
         put(tree, "notes", [*name_list(tree.get("notes")), note])
 
 
-def _is_demo(tree: Mapping[str, Any], words: Mapping[str, Any]) -> bool:
+def _is_demo(tree: Mapping[str, object], words: Mapping[str, object]) -> bool:
     """Whether every labelled corpus of the study is (a part of) the demo."""
     from raysearch.data.corpora.demo import INFOS
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from raysearch.study.folder import StudyFolder
 from raysearch.study.lease import Holder, holder_of
@@ -26,7 +25,7 @@ class Status:
     folds: int
     """finished, of all trials"""
     holder: Holder | None
-    ending: Mapping[str, Any]
+    ending: Mapping[str, object]
     """how its last driver said that it ended: how, reason, at; empty until one does"""
 
     @property

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from raysearch.data.section import Tree
 from raysearch.errors import one_line
 from raysearch.study.schema import NESTED, SHORT
 
-Tree = dict[str, Any]
 
-
-def spell_out(key: str, value: Any) -> list[tuple[str, Any]]:
+def spell_out(key: str, value: object) -> list[tuple[str, Any]]:
     """A key and its value with `corpus=emodb` and the like spelt out in full."""
     if key in NESTED and isinstance(value, Mapping):
         return [(f"{key}.{name}", item) for name, item in value.items()]
@@ -20,7 +19,7 @@ def spell_out(key: str, value: Any) -> list[tuple[str, Any]]:
     return [(SHORT.get(key, key), value)]
 
 
-def put(tree: Tree, key: str, value: Any) -> str | None:
+def put(tree: Tree, key: str, value: object) -> str | None:
     """Set a dotted key; returns the part of it that is no mapping, where there is one."""
     *above, last = key.split(".")
     for depth, name in enumerate(above, start=1):
@@ -32,7 +31,7 @@ def put(tree: Tree, key: str, value: Any) -> str | None:
     return None
 
 
-def override(tree: Tree, values: Mapping[str, Any], problems: list[str]) -> None:
+def override(tree: Tree, values: Mapping[str, object], problems: list[str]) -> None:
     """Set every dotted key of `values`."""
     if "corpus.name" in values and isinstance(tree.get("corpus"), dict):
         tree["corpus"].pop("root", None)  # folders of another corpus
@@ -56,7 +55,7 @@ def take_open(tree: Tree, prefix: str = "") -> list[str]:
     return keys
 
 
-def value_at(tree: Mapping[str, Any], key: str) -> Any:
+def value_at(tree: Mapping[str, object], key: str) -> Any:
     """The value of a dotted key; None where there is none."""
     value: Any = tree
     for part in key.split("."):
@@ -65,7 +64,7 @@ def value_at(tree: Mapping[str, Any], key: str) -> Any:
 
 
 # -- in messages -------------------------------------------------------------------------------
-def in_short(value: Any) -> str:
+def in_short(value: object) -> str:
     """A value as Python writes it, at most 120 characters."""
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."

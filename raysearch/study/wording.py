@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -20,14 +19,14 @@ def percent(x: float) -> str:
     return f"{100 * x:.1f}"
 
 
-def params(setting: Mapping[str, Any]) -> str:
+def params(setting: Mapping[str, object]) -> str:
     """A setting on one line, by name: "batch=64 gamma=0.5"; "(no searched parameter)" if empty."""
     if not setting:
         return "(no searched parameter)"
     return clean(" ".join(f"{name}={value(setting[name])}" for name in sorted(setting)))
 
 
-def value(x: Any) -> str:
+def value(x: object) -> str:
     """One parameter's value: floats with four significant digits, booleans as YAML has them."""
     if isinstance(x, bool):
         return str(x).lower()
@@ -51,7 +50,7 @@ def clean(text: str) -> str:
     return " ".join(_CONTROL.sub("", text.replace("\n", " ").replace("\t", " ")).split())
 
 
-def listed(names: str | Iterable[Any]) -> str:
+def listed(names: str | Iterable[object]) -> str:
     """ "a", or "a, b"."""
     return names if isinstance(names, str) else ", ".join(str(x) for x in names)
 

@@ -212,7 +212,8 @@ class OptunaMirror:
         reason = trial.reason or (interruption if trial.state == RUNNING else "")
         folds = f"{len(record.rows_of(trial.number))} of {len(record.folds)}"
         notes = {"origin": trial.origin, "folds": folds, **outside}
-        return {**notes, "reason": reason[:_LONGEST]} if reason else notes
+        why = {"reason": reason[:_LONGEST]} if reason else {}
+        return {**notes, **why}
 
 
 def _facts(record: Record) -> dict[str, str]:

@@ -234,8 +234,9 @@ class Projection:
             if trial.state != RUNNING:
                 rows = self.record.rows_of(trial.number)
                 means: dict[str, float | None] = {name: _mean(rows, name) for name in SCORES}
-                row = {"trial": trial.number, "state": trial.state, "folds": len(rows), **means}
-                table.append(row | {n: trial.params.get(n) for n in self.record.searched})
+                params = {name: trial.params.get(name) for name in self.record.searched}
+                start = {"trial": trial.number, "state": trial.state, "folds": len(rows)}
+                table.append({**start, **means, **params})
         return table
 
     # -- its trials --------------------------------------------------------------------------------

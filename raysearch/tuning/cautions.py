@@ -4,13 +4,13 @@ the corpus cannot serve."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raysearch.errors import BadInput
 from raysearch.search.sampler import Sampler
 from raysearch.stages.folds import Fold
 from raysearch.study import Study
-from raysearch.study.space import Space
+from raysearch.study.space import Scalar, Space
 from trainables.stage import Method
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def cautions(
     study: Study,
     method: Method,
     space: Space,
-    enqueued: Iterable[Mapping[str, Any]],
+    enqueued: Iterable[Mapping[str, Scalar]],
     corpus: Corpus,
     folds: Sequence[Fold],
 ) -> list[str]:
@@ -103,7 +103,7 @@ def grid_caution(study: Study, sampler: Sampler) -> list[str]:
     ]
 
 
-def _across_folds(method: Method, settings: Iterable[Mapping[str, Any]]) -> str:
+def _across_folds(method: Method, settings: Iterable[Mapping[str, object]]) -> str:
     """Whether the stages of some setting read those of other folds; '' where none does."""
     for setting in settings:
         if _reads_other_folds(method, setting):
@@ -122,7 +122,7 @@ def _across_folds(method: Method, settings: Iterable[Mapping[str, Any]]) -> str:
     return f"{method.name}: {leak}"
 
 
-def _reads_other_folds(method: Method, setting: Mapping[str, Any]) -> bool:
+def _reads_other_folds(method: Method, setting: Mapping[str, object]) -> bool:
     return any(node.across for node in method.graph(setting))
 
 

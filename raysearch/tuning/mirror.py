@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raysearch.errors import BadInput
 from raysearch.report import SELECTED, Report, build
@@ -166,7 +166,7 @@ class Mirror:
             self._active = True
             self._writer.start()
 
-    def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
+    def trial_started(self, number: int, params: Mapping[str, object]) -> None:
         self._writer.changed(number)
         self._say_who_is_away()
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.data import corpora, features
+from raysearch.data.section import Tree
 from raysearch.errors import BadInput
 from raysearch.report import Layers, Truth
 from raysearch.search.sampler import Sampler
@@ -21,7 +22,7 @@ from raysearch.stages.methods import method as find_method
 from raysearch.stages.store import Store
 from raysearch.study import Study
 from raysearch.study.folder import features_of, store_of
-from raysearch.study.space import Space
+from raysearch.study.space import Scalar, Space
 from raysearch.tuning.cautions import cautions, check_needs, corpus_facts, grid_caution
 from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratings_of
 from trainables.stage import Method
@@ -38,7 +39,7 @@ class StudyInputs:
     method: Method
     space: Space
     """the searched and pinned parameters that this corpus can serve"""
-    enqueued: tuple[tuple[str, Mapping[str, Any]], ...]
+    enqueued: tuple[tuple[str, Mapping[str, Scalar]], ...]
     """(name or '', setting) of those to be tried first, as far as this corpus can serve them"""
     corpus: Corpus
     folds: tuple[Fold, ...]
@@ -93,7 +94,7 @@ class StudyInputs:
             identity=self._identity,
         )
 
-    def _identity(self, setting: Mapping[str, Any]) -> str:
+    def _identity(self, setting: Mapping[str, Scalar]) -> str:
         full = self.method.resolve({**self.space.constants(), **setting})
         return setting_identity(self.method, full)
 
@@ -148,7 +149,7 @@ class StudyInputs:
         """From how few clips a test speaker's statistics are also taken."""
         return self.study.speaker_clips if self.study.normalise == "speaker" else ()
 
-    def split_table(self) -> list[dict[str, Any]]:
+    def split_table(self) -> list[Tree]:
         """One row a fold: who is where, and how many sentences test shares with training."""
         table = self.corpus.table
         speakers = table["speaker"].to_numpy(dtype=str)
@@ -174,7 +175,7 @@ class StudyInputs:
             rows.append(row)
         return rows
 
-    def _rated(self, fold: Fold) -> dict[str, Any]:
+    def _rated(self, fold: Fold) -> Tree:
         """The rater of a fold, and how many of its clips that rater rated."""
         if self.ratings is None:
             return {}
@@ -184,7 +185,7 @@ class StudyInputs:
             f"n_{part}": int(mine[getattr(fold, part)].sum()) for part in parts
         }
 
-    def _dataset(self, x: Any) -> Dataset:
+    def _dataset(self, x: NDArray[np.float32]) -> Dataset:
         table = self.corpus.table
         votes, outside, rule = self.corpus.votes, self.corpus.outside, self.corpus.rules.outside
         if votes is not None and outside is not None and rule == "drop":

@@ -34,7 +34,7 @@ _LEAST = 3
 class _Running:
     """A trial under way."""
 
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     scores: list[float] = field(default_factory=list)
 
 
@@ -153,7 +153,7 @@ class Progress:
             self._phase = ("", "")
             self._say(f"searching: {total_trials} trials × {folds} folds{before}")
 
-    def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
+    def trial_started(self, number: int, params: Mapping[str, object]) -> None:
         """A trial begins, or is taken up again."""
         with self._lock:
             if self._searching is None:
@@ -242,7 +242,7 @@ class Progress:
     def _score(self, row: FoldRow) -> float:
         return float(row.scores.get(f"val_{self._objective}", float("nan")))
 
-    def _compare(self, value: float, number: int, setting: Mapping[str, Any]) -> bool:
+    def _compare(self, value: float, number: int, setting: Mapping[str, object]) -> bool:
         if math.isnan(value) or (self._best is not None and value <= self._best[0]):
             return False
         self._best = (value, number, dict(setting))

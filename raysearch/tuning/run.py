@@ -12,7 +12,6 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from raysearch.cluster.capacity import check_cluster, check_here
 from raysearch.report import Report, build
@@ -290,7 +289,7 @@ class _Count:
     def __init__(self) -> None:
         self.ran = self.reused = 0
 
-    def trial_started(self, number: int, params: Mapping[str, Any]) -> None: ...
+    def trial_started(self, number: int, params: Mapping[str, object]) -> None: ...
 
     def fold_done(self, row: FoldRow, ran: int, reused: int) -> None:
         self.ran += ran

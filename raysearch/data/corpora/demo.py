@@ -182,7 +182,7 @@ def _votes(
     return votes
 
 
-def _speak(lines: Sequence[Sequence[Any]]) -> list[np.ndarray]:
+def _speak(lines: Sequence[Sequence[object]]) -> list[np.ndarray]:
     """Speak the lines in a fresh process; each becomes float32 samples in [-1, 1] at RATE."""
     import espeakng_loader
     from scipy.signal import resample_poly

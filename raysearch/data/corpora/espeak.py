@@ -17,7 +17,6 @@ import ctypes
 import json
 import struct
 import sys
-from typing import Any
 
 RETRIEVAL = 1  # AUDIO_OUTPUT_RETRIEVAL: samples go to the callback, no device is opened
 RATE, VOLUME, PITCH, RANGE = 1, 2, 3, 4
@@ -33,7 +32,7 @@ def main(library: str, voices: str) -> int:
     )
     heard: list[bytes] = []
 
-    def hear(samples: Any, count: int, events: Any) -> int:
+    def hear(samples: ctypes._Pointer[ctypes.c_short], count: int, events: object) -> int:
         if samples and count > 0:
             heard.append(ctypes.string_at(samples, 2 * count))
         return 0

@@ -22,7 +22,7 @@ OFFSET = 0.01
 _CODE = 1  # raise it whenever this file would give other values
 
 
-def _mel(hertz: Any) -> Any:
+def _mel(hertz: object) -> Any:
     """Mao et al. 2021, eq. 19."""
     return 1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -186,7 +186,7 @@ def models_of(info: ExtractorInfo) -> tuple[PretrainedModel, ...]:
 def relocated(info: ExtractorInfo, places: Mapping[str, Path]) -> ExtractorInfo:
     """The extractor with its models read from other folders, by the name of each model."""
 
-    def moved(function: Any) -> Any:
+    def moved(function: object) -> Any:
         if not isinstance(function, partial):
             return function
         arguments = [
@@ -214,7 +214,12 @@ def untrained(feature: str) -> str:
     )
 
 
-def load_model(model: PretrainedModel, kind: Any, tiny: Any, may_lack: tuple[str, ...] = ()) -> Any:
+def load_model(
+    model: PretrainedModel,
+    kind: Any,
+    tiny: Callable[[], Any] | None,
+    may_lack: tuple[str, ...] = (),
+) -> Any:
     """The model in evaluation mode: read by the class `kind`, or made by `tiny()` under a seed.
 
     Raises Unusable where weights are missing from what is read, but for names that hold a part of
@@ -223,7 +228,7 @@ def load_model(model: PretrainedModel, kind: Any, tiny: Any, may_lack: tuple[str
     import torch
     from transformers import logging
 
-    if model.tiny:
+    if model.tiny and tiny is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return tiny().eval()

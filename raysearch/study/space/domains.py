@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from raysearch.data.section import FrozenDict
 from raysearch.study.space.values import Scalar, is_number, same, shown
@@ -32,15 +31,15 @@ class Domain:
         """The value at `index` of a finite domain."""
         raise NotImplementedError
 
-    def index(self, value: Any) -> int | None:
+    def index(self, value: object) -> int | None:
         """Where `value` stands in a finite domain; None where it is not in it."""
         raise NotImplementedError
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         """Whether `value` belongs to the domain."""
         return self.index(value) is not None
 
-    def normal(self, value: Any) -> Scalar:
+    def normal(self, value: object) -> Scalar:
         """`value` in the domain's own type, without noise in the last digits."""
         index = self.index(value)
         if index is None:
@@ -69,7 +68,7 @@ class Listed(Domain):
     def at(self, index: int) -> Scalar:
         return self.items[index]
 
-    def index(self, value: Any) -> int | None:
+    def index(self, value: object) -> int | None:
         return next((i for i, item in enumerate(self.items) if same(item, value)), None)
 
     def examples(self) -> tuple[Scalar, ...]:
@@ -114,7 +113,7 @@ class Int(Domain):
     def at(self, index: int) -> int:
         return self.low + index * self.step
 
-    def index(self, value: Any) -> int | None:
+    def index(self, value: object) -> int | None:
         if not is_number(value) or value != int(value) or not self.low <= value <= self.high:
             return None
         index, rest = divmod(int(value) - self.low, self.step)
@@ -146,22 +145,22 @@ class Float(Domain):
             raise ValueError(f"{self} has infinitely many values")
         return float(Decimal(repr(self.low)) + index * Decimal(repr(self.step)))
 
-    def index(self, value: Any) -> int | None:
+    def index(self, value: object) -> int | None:
         if self.step is None or not is_number(value):
             return None
         index = round((value - self.low) / self.step)
         near_enough = abs(self.at(index) - value) <= 1e-9 * max(1.0, abs(self.high), abs(self.low))
         return index if near_enough and 0 <= index < (self.size or 0) else None
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         if self.step is not None:
             return self.index(value) is not None
         return is_number(value) and self.low <= value <= self.high
 
-    def normal(self, value: Any) -> Scalar:
+    def normal(self, value: object) -> Scalar:
         if self.step is not None:
             return super().normal(value)
-        if not self.holds(value):
+        if not is_number(value) or not self.holds(value):
             raise ValueError(f"{value!r} is not in {self}")
         return float(value)
 

@@ -63,7 +63,7 @@ class DomainReader:
     def _wrong(self, what: str) -> None:
         self.problems.append(f"{self.key} {what}")
 
-    def _scalars(self, values: Sequence[Any]) -> bool:
+    def _scalars(self, values: Sequence[object]) -> bool:
         for value in values:
             if not isinstance(value, Scalar):
                 self._wrong(f"takes numbers, texts, true and false, but got {value!r}")
@@ -71,7 +71,7 @@ class DomainReader:
                 self._wrong(f"takes finite numbers, but got {value!r}")
         return not self.problems
 
-    def _listed(self, kind: str, when: Mapping[str, Any]) -> Domain | None:
+    def _listed(self, kind: str, when: Mapping[str, object]) -> Domain | None:
         values = self.spec[kind]
         if kind == "const":
             if not self._scalars([values]):
@@ -131,7 +131,7 @@ class DomainReader:
             low=float(low), high=float(high), step=None if step is None else float(step), log=log
         )
 
-    def _check_step(self, step: Any, low: Any, high: Any, whole: bool) -> None:
+    def _check_step(self, step: object, low: float, high: float, whole: bool) -> None:
         if not is_number(step) or step <= 0 or (whole and step != int(step)):
             what = "whole number" if whole else "number"
             self._wrong(f"step must be a {what} above 0, but got {step!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from raysearch.data.section import FrozenDict
 from raysearch.errors import near
@@ -28,13 +27,13 @@ class Space:
     """Domains by parameter. Build it with `Space.parse`; trust it once `problems` is empty."""
 
     domains: Mapping[str, Domain]
-    defaults: Mapping[str, Any] = field(default_factory=FrozenDict)
+    defaults: Mapping[str, object] = field(default_factory=FrozenDict)
     """the method's defaults, where the method is known; they stand for what is not searched"""
     inherits: Mapping[str, str] = field(default_factory=FrozenDict)
     """of the method, where it is known: a parameter -> the one whose pinned value it has too"""
 
     @classmethod
-    def parse(cls, params: Mapping[str, Any]) -> tuple[Space, list[str]]:
+    def parse(cls, params: Mapping[str, object]) -> tuple[Space, list[str]]:
         """The space that `params` describes in the grammar above, and what is wrong with it."""
         domains: dict[str, Domain] = {}
         problems: list[str] = []
@@ -231,7 +230,9 @@ class Space:
         }
         return heirs | pins
 
-    def examples(self, enqueued: Iterable[Mapping[str, Any]] = ()) -> Iterator[dict[str, Scalar]]:
+    def examples(
+        self, enqueued: Iterable[Mapping[str, Scalar]] = ()
+    ) -> Iterator[dict[str, Scalar]]:
         """Settings that stand for every setting that a study may try.
 
         Args:
@@ -246,7 +247,7 @@ class Space:
         for setting in ({}, *enqueued, *values):
             yield {**constants, **setting}
 
-    def exists(self, name: str, values: Mapping[str, Any]) -> bool:
+    def exists(self, name: str, values: Mapping[str, object]) -> bool:
         """Whether `name` exists where the parameters before it have these `values`.
 
         Args:
@@ -265,7 +266,7 @@ class Space:
                 parents.setdefault(parent, []).extend(values)
         free = [name for name in order if name not in parents]
 
-        def count(place: int, values: dict[str, Any]) -> int | None:
+        def count(place: int, values: Mapping[str, object]) -> int | None:
             """Settings of the parameters from `place` on. Values that no condition tells apart
             are counted together."""
             if place == len(deciding):
@@ -277,15 +278,16 @@ class Space:
                 return count(place + 1, values)
             if domain.size is None:
                 return None
-            told: list[Any] = []
+            decisive: list[Scalar] = []
             for value in parents[name]:
-                if domain.holds(value) and not member(value, told):
-                    told.append(value)
+                if domain.holds(value) and not member(value, decisive):
+                    decisive.append(value)
             total = 0
-            rest = domain.size - len(told)
-            for value, times in [*((v, 1) for v in told), (_OTHER, rest)]:
+            rest = domain.size - len(decisive)
+            choices: list[tuple[object, int]] = [*((v, 1) for v in decisive), (_OTHER, rest)]
+            for choice, times in choices:
                 if times:
-                    below = count(place + 1, {**values, name: value})
+                    below = count(place + 1, {**values, name: choice})
                     if below is None:
                         return None
                     total += times * below
@@ -322,20 +324,20 @@ class Space:
         return walk(0, {})
 
     # -- settings ------------------------------------------------------------------------------
-    def active(self, setting: Mapping[str, Any]) -> dict[str, Scalar]:
+    def active(self, setting: Mapping[str, object]) -> dict[str, Scalar]:
         """The searched parameters of `setting` that exist in it, in normal types.
 
         Raises:
             ValueError: a value is not in its domain.
         """
-        values: dict[str, Any] = dict(self.constants())
+        values: dict[str, object] = dict(self.constants())
         found: dict[str, Scalar] = {}
         for name in self.searched():
             if name in setting and self.exists(name, values):
                 found[name] = values[name] = self.domains[name].normal(setting[name])
         return found
 
-    def contains(self, setting: Mapping[str, Any]) -> str | None:
+    def contains(self, setting: Mapping[str, object]) -> str | None:
         """Why `setting` is not a whole setting of this space, as one sentence, or None.
 
         Constants may be given, with their value.
@@ -343,7 +345,7 @@ class Space:
         for name in setting:
             if name not in self.domains:
                 return f"{name!r} is not a parameter of the space{near(name, self.domains)}"
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for name in self.order:
             domain = self.domains[name]
             if not self.exists(name, values):
@@ -366,13 +368,13 @@ class Space:
         return None
 
     # -- settings to try first -----------------------------------------------------------------
-    def complete(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def complete(self, entry: Mapping[str, object]) -> dict[str, object]:
         """`entry` with the method's defaults for the searched parameters that it leaves out.
 
         A default is taken where its parameter exists and its domain holds it.
         """
         given = {name: value for name, value in entry.items() if name != NAME}
-        values: dict[str, Any] = dict(self.constants())
+        values: dict[str, object] = dict(self.constants())
         for name in self.searched():
             if not self.exists(name, values):
                 continue
@@ -386,7 +388,7 @@ class Space:
 
     def enqueued(
         self,
-        entries: Sequence[Mapping[str, Any]],
+        entries: Sequence[Mapping[str, object]],
         method: Method | None = None,
         facts: frozenset[str] = frozenset(),
     ) -> tuple[list[tuple[str, dict[str, Scalar]]], list[str]]:
@@ -428,9 +430,9 @@ class Space:
                 sentences.append(f"the enqueued setting {title} is left out: {problem}")
         return found, sentences
 
-    def existing(self, setting: Mapping[str, Any]) -> dict[str, Any]:
+    def existing(self, setting: Mapping[str, object]) -> dict[str, object]:
         """`setting` without the parameters that do not exist in it. Values are not checked."""
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for name in self.order:
             domain = self.domains[name]
             if self.exists(name, values):
@@ -474,7 +476,7 @@ def _served(domain: Domain, facts: frozenset[str]) -> tuple[Domain | None, dict[
     return (replace(domain, items=tuple(kept)) if kept else None), without
 
 
-def _typed(value: Any, param: Param | None) -> Any:
+def _typed(value: Scalar, param: Param | None) -> Scalar:
     if param is None or isinstance(value, bool) or not is_number(value):
         return value
     if isinstance(param.default, float):
