@@ -21,8 +21,8 @@ from trainables.waves import pad_rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.epochs import Fit
     from trainables.networks.blstm import BLSTM
+    from trainables.optimisation import Fit
 
 Read = Callable[[Part], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """a part -> [n, K] probabilities and [n, E] hidden vectors, by a frozen BLSTM"""

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-    from trainables.epochs import Fit
     from trainables.networks.encoders import SSL
+    from trainables.optimisation import Fit
     from trainables.rows import Collate
 
 WAVE = "wave"

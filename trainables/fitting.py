@@ -24,7 +24,7 @@ from trainables.labels import labels_of
 from trainables.stage import Array, Artifact, Param, Part, Setting, StageInputs
 
 if TYPE_CHECKING:
-    from trainables.epochs import Fit
+    from trainables.optimisation import Fit
     from trainables.rows import Arrays
 
 CHECKPOINT_SECONDS = 20.0

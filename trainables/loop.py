@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from trainables.epochs import Fit, train_epochs
+from trainables.optimisation import Fit, train_epochs
 from trainables.passes import NonFinite
 from trainables.training import Training as Training
 

@@ -21,8 +21,8 @@ from trainables.stage import NetworkState, Part, Setting, StageInputs
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.epochs import Fit
     from trainables.networks import MLP
+    from trainables.optimisation import Fit
     from trainables.training import Refresh
 
 

@@ -18,7 +18,7 @@ from trainables.stage import NetworkState, Part, Sequences, Setting, StageInputs
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainables.epochs import Fit
+    from trainables.optimisation import Fit
 
 
 def frames_of(part: Part) -> Sequences:

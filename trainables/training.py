@@ -27,7 +27,7 @@ class Forward(Protocol):
     def __call__(self, module: Any, rows: Rows) -> dict[str, Tensor]: ...
 
 
-class Loss(Protocol):
+class LossTerms(Protocol):
     """Outputs of the global (and the side) batch -> named terms, whose sum is minimised."""
 
     def __call__(
@@ -106,7 +106,7 @@ class Training(Steps):
     forward: Forward | None = None
     """(module, rows) -> outputs by name, one row each; `rows` holds `train`'s columns (or `side`'s)
     for a slice of the batch. None: `logits`, of `infer`"""
-    loss: Loss
+    loss: LossTerms
     """(module, outputs, rows, side outputs, side rows) -> terms by name, scalars; all of the global
     batch. The side mappings are empty where there is no side stream"""
     score: Callable[[NDArray[np.float32]], Mapping[str, float]]

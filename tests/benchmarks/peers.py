@@ -37,9 +37,9 @@ import numpy as np
 
 def plain_loop() -> None:
     """Let a stage call the training loop itself; the peers bring their own Ray Train, or none."""
-    from trainables import epochs, loop
+    from trainables import loop, optimisation
 
-    loop.fit = epochs.train_epochs
+    loop.fit = optimisation.train_epochs
 
 
 def fold_score(dataset: Any, context: Any, setting: dict[str, Any], fold: int) -> float:

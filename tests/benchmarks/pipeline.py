@@ -28,7 +28,7 @@ def main() -> None:
     from raysearch.stages import Runtime, calls, execute
     from raysearch.stages.methods import method
     from trainables import loop
-    from trainables.epochs import Fit
+    from trainables.optimisation import Fit
 
     seen: list[Fit] = []
     fit = loop.fit

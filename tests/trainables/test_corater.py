@@ -92,7 +92,7 @@ CASE = Case(
 )
 
 
-class TestContract(TrainedContract):
+class TestCoraterContract(TrainedContract):
     @pytest.fixture
     def case(self) -> Case:
         return CASE

@@ -53,7 +53,7 @@ def test_what_is_kept_is_small_and_says_its_part() -> None:
     assert np.isfinite(result["embedding_test"]).all()
 
 
-class Net(nn.Module):
+class LayerNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Linear(4, 5)
@@ -68,7 +68,7 @@ def trained(columns: Any, **more: Any) -> Any:
     collate = more.get("collate")
     return fit(
         Training(
-            build=Net,
+            build=LayerNet,
             forward=lambda module, rows: {"logits": module(rows["x"])},
             infer=lambda module, rows: module(rows["x"]),
             loss=lambda module, outputs, rows, *_: {
@@ -89,7 +89,7 @@ def trained(columns: Any, **more: Any) -> Any:
 
 
 def layer_of(actual: Any, x: np.ndarray) -> np.ndarray:
-    net = Net()
+    net = LayerNet()
     net.load_state_dict(actual.weights)
     with torch.no_grad():
         return torch.relu(net.body(torch.as_tensor(x))).numpy()

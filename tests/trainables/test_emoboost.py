@@ -109,7 +109,7 @@ CASE = Case(
 )
 
 
-class TestContract(CanonicalContract, TrainedContract):
+class TestEmoboostContract(CanonicalContract, TrainedContract):
     @pytest.fixture
     def case(self) -> Case:
         return CASE

@@ -129,7 +129,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         given.append({"train": train, "target": target, "predict": predict})
         p = np.random.default_rng(len(given)).dirichlet(np.ones(K), 100).astype(np.float32)
         clips = {name: p[: len(part)] for name, part in predict.items()}
-        from trainables.epochs import Fit
+        from trainables.optimisation import Fit
 
         return Fit({}, {"validation_ua": [0.5]}, 1, 0.5, 1), clips, len(train)
 
@@ -137,7 +137,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return given
 
 
-class TestContract(CanonicalContract, TrainedContract):
+class TestLabelCorrectionContract(CanonicalContract, TrainedContract):
     @pytest.fixture
     def case(self) -> Case:
         return CASE

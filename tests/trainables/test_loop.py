@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables import epochs, losses, metrics, rows
-from trainables.epochs import Fit
+from tests.contracts.method_contract import Interruption
+from trainables import losses, metrics, optimisation, rows
 from trainables.loop import Training, fit
 from trainables.networks import MLP
+from trainables.optimisation import Fit
 from trainables.passes import NonFinite, predictor
 from trainables.rows import batches
 from trainables.training import Refresh
@@ -208,10 +209,6 @@ def test_impossible_arguments(changes: dict[str, Any], told: str) -> None:
         train(**changes)
 
 
-class Killed(Exception):
-    pass
-
-
 def test_interrupted_equals_uninterrupted(tmp_path: Path) -> None:
     """Model, optimiser, plateau, shuffling, dropout, side stream, corpus weights: all go on."""
     validation = data(1, 30)["y"]
@@ -235,12 +232,12 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path) -> None:
         nonlocal calls
         calls += 1
         if calls == 8:
-            raise Killed
+            raise Interruption
         return score(probabilities, y=validation)
 
-    with pytest.raises(Killed):
+    with pytest.raises(Interruption):
         train(scratch=tmp_path / "b", score=dies, **settings)
-    assert [p.name for p in (tmp_path / "b").iterdir()] == [epochs.STATE]
+    assert [p.name for p in (tmp_path / "b").iterdir()] == [optimisation.STATE]
     second = train(scratch=tmp_path / "b", score=dies, **settings)
     assert calls == 8 + whole.epochs - 6  # it went on after the sixth epoch
     assert_same(whole, second)
@@ -265,12 +262,12 @@ def test_a_resumed_training_tells_the_epochs_before_it_once_more(tmp_path: Path)
         nonlocal calls
         calls += 1
         if calls == 6:
-            raise Killed
+            raise Interruption
         return score(probabilities, y=validation)
 
     first: list[int] = []
     second: list[tuple[int, float]] = []
-    with pytest.raises(Killed):
+    with pytest.raises(Interruption):
         train(
             scratch=tmp_path,
             checkpoint_every=2,

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables import epochs, losses, metrics, waves
-from trainables.epochs import Fit
+from tests.contracts.method_contract import Interruption
+from trainables import losses, metrics, optimisation, waves
 from trainables.loop import Training, fit
+from trainables.optimisation import Fit
 from trainables.rows import by_length
 from trainables.stage import Sequences
 
@@ -35,7 +36,7 @@ def data(seed: int = 0, n: int = N) -> dict[str, Any]:
     return {"frames": Sequences(frames.astype(np.float32), starts), "target": target}
 
 
-class Net(nn.Module):
+class FrameNet(nn.Module):
     """The mean over a row's own frames, and two layers."""
 
     def __init__(self, dropout: float = 0.2) -> None:
@@ -50,16 +51,16 @@ class Net(nn.Module):
         return self.head(self.body(mean))
 
 
-def forward(module: Net, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def forward(module: FrameNet, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"logits": module(rows)}
 
 
-def infer(module: Net, rows: Mapping[str, Tensor]) -> Tensor:
+def infer(module: FrameNet, rows: Mapping[str, Tensor]) -> Tensor:
     return module(rows)
 
 
 def loss(
-    module: Net,
+    module: FrameNet,
     outputs: Mapping[str, Tensor],
     rows: Mapping[str, Tensor],
     side_outputs: Mapping[str, Tensor],
@@ -77,7 +78,7 @@ def score(probabilities: np.ndarray, *, y: np.ndarray) -> dict[str, float]:
 def train(**changes: Any) -> Fit:
     others = data(1, 20)
     settings: dict[str, Any] = {
-        "build": Net,
+        "build": FrameNet,
         "forward": forward,
         "infer": infer,
         "loss": loss,
@@ -109,7 +110,7 @@ def test_it_learns_repeats_itself_and_keeps_the_order_of_rows() -> None:
     assert result.curves["loss"][-1] < result.curves["loss"][0]
     assert_same(result, train())
     assert train(seed=8).curves != result.curves
-    module = Net()
+    module = FrameNet()
     assert result.weights is not None
     module.load_state_dict(result.weights)
     module.eval()
@@ -149,8 +150,8 @@ def test_sorting_saves_padding_and_the_order_changes_by_epoch() -> None:
 
 
 def test_parts_of_a_batch_give_the_step_of_the_whole() -> None:
-    whole = train(build=functools.partial(Net, 0.0))
-    parts = train(build=functools.partial(Net, 0.0), accumulate=3)
+    whole = train(build=functools.partial(FrameNet, 0.0))
+    parts = train(build=functools.partial(FrameNet, 0.0), accumulate=3)
     np.testing.assert_allclose(parts.curves["loss"], whole.curves["loss"], rtol=1e-5)
     assert whole.weights is not None
     assert parts.weights is not None
@@ -168,7 +169,7 @@ def test_accumulation_and_clipping_serve_arrays_too() -> None:
         "train": columns | {"target": others["target"]},
         "validation": columns,
         "predict": {"validation": columns},
-        "build": functools.partial(Net, 0.0),
+        "build": functools.partial(FrameNet, 0.0),
         "loss": lambda m, o, r, so, sr: {"ce": losses.cross_entropy(o["logits"], r["target"])},
     }
     whole, parts = train(**settings), train(accumulate=4, **settings)
@@ -206,14 +207,10 @@ def test_impossible_arguments(changes: dict[str, Any], told: str) -> None:
 def test_a_modules_parameters_have_their_own_step_size() -> None:
     result = train(lr_scale={"body.": 0.0})
     torch.manual_seed(7)
-    start = Net().state_dict()
+    start = FrameNet().state_dict()
     assert result.weights is not None
     for name, value in result.weights.items():
         assert torch.equal(value, start[name]) == name.startswith("body."), name
-
-
-class Killed(Exception):
-    pass
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -226,9 +223,9 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, precision: str) -> Non
     def dies(epoch: int, value: float) -> None:
         seen.append(epoch)
         if epoch == 4 and len(seen) == 4:
-            raise Killed
+            raise Interruption
 
-    with pytest.raises(Killed):
+    with pytest.raises(Interruption):
         train(scratch=tmp_path, on_epoch=dies, **settings)
     second = train(scratch=tmp_path, on_epoch=dies, **settings)
     # It told the three epochs of the checkpoint once more, and went on with the fourth.
@@ -252,7 +249,7 @@ def test_rows_are_read_ahead_while_the_network_works() -> None:
         time.sleep(0.010)
         return plain(rows)
 
-    def heavy(module: Net, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def heavy(module: FrameNet, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
         time.sleep(0.020)
         return forward(module, rows)
 
@@ -275,4 +272,4 @@ def test_it_trains_on_a_gpu(precision: str, tmp_path: Path) -> None:
 
 def test_the_state_file_is_written_whole(tmp_path: Path) -> None:
     train(scratch=tmp_path, checkpoint_every=1)
-    assert [p.name for p in tmp_path.iterdir()] == [epochs.STATE]
+    assert [p.name for p in tmp_path.iterdir()] == [optimisation.STATE]

@@ -97,7 +97,7 @@ def key(node: Node) -> str:
     return json.dumps(dict(node.params), sort_keys=True)
 
 
-class TestContract(CanonicalContract, TrainedContract):
+class TestRdlrContract(CanonicalContract, TrainedContract):
     @pytest.fixture
     def case(self) -> Case:
         return CASE

@@ -129,7 +129,7 @@ CASE = Case(
 )
 
 
-class TestContract(CanonicalContract, TrainedContract):
+class TestSelfLearningContract(CanonicalContract, TrainedContract):
     @pytest.fixture
     def case(self) -> Case:
         return CASE
@@ -311,7 +311,7 @@ class Told:
         self.each: list[dict[str, Any]] = []
 
     def __call__(self, inputs: Any, train: Part, target: Any, predict: Any, own: Any) -> Any:
-        from trainables.epochs import Fit
+        from trainables.optimisation import Fit
 
         self.each.append({"inputs": inputs, "train": train, "target": target, "predict": predict})
         cut = segments.cut(

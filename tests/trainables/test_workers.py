@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from trainables import losses, waves
-from trainables.epochs import Fit
 from trainables.loop import Training, fit
 from trainables.networks import MLP
 from trainables.networks.encoders import SSL, load
 from trainables.networks.spatial_temporal import SpatialTemporal
+from trainables.optimisation import Fit
 from trainables.passes import NonFinite
 from trainables.stage import Sequences
 from trainables.training import Refresh
