@@ -87,6 +87,13 @@ class _Table:
         return float(expected(cells)[trial]) if np.isfinite(cells[trial]).any() else None
 
 
+def _reopen_transient(ledger: Ledger) -> None:
+    """Run on what failed in an earlier session for memory, time, a lost node or a store."""
+    for trial in ledger.trials():
+        if trial.transient:
+            ledger.reopen_trial(trial.number)
+
+
 class Driver:
     """Trials in, folds back.
 
@@ -122,6 +129,7 @@ class Driver:
         self._rule = rule
         self._batch = batch
         self._listeners = tuple(listeners)
+        _reopen_transient(ledger)
         self._trials: dict[int, TrialRow] = {row.number: row for row in ledger.trials()}
         self._folds: dict[int, dict[int, FoldRow]] = {
             number: {} for number, row in self._trials.items() if row.state == RUNNING
@@ -129,7 +137,7 @@ class Driver:
         """of running trials; what an ended one scored is in the table"""
         self._table = _Table(self._order)
         self._unfinished = list(self._folds)
-        """trials that a killed driver left, to be run on"""
+        """trials that a killed driver left, or that failed for a reason that may have passed"""
         self._news: list[int] = []
         """trials that have ended, and that the sampler has not learnt from yet"""
         self.fatal: Exception | None = None
@@ -257,15 +265,22 @@ class Driver:
             facts = {"stopped": asdict(loss.curve)}
             self._end(number, PRUNED, value, loss.reason, extra=facts)
 
-    def fail(self, number: int, reason: str, trace: str = "") -> None:
+    def fail(self, number: int, reason: str, trace: str = "", *, transient: bool = False) -> None:
         """A trial that cannot be finished is a failed trial with its reason.
 
-        `trace`, the last lines of a traceback, is kept as the ledger's `extra["trace"]`.
+        Args:
+            number: of the trial.
+            reason: in one line.
+            trace: the last lines of a traceback.
+            transient: the reason is not the setting's and may have passed when the same command
+                runs again, so the trial is run on then.
         """
         if number not in self._folds:  # it has lost the race in the same breath
             return
         with self._fatal_errors():
-            self._end(number, FAILED, None, reason, extra={"trace": trace} if trace else None)
+            facts = {"trace": trace, "transient": transient}
+            extra = {name: fact for name, fact in facts.items() if fact}
+            self._end(number, FAILED, None, reason, extra=extra)
 
     def _end(
         self,

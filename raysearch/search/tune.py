@@ -194,7 +194,7 @@ class _FoldStepper(tune.Trainable):
                 result["rows"].append(self._row(fold, outcomes))
             return result | {"curves": self._curves(wave.outcomes())}
         except StageFailed as failure:
-            return result | {"failure": str(failure), "trace": failure.trace}
+            return result | {"failure": failure}
         except StoreFailed as failure:
             return result | {"fatal": str(failure)}
         finally:
@@ -256,7 +256,8 @@ class _Asker(_NotPickled, Searcher):
     ) -> None:
         number = self._numbers.pop(trial_id)
         if error:
-            self._driver.fail(number, "its coordinator was lost again and again")
+            reason = "its coordinator was lost again and again"
+            self._driver.fail(number, reason, transient=True)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the ledger is the truth."""
@@ -289,7 +290,9 @@ class _Scheduler(_NotPickled, TrialScheduler):
                 self._race.add(curve)
         stop = self._driver.record(number, result["rows"])
         if "failure" in result:
-            self._driver.fail(number, result["failure"], result["trace"])
+            failure: StageFailed = result["failure"]
+            transient = failure.limits is not None
+            self._driver.fail(number, str(failure), failure.trace, transient=transient)
             return True
         return stop
 

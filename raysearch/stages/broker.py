@@ -38,7 +38,7 @@ from raysearch.stages.executor import (
     reason,
 )
 from raysearch.stages.keys import Call
-from raysearch.stages.limits import overrun
+from raysearch.stages.limits import is_transient, overrun
 from raysearch.stages.store import Provenance, Store
 from raysearch.stages.worker import EpochSender, run_stage
 from trainables.stage import Artifact
@@ -139,7 +139,7 @@ class Broker(Executor[ray.ObjectRef]):
         self, call: Call, demand: Demand[ray.ObjectRef], needs: Sequence[Artifact]
     ) -> tuple[Artifact, Provenance]:
         refs = [self._parent(key, one) for key, one in zip(call.needs, needs, strict=True)]
-        timeout = demand.runtime.timeout
+        limits = demand.runtime
         for pause in (*_PAUSES, None):
             task = self._tasks[call.key] = _Task(self._start(call, demand, refs))
             try:
@@ -149,18 +149,22 @@ class Broker(Executor[ray.ObjectRef]):
                 _give_up(task.ref)
                 raise
             except RayTaskError as error:
-                raise StageFailed(reason(call, error.cause), last_lines(str(error))) from None
+                cause, trace = error.cause, last_lines(str(error))
+                passing = isinstance(cause, RayError) or is_transient(cause)
+                raise StageFailed(reason(call, cause), trace, limits if passing else None) from None
             except RayError as error:
-                failure = f"stage {call.name!r}: {_loss(error)}", last_lines(str(error))
-                if task.overdue and timeout is not None:
-                    raise StageFailed(reason(call, overrun(timeout)), failure[1]) from None
+                trace = last_lines(str(error))
+                failure = StageFailed(f"stage {call.name!r}: {_loss(error)}", trace, limits)
+                if task.overdue and limits.timeout is not None:
+                    overdue = reason(call, overrun(limits.timeout))
+                    raise StageFailed(overdue, trace, limits) from None
             finally:
                 task.stop_clock()
                 if self._tasks.get(call.key) is task:
                     del self._tasks[call.key]
             if pause is not None:
                 await asyncio.sleep(pause)
-        raise StageFailed(*failure)
+        raise failure
 
     def _start(
         self, call: Call, demand: Demand[ray.ObjectRef], refs: list[ray.ObjectRef]

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from raysearch.errors import RaysearchError, StoreFailed, one_line
 from raysearch.stages.dataset import Dataset
 from raysearch.stages.keys import Call
+from raysearch.stages.limits import is_transient
 from raysearch.stages.running import Runtime, execute
 from raysearch.stages.store import Damaged, Provenance, Store
 from trainables.stage import CURVE, Artifact
@@ -49,11 +50,18 @@ class StageFailed(RaysearchError):
     Args:
         reason: in one line.
         trace: the last lines of the traceback; '' where there is none.
+        limits: how it ran, where it failed for memory, time or a lost process, so that it may
+            succeed at another time or with more room; None where the setting itself is at fault.
     """
 
-    def __init__(self, reason: str, trace: str = "") -> None:
-        super().__init__(reason, trace)  # both, so that it comes whole through a pickle
+    def __init__(self, reason: str, trace: str = "", limits: Runtime | None = None) -> None:
+        super().__init__(reason, trace, limits)  # all, so that it comes whole through a pickle
         self.trace = trace
+        self.limits = limits
+
+    def holds_for(self, runtime: Runtime) -> bool:
+        """Whether a stage that runs so would fail too."""
+        return self.limits is None or runtime.within(self.limits)
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -142,8 +150,12 @@ class Executor(ABC, Generic[Data]):
         self._store = store
         self._scratch = scratch
         self._flights: dict[str, Flight] = {}
-        self._failures: dict[str, tuple[str, str]] = {}
+        self._failures: dict[str, StageFailed] = {}
         self._repairs: list[str] = []
+
+    async def forget_failures(self) -> None:
+        """Run again what failed for memory, time or a lost process, when it is demanded again."""
+        self._failures = {k: each for k, each in self._failures.items() if each.limits is None}
 
     @abstractmethod
     async def _run(
@@ -185,6 +197,20 @@ class Executor(ABC, Generic[Data]):
         return [one.artifact for one in await self._products(keys, _job(demand))]
 
     async def _product(self, key: str, job: _Job[Data]) -> Product:
+        """What is under a key: read, computed, or awaited where another demand computes it.
+
+        Raises:
+            StageFailed: within the limits of this demand; what failed within narrower ones, those
+                of another study, is run again.
+        """
+        while True:
+            try:
+                return await self._awaited(key, job)
+            except StageFailed as failure:
+                if failure.holds_for(job.demand.runtime):
+                    raise
+
+    async def _awaited(self, key: str, job: _Job[Data]) -> Product:
         flight = self._flights.get(key)
         mine = flight is None
         if flight is None:
@@ -224,8 +250,9 @@ class Executor(ABC, Generic[Data]):
         product = await self._load(key)
         if product is not None:
             return product
-        if key in self._failures:
-            raise StageFailed(*self._failures[key])
+        failure = self._failures.get(key)
+        if failure is not None and failure.holds_for(job.demand.runtime):
+            raise StageFailed(*failure.args)
         call = job.calls[key]
         needs = [one.artifact for one in await self._products(call.needs, job)]
         async with self._claim(key):
@@ -235,7 +262,7 @@ class Executor(ABC, Generic[Data]):
             try:
                 artifact, provenance = await self._run(call, job.demand, needs)
             except StageFailed as failure:
-                self._failures[key] = str(failure), failure.trace
+                self._failures[key] = failure
                 raise
             await self._save(key, artifact, provenance)
         if self._scratch is not None:  # its checkpoints have served
@@ -312,7 +339,8 @@ class LocalExecutor(Executor[Dataset]):
             return timed(call, demand.study, demand.runtime, demand.data, needs, scratch)
         except Exception as error:  # whatever a stage may raise
             trace = last_lines(traceback.format_exc())
-            raise StageFailed(reason(call, error), trace) from error
+            limits = demand.runtime if is_transient(error) else None
+            raise StageFailed(reason(call, error), trace, limits) from error
 
 
 def timed(

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import resource
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+
+_PASSING = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EAGAIN),
+    *(errno.EMFILE, errno.ENFILE, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH),
+}
+"""what a disk, a network or a machine answers that has no room or is away just now"""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a stage failed for memory, time, a disk or a network, which may be there later."""
+    if isinstance(error, MemoryError | TimeoutError | ConnectionError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    # torch's error of a full card is a RuntimeError of a class of its own
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or _says_no_memory(error)
+    )
+
+
+def _says_no_memory(error: RuntimeError) -> bool:
+    return any(words in str(error) for words in _NO_MEMORY)
 
 
 def overrun(seconds: float) -> TimeoutError:
@@ -61,7 +84,7 @@ def memory_limit(gigabytes: float | None) -> Iterator[None]:
         finally:  # before anything else asks for memory
             resource.setrlimit(resource.RLIMIT_DATA, before)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        if isinstance(error, MemoryError) or _says_no_memory(error):
             raise MemoryError(f"it needed more than memory={gigabytes:g} GB") from None
         raise
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -44,9 +44,21 @@ class Runtime:
     memory: float | None = None
     """GB (10^9 bytes) that a stage may add to what its process holds"""
 
+    def within(self, other: Runtime) -> bool:
+        """Whether a stage has no more room and no more time here than `other` gives it."""
+        same = replace(self, timeout=other.timeout, memory=other.memory) == other
+        return (
+            same and _at_most(self.timeout, other.timeout) and _at_most(self.memory, other.memory)
+        )
+
     @property
     def device(self) -> Literal["cpu", "cuda"]:
         return "cuda" if self.gpus > 0 else "cpu"
+
+
+def _at_most(limit: float | None, other: float | None) -> bool:
+    """Whether a limit is no larger than another; None is no limit."""
+    return other is None or (limit is not None and limit <= other)
 
 
 def inputs_of(

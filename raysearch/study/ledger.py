@@ -70,7 +70,13 @@ class TrialRow:
     ended: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     """`values`: every objective by name, where there are several; `trace`: the last lines of a
-    failed trial's traceback; `stopped`: facts of a stop inside a fold"""
+    failed trial's traceback; `transient`: true where it failed for a reason that may have passed;
+    `stopped`: facts of a stop inside a fold"""
+
+    @property
+    def transient(self) -> bool:
+        """Whether it failed for memory, time, a lost node or an unreachable store."""
+        return self.state == FAILED and bool(self.extra.get("transient"))
 
 
 _SCHEMA = """
@@ -164,6 +170,14 @@ class Ledger:
         self._db.execute(
             "update trials set state=?, value=?, reason=?, ended=?, extra=? where number=?",
             (state, value, reason, time.time(), _dump(extra or {}), number),
+        )
+
+    def reopen_trial(self, number: int) -> None:
+        """Record an ended trial as running again; its finished folds stay."""
+        self._db.execute(
+            "update trials set state=?, value=null, reason='', ended=null, extra='{}' "
+            "where number=?",
+            (RUNNING, number),
         )
 
     def set_fact(self, name: str, value: object) -> None:

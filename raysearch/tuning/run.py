@@ -260,6 +260,7 @@ def _run(
         concurrent = study.concurrent or max(2, min(-(-2 * at_once // wave) + 1, 64))
         # made here, so that it lives as long as the driver and not as long as some trial's actor
         broker = connect(work.store, scratch=work.scratch)
+        ray.get(broker.forget_failures.remote())  # another study may have it from before
         try:
             search(driver, work, concurrent=concurrent, past=_past(folder, study, stopping))
         finally:

@@ -146,6 +146,32 @@ def test_a_failed_trial_keeps_its_reason_and_the_search_goes_on(tmp_path: Path) 
     assert "epoch 3" in trials[0].reason
 
 
+def test_what_failed_for_a_reason_that_may_have_passed_is_run_on_by_a_successor(
+    tmp_path: Path,
+) -> None:
+    first = driver(tmp_path / "l", FakeSampler(), trials=3)
+    assert [first.next(), first.next()] != [None, None]
+    first.record(0, [(fold(0, 2), 1, 0)])
+    first.fail(0, "stage 'student': its node ran out of memory", "trace", transient=True)
+    first.fail(1, "stage 'student': ValueError: gamma must be below 1")
+    assert finish(first) == [2], "in the same session it is not run again"
+    sampler = FakeSampler()
+    again = driver(tmp_path / "l", sampler, trials=3)
+    assert sampler.log == [("rebuild", [(0, RUNNING), (1, FAILED), (2, COMPLETE)])]
+    assert again.outstanding == 1
+    following = again.next()
+    assert following == Assignment(0, {"x": 0}, (0, 3, 1)), "the fold that it has is not run again"
+    assert run(again, following)
+    assert again.done
+    rows = Ledger(tmp_path / "l").trials()
+    assert [(row.state, row.reason) for row in rows] == [
+        (COMPLETE, ""),
+        (FAILED, "stage 'student': ValueError: gamma must be below 1"),
+        (COMPLETE, ""),
+    ]
+    assert not rows[0].extra
+
+
 def test_a_full_disk_is_fatal_and_nothing_is_told(tmp_path: Path) -> None:
     sampler = FakeSampler()
     made = driver(tmp_path / "l", sampler)

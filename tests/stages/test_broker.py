@@ -130,6 +130,18 @@ def test_a_stage_that_raises_is_told_with_its_reason_and_not_tried_again(bench: 
         assert "in student" in caught.value.cause.trace, "where it was raised is kept as well"
 
 
+def test_a_stage_that_took_too_long_is_run_again_for_who_has_more_time(bench: Bench) -> None:
+    from ray.exceptions import RayTaskError
+
+    setting = {"shrink": 0.5, "delay": 2.0}
+    narrow, wide = stages.Runtime(timeout=1.0), stages.Runtime(timeout=60.0)
+    with pytest.raises(RayTaskError) as caught:
+        bench.ray.get(bench.demand(runtime=narrow, **setting))
+    assert "it took longer than timeout=1 s" in str(caught.value.cause)
+    assert caught.value.cause.limits == narrow
+    assert len(bench.ray.get(bench.demand(runtime=wide, **setting)).new) == 2
+
+
 def test_a_stage_nobody_waits_for_is_cancelled(bench: Bench) -> None:
     cores = int(bench.ray.cluster_resources()["CPU"])
     slow = [{"shrink": 0.3, "delay": 80.0 + core} for core in range(cores)]

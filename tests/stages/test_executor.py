@@ -122,6 +122,60 @@ def test_a_stage_that_raises_fails_with_its_reason_and_is_not_run_again(
     assert executor.names == ["teacher", "student"]
 
 
+class Starved(Recorder):
+    """Its students need a gigabyte more than a demand's memory= where that is under 3 GB."""
+
+    def run_stage(
+        self, call: stages.Call, demand: stages.Demand[stages.Dataset], needs: Sequence[Artifact]
+    ) -> tuple[Artifact, Provenance]:
+        memory = demand.runtime.memory
+        if call.name == "student" and memory is not None and memory < 3:
+            self.names.append("starved")
+            raise stages.StageFailed("no memory", limits=demand.runtime)
+        return super().run_stage(call, demand, needs)
+
+
+def test_a_failure_for_memory_holds_for_those_alone_who_have_no_more(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    executor = Starved(Store(str(tmp_path / "store")))
+
+    def ask(memory: float | None, timeout: float | None = None) -> stages.FoldOutcome:
+        runtime = stages.Runtime(memory=memory, timeout=timeout)
+        return executor.run_fold(dataclasses.replace(demand(toy, {"shrink": 0.1}), runtime=runtime))
+
+    for memory, timeout in [(1.0, None), (1.0, None), (0.5, None), (1.0, 10.0)]:
+        with pytest.raises(stages.StageFailed, match="no memory"):
+            ask(memory, timeout)
+    assert executor.names == ["teacher", "starved"]
+    with pytest.raises(stages.StageFailed, match="no memory"):
+        ask(2.0)
+    assert executor.names == ["teacher", "starved", "starved"], "it had more room, so it was run"
+    asyncio.run(executor.forget_failures())
+    with pytest.raises(stages.StageFailed, match="no memory"):
+        ask(2.0)
+    assert executor.names.count("starved") == 3, "a new session runs it again"
+    assert len(ask(None).new) == 1
+
+
+def test_who_waits_for_a_stage_with_narrower_limits_runs_it_when_it_fails(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    executor = Starved(Store(str(tmp_path / "store")))
+    ours = demand(toy, {"shrink": 0.1})
+    theirs = dataclasses.replace(ours, runtime=stages.Runtime(memory=1.0))
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(
+            executor.fold(theirs), executor.fold(ours), return_exceptions=True
+        )
+
+    failure, outcome = asyncio.run(both())
+    assert isinstance(failure, stages.StageFailed)
+    assert len(outcome.test) == 4
+    assert executor.names == ["teacher", "starved", "student"]
+
+
 def test_an_artifact_that_is_damaged_is_computed_again(
     toy: ModuleType, executor: Recorder, tmp_path: Path
 ) -> None:

@@ -72,6 +72,27 @@ def test_a_stage_that_needs_too_much_memory_is_told_and_the_limit_goes_again() -
     np.ones(10**9, dtype=np.uint8)
 
 
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (MemoryError(), True),
+        (TimeoutError("it took longer than timeout=2 s"), True),
+        (ConnectionResetError("by the hub"), True),
+        (OSError(28, "No space left on device"), True),
+        (RuntimeError("[enforce fail] not enough memory: you tried to allocate 4 GB"), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), True),
+        (FileNotFoundError(2, "No such file", "models/w2v2"), False),
+        (OSError("w2v2 is not a local folder and is not a valid model identifier"), False),
+        (ValueError("loss is nan in epoch 3"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_which_failures_may_pass(error: Exception, transient: bool) -> None:
+    from raysearch.stages.limits import is_transient
+
+    assert is_transient(error) is transient
+
+
 @pytest.mark.slow
 def test_torch_that_runs_out_of_memory_is_told_alike() -> None:
     torch = pytest.importorskip("torch")

@@ -23,6 +23,12 @@ def trials_section(record: Record) -> Section:
             reasons[_short(clean(trial.reason)) or "no reason was recorded"].append(trial.number)
     if not reasons:
         return Section("trials", "Trials", (line,))
+    transient = sum(trial.transient for trial in record.trials)
+    if transient:
+        line += (
+            f" {many(transient, 'failed trial')} had too little memory or time, or lost a node or "
+            "a network: the same tune command runs them again."
+        )
     frame = pd.DataFrame(
         [
             {"reason": reason, "trials": ", ".join(map(str, numbers)), "count": len(numbers)}
