@@ -1,16 +1,21 @@
-"""The house's rules: imports point one way, and each third-party system has its one file."""
+"""The house's rules: imports point one way, a system has its one file, a name means one thing."""
 
 from __future__ import annotations
 
 import ast
+import statistics
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 ROOT = Path(__file__).resolve().parents[1]
+Node = TypeVar("Node", bound=ast.AST)
 
 ROOMS = [
     "__main__",
@@ -50,9 +55,9 @@ SYSTEMS = {
 
 
 def files(*folders: str) -> list[Path]:
-    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-    assert found
-    return found
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert paths
+    return paths
 
 
 def imported(path: Path) -> set[str]:
@@ -174,3 +179,55 @@ def test_a_file_is_replaced_in_one_place() -> None:
     """Others may read a file while it is written; the science has no other room to take it from."""
     users = {str(p.relative_to(ROOT)) for p in files("raysearch") if "os.replace" in p.read_text()}
     assert users == {"raysearch/stages/atomic.py"}
+
+
+def nodes(kind: type[Node], *folders: str) -> list[tuple[Path, Node]]:
+    """Every node of a kind in the folders' modules, with its file."""
+    return [
+        (path, node)
+        for path in files(*folders)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, kind)
+    ]
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def test_no_class_has_the_name_of_another() -> None:
+    assert not repeated(node.name for _, node in nodes(ast.ClassDef, "raysearch", "trainables"))
+
+
+def test_no_file_has_the_name_of_another() -> None:
+    sources = [path.name for path in files("raysearch", "trainables")]
+    assert set(repeated(sources)) <= {"__init__.py"}
+    tests = [path.name for path in files("tests")]
+    assert set(repeated(tests)) <= {"__init__.py", "conftest.py"}
+    assert set(sources) & set(tests) <= {"__init__.py"}
+
+
+def test_only_packages_list_their_names() -> None:
+    lists = {
+        path.name
+        for path, node in nodes(ast.Name, "raysearch", "trainables")
+        if node.id == "__all__" and isinstance(node.ctx, ast.Store)
+    }
+    assert lists == {"__init__.py"}
+
+
+def test_no_function_has_more_than_60_lines_beside_its_docstring() -> None:
+    lengths = {
+        f"{path.relative_to(ROOT)}: {node.name}": (node.end_lineno or 0)
+        - node.lineno
+        + 1
+        - len((ast.get_docstring(node, clean=False) or "").splitlines())
+        for path, node in nodes(ast.FunctionDef, "raysearch", "trainables")
+    }
+    assert not {name: length for name, length in lengths.items() if length > 60}
+    assert statistics.median(lengths.values()) <= 10
+
+
+def test_no_file_has_more_than_500_lines() -> None:
+    for path in files("raysearch", "trainables"):
+        assert len(path.read_text().splitlines()) <= 500, path

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.search.epochs import Loss
+from raysearch.search.epoch_race import StopReason
 from raysearch.search.racing import Rule, expected
 from raysearch.search.sampler import Sampler
 from raysearch.selection import Score
@@ -76,14 +76,15 @@ class _Table:
         """[trials] which of them can still be the study's choice."""
         return self._alive[:trials]
 
-    def forecast(self, loss: Loss, trials: int) -> float | None:
+    def forecast(self, stop: StopReason, trials: int) -> float | None:
         """The mean over all folds that a trial stopped inside a fold would have had.
 
-        The fold it did not finish counts as `Loss.forecast` has it. None where nothing is known.
+        The fold that it did not finish counts as `StopReason.forecast` has it. None where nothing
+        is known.
         """
         cells = self.cells(trials).copy()
-        trial, column = loss.curve.trial, self._column[loss.curve.fold]
-        cells[trial, column] = loss.forecast(cells[:, column])
+        trial, column = stop.curve.trial, self._column[stop.curve.fold]
+        cells[trial, column] = stop.forecast(cells[:, column])
         return float(expected(cells)[trial]) if np.isfinite(cells[trial]).any() else None
 
 
@@ -251,19 +252,19 @@ class Driver:
             self._end(number, PRUNED, verdict.mean, verdict.reason)
         return verdict.stop
 
-    def prune(self, loss: Loss) -> None:
+    def prune(self, stop: StopReason) -> None:
         """End a trial that was stopped inside a fold.
 
         Optuna learns the setting's predicted mean over all folds. A trial without one ranks below
         every pruned trial that has one.
         """
-        number = loss.curve.trial
+        number = stop.curve.trial
         if number not in self._folds:  # it has ended in the same breath
             return
         with self._fatal_errors():
-            value = self._table.forecast(loss, len(self._trials))
-            facts = {"stopped": asdict(loss.curve)}
-            self._end(number, PRUNED, value, loss.reason, extra=facts)
+            value = self._table.forecast(stop, len(self._trials))
+            facts = {"stopped": asdict(stop.curve)}
+            self._end(number, PRUNED, value, stop.reason, extra=facts)
 
     def fail(self, number: int, reason: str, trace: str = "", *, transient: bool = False) -> None:
         """A trial that cannot be finished is a failed trial with its reason.

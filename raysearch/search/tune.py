@@ -24,8 +24,8 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from raysearch.errors import StoreFailed
-from raysearch.search.epochs import Curve, EpochRace, Stopping
-from raysearch.search.scoring import Scorer
+from raysearch.search.epoch_race import Curve, EpochRace, Stopping
+from raysearch.search.scorer import Scorer
 from raysearch.stages import Context, Runtime, calls
 from raysearch.stages.broker import Epochs, connect
 from raysearch.stages.executor import Demand, FoldOutcome, StageFailed
@@ -299,9 +299,9 @@ class _Scheduler(_NotPickled, TrialScheduler):
     def _judge(self, number: int, epochs: Sequence[tuple[int, int, Epochs]]) -> bool:
         assert self._race is not None, "no fold is watched where nothing stops trials"
         for fold, repeat, each in epochs:
-            loss = self._race.judge(number, fold, repeat, each)
-            if loss is not None:
-                self._driver.prune(loss)
+            stop = self._race.judge(number, fold, repeat, each)
+            if stop is not None:
+                self._driver.prune(stop)
                 return True
         return False
 

@@ -15,7 +15,7 @@ from raysearch.data.section import Tree
 from raysearch.errors import BadInput
 from raysearch.report import Layers, Truth
 from raysearch.search.sampler import Sampler
-from raysearch.search.scoring import Scorer
+from raysearch.search.scorer import Scorer
 from raysearch.stages import Answers, Context, Dataset, Moments, Runtime, context, setting_identity
 from raysearch.stages.folds import Fold, divide
 from raysearch.stages.methods import method as find_method

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from raysearch.cluster.capacity import check_cluster, check_here
 from raysearch.report import Report, build
 from raysearch.search.driver import Driver, Listener
-from raysearch.search.epochs import Curve, Stopping, past_curves
+from raysearch.search.epoch_race import Curve, Stopping, past_curves
 from raysearch.search.racing import RULES
 from raysearch.selection import Score
 from raysearch.stages.store import Store

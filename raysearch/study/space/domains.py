@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from raysearch.data.section import FrozenDict
@@ -170,3 +170,54 @@ class Float(Domain):
     def __str__(self) -> str:
         by = f" by {self.step:g}" if self.step is not None else ""
         return f"{self.low:g} to {self.high:g}{by}{', log' if self.log else ''}"
+
+
+def condition(domain: Domain) -> str:
+    """When a domain exists, as the end of a sentence."""
+    parts = [
+        f"{parent} is {' or '.join(shown(v) for v in values)}"
+        for parent, values in domain.when.items()
+    ]
+    return "where " + " and ".join(parts)
+
+
+def servable(
+    domain: Domain, facts: frozenset[str]
+) -> tuple[Domain | None, dict[str, list[Scalar]]]:
+    """A domain without the values that the data cannot serve, and those by what they need."""
+    if not isinstance(domain, Listed) or not isinstance(domain.needs, Mapping):
+        return domain, {}
+    without: dict[str, list[Scalar]] = {}
+    items = []
+    for item in domain.items:
+        need = domain.needs.get(str(item))
+        if need is None or need in facts:
+            items.append(item)
+        else:
+            without.setdefault(need, []).append(item)
+    return (replace(domain, items=tuple(items)) if items else None), without
+
+
+def cycles(parents: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """A sentence for each circle of conditions."""
+    problems: list[str] = []
+    closed: set[str] = set()
+
+    def follow(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            circle = path[path.index(name) :]
+            if not set(circle) & closed:
+                closed.update(circle)
+                chain = " -> ".join([*circle, name])
+                problems.append(
+                    f"the conditions of the space form a cycle ({chain}); "
+                    "take one of these `when` out"
+                )
+            return
+        for parent in parents.get(name, ()):
+            if name not in closed:
+                follow(parent, (*path, name))
+
+    for name in parents:
+        follow(name, ())
+    return problems

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field, replace
 
 from raysearch.data.section import FrozenDict
 from raysearch.errors import near
-from raysearch.study.space.domains import Const, Domain, Float, Int, Listed
+from raysearch.study.space.domains import (
+    Const,
+    Domain,
+    Float,
+    Int,
+    Listed,
+    condition,
+    cycles,
+    servable,
+)
 from raysearch.study.space.grammar import DomainReader
 from raysearch.study.space.values import (
     NAME,
@@ -56,7 +65,7 @@ class Space:
             else:
                 found += self._value_problems(name, domain, param)
             found += self._condition_problems(name, domain, method)
-        found += _cycles({name: tuple(domain.when) for name, domain in self.domains.items()})
+        found += cycles({name: tuple(domain.when) for name, domain in self.domains.items()})
         return found
 
     def _value_problems(self, name: str, domain: Domain, param: Param) -> list[str]:
@@ -140,15 +149,15 @@ class Space:
             del domains[name]
         gone: dict[str, tuple[Scalar, ...]] = {}
         for name, domain in list(domains.items()):
-            served, without = _served(domain, facts)
-            if served is None:
+            part, without = servable(domain, facts)
+            if part is None:
                 del domains[name]
                 sentences.append(
                     f"params.{name} is not used: this data serves none of its values"
                     f"{self._default_note(name)}"
                 )
                 continue
-            domains[name] = served
+            domains[name] = part
             gone[name] = tuple(value for values in without.values() for value in values)
             sentences += [
                 f"params.{name} leaves out {', '.join(map(shown, values))}: "
@@ -350,7 +359,7 @@ class Space:
             domain = self.domains[name]
             if not self.exists(name, values):
                 if name in setting:
-                    return f"{name} exists only {_condition(domain)}; leave it out here"
+                    return f"{name} exists only {condition(domain)}; leave it out here"
                 continue
             if isinstance(domain, Const):
                 values[name] = domain.value
@@ -453,29 +462,6 @@ _OTHER = object()
 """stands for every value of a parameter that no condition names"""
 
 
-def _condition(domain: Domain) -> str:
-    parts = [
-        f"{parent} is {' or '.join(shown(v) for v in values)}"
-        for parent, values in domain.when.items()
-    ]
-    return "where " + " and ".join(parts)
-
-
-def _served(domain: Domain, facts: frozenset[str]) -> tuple[Domain | None, dict[str, list[Scalar]]]:
-    """A domain without the values that the data cannot serve, and those by what they need."""
-    if not isinstance(domain, Listed) or not isinstance(domain.needs, Mapping):
-        return domain, {}
-    without: dict[str, list[Scalar]] = {}
-    kept = []
-    for item in domain.items:
-        need = domain.needs.get(str(item))
-        if need is None or need in facts:
-            kept.append(item)
-        else:
-            without.setdefault(need, []).append(item)
-    return (replace(domain, items=tuple(kept)) if kept else None), without
-
-
 def _typed(value: Scalar, param: Param | None) -> Scalar:
     if param is None or isinstance(value, bool) or not is_number(value):
         return value
@@ -483,28 +469,3 @@ def _typed(value: Scalar, param: Param | None) -> Scalar:
         return float(value)
     whole = isinstance(param.default, int) and not isinstance(param.default, bool)
     return int(value) if whole and value == int(value) else value
-
-
-def _cycles(parents: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """A sentence for each circle of conditions."""
-    problems: list[str] = []
-    closed: set[str] = set()
-
-    def follow(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            circle = path[path.index(name) :]
-            if not set(circle) & closed:
-                closed.update(circle)
-                chain = " -> ".join([*circle, name])
-                problems.append(
-                    f"the conditions of the space form a cycle ({chain}); "
-                    "take one of these `when` out"
-                )
-            return
-        for parent in parents.get(name, ()):
-            if name not in closed:
-                follow(parent, (*path, name))
-
-    for name in parents:
-        follow(name, ())
-    return problems

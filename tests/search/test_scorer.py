@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysearch.search.scoring import Scorer
+from raysearch.search.scorer import Scorer
 from raysearch.stages import Answers, FoldOutcome, StageFailed
 
 

@@ -21,7 +21,7 @@ from raysearch.cluster.connection import connection
 from raysearch.errors import BadInput
 from raysearch.search import tune as search
 from raysearch.search.driver import Driver
-from raysearch.search.epochs import Curve, EpochRace, Loss, Stopping
+from raysearch.search.epoch_race import Curve, EpochRace, Stopping, StopReason
 from raysearch.selection import Score
 from raysearch.stages import broker
 from raysearch.stages.executor import Watch
@@ -52,13 +52,13 @@ def test_asha_stops_the_worse_half_at_an_epoch_that_it_looks_at() -> None:
     race = inside()
     for number in range(3):
         assert race.judge(number, 3, 0, epochs(0.5, 0.6)) is None
-    loss = race.judge(7, 3, 0, epochs(0.3, 0.4, 0.9))
-    assert loss is not None
-    assert loss.reason == (
+    stop = race.judge(7, 3, 0, epochs(0.3, 0.4, 0.9))
+    assert stop is not None
+    assert stop.reason == (
         "asha: fold s03 at epoch 2: 40.0 % validation UA at best, stopped against 3 others"
     )
-    assert loss.ahead == pytest.approx({0: -0.2, 1: -0.2, 2: -0.2})
-    assert loss.curve == Curve(7, 3, 0, (0.3, 0.4), whole=False)
+    assert stop.ahead == pytest.approx({0: -0.2, 1: -0.2, 2: -0.2})
+    assert stop.curve == Curve(7, 3, 0, (0.3, 0.4), whole=False)
 
 
 def test_asha_judges_by_the_best_epoch_so_far_and_looks_at_no_other_epochs() -> None:
@@ -85,10 +85,10 @@ def test_median_needs_three_others_and_the_grace() -> None:
     for number in range(2):
         race.judge(number, 0, 0, epochs(0.9, 0.9, 0.9))
     assert race.judge(2, 0, 0, epochs(0.1, 0.1, 0.1)) is None, "two others are too few"
-    loss = race.judge(3, 0, 0, epochs(0.1, 0.2, 0.9))
-    assert loss is not None
-    assert "median: fold s00 at epoch 2: 20.0 %" in loss.reason
-    assert "against 3 others" in loss.reason
+    stop = race.judge(3, 0, 0, epochs(0.1, 0.2, 0.9))
+    assert stop is not None
+    assert "median: fold s00 at epoch 2: 20.0 %" in stop.reason
+    assert "against 3 others" in stop.reason
 
 
 @pytest.mark.parametrize("rule", ["asha", "median"])
@@ -99,11 +99,11 @@ def test_a_training_that_has_ended_stays_in_the_comparison(rule: str, length: in
     for number in range(3):
         race.add(Curve(number, 0, 0, (0.9, 0.8, 0.85)[:length], whole=True))
     assert race.judge(8, 0, 0, epochs(0.95, 0.91, 0.92, 0.91, 0.93)) is None
-    loss = race.judge(9, 0, 0, epochs(0.1, 0.1, 0.1, 0.1))
-    assert loss is not None
-    assert "at epoch 2" in loss.reason
-    assert "against 4 others" in loss.reason
-    assert loss.ahead[0] == pytest.approx(-0.8)
+    stop = race.judge(9, 0, 0, epochs(0.1, 0.1, 0.1, 0.1))
+    assert stop is not None
+    assert "at epoch 2" in stop.reason
+    assert "against 4 others" in stop.reason
+    assert stop.ahead[0] == pytest.approx(-0.8)
 
 
 def test_an_ended_training_counts_at_later_rungs() -> None:
@@ -115,10 +115,10 @@ def test_an_ended_training_counts_at_later_rungs() -> None:
     race = inside()
     race.add(Curve(0, 0, 0, (0.1, 0.1, 0.9), whole=True))
     assert race.judge(2, 0, 0, epochs(0.5, 0.5, 0.5)) is None
-    loss = race.judge(2, 0, 0, epochs(0.5, start=4))
-    assert loss is not None
-    assert "at epoch 4" in loss.reason
-    assert loss.ahead == pytest.approx({0: -0.4})
+    stop = race.judge(2, 0, 0, epochs(0.5, start=4))
+    assert stop is not None
+    assert "at epoch 4" in stop.reason
+    assert stop.ahead == pytest.approx({0: -0.4})
 
 
 def test_what_was_stopped_before_a_restart_is_still_compared_with() -> None:
@@ -135,9 +135,9 @@ def test_epochs_that_come_twice_count_once() -> None:
         race.judge(number, 0, 0, epochs(0.5, 0.5, 0.5, 0.9))
     assert race.judge(4, 0, 0, epochs(0.6, 0.6)) is None
     assert race.judge(4, 0, 0, epochs(0.1, 0.1, 0.1)) is None
-    loss = race.judge(4, 0, 0, epochs(0.5, start=4))
-    assert loss is not None
-    assert loss.curve.scores == (0.6, 0.6, 0.1, 0.5)
+    stop = race.judge(4, 0, 0, epochs(0.5, start=4))
+    assert stop is not None
+    assert stop.curve.scores == (0.6, 0.6, 0.1, 0.5)
 
 
 # -- the rules against Tune's own ------------------------------------------------------------------
@@ -259,8 +259,8 @@ class FakeDriver:
         self.log.append(("record", number, len(rows)))
         return False
 
-    def prune(self, loss: Loss) -> None:
-        self.log.append(loss)
+    def prune(self, stop: StopReason) -> None:
+        self.log.append(stop)
 
     def fail(self, number: int, reason: str, trace: str) -> None:
         self.log.append(("fail", number, reason))
@@ -280,10 +280,10 @@ def test_the_scheduler_prunes_and_otherwise_lets_go_on() -> None:
     assert result(0, rows=["a fold"], curves=[whole]) == "CONTINUE"
     assert fake.log == [("record", 0, 1)]
     assert result(3, epochs=[(1, 0, epochs(0.3, 0.3))]) == "STOP"
-    loss = fake.log[-1]
-    assert list(loss.ahead) == [0]
-    assert "against 1 other" in loss.reason
-    assert loss.curve == Curve(3, 1, 0, (0.3, 0.3), whole=False)
+    stop = fake.log[-1]
+    assert list(stop.ahead) == [0]
+    assert "against 1 other" in stop.reason
+    assert stop.curve == Curve(3, 1, 0, (0.3, 0.3), whole=False)
     assert result(4, failure="stage 'student': it raised", trace="") == "STOP"
     fake.fatal = OSError("full")
     assert result(0, epochs=[(2, 0, epochs(0.8, 0.8))]) == "STOP"
@@ -324,10 +324,10 @@ def fold(trial: int, index: int, value: float) -> FoldRow:
     return FoldRow(trial, f"fold-{index}", index, scores, [[1, 0], [0, 1]], 0.1, (use,))
 
 
-def stopped(trial: int, **ahead: float) -> Loss:
+def stopped(trial: int, **ahead: float) -> StopReason:
     """Trial stopped in fold 2; how far it was ahead, by the others' numbers."""
     curve = Curve(trial, 2, 0, (0.1,), whole=False)
-    return Loss("asha: why", {int(name[1:]): by for name, by in ahead.items()}, curve)
+    return StopReason("asha: why", {int(name[1:]): by for name, by in ahead.items()}, curve)
 
 
 def begun(path: Path, sampler: FakeSampler, ended: int) -> Any:

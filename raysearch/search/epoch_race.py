@@ -75,7 +75,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Loss:
+class StopReason:
     """Why a trial is stopped inside a fold."""
 
     reason: str
@@ -155,7 +155,7 @@ class EpochRace:
 
     def judge(
         self, trial: int, fold: int, repeat: int, epochs: Sequence[tuple[int, float]]
-    ) -> Loss | None:
+    ) -> StopReason | None:
         """Take further epochs of a training in flight.
 
         Returns:
@@ -171,7 +171,7 @@ class EpochRace:
             own.epochs.append((epoch, score))
             if self._loses(own, before, list(others.values())):
                 curve = Curve(trial, fold, repeat, own.scores, whole=False)
-                return self._loss(curve, epoch, others)
+                return self._stop_reason(curve, epoch, others)
         return None
 
     def _of(self, fold: int, repeat: int) -> dict[int, _Training]:
@@ -192,10 +192,10 @@ class EpochRace:
             epoch >= grace and len(means) >= _OTHERS and own.best(epoch) < float(np.median(means))
         )
 
-    def _loss(self, curve: Curve, epoch: int, others: Mapping[int, _Training]) -> Loss:
+    def _stop_reason(self, curve: Curve, epoch: int, others: Mapping[int, _Training]) -> StopReason:
         best = max(curve.scores)
         ahead = {n: best - one.best(epoch) for n, one in others.items() if one.counts(epoch)}
-        return Loss(
+        return StopReason(
             f"{self._stopping.rule}: fold {self._folds[curve.fold]} at epoch {epoch}: "
             f"{100 * best:.1f} % validation UA at best, stopped against {len(ahead)} "
             f"other{'s' if len(ahead) != 1 else ''}",
