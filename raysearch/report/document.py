@@ -119,7 +119,7 @@ class Pair:
     difference: Difference
     """a - b"""
     p: float | None
-    """of the paired t test, after Holm's correction over the comparison; None with one fold"""
+    """of the paired t test, after Holm's correction over the comparison; None where it has none"""
     sentence: str
 
     @property

@@ -222,18 +222,25 @@ def _judge(score: Score, v: Matrix, confusions: NDArray[np.float64] | None) -> J
 def _expecting(score: Score, v: Matrix) -> Judge:
     """The same for a table with holes, expected from what was measured in the folds in question.
 
-    Clips that were not scored cannot be pooled, so the mean stands in for `pooled_ua`.
+    Of a setting that was measured in none of them nothing is known, so it cannot be chosen: a model
+    would give it the mean of all settings, which may tie with the best. Clips that were not scored
+    cannot be pooled, so the mean stands in for `pooled_ua`.
     """
+    expect = _expected_worst if score.name == "worst_ua" else expected
 
     @cache
-    def worst(over: tuple[int, ...]) -> Matrix:
+    def judge(over: tuple[int, ...]) -> Matrix:
         part = v[:, list(over)]
         some = np.isfinite(part).any(axis=1)
-        means = np.full(len(v), -np.inf)  # nothing is known of it there: not to be chosen
-        draws = impute(part[some], {}, draws=DRAWS).draws
-        means[some] = np.mean([worst_mean(table) for table, _ in draws], axis=0)
+        means = np.full(len(v), -np.inf)
+        means[some] = expect(part[some])
         return means
 
-    if score.name == "worst_ua":
-        return lambda over: worst(tuple(over))
-    return lambda over: expected(v[:, list(over)])
+    return lambda over: judge(tuple(over))
+
+
+def _expected_worst(part: Matrix) -> Matrix:
+    """The mean over the worst quarter of the folds that is expected of each row [C, K]."""
+    draws = impute(part, {}, draws=DRAWS).draws
+    mean: Matrix = np.mean([worst_mean(table) for table, _ in draws], axis=0)
+    return mean

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from raysearch.report.document import SHOWN, Comparison, Pair
 from raysearch.report.scoring import METRICS, Scores
-from raysearch.selection import Difference, Estimate, Estimates
+from raysearch.selection import Difference, Estimate, Estimates, judges_of
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many, percent, points, value
@@ -111,23 +111,54 @@ def _sentence(text: str) -> str:
 
 
 # -- the estimates ---------------------------------------------------------------------------------
-def meanings(unit: str = "speaker", units: str = "speakers") -> dict[str, str]:
+def meanings(
+    unit: str = "speaker", units: str = "speakers", *, folds: int = 0, unjudged: int = 0
+) -> dict[str, str]:
     """What each estimate is, in one sentence.
 
     Args:
         unit: what a fold holds out.
         units: its plural.
+        folds: of the study.
+        unjudged: those that no other fold can judge, as all test or validate on what they hold out:
+            under loco every fold, under validation=share some.
     """
+    honest = (
+        f"each {unit} is scored with the setting that has the best validation score over the folds "
+        f"that neither test nor validate on that {unit}"
+    )
+    nested = "Honest too, but a poorer way to choose."
+    if unjudged and unjudged == folds:
+        honest = (
+            f"each {unit} is scored with the setting that has the best validation score in its own "
+            f"fold, as every other fold tests or validates on that {unit}"
+        )
+        nested = "The same as honest here, by construction."
+    elif unjudged:
+        honest += f"; over its own fold where there is none, in {unjudged} of {folds} folds"
+        nested = (
+            f"Honest too. In {unjudged} of {folds} folds the same as honest, by construction; in "
+            "the others a poorer way to choose."
+        )
     return {
-        "honest": f"each {unit} is scored with the setting that has the best validation score "
-        f"over the folds that neither test nor validate on that {unit}. The figure to quote.",
+        "honest": f"{honest}. The figure to quote.",
         "nested": f"each {unit} is scored with the setting that has the best validation score in "
-        "its own fold. Honest too, but a poorer way to choose.",
+        f"its own fold. {nested}",
         "selected": "the one setting with the best validation score. A little too high where test "
         f"{units} also served for validation.",
         "oracle": "the setting with the best test score. Too high, and what many papers print.",
         "optimism": "oracle minus honest.",
     }
+
+
+def choosing(record: Record) -> str:
+    """By what the setting for a held-out group is chosen, after "chosen anew for every …"."""
+    groups = [fold.groups for fold in record.folds]
+    unjudged = sum(not judges_of(f, groups) for f in range(len(groups)))
+    if unjudged == len(groups):
+        return "by the validation score of its own fold"
+    text = f"by the validation scores of folds in which that {record.unit} had no part"
+    return text + (" (of its own fold, where there is none)" if unjudged else "")
 
 
 def figure(estimate: Estimate) -> str:
@@ -199,6 +230,11 @@ def difference(
             paired t test's own).
         unit: what a fold holds out, in the plural ("speakers", "sessions", "corpora", "folds").
     """
+    if d.n > 1 and d.p is None:
+        return (
+            f"{a} and {b}: the difference is {points(d.mean)} points for each of {_number(d.n)} "
+            f"{unit}. Without a spread there is no interval and no test."
+        )
     if d.low is None or d.high is None or d.p is None:
         return f"{a} and {b}: one fold cannot show a difference."
     interval = f"95 % interval {points(d.low)} to {points(d.high)}"
@@ -229,12 +265,12 @@ def family(pairs: Sequence[Pair], unit: str) -> tuple[str, ...]:
         pairs: of one comparison.
         unit: what a fold holds out, in the plural.
     """
-    lines = [pair.sentence for pair in pairs if pair.shown]
-    rest = [pair for pair in pairs if not pair.shown]
+    lines = [pair.sentence for pair in pairs if pair.shown or pair.p is None]
+    rest = [pair for pair in pairs if not pair.shown and pair.p is not None]
     for a in dict.fromkeys(pair.a for pair in rest):
         mine = [pair for pair in rest if pair.a == a]
         n = mine[0].difference.n
-        if len(mine) == 1 or n < 2:
+        if len(mine) == 1:
             lines += [pair.sentence for pair in mine]
         else:
             lines.append(no_difference(a, [pair.b for pair in mine], n, unit=unit))

@@ -245,12 +245,24 @@ class Driver:
             return True
         if self._rule is None or not folds:
             return False
-        count = len(self._trials)
-        cells, alive = self._table.cells(count), self._table.alive(count)
-        verdict = self._rule(cells, number, trials=self.planned, alive=alive)
+        cells, alive, row = self._rivals(number)
+        verdict = self._rule(cells, row, trials=self.planned, alive=alive)
         if verdict.stop:
             self._end(number, PRUNED, verdict.mean, verdict.reason)
         return verdict.stop
+
+    def _rivals(self, number: int) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
+        """The table that a trial is judged by, which of its rows are alive, and the trial's row.
+
+        In batches the table holds the earlier batches, which have ended, and the trial itself: what
+        the rest of its batch has scored so far depends on the order of arrival.
+        """
+        count = len(self._trials)
+        cells, alive = self._table.cells(count), self._table.alive(count)
+        if self._batch is None:
+            return cells, alive, number
+        rows = [*range(number // self._batch * self._batch), number]
+        return cells[rows], alive[rows], len(rows) - 1
 
     def prune(self, stop: StopReason) -> None:
         """End a trial that was stopped inside a fold.

@@ -5,7 +5,14 @@ Pure numpy and scipy.special (scipy.stats takes a second to import); it knows no
 a fold but its groups, and no third-party system.
 """
 
-from raysearch.selection.choices import Judge, by_mean, choice_scores, honest_choice, pareto
+from raysearch.selection.choices import (
+    Judge,
+    by_mean,
+    choice_scores,
+    honest_choice,
+    judges_of,
+    pareto,
+)
 from raysearch.selection.differences import (
     Difference,
     compare,
@@ -52,6 +59,7 @@ __all__ = [
     "honest_choice",
     "impute",
     "interval",
+    "judges_of",
     "of_all",
     "over_groups",
     "pareto",

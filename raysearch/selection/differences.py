@@ -95,7 +95,9 @@ def _of_groups(d: Matrix) -> Difference:
     if sd is None:
         return Difference(mean, None, None, None, 1, None)
     if sd <= TIE:
-        return Difference(mean, low, high, sd, len(d), 1.0 if mean == 0 else 0.0)
+        if mean == 0:  # settings without any difference: nothing is claimed of them
+            return Difference(0.0, 0.0, 0.0, sd, len(d), 1.0)
+        return Difference(mean, None, None, sd, len(d), None)
     p = float(2 * stdtr(len(d) - 1, -abs(mean) / (sd / len(d) ** 0.5)))
     return Difference(mean, low, high, sd, len(d), p)
 

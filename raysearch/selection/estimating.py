@@ -74,6 +74,11 @@ class Estimates:
     imputed: float = 0.0
     """share of the cells that were drawn, not measured"""
 
+    @property
+    def unjudged(self) -> int:
+        """Folds that no other fold can judge: the honest choice there is the nested one."""
+        return sum(not judges for judges in self.judges)
+
     def of(self, kind: str) -> dict[str, Estimate]:
         """One of `KINDS` by its name: metric -> estimate."""
         by_metric: dict[str, Estimate] = getattr(self, kind)

@@ -26,6 +26,12 @@ def check_together(study: Study, problems: list[str]) -> None:
             f"racing={study.racing} stops settings by one score, but objective lists "
             f"{', '.join(study.objective)}; write racing=off, or one objective"
         )
+    elif study.racing != "off" and study.objective[0] not in ("ua", "wa"):
+        problems.append(
+            f"racing={study.racing} stops settings by the mean of their folds, but "
+            f"objective={study.objective[0]} is no mean of folds, so that a race would stop what "
+            "the study looks for; write racing=off, or objective=ua"
+        )
     rule = study.stopping.rule
     if len(study.objective) > 1 and rule != "off":
         problems.append(

@@ -250,6 +250,21 @@ def test_test_scores_have_no_part_in_a_choice_after_a_race(write: Write) -> None
     assert first.honest["ua"].mean != second.honest["ua"].mean
 
 
+@pytest.mark.parametrize("objective", ["ua", "wa", "pooled_ua", "worst_ua"])
+def test_a_setting_that_no_judging_fold_has_measured_is_not_chosen(
+    write: Write, objective: str
+) -> None:
+    """Equal scores everywhere, and a first row that was cut short: an exact tie, by the model."""
+    table = np.full((3, 6, 4), 0.6)
+    table[0, 1:] = NAN
+    full = counts(np.random.default_rng(0), 3, 6)
+    report = report_of(write(table, objective=objective, val_confusions=full))
+    assert report.estimates is not None
+    assert report.estimates.judges[0] == (1, 2, 3, 4)  # fold 5 validates on the speaker of fold 0
+    assert report.estimates.honest_choices[0] == 1
+    assert report.estimates.nested_choices[1:] == (1,) * 5
+
+
 def test_the_worst_quarter_after_a_race(write: Write) -> None:
     """The expected worst quarter of a cut setting holds the noise of the folds it did not run.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.report import sentences
+from raysearch.report import sentences, to_text
 from raysearch.report.scoring import Scores, score
 from raysearch.selection import compare
 from raysearch.study.folder import StudyFolder
 from raysearch.study.record import Record
-from tests.support.study_folders import speakers
+from tests.support.study_folders import report_of, speakers
 
+STRATEGIES = ("hard", "soft", "lr")
 Write = Callable[..., Path]
 
 
@@ -38,6 +40,17 @@ def test_differences() -> None:
 def test_one_fold_shows_no_difference() -> None:
     text = sentences.difference(compare([0.6], [0.5], speakers(1)), "lr", "hard")
     assert text == "lr and hard: one fold cannot show a difference."
+
+
+def test_a_difference_without_spread_is_said_and_not_tested(write: Write) -> None:
+    table = np.full((2, 3, 4), 0.6)
+    table[0] += 0.1
+    (family,) = report_of(write(table)).comparisons
+    assert family.pairs[0].p is None
+    assert sentences.comparison(family, "speakers") == (
+        "trial 0 and trial 1: the difference is +10.0 points for each of three speakers. Without "
+        "a spread there is no interval and no test.",
+    )
 
 
 def test_nothing_to_show() -> None:
@@ -105,6 +118,34 @@ def test_every_estimate_has_a_meaning(unit: str) -> None:
     words = sentences.meanings(unit, f"{unit}s")
     assert list(words) == ["honest", "nested", "selected", "oracle", "optimism"]
     assert unit in words["honest"]
+
+
+@pytest.mark.parametrize("unjudged", [0, 2, 4])
+def test_where_no_fold_can_judge_another_nested_is_not_called_poorer(
+    write: Write, unjudged: int
+) -> None:
+    """As under loco, where each fold validates on speakers of every corpus that it does not test,
+    and as in some folds of validation=share."""
+    folder = write(
+        np.random.default_rng(0).uniform(0.4, 0.7, (3, 4, 4)),
+        params=[{"strategy": name} for name in STRATEGIES],
+        space={"strategy": {"choice": list(STRATEGIES)}},
+    )
+    folds = json.loads((folder / "folds.json").read_text())
+    names = [fold["name"] for fold in folds]
+    for fold in folds:  # all of the first, and none of the others
+        fold["val_groups"] = [n for n in names[:unjudged] if n != fold["name"]] or ["else"]
+    (folder / "folds.json").write_text(json.dumps(folds))
+    report = report_of(folder)
+    assert report.estimates is not None
+    assert report.estimates.unjudged == unjudged
+    text = " ".join(to_text(report).split())
+    assert ("in the others a poorer way" in text) == (unjudged == 2)
+    assert ("but a poorer way to choose" in text) == (unjudged == 0)
+    assert ("The same as honest here, by construction" in text) == (unjudged == 4)
+    assert ("in which that speaker had no part" in text) == (unjudged < 4)
+    if unjudged == 4:
+        assert report.estimates.honest == report.estimates.nested
 
 
 def test_warnings_are_sentences_the_gravest_first(write: Write) -> None:

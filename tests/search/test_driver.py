@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from raysearch.search.driver import Assignment, Driver
-from raysearch.search.racing import Verdict
+from raysearch.search.racing import RULES, Verdict
 from raysearch.selection import Score
 from raysearch.study.ledger import (
     COMPLETE,
@@ -263,6 +263,41 @@ def test_a_trial_that_loses_the_race_is_pruned_with_the_predicted_mean(tmp_path:
     np.testing.assert_allclose(seen[-1][0], [0.2, 0.0, 0.3, 0.1])
     assert seen[-1][1][0] == 0.0
     assert all(math.isnan(x) for x in seen[-1][1][1:])
+
+
+def race_in_batches(path: Path, arrivals: int, restarts: bool) -> list[tuple[Any, ...]]:
+    """The trials of a raced study of 24 in batches of 4, its folds arriving in a random order."""
+    table = np.random.default_rng(7).normal(0.5, 0.05, (24, FOLDS))
+    table += np.random.default_rng(8).normal(0, 0.08, (24, 1))
+    rng = np.random.default_rng(arrivals)
+    rule = RULES["mixed"]
+    race = driver(path, FakeSampler(), trials=24, rule=rule, batch=4)
+    at_work: dict[int, list[int]] = {}
+    while True:
+        while (following := race.next()) is not None:
+            at_work[following.number] = list(following.folds)
+        if not at_work:
+            break
+        number = int(rng.choice(list(at_work)))
+        index = at_work[number].pop(0)
+        if race.record(number, [(fold(number, index, table[number, index]), 1, 0)]):
+            del at_work[number]
+        if restarts and rng.random() < 0.2:
+            race = driver(path, FakeSampler(), trials=24, rule=rule, batch=4)
+            at_work = {}
+    assert race.fatal is None
+    return [(t.number, t.state, t.value, t.reason) for t in Ledger(path).trials()]
+
+
+def test_batches_are_raced_alike_whatever_the_order_of_arrival(tmp_path: Path) -> None:
+    first = race_in_batches(tmp_path / "first", 0, restarts=False)
+    states = [state for _, state, *_ in first]
+    assert states[:4] == [COMPLETE] * 4, "the first batch has nobody to lose to"
+    assert states.count(PRUNED) > 5
+    for arrivals in range(1, 6):
+        for restarts in (False, True):
+            path = tmp_path / f"{arrivals}-{restarts}"
+            assert race_in_batches(path, arrivals, restarts) == first
 
 
 def test_several_objectives_are_kept_and_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from raysearch.selection import FoldGroups, compare, holm, signed_rank
+from raysearch.selection import FoldGroups, compare, compare_over_draws, holm, signed_rank
 from tests.support.study_folders import speakers
 
 
@@ -53,9 +53,26 @@ def test_equal_settings_do_not_differ() -> None:
     assert signed_rank(np.zeros(3)) == (1.0, 1.0)
 
 
-def test_a_constant_gain_is_certain_to_t_but_not_to_ranks() -> None:
-    assert compare([0.6, 0.7, 0.8], [0.5, 0.6, 0.7], speakers(3)).p == 0.0
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_a_constant_gain_has_no_spread_to_test_it_by(n: int) -> None:
+    b = np.linspace(0.5, 0.8, n)
+    difference = compare(b + 0.1, b, speakers(n))
+    assert difference.mean == pytest.approx(0.1)
+    assert (difference.low, difference.high, difference.p, difference.n) == (None, None, None, n)
+    over = compare_over_draws([(b + 0.1, b)] * 3, speakers(n))
+    assert (over.low, over.high, over.p) == (None, None, None)
     assert signed_rank(np.full(3, 0.1)) == (1.0, 0.125)
+
+
+def test_coarse_scores_of_equal_settings_differ_as_often_as_they_claim() -> None:
+    """Two speakers of ten clips each: equal differences are common, and were p = 0."""
+    rng = np.random.default_rng(5)
+    a, b = rng.binomial(10, 0.6, (2, 1000, 2)) / 10
+    p = [compare(x, y, speakers(2)).p for x, y in zip(a, b, strict=True)]
+    same = (np.abs(np.ptp(a - b, axis=1)) < 1e-9) & (np.abs(a - b).max(axis=1) > 1e-9)
+    assert same.mean() > 0.08
+    assert [x is None for x in p] == same.tolist()
+    assert np.mean([x is not None and x < 0.05 for x in p]) < 0.05
 
 
 def test_folds_of_one_group_are_one_observation() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysearch.errors import BadInput
+from raysearch.selection import judges_of
 from raysearch.stages.folds import Fold, divide
 
 CLASSES = ("angry", "neutral")
@@ -93,6 +94,8 @@ def test_leave_one_corpus_out_validates_on_a_share_of_every_other_corpus() -> No
         for other in set(corpus[fold.validation]):
             assert len(set(who[fold.validation[corpus[fold.validation] == other]])) == 2
         assert fold.test_groups == set(who[fold.test])
+    # each other fold validates on speakers of the corpus that a fold holds out
+    assert [judges_of(f, folds) for f in range(3)] == [()] * 3
 
 
 def test_sessions() -> None:

@@ -389,6 +389,8 @@ def test_one_objective_is_written_as_a_text_and_several_as_a_list(tmp_path: Path
         (["objective=[ua,ua]"], "a list of different ones, but got"),
         (["objective=[ua,f1]"], "one of ua, wa, pooled_ua, worst_ua"),
         (["objective=[ua,wa]", "racing=mixed"], "racing=mixed stops settings by one score"),
+        (["objective=worst_ua", "racing=mixed"], "objective=worst_ua is no mean of folds"),
+        (["objective=pooled_ua", "racing=wilcoxon"], "write racing=off, or objective=ua"),
         (["seeds=0"], "seeds must be a whole number of at least 1, but got 0"),
     ],
 )

@@ -142,8 +142,8 @@ def joint_section(families: Sequence[Comparison], record: Record) -> Section | N
         (
             "With so few settings a value, the settings' other parameters may make the difference. "
             f"Each value is stood for by its best setting, chosen anew for every held-out "
-            f"{record.unit} by the validation scores of folds in which that {record.unit} had no "
-            "part. report full=true has a section for each parameter.",
+            f"{record.unit} {sentences.choosing(record)}. report full=true has a section for each "
+            "parameter.",
         ),
     )
 
@@ -212,8 +212,8 @@ def _about_values(one: Comparison, record: Record) -> tuple[str, ...]:
     m, unit = one.metric.upper(), record.unit
     return (
         f"Each value of {one.parameter} is stood for by its own best setting, chosen anew for "
-        f"every held-out {unit} by the validation scores of folds in which that {unit} had no "
-        f"part. Differences of test {m} are over {record.units}, paired, for the settings that "
+        f"every held-out {unit} {sentences.choosing(record)}. Differences of test {m} are over "
+        f"{record.units}, paired, for the settings that "
         "were tried. In simulations the true difference lies outside such an interval in 6 to 9 % "
         "of the studies, not in 5: a p near 0.05 is no proof.",
         f"Test {m} in %: {counts}.",
@@ -326,9 +326,9 @@ def _honest(scores: Matrix, test: Matrix, rows: Sequence[int] | None) -> Matrix:
 
 
 def _family(sides: Sequence[_Sides], record: Record) -> tuple[Pair, ...]:
-    each = [d.p for _, _, d in sides]
-    values = [p for p in each if p is not None]  # all of them, or with one fold none
-    corrected: Sequence[float | None] = holm(values) if values else each
+    # a pair without a test stays in the family that the others are corrected for
+    family = holm([1.0 if d.p is None else d.p for _, _, d in sides])
+    corrected = [None if d.p is None else p for (_, _, d), p in zip(sides, family, strict=True)]
     return tuple(
         Pair(a, b, d, p, sentences.difference(d, a, b, p=p, unit=record.units))
         for (a, b, d), p in zip(sides, corrected, strict=True)

@@ -68,7 +68,12 @@ def _bound(x: float | None) -> float | None:
 
 def meaning_section(record: Record, scores: Scores, race: Race | None) -> Section:
     """What each estimate is, and how this study came by it."""
-    words = sentences.meanings(record.unit, record.units)
+    words = sentences.meanings(
+        record.unit,
+        record.units,
+        folds=len(record.folds),
+        unjudged=scores.estimates.unjudged,
+    )
     selected, oracle = f"trial {scores.best.number}", _oracle(scores)
     words["selected"] = words["selected"].replace("score.", f"score ({selected}).", 1)
     words["oracle"] = words["oracle"].replace("score.", f"score ({oracle}).", 1)
