@@ -22,6 +22,7 @@ from trainables.mlp_training import uses_unlabelled
 from trainables.stage import (
     Artifact,
     Exporter,
+    FoldFacts,
     Method,
     Node,
     Param,
@@ -224,6 +225,28 @@ def _graph(setting: Setting) -> tuple[Node, ...]:
     return (teacher, replace(last, parents={"pretrained": "pretrained"}))
 
 
+def _in_fold(node: Node, facts: FoldFacts) -> dict[str, Any]:
+    """A node's parameters, with those that have no effect on a fold at one value.
+
+    Eq. 6 weighs corpora, and has nothing to weigh on one; a batch that holds all clips is one
+    however large, and so are groups of speakers that there are not enough speakers for.
+    """
+    own = dict(node.params)
+    lesson = facts.parts["train"]
+    needs = STRATEGIES[own["strategy"]].needs
+    if "sets" in needs and "undecided" in node.parts and node.name == "student":
+        lesson = lesson.join(facts.parts["undecided"])
+    by_votes = "votes" in needs
+    if len(lesson.voted_corpora if by_votes else lesson.corpora) < 2:
+        own["lambda_w"] = 0.0
+    clips = lesson.voted if by_votes else lesson.clips
+    if own["batch"] >= clips - 1:  # a last row of its own joins the batch before it
+        own["batch"] = clips
+    if own.get("mask_folds") is not None:
+        own["mask_folds"] = min(own["mask_folds"], len(lesson.speakers))
+    return own
+
+
 def _side(own: Setting) -> tuple[str, ...]:
     return ("unlabelled",) if uses_unlabelled(own) else ()
 
@@ -342,6 +365,7 @@ METHOD = Method(
     summary="relative difficulty, labelling reliability and their rivals on one five-layer network",
     params=PARAMS,
     graph=_graph,
+    in_fold=_in_fold,
     needs=_needs,
     features=("is10",),
     inherits={f"pretrained_{name}": name for name in TRAINING},

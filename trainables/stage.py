@@ -334,6 +334,36 @@ def weights_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 @dataclass(frozen=True)
+class PartFacts:
+    """What is known of a part of a fold, or of several, before any stage runs."""
+
+    clips: int = 0
+    voted: int = 0
+    """clips with a vote"""
+    corpora: frozenset[int] = frozenset()
+    voted_corpora: frozenset[int] = frozenset()
+    """those of clips with a vote"""
+    speakers: frozenset[int] = frozenset()
+
+    def join(self, other: PartFacts) -> PartFacts:
+        return PartFacts(
+            self.clips + other.clips,
+            self.voted + other.voted,
+            self.corpora | other.corpora,
+            self.voted_corpora | other.voted_corpora,
+            self.speakers | other.speakers,
+        )
+
+
+@dataclass(frozen=True)
+class FoldFacts:
+    """What a method may know of a fold before any stage runs."""
+
+    parts: Mapping[str, PartFacts]
+    """of the parts that have labels"""
+
+
+@dataclass(frozen=True)
 class Exporter:
     """How a method becomes a model that is used outside of studies.
 
@@ -372,6 +402,9 @@ class Method:
     """what a setting needs of the data: any of 'votes', 'unlabelled', 'corpora' (two or more)"""
     notes: Callable[[Setting], tuple[str, ...]] = lambda setting: ()
     """what whoever reads a setting's scores must be told, as of untrained weights: sentences"""
+    in_fold: Callable[[Node, FoldFacts], Setting] = lambda node, facts: node.params
+    """the parameters of a node on a fold: of values that train the same thing there, one. It is
+    handed facts of parts that the node's key holds, and reads no others"""
     features: tuple[str, ...] = ("is10",)
     """feature sets used where a study names none"""
     inputs: tuple[str, ...] = ("vector",)

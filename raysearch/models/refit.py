@@ -81,7 +81,10 @@ def refit(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -> l
     alone = replace(data, folds=(fold,), speaker_clips=())
     studied, mine = source.inputs.context(), source.inputs.context(alone)
     where = replace(
-        studied, folds=(*studied.folds, *mine.folds), prints=(*studied.prints, *mine.prints)
+        studied,
+        folds=(*studied.folds, *mine.folds),
+        prints=(*studied.prints, *mine.prints),
+        facts=(*studied.facts, *mine.facts),
     )
     runs = _runs(source)
     own = {

@@ -15,6 +15,7 @@ from raysearch.stages.keys import (
     Use,
     calls,
     context,
+    facts_of,
     setting_identity,
     with_uses,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "calls",
     "context",
     "execute",
+    "facts_of",
     "inputs_of",
     "normalised",
     "setting_identity",

@@ -44,6 +44,8 @@ class Dataset:
     """[N, R] class index by rater, -1 where there is none"""
     own: NDArray[np.bool_] | None = None
     """[N, R] the rating is of the rater's own speech"""
+    speakers: tuple[str, ...] = ()
+    """names by index of `speaker`, ascending; () where the index itself is the name"""
 
 
 @dataclass(frozen=True)

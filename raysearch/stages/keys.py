@@ -17,14 +17,19 @@ import numpy as np
 
 from raysearch.stages.dataset import LABELLED, Dataset, rows_of, visible_ratings
 from raysearch.stages.folds import Fold
-from raysearch.stages.sources import source_digest
+from raysearch.stages.sources import own_digest, source_digest
 from trainables.stage import (
     PARTS,
     RATINGS,
     Artifact,
+    FoldFacts,
     Method,
     Node,
+    PartFacts,
 )
+
+HANDED_BY = tuple(f"raysearch.stages.{name}" for name in ("dataset", "normalising", "running"))
+"""the modules whose code makes what a stage is handed"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Context:
     prints: tuple[Mapping[str, str], ...]
     """by fold index: part -> fingerprint of its ids, labels, votes and data; where the fold has a
     target rater, also "part/whose" -> that of the ratings which such a stage may see"""
+    facts: tuple[FoldFacts, ...]
+    """by fold index: what a method may know of the fold before a stage runs"""
 
 
 @dataclass(frozen=True)
@@ -128,9 +135,7 @@ def context(
         feature_ids: name and version of each feature set, in the order of their columns.
         seed: the study's seed.
     """
-    head = json.dumps(
-        [list(feature_ids), dataset.normalise, list(dataset.speaker_clips), list(dataset.classes)]
-    )
+    head = json.dumps([list(feature_ids), dataset.normalise, list(dataset.classes)])
     speakers = dataset.speaker
     whole: dict[int, list[str]] = {}
     if dataset.normalise == "speaker":
@@ -144,11 +149,14 @@ def context(
             rows = rows_of(fold, part)
             sees_labels = part in LABELLED and not fold.rater
             digest = hashlib.sha256(f"{part}\0{head}".encode())
+            if part == "test" and dataset.speaker_clips:
+                # this part alone comes again, its test rows normalised by fewer clips
+                digest.update(json.dumps([*dataset.speaker_clips, len(fold.test)]).encode())
             for row in rows:
                 fact: list[Any] = [
                     str(dataset.ids[row]),
                     audio[row],
-                    int(dataset.speaker[row]),
+                    _speaker_name(dataset, int(speakers[row])),
                     int(dataset.corpus[row]),
                 ]
                 if sees_labels:
@@ -173,7 +181,33 @@ def context(
                 for whose in RATINGS[1:]
             }
         prints.append(parts)
-    return Context(seed, tuple(fold.name for fold in dataset.folds), tuple(prints))
+    names = tuple(fold.name for fold in dataset.folds)
+    return Context(seed, names, tuple(prints), facts_of(dataset))
+
+
+def _speaker_name(dataset: Dataset, speaker: int) -> str | int:
+    return dataset.speakers[speaker] if dataset.speakers else speaker
+
+
+def facts_of(dataset: Dataset) -> tuple[FoldFacts, ...]:
+    """By fold, what a method may know of it before a stage runs: of the parts whose labels it sees,
+    all of it in the prints of these parts."""
+    return tuple(
+        FoldFacts({part: _part_facts(dataset, fold, part) for part in LABELLED})
+        for fold in dataset.folds
+    )
+
+
+def _part_facts(dataset: Dataset, fold: Fold, part: str) -> PartFacts:
+    rows, votes = rows_of(fold, part), None if fold.rater else dataset.votes
+    voted = np.zeros(len(rows), bool) if votes is None else votes[rows].sum(axis=1) > 0
+    return PartFacts(
+        clips=len(rows),
+        voted=int(voted.sum()),
+        corpora=frozenset(dataset.corpus[rows].tolist()),
+        voted_corpora=frozenset(dataset.corpus[rows][voted].tolist()),
+        speakers=frozenset(dataset.speaker[rows].tolist()),
+    )
 
 
 def calls(
@@ -204,6 +238,7 @@ def calls(
             node = nodes[name]
             if own is not None and at == fold:
                 node = replace(node, params={**node.params, **own.get(name, {})})
+            node = replace(node, params=method.in_fold(node, where.facts[at]))
             parents = {role: call(other, at).key for role, other in sorted(node.parents.items())}
             others = {
                 role: tuple(call(other, each).key for each in folds)
@@ -217,19 +252,22 @@ def calls(
     return list(stages.values())
 
 
-def setting_identity(method: Method, setting: Mapping[str, Any]) -> str:
-    """One text for all settings that ask for the same stages.
+def setting_identity(
+    method: Method, setting: Mapping[str, Any], facts: Sequence[FoldFacts] = ()
+) -> str:
+    """One text for all settings that ask for the same stages on every fold.
 
     A parameter that has no effect in a setting is in none of its stages.
 
     Args:
         setting: every parameter, as of `Method.resolve`.
+        facts: by fold, of `facts_of`; () for what is the same on all data.
     """
     stages = [
         {
             "stage": node.name,
             "target": _target(node),
-            "params": _plain_params(node),
+            "params": _by_fold([method.in_fold(node, fold) for fold in facts] or [node.params]),
             "parents": node.parents,
             "across": node.across,
             "parts": sorted(node.parts),
@@ -238,6 +276,15 @@ def setting_identity(method: Method, setting: Mapping[str, Any]) -> str:
         for node in method.graph(setting)
     ]
     return json.dumps(stages, sort_keys=True)
+
+
+def _by_fold(params: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each parameter's value, or its values where folds have several."""
+    values = {name: [each[name] for each in params] for name in sorted(params[0])}
+    return {
+        name: _plain(each[0]) if each.count(each[0]) == len(each) else ["by fold", *_plain(each)]
+        for name, each in values.items()
+    }
 
 
 def _target(node: Node) -> str:
@@ -263,6 +310,7 @@ def _call(
         "stage": node.name,
         "target": target,
         "source": source_digest(node.run.__module__),
+        "handed_by": own_digest(HANDED_BY),
         "params": params,
         "parents": parents,
         # stages that read no other fold keep the keys that they had before any could

@@ -61,32 +61,38 @@ def _normalising(dataset: Dataset, fold: Fold) -> Normaliser:
 
 
 def from_few_clips(dataset: Dataset, rows: NDArray[np.int64], n: int) -> NDArray[np.float32]:
-    """Rows normalised by their speaker's statistics, taken from n clips that ids alone choose."""
+    """Rows normalised by their speaker's statistics, taken from n of the speaker's clips among
+    these rows, which ids alone choose."""
     x = np.empty((len(rows), dataset.x.shape[1]), dtype=np.float32)
     for speaker in np.unique(dataset.speaker[rows]):
-        mean, scale = _statistics(dataset.x[_clips_of(dataset, speaker, n)])
+        mean, scale = _statistics(dataset.x[_few_clips(dataset, rows, speaker, n)])
         mine = dataset.speaker[rows] == speaker
         x[mine] = (dataset.x[rows[mine]] - mean) / scale
     return x
 
 
-def _clips_of(dataset: Dataset, speaker: int, n: int | None = None) -> NDArray[np.int64]:
-    """A speaker's rows; n of them, chosen by ids alone, where n is given."""
-    rows = np.flatnonzero(dataset.speaker == speaker)
-    if n is None:
-        return rows
-    rank = [hashlib.sha256(str(dataset.ids[row]).encode()).digest() for row in rows]
-    return rows[sorted(range(len(rank)), key=rank.__getitem__)[:n]]
+def _few_clips(
+    dataset: Dataset, rows: NDArray[np.int64], speaker: int, n: int
+) -> NDArray[np.int64]:
+    mine = rows[dataset.speaker[rows] == speaker]
+    rank = [hashlib.sha256(str(dataset.ids[row]).encode()).digest() for row in mine]
+    return mine[sorted(range(len(rank)), key=rank.__getitem__)[:n]]
 
 
 def sources_of(
     dataset: Dataset, fold: Fold, rows: NDArray[np.int64], n: int | None = None
 ) -> list[NDArray[np.int64]]:
-    """By row, the rows whose frames' statistics normalise it; equal ones are the same array."""
+    """By row, the rows whose frames' statistics normalise it; equal ones are the same array.
+
+    With n, they are n clips of the row's speaker among `rows`, as of `from_few_clips`.
+    """
     if dataset.normalise == "fold":
         return [fold.train] * len(rows)
     speakers = dataset.speaker[rows]
-    by_speaker = {s: _clips_of(dataset, s, n) for s in np.unique(speakers).tolist()}
+    by_speaker = {
+        s: np.flatnonzero(dataset.speaker == s) if n is None else _few_clips(dataset, rows, s, n)
+        for s in np.unique(speakers).tolist()
+    }
     return [by_speaker[s] for s in speakers.tolist()]
 
 

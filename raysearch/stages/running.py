@@ -82,7 +82,7 @@ def inputs_of(
     parents, across = call.by_role(needs)
     fold = dataset.folds[call.fold]
     normalised = normaliser(dataset, fold)
-    parts = {part: _part(part, call, dataset, fold, normalised) for part in PARTS}
+    parts = _speakers_from_0({p: _part(p, call, dataset, fold, normalised) for p in PARTS})
     return StageInputs(
         classes=dataset.classes,
         parents=parents,
@@ -100,6 +100,18 @@ def inputs_of(
         refit=call.use.refit,
         **parts,
     )
+
+
+def _speakers_from_0(parts: dict[str, Part]) -> dict[str, Part]:
+    """The same parts, with the speakers of all of them numbered in their order.
+
+    The study's own numbers count speakers of other parts too, which are not in the stage's key.
+    """
+    known = np.unique(np.concatenate([part.speaker for part in parts.values()]))
+    return {
+        name: replace(part, speaker=np.searchsorted(known, part.speaker))
+        for name, part in parts.items()
+    }
 
 
 def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Normaliser) -> Part:

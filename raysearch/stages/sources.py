@@ -28,12 +28,26 @@ def source_digest(module: str) -> str:
         if path is None:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        digests[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        digests[name] = _code(path)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         waiting += [other for other in _imports(tree, package) if other.partition(".")[0] in tops]
     if module not in digests:
         raise LookupError(f"the source of {module} cannot be found, so its stages have no key")
     return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
+
+
+@functools.cache
+def own_digest(modules: tuple[str, ...]) -> str:
+    """Digest of these modules' code alone, without what they import."""
+    digests = {name: _code(path) for name in modules if (path := _file(name)) is not None}
+    if len(digests) != len(modules):
+        raise LookupError(f"the source of {sorted(set(modules) - set(digests))} cannot be found")
+    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
+
+
+def _code(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
 
 
 def _file(module: str) -> Path | None:

@@ -16,7 +16,16 @@ from raysearch.errors import BadInput
 from raysearch.report import Layers, Truth
 from raysearch.search.sampler import Sampler
 from raysearch.search.scorer import Scorer
-from raysearch.stages import Answers, Context, Dataset, Moments, Runtime, context, setting_identity
+from raysearch.stages import (
+    Answers,
+    Context,
+    Dataset,
+    Moments,
+    Runtime,
+    context,
+    facts_of,
+    setting_identity,
+)
 from raysearch.stages.folds import Fold, divide
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.store import Store
@@ -28,6 +37,8 @@ from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratin
 from trainables.stage import Method
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from raysearch.data.corpora import Corpus
 
 
@@ -91,12 +102,20 @@ class StudyInputs:
             seed=self.study.seed,
             enqueue=[setting for _, setting in self.enqueued],
             objectives=self.study.objective,
-            identity=self._identity,
+            identity=self._identities(),
         )
 
-    def _identity(self, setting: Mapping[str, Scalar]) -> str:
-        full = self.method.resolve({**self.space.constants(), **setting})
-        return setting_identity(self.method, full)
+    def _identities(self) -> Callable[[Mapping[str, Scalar]], str]:
+        facts = facts_of(self._without_features())
+
+        def identity(setting: Mapping[str, Scalar]) -> str:
+            full = self.method.resolve({**self.space.constants(), **setting})
+            return setting_identity(self.method, full, facts)
+
+        return identity
+
+    def _without_features(self) -> Dataset:
+        return self._dataset(np.empty((len(self.corpus.table), 0), dtype=np.float32))
 
     def context(self, dataset: Dataset | None = None) -> Context:
         """What keys are made of; needs no features, only their names and versions.
@@ -108,7 +127,7 @@ class StudyInputs:
         versions = [f"{name}-{known[name].version()}" for name in self.study.features]
         audio = features.row_digests(self.study.features, self.corpus)
         if dataset is None:
-            dataset = self._dataset(np.empty((len(self.corpus.table), 0), dtype=np.float32))
+            dataset = self._without_features()
         return context(dataset, audio, versions, self.study.seed)
 
     def answers(self) -> tuple[Answers, ...]:
@@ -190,14 +209,16 @@ class StudyInputs:
         votes, outside, rule = self.corpus.votes, self.corpus.outside, self.corpus.rules.outside
         if votes is not None and outside is not None and rule == "drop":
             votes = np.where(outside.sum(axis=1, keepdims=True) > 0, 0, votes)
+        names, speaker = np.unique(table["speaker"].to_numpy(dtype=str), return_inverse=True)
         return Dataset(
             ids=table["id"].to_numpy(dtype=str),
             x=x,
             y=self.corpus.codes,
             votes=votes,
             outside=outside if rule == "count" else None,
-            speaker=np.unique(table["speaker"].to_numpy(dtype=str), return_inverse=True)[1],
-            corpus=np.unique(table["corpus"].to_numpy(dtype=str), return_inverse=True)[1],
+            speaker=speaker,
+            speakers=tuple(names.tolist()),
+            corpus=_corpus_numbers(table),
             classes=self.corpus.classes,
             folds=self.folds,
             normalise=self.study.normalise,
@@ -206,6 +227,15 @@ class StudyInputs:
             ratings=None if self.ratings is None else self.ratings.codes,
             own=None if self.ratings is None else self.ratings.own,
         )
+
+
+def _corpus_numbers(table: pd.DataFrame) -> NDArray[np.int64]:
+    """[N] a number for each corpus: an unlabelled one renumbers none of the others."""
+    corpus = table["corpus"].to_numpy(dtype=str)
+    labelled = set(corpus[(table["label"] != "").to_numpy()].tolist())
+    order = sorted(set(corpus.tolist()), key=lambda name: (name not in labelled, name))
+    number = {name: place for place, name in enumerate(order)}
+    return np.array([number[name] for name in corpus.tolist()], dtype=np.int64)
 
 
 def prepare(study: Study, progress: Callable[[str], None] | None = None) -> StudyInputs:

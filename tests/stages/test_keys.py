@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,8 +23,17 @@ from raysearch import stages
 from raysearch.stages.dataset import rows_of
 from raysearch.stages.folds import divide
 from raysearch.stages.keys import stage_seed
-from raysearch.stages.normalising import _clips_of
-from trainables.stage import Artifact, Method, Node, Param, Sequences, StageInputs, takes
+from trainables.stage import (
+    Artifact,
+    FoldFacts,
+    Method,
+    Node,
+    Param,
+    Part,
+    Sequences,
+    StageInputs,
+    takes,
+)
 
 NOTHING = [Artifact({}, {})]
 """in place of a parent that is not looked at"""
@@ -278,6 +289,100 @@ def test_few_clips_of_a_test_speaker_are_predicted_beside_all() -> None:
     assert keys(method, data) != keys(method, dataset("speaker"))
 
 
+def test_few_clips_are_of_the_test_part_alone_whatever_else_the_speaker_has_said() -> None:
+    data = dataclasses.replace(dataset("speaker"), speaker_clips=(3,))
+    fold = data.folds[0]
+    half = dataclasses.replace(fold, test=fold.test[:6])
+    few = handed(dataclasses.replace(data, folds=(half, *data.folds[1:]))).test
+    inside = sorted(half.test, key=lambda row: sha256(data.ids[row].encode()).digest())[:3]
+    outside = sorted(fold.test, key=lambda row: sha256(data.ids[row].encode()).digest())[:3]
+    assert set(inside) != set(outside), "the probe must tell them apart"
+    np.testing.assert_allclose(few.x[6:], scaled(data.x[half.test], data.x[inside]), atol=1e-4)
+
+
+def test_how_few_clips_is_in_the_key_of_stages_that_are_handed_the_test_part(
+    toy: ModuleType,
+) -> None:
+    base = keys(toy.METHOD, dataset("speaker"))
+    few = keys(toy.METHOD, dataclasses.replace(dataset("speaker"), speaker_clips=(3,)))
+    assert base["teacher"] == few["teacher"]
+    assert base["student"] != few["student"]
+
+
+def test_one_more_unlabelled_speaker_renumbers_nobody(toy: ModuleType) -> None:
+    data = dataclasses.replace(dataset(), speakers=("s0", "s1", "s2", "s3", "s4"))
+    more = dataclasses.replace(
+        data, speakers=("a0", "s0", "s1", "s2", "s3", "s4"), speaker=data.speaker + 1
+    )
+    assert keys(toy.METHOD, data) == keys(toy.METHOD, more)
+    for one, other in zip(_parts(handed(data)), _parts(handed(more)), strict=True):
+        np.testing.assert_array_equal(one.speaker, other.speaker)
+        np.testing.assert_array_equal(one.x, other.x)
+    other = dataclasses.replace(data, speakers=("s0", "s1", "s2", "s3", "s9"))
+    assert keys(toy.METHOD, data, fold=0) != keys(toy.METHOD, other, fold=0)
+
+
+def _parts(inputs: StageInputs) -> list[Part]:
+    return [inputs.train, inputs.validation, inputs.test]
+
+
+def test_a_method_canonicalises_with_the_facts_of_the_fold() -> None:
+    def in_fold(node: Node, facts: FoldFacts) -> Mapping[str, Any]:
+        return {"p": min(node.params["p"], facts.parts["train"].clips)}
+
+    method = Method(
+        "m", "", {"p": Param(0, "")}, lambda s: (Node("look", _first, dict(s)),), in_fold=in_fold
+    )
+    clips = len(dataset().folds[0].train)
+    assert keys(method, p=clips) == keys(method, p=clips + 5)
+    assert keys(method, p=clips) != keys(method, p=clips - 1)
+    facts = stages.facts_of(dataset())
+    texts = [stages.setting_identity(method, {"p": p}, facts) for p in (clips - 1, clips, 1000)]
+    assert texts[1] == texts[2] != texts[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "other"),
+    [
+        ("normalising.py", "wide.std(axis=0)", "wide.std(axis=0, ddof=1)"),
+        ("dataset.py", "deviation <= 1e-7", "deviation <= 1e-6"),
+        ("store.py", "_KEY = re", "_OTHER = 1\n_KEY = re"),
+    ],
+)
+def test_code_that_makes_what_a_stage_is_handed_is_in_its_key(
+    tmp_path: Path, file: str, code: str, other: str
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    for folder in ("raysearch", "trainables"):
+        shutil.copytree(root / folder, tmp_path / folder)
+    shutil.copytree(Path(__file__).resolve().parent, tmp_path / "tests" / "stages")
+    place = tmp_path / "raysearch" / "stages" / file
+    text = place.read_text()
+    assert code in text
+    place.write_text(text.replace(code, other))
+    printed = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
+            "import test_keys, toy_method; print(test_keys.keys(toy_method.METHOD)['student'])",
+            str(SUPPORT),
+            str(tmp_path / "tests" / "stages"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+    ).stdout.strip()
+    sys.path.insert(0, str(SUPPORT))
+    try:
+        mine = keys(importlib.import_module("toy_method").METHOD)["student"]
+    finally:
+        sys.path.remove(str(SUPPORT))
+    assert (printed == mine) == (file == "store.py")
+
+
 def test_each_seed_of_a_fold_has_keys_of_its_own_and_the_first_is_the_study_with_one(
     toy: ModuleType,
 ) -> None:
@@ -360,7 +465,7 @@ def test_few_clips_hold_for_frames_as_for_vectors() -> None:
     n, frames = len(fold.test), inputs.test.frames["mel"]
     assert len(frames) == len(inputs.test) == len(inputs.test.x) == 3 * n
     for copy, count in ((1, 3), (2, 6)):
-        few = _clips_of(data, int(data.speaker[fold.test[0]]), count)
+        few = sorted(fold.test, key=lambda row: sha256(data.ids[row].encode()).digest())[:count]
         assert len(few) == count
         for place, row in enumerate(fold.test):
             source = data.frames["mel"]

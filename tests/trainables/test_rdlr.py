@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
 from trainables import metrics, rdlr
 from trainables.rdlr import METHOD
-from trainables.stage import Artifact, Node, Part
+from trainables.stage import Artifact, FoldFacts, Node, Part, PartFacts
 from trainables.targets import STRATEGIES
 
 K, D = 3, 12
@@ -101,6 +102,73 @@ class TestRdlrContract(CanonicalContract, TrainedContract):
     @pytest.fixture
     def case(self) -> Case:
         return CASE
+
+
+# What a fold makes of a setting
+
+
+def facts(parts: dict[str, Part]) -> FoldFacts:
+    """Of parts that are handed to a stage as they are."""
+
+    def of(part: Part) -> PartFacts:
+        voted = part.votes.sum(axis=1) > 0 if part.votes is not None else np.zeros(len(part), bool)
+        return PartFacts(
+            len(part),
+            int(voted.sum()),
+            frozenset(part.corpus.tolist()),
+            frozenset(part.corpus[voted].tolist()),
+            frozenset(part.speaker.tolist()),
+        )
+
+    return FoldFacts({name: of(parts[name]) for name in ("train", "validation", "undecided")})
+
+
+def one_of_votes(parts: dict[str, Part]) -> dict[str, Part]:
+    """The same, where the clips of one corpus alone have votes."""
+    train = parts["train"]
+    assert train.votes is not None
+    votes = np.where(train.corpus[:, None] == 0, train.votes, 0).astype(np.float32)
+    return parts | {"train": replace(train, votes=votes)}
+
+
+HARD, LR = {"strategy": "hard"}, {"strategy": "lr", "pretrained_epochs": 2}
+OUTSIDE = LR | {"mask": "out_of_fold"}
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "parts", "same"),
+    [
+        (HARD, {"lambda_w": 2.0}, inputs(), True),
+        (HARD, {"lambda_w": 2.0}, inputs(corpora=2), False),
+        ({"strategy": "soft"}, {"lambda_w": 2.0}, inputs(corpora=2), False),
+        ({"strategy": "soft"}, {"lambda_w": 2.0}, one_of_votes(inputs(corpora=2)), True),
+        (HARD | {"lambda_w": 0.0}, {"lambda_w": 2.0}, one_of_votes(inputs(corpora=2)), False),
+        (HARD | {"batch": 62}, {"batch": 4096}, inputs(), True),
+        (HARD | {"batch": 61}, {"batch": 62}, inputs(), True),
+        (HARD | {"batch": 60}, {"batch": 62}, inputs(), False),
+        (LR | {"pretrained_lambda_w": 0.0}, {"pretrained_lambda_w": 3.0}, inputs(), True),
+        (LR | {"pretrained_lambda_w": 0.0}, {"pretrained_lambda_w": 3.0}, inputs(corpora=2), False),
+        (OUTSIDE | {"mask_folds": 3}, {"mask_folds": 5}, inputs(), True),
+        (OUTSIDE | {"mask_folds": 2}, {"mask_folds": 3}, inputs(), False),
+    ],
+)
+def test_settings_are_one_on_a_fold_exactly_where_they_predict_the_same_to_the_last_bit(
+    base: dict[str, Any], change: dict[str, Any], parts: dict[str, Part], same: bool
+) -> None:
+    def on_fold(setting: dict[str, Any]) -> str:
+        nodes = METHOD.graph(METHOD.resolve(SMALL | PRE | {"epochs": 3} | setting))
+        return json.dumps([dict(METHOD.in_fold(node, facts(parts))) for node in nodes])
+
+    assert (on_fold(base) == on_fold(base | change)) == same
+    # Run as they are written: by no stage's fold.
+    one, other = (run(SMALL | PRE | {"epochs": 3} | s, parts) for s in (base, base | change))
+    first = next(iter(one))  # of a mask model the predictions themselves, not what a mask leaves
+    equal = [
+        np.array_equal(one[first].arrays[name], other[first].arrays[name])
+        for name in one[first].arrays
+    ]
+    assert equal
+    assert all(equal) == same
 
 
 # What a setting asks for

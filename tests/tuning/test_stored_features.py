@@ -59,9 +59,9 @@ def changeable(data: Dataset) -> Dataset:
 
 @pytest.fixture(autouse=True)
 def empty() -> Iterator[None]:
-    normalising._kept.clear()
+    normalising._rows.clear()
     yield
-    normalising._kept.clear()
+    normalising._rows.clear()
 
 
 @pytest.mark.parametrize("normalise", ["fold", "speaker"])
@@ -72,7 +72,7 @@ def test_kept_features_are_the_same_to_the_last_bit(normalise: Literal["fold", "
         for kept, made in zip(parts(data, fold), plain, strict=True):
             np.testing.assert_array_equal(kept, made)
             assert kept.dtype == np.float32
-    assert len(normalising._kept) == (3 if normalise == "fold" else 1)
+    assert len(normalising._rows) == (3 if normalise == "fold" else 1)
 
 
 def test_what_a_stage_writes_into_its_arrays_reaches_no_other() -> None:
@@ -90,7 +90,7 @@ def test_arrays_that_can_change_are_never_kept() -> None:
     data.x[:] *= 3.0
     data.x[:, 0] += np.arange(len(data.x))
     assert not np.array_equal(parts(data, 0)[0], first)
-    assert not normalising._kept
+    assert not normalising._rows
 
 
 def test_two_datasets_are_told_apart() -> None:
@@ -100,11 +100,11 @@ def test_two_datasets_are_told_apart() -> None:
 
 def test_no_more_is_kept_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset()
-    monkeypatch.setattr(normalising, "_KEPT", 2 * data.x.nbytes)
+    monkeypatch.setattr(normalising, "_BYTES", 2 * data.x.nbytes)
     for fold in range(5):
         parts(data, fold)
-    assert [fold for _, fold in normalising._kept] == [3, 4]
-    monkeypatch.setattr(normalising, "_KEPT", data.x.nbytes - 1)
-    normalising._kept.clear()
+    assert [fold for _, fold in normalising._rows] == [3, 4]
+    monkeypatch.setattr(normalising, "_BYTES", data.x.nbytes - 1)
+    normalising._rows.clear()
     parts(data, 0)
-    assert not normalising._kept
+    assert not normalising._rows
