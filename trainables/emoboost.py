@@ -39,7 +39,7 @@ from trainables.stage import (
     weight_arrays,
 )
 from trainables.targets import STRATEGIES
-from trainables.weight_files import check_digest, digest_of, is_path
+from trainables.weight_files import RANDOM, check_digest, identity, is_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 DECIBELS = "spectrogram-db"
 GUIDES = ("mfcc", "spectrogram")
 GREYS = 255
-RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,9 @@ def canonical(setting: Setting) -> dict[str, Any]:
         setting: every parameter of the method
     """
     own = fitting.settle(PARAMS, {**setting, **targets.canonical(setting)})
-    return own | {name: digest_of(own[weights]) for name, weights in DIGESTS.items()}
+    for weights in DIGESTS.values():
+        own |= identity(own, weights)
+    return own
 
 
 def _graph(setting: Setting) -> tuple[Node, ...]:

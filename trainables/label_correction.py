@@ -38,7 +38,7 @@ from trainables.stage import (
     weight_arrays,
 )
 from trainables.targets import STRATEGIES
-from trainables.weight_files import digest_of
+from trainables.weight_files import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +140,7 @@ def canonical(setting: Setting) -> dict[str, Any]:
         setting: every parameter of the method
     """
     own = fitting.pick([*TARGETS, *TRAINING], setting)
-    own |= {"ssl_digest": digest_of(own["ssl"]), **targets.canonical(own)}
+    own |= {"ssl_digest": None, **targets.canonical(own)}
     if own["arch"] == "spatial":
         own = encoder_training.without_encoder(own)
     if own["train_on"] == "auto":
@@ -148,7 +148,8 @@ def canonical(setting: Setting) -> dict[str, Any]:
     nothing_to_correct = {"A": ("C", "B+C"), "A+B": ("C",)}.get(own["train_on"], ())
     if own["correct"] in nothing_to_correct:
         own |= targets.canonical({**setting, "strategy": "hard"})
-    return fitting.settle(PARAMS, own)
+    own = fitting.settle(PARAMS, own)
+    return own | identity(own, "ssl")
 
 
 def _graph(setting: Setting) -> tuple[Node, ...]:
