@@ -14,7 +14,7 @@ import wave
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from raysearch.data.features import known
 from raysearch.data.features.extractor import Unusable
 from raysearch.data.features.pretrained import models_of, relocated
 from raysearch.errors import BadInput, RaysearchError
-from raysearch.models.model import FACTS, FORMAT, PARENTS, STATISTICS, digest_of
+from raysearch.models.model import FACTS, FORMAT, PARENTS, STATISTICS, Facts, digest_of
 from raysearch.models.refit import Member, Network
 from raysearch.models.source import Source
 from raysearch.report import to_plain
@@ -32,7 +32,7 @@ from raysearch.stages import Dataset, source_digest
 from raysearch.stages.store import Provenance, encode
 from raysearch.study import Study
 from raysearch.study.software import version
-from trainables.stage import WEIGHTS, Artifact
+from trainables.stage import WEIGHTS, Array, Artifact
 
 How = Literal["refit", "ensemble"]
 _CLIPS = 5
@@ -40,9 +40,7 @@ _CLIPS = 5
 
 
 # -- the model's folder ----------------------------------------------------------------------------
-def write(
-    place: Path, source: Source, data: Dataset, how: How, members: Sequence[Member]
-) -> dict[str, Any]:
+def write(place: Path, source: Source, data: Dataset, how: How, members: Sequence[Member]) -> Facts:
     """Write weights, encoders and facts into the folder `place`; returns the facts."""
     study, setting = source.study, source.setting
     entries = []
@@ -65,7 +63,7 @@ def write(
     mean = {
         key: float(np.mean([row.scores[key] for row in rows])) for key in ("test_ua", "test_wa")
     }
-    facts: dict[str, Any] = {
+    facts: Facts = {
         "format": FORMAT,
         "raysearch": version(),
         "source": source_digest(source.method.graph.__module__),
@@ -102,10 +100,10 @@ def write(
 def _networks(member: Member) -> Artifact:
     """A member's weights, and those of the stages that its last one reads."""
 
-    def weights(of: Network) -> dict[str, NDArray[Any]]:
+    def weights(of: Network) -> dict[str, Array]:
         return {n: a for n, a in of.artifact.arrays.items() if n.startswith(WEIGHTS)}
 
-    def facts(of: Network) -> dict[str, Any]:
+    def facts(of: Network) -> Facts:
         return {"params": dict(of.call.params), "stage": dict(of.artifact.info)}
 
     arrays = weights(member.last)
@@ -113,10 +111,10 @@ def _networks(member: Member) -> Artifact:
     for role, parent in member.parents.items():
         arrays |= {f"{PARENTS}{role}/{name}": value for name, value in weights(parent).items()}
     parents = {role: facts(parent) for role, parent in member.parents.items()}
-    return Artifact(arrays, facts(member.last) | {"parents": parents})
+    return Artifact(arrays, {**facts(member.last), "parents": parents})
 
 
-def _rater(source: Source, data: Dataset) -> dict[str, Any] | None:
+def _rater(source: Source, data: Dataset) -> Facts | None:
     """Whose perception it is, and how many clips that rater rated; None where labels are learnt."""
     if not source.rater:
         return None
@@ -132,7 +130,7 @@ def _clips(source: Source, data: Dataset) -> int:
     return int((data.ratings >= 0).any(axis=1).sum())
 
 
-def _expected(source: Source) -> dict[str, Any]:
+def _expected(source: Source) -> Facts:
     """The honest estimate of UA, over the rater's folds where there is a rater."""
     assert source.report.estimates is not None
     estimate = source.report.estimates.honest["ua"]
@@ -142,7 +140,7 @@ def _expected(source: Source) -> dict[str, Any]:
     return {"ua": mean, "interval": None if low is None else [low, high]}
 
 
-def _feature(place: Path, number: int, name: str) -> dict[str, Any]:
+def _feature(place: Path, number: int, name: str) -> Facts:
     """A feature set's facts; the models that it reads are copied into the folder."""
     info = known()[name]
     models = {}
@@ -250,7 +248,7 @@ print(json.dumps({"probabilities": answer.probabilities.tolist(), "modules": top
 """
 
 
-def try_alone(place: Path, code: Path, example: Sequence[bytes]) -> dict[str, Any]:
+def try_alone(place: Path, code: Path, example: Sequence[bytes]) -> Facts:
     """What the model says of the example in a new process that has its own code alone.
 
     Args:
@@ -279,7 +277,7 @@ def try_alone(place: Path, code: Path, example: Sequence[bytes]) -> dict[str, An
         raise RaysearchError(
             f"the model does not work by itself: {process.stderr.strip().splitlines()[-1]}"
         )
-    answer: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    answer: Facts = json.loads(process.stdout.splitlines()[-1])
     return answer
 
 

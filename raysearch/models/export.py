@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from raysearch.cluster.code_copy import copy_code, modules_of
 from raysearch.data.features.extract import local_chunks
 from raysearch.errors import BadInput
 from raysearch.models import archive
 from raysearch.models.archive import How
-from raysearch.models.model import perception
+from raysearch.models.model import Facts, perception
 from raysearch.models.refit import Say, ensemble, refit
 from raysearch.models.registering import Package, check_names, register, run_of, save
 from raysearch.models.source import Source, source_of
@@ -30,7 +29,7 @@ class ModelExport:
 
     place: str
     """URI or folder, as `predict model=` takes it"""
-    facts: Mapping[str, Any]
+    facts: Facts
     """model.json"""
     lines: tuple[str, ...]
     """what a person must know"""
@@ -96,7 +95,7 @@ def _check_place(to: Path, name: str | None) -> None:
         raise BadInput("to= writes a folder and registers nothing, so it takes no name=")
 
 
-def _package(scratch: Path, source: Source, facts: Mapping[str, Any], say: Say) -> Package:
+def _package(scratch: Path, source: Source, facts: Facts, say: Say) -> Package:
     """The model in `scratch`/data with its code, tried in a process of its own."""
     place, code = scratch / "data", scratch / "code"
     code.mkdir()
@@ -119,7 +118,7 @@ def _name(study: str, rater: str) -> str:
 _GRAVE = ("synthetic", "simulated", "untrained")
 
 
-def _lines(where: str, facts: Mapping[str, Any], source: Source) -> Iterator[str]:
+def _lines(where: str, facts: Facts, source: Source) -> Iterator[str]:
     count = len(facts["members"])
     rater = facts["rater"]
     how = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from raysearch.errors import BadInput
 from raysearch.stages import Dataset, Moments, normalised, source_digest, statistics
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.store import Damaged, decode
-from trainables.stage import NetworkState, Part, Sequences, weights_of
+from trainables.stage import Array, NetworkState, Part, Sequences, weights_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,8 @@ PARENTS = "parents/"
 _AT_ONCE = 64
 """clips that are in memory together, where a speaker's do not have to be"""
 _CODES = {"empty": "holds no sound", "short": "is too short", "truncated": "is cut off"}
+Facts = Mapping[str, Any]
+"""what a model's file of facts says, or a part of it: plain values of JSON"""
 
 
 @dataclass(frozen=True)
@@ -178,11 +180,11 @@ class Model:
 
     def _data(self, sounds: Sequence[Sound]) -> tuple[list[int], Dataset | None, dict[int, str]]:
         """The places that every extractor could hear, their features, and why not the others."""
-        columns: list[list[NDArray[Any]]] = [[] for _ in self._infos]
+        columns: list[list[Array]] = [[] for _ in self._infos]
         rows: list[int] = []
         failures: dict[int, str] = {}
         for place, sound in enumerate(sounds):
-            values: list[NDArray[Any]] = []
+            values: list[Array] = []
             for info in self._infos:
                 matrix = _extract(info, sound)
                 if isinstance(matrix, str):
@@ -239,7 +241,7 @@ class Model:
         mean: NDArray[np.float64] = np.stack(parts).astype(np.float64).mean(axis=0)
         return mean.astype(np.float32)
 
-    def _member(self, member: Mapping[str, Any]) -> tuple[Predict, dict[str, NDArray[np.float64]]]:
+    def _member(self, member: Facts) -> tuple[Predict, dict[str, NDArray[np.float64]]]:
         path = self.folder / member["file"]
         try:
             artifact, _ = decode(path.read_bytes())
@@ -261,18 +263,16 @@ class Model:
             raise _lacking(self.folder, error) from error
         return predict, _within(STATISTICS, artifact.arrays)
 
-    def _trained(
-        self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-    ) -> NetworkState:
+    def _trained(self, facts: Facts, arrays: Mapping[str, Array]) -> NetworkState:
         return NetworkState(facts["params"], weights_of(arrays), facts["stage"], self.classes)
 
 
-def _within(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _within(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The arrays whose names begin so, by what follows."""
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 
-def constants_of(facts: Mapping[str, Any]) -> dict[str, str]:
+def constants_of(facts: Facts) -> dict[str, str]:
     """What is the same of all answers of a model: `rater`, whose perception it is of, and `task`,
     the attribute that its classes are levels of. Models of labels and categories have neither."""
     constants = {}
@@ -283,7 +283,7 @@ def constants_of(facts: Mapping[str, Any]) -> dict[str, str]:
     return constants
 
 
-def perception(facts: Mapping[str, Any]) -> str:
+def perception(facts: Facts) -> str:
     """Whose perception a model is of, and of what, in words; "" where it is of a corpus's labels
     in categories."""
     constants = constants_of(facts)
@@ -295,7 +295,7 @@ def perception(facts: Mapping[str, Any]) -> str:
     return of
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def _facts(folder: Path) -> Facts:
     path = folder / FACTS
     if not path.is_file():
         raise BadInput(f"{folder} holds no model of raysearch: there is no {FACTS} in it")
@@ -317,12 +317,12 @@ def _facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def digest_of(facts: Mapping[str, Any]) -> str:
+def digest_of(facts: Facts) -> str:
     """SHA-256 of a model's facts."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _extractor(folder: Path, feature: Mapping[str, Any]) -> ExtractorInfo:
+def _extractor(folder: Path, feature: Facts) -> ExtractorInfo:
     """An extractor as it was when the model was made. Raises BadInput where it is another here."""
     info = relocated(
         known()[feature["name"]],
@@ -348,7 +348,7 @@ def _lacking(folder: Path, error: ImportError) -> BadInput:
     )
 
 
-def _extract(info: ExtractorInfo, sound: Sound) -> NDArray[Any] | str:
+def _extract(info: ExtractorInfo, sound: Sound) -> Array | str:
     """[1, D] or [frames, D] of a clip, or why there is none."""
     digest = hashlib.sha256(sound.data).hexdigest()
     result = extract_chunk(
@@ -370,7 +370,7 @@ def _extract(info: ExtractorInfo, sound: Sound) -> NDArray[Any] | str:
     return result.matrix
 
 
-def _sequences(rows: Sequence[NDArray[Any]]) -> Sequences:
+def _sequences(rows: Sequence[Array]) -> Sequences:
     starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     return Sequences(np.concatenate(rows), starts)
 
@@ -388,7 +388,7 @@ class _Served:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def predict(self, data: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+    def predict(self, data: pd.DataFrame, params: object = None) -> pd.DataFrame:
         import pandas as pd
 
         sounds = [_sound(place, row) for place, row in enumerate(data.to_dict("records"))]
@@ -403,7 +403,7 @@ class _Served:
         )
 
 
-def _sound(place: int, row: Mapping[Any, Any]) -> Sound:
+def _sound(place: int, row: Mapping[Hashable, Any]) -> Sound:
     fields = {name: value for name, value in row.items() if not _absent(value)}
     where = f"row {place}"
     if ("audio" in fields) == ("path" in fields):
@@ -421,7 +421,7 @@ def _sound(place: int, row: Mapping[Any, Any]) -> Sound:
     return Sound(where, data, str(fields.get("speaker", "")), str(fields.get("transcript", "")))
 
 
-def _absent(value: Any) -> bool:
+def _absent(value: object) -> bool:
     return value is None or value != value or value in ("", b"")
 
 

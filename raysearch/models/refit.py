@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.errors import BadInput, RaysearchError
+from raysearch.models.model import Facts
 from raysearch.models.source import Source
 from raysearch.stages import (
     Call,
@@ -253,9 +253,9 @@ def _same(source: Source, last: Network, fold: str) -> tuple[str, ...]:
     )
 
 
-def _runs(source: Source) -> dict[str, list[Mapping[str, Any]]]:
+def _runs(source: Source) -> dict[str, list[Facts]]:
     """By stage, the facts of the setting's trainings on all folds."""
-    by_stage: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    by_stage: dict[str, dict[str, list[Facts]]] = {}
     for row in source.rows:
         for stages in source.stages(row):
             for name, key in stages:
@@ -278,21 +278,21 @@ def _runs(source: Source) -> dict[str, list[Mapping[str, Any]]]:
     }
 
 
-def _trainings(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _trainings(info: Facts) -> list[Facts]:
     """The facts of a stage's trainings."""
     return [info] if "best_epoch" in info else list(info.get("runs", []))
 
 
-def _as_the_folds(params: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _as_the_folds(params: Mapping[str, object], runs: Sequence[Facts]) -> Facts:
     """What a refit takes of the folds' trainings in place of validation, as far as a stage has
     parameters for it: the median best epoch, and the cuts of the step size."""
     if not runs or "epochs" not in params:
         return {}
-    own: dict[str, Any] = {"epochs": _median([run["best_epoch"] for run in runs])}
-    return own | ({"cuts": _cuts(runs)} if "cuts" in params else {})
+    cuts = {"cuts": _cuts(runs)} if "cuts" in params else {}
+    return {"epochs": _median([run["best_epoch"] for run in runs]), **cuts}
 
 
-def _cuts(runs: Sequence[Mapping[str, Any]]) -> list[int]:
+def _cuts(runs: Sequence[Facts]) -> list[int]:
     """After how many epochs the step size fell before the best one: the median of the first falls,
     of the second, and so on, as long as half of the trainings have one."""
     falls = []

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raysearch.errors import BadInput, RaysearchError, near, one_line
-from raysearch.models.model import constants_of, perception
+from raysearch.models.model import Facts, constants_of, perception
 from raysearch.study.addresses import TRACKING_VARIABLE, named, shown
 from raysearch.tracking.client import (
     connect,
@@ -27,6 +27,9 @@ from raysearch.tracking.client import (
 )
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+
     from raysearch.study import Study
 
 
@@ -42,7 +45,7 @@ class Package:
     """the folder that `raysearch.models.model` reads"""
     code: Sequence[Path]
     """files and folders that travel with it"""
-    facts: Mapping[str, Any]
+    facts: Facts
     example: Sequence[bytes]
     """audio files"""
     requirements: Sequence[str]
@@ -69,13 +72,15 @@ def save(package: Package, to: Path, home: Path) -> None:
     settle(home)
     from mlflow import pyfunc
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-    columns: list[Any] = [ColSpec(DataType.binary, "audio", required=False)]
+    columns: list[ColSpec | TensorSpec] = [ColSpec(DataType.binary, "audio", required=False)]
     columns += [
         ColSpec(DataType.string, name, required=False) for name in ("path", "speaker", "transcript")
     ]
-    answers: list[Any] = [ColSpec(DataType.double, name) for name in package.facts["classes"]]
+    answers: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.double, name) for name in package.facts["classes"]
+    ]
     answers += [ColSpec(DataType.string, name) for name in ("label", *constants_of(package.facts))]
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".raysearch-", dir=to.parent) as aside:
@@ -94,7 +99,7 @@ def save(package: Package, to: Path, home: Path) -> None:
         model.rename(to)
 
 
-def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(facts: Facts) -> Facts:
     """What MLmodel tells of how the model was made."""
     names = (
         "method", "study", "trial", "how", "setting", "classes", "task", "rater", "corpus",
@@ -122,7 +127,7 @@ def _add_example(model: Path, example: Sequence[bytes]) -> None:
     described.save(str(model / "MLmodel"))
 
 
-def _client(uri: str, home: Path) -> Any:
+def _client(uri: str, home: Path) -> MlflowClient:
     with locked(uri):  # two that make the database at once break each other
         return connect(uri, home)
 
@@ -203,7 +208,9 @@ def register(package: Package, name: str, alias: str, study: Study, run: tuple[s
     return f"{name}@{alias}"
 
 
-def _log(client: Any, package: Package, name: str, folder: Path, run: tuple[str, str]) -> Any:
+def _log(
+    client: MlflowClient, package: Package, name: str, folder: Path, run: tuple[str, str]
+) -> LoggedModel:
     """Log the model in a folder to a run; returns MLflow's logged model."""
     from mlflow.entities import LoggedModelOutput
 
@@ -221,7 +228,9 @@ def _log(client: Any, package: Package, name: str, folder: Path, run: tuple[str,
     return model
 
 
-def _add_version(client: Any, package: Package, name: str, model: Any, run: str) -> Any:
+def _add_version(
+    client: MlflowClient, package: Package, name: str, model: LoggedModel, run: str
+) -> str:
     """Register a logged model as a new version; returns its number."""
     from mlflow.exceptions import MlflowException
 
@@ -242,7 +251,7 @@ def _add_version(client: Any, package: Package, name: str, model: Any, run: str)
     ).version
 
 
-def _tags(facts: Mapping[str, Any]) -> dict[str, str]:
+def _tags(facts: Facts) -> dict[str, str]:
     tags = {
         "raysearch.study": str(facts["study"]),
         "raysearch.trial": str(facts["trial"]),
@@ -255,7 +264,7 @@ def _tags(facts: Mapping[str, Any]) -> dict[str, str]:
     return tags
 
 
-def _description(facts: Mapping[str, Any]) -> str:
+def _description(facts: Facts) -> str:
     ways = {"refit": "refit on all speakers", "ensemble": "ensemble of the folds' networks"}
     text = f"{facts['method']} on {', '.join(facts['corpus'])}, {ways[facts['how']]}"
     whose = perception(facts)
@@ -306,7 +315,7 @@ def fetch(name: str, home: Path, tracking: str | None, into: Path) -> Path:
         ) from error
 
 
-def _files_of(client: Any, name: str) -> str:
+def _files_of(client: MlflowClient, name: str) -> str:
     """Where a registered model's files are: of NAME, NAME@ALIAS, NAME/VERSION, or a model's id."""
     base, at, alias = name.partition("@")
     base, slash, number = base.partition("/")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Assignment:
 class Listener(Protocol):
     """Learns what happened, after the ledger has it. Must return at once and never raise."""
 
-    def trial_started(self, number: int, params: Mapping[str, Any]) -> None: ...
+    def trial_started(self, number: int, params: Mapping[str, object]) -> None: ...
     def fold_done(self, row: FoldRow, ran: int, reused: int) -> None: ...
     def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow]) -> None: ...
 
@@ -302,7 +302,7 @@ class Driver:
         value: float | None,
         reason: str,
         values: Mapping[str, float] | None = None,
-        extra: Mapping[str, Any] | None = None,
+        extra: Mapping[str, object] | None = None,
     ) -> None:
         bad = [
             x for x in (value, *(values or {}).values()) if x is not None and not math.isfinite(x)

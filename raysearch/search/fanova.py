@@ -50,7 +50,7 @@ def branches(space: Space) -> list[When]:
 
 def importances(
     space: Space,
-    settings: Sequence[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, object]],
     scores: Sequence[float],
     seed: int,
     when: When | None = None,

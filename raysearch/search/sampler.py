@@ -74,7 +74,7 @@ class Sampler:
         *,
         kind: Literal["tpe", "random", "grid", "listed"],
         seed: int,
-        enqueue: Sequence[Mapping[str, Any]] = (),
+        enqueue: Sequence[Mapping[str, object]] = (),
         objectives: Sequence[str] = ("value",),
         identity: Callable[[Mapping[str, Any]], str] = canonical,
     ) -> None:
@@ -174,7 +174,7 @@ class Sampler:
             scores = [value] if values is None else [values[name] for name in self._objectives]
         self._storage.set_trial_state_values(trial, STATES[state], scores)
 
-    def _start(self, number: int, setting: Mapping[str, Any]) -> None:
+    def _start(self, number: int, setting: Mapping[str, object]) -> None:
         """Keep a setting as tried and running."""
         self._settings.add(canonical(setting))
         if self._space.contains(setting) is not None:
@@ -209,7 +209,7 @@ class Sampler:
         self._start(number, point)
         return point, self._kind
 
-    def _untried(self, setting: Mapping[str, Any]) -> bool:
+    def _untried(self, setting: Mapping[str, object]) -> bool:
         return self._identity(setting) not in self._identities
 
     def _next_point(self) -> dict[str, Scalar] | None:
@@ -295,7 +295,7 @@ def _by_index(domain: Domain) -> bool:
     return domain.size is not None and not (isinstance(domain, Int) and domain.log)
 
 
-def inner_value(domain: Domain, value: Any) -> Any:
+def inner_value(domain: Domain, value: object) -> Any:
     """A value as Optuna has it."""
     return domain.index(value) if _by_index(domain) else domain.normal(value)
 

@@ -33,6 +33,10 @@ from raysearch.stages.methods import method as find_method
 from raysearch.study.ledger import FoldRow
 
 if TYPE_CHECKING:  # coordinators import this file, and need neither Optuna nor scipy
+    from ray.actor import ActorHandle
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
     from raysearch.search.driver import Driver
 
 
@@ -42,7 +46,7 @@ class Work:
 
     study: str
     method: str
-    constants: Mapping[str, Any]
+    constants: Mapping[str, object]
     """pinned parameters, under every trial's own"""
     context: Context
     scorer: Scorer
@@ -59,11 +63,13 @@ class Work:
     node: str | None = None
     """the driver's"""
 
-    def connect(self) -> Any:
+    def connect(self) -> ActorHandle:
         """The handle of the store's broker."""
         return connect(self.store, scratch=self.scratch, node=self.node)
 
-    def demand(self, setting: Mapping[str, Any], fold: int, repeat: int) -> Demand[ray.ObjectRef]:
+    def demand(
+        self, setting: Mapping[str, object], fold: int, repeat: int
+    ) -> Demand[ray.ObjectRef]:
         """What a setting asks of the broker on a fold, for one of its seeds."""
         stages = calls(find_method(self.method), setting, fold, self.context, repeat)
         watch = None if self.stopping is None else self.stopping.watch(fold)
@@ -93,7 +99,7 @@ class _Wave:
         self._refs: dict[ray.ObjectRef, Place] = {}
         self._news: ray.ObjectRef | None = None
 
-    def start(self, broker: Any) -> None:
+    def start(self, broker: ActorHandle) -> None:
         """Ask for every fold that is not there yet."""
         self.broker, self._news = broker, None
         self._refs = {
@@ -274,7 +280,9 @@ class _Scheduler(_NotPickled, TrialScheduler):
         self._driver = driver
         self._race = race
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
+    ) -> str:
         stop = self._take(trial.config["number"], result)
         return TrialScheduler.STOP if stop or self._driver.fatal else TrialScheduler.CONTINUE
 
@@ -305,12 +313,12 @@ class _Scheduler(_NotPickled, TrialScheduler):
                 return True
         return False
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None: ...
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None: ...
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None: ...
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None: ...
+    def on_trial_add(self, tune_controller: object, trial: object) -> None: ...
+    def on_trial_error(self, tune_controller: object, trial: object) -> None: ...
+    def on_trial_complete(self, tune_controller: object, trial: object, result: object) -> None: ...
+    def on_trial_remove(self, tune_controller: object, trial: object) -> None: ...
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         for trial in tune_controller.get_trials():
             if trial.status == "PENDING":
                 return trial
@@ -393,7 +401,7 @@ def _actors_may_start() -> Iterator[None]:
         return
     since: dict[str, float] = {}
 
-    def patient(controller: Any, trial: Any) -> bool:
+    def patient(controller: TuneController, trial: Trial) -> bool:
         waits = trial in getattr(controller, "_trial_to_actor", ())
         resets = trial in getattr(controller, "_resetting_trials", ())
         now = time.monotonic()

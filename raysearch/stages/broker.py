@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.actor import ActorHandle
 from ray.exceptions import (
     OutOfMemoryError,
     RayActorError,
@@ -260,7 +261,7 @@ def connect(uri: str, *, scratch: str | None = None, node: str | None = None) ->
             time.sleep(pause)
 
 
-def repairs(broker: Any) -> list[str]:
+def repairs(broker: ActorHandle) -> list[str]:
     """What the broker had to mend since this was last asked, as plain sentences."""
     try:
         sentences: list[str] = ray.get(broker.repairs.remote(), timeout=10)

@@ -77,7 +77,7 @@ class Call:
     name: str
     target: str
     """module:function"""
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     parents: Mapping[str, str]
     """role -> key"""
     fold: int
@@ -212,13 +212,13 @@ def _part_facts(dataset: Dataset, fold: Fold, part: str) -> PartFacts:
 
 def calls(
     method: Method,
-    setting: Mapping[str, Any],
+    setting: Mapping[str, object],
     fold: int,
     where: Context,
     repeat: int = 0,
     *,
     across: Sequence[int] | None = None,
-    own: Mapping[str, Mapping[str, Any]] | None = None,
+    own: Mapping[str, Mapping[str, object]] | None = None,
 ) -> list[Call]:
     """The stages that a full setting asks for on one fold, parents first, the scored one last.
 
@@ -253,7 +253,7 @@ def calls(
 
 
 def setting_identity(
-    method: Method, setting: Mapping[str, Any], facts: Sequence[FoldFacts] = ()
+    method: Method, setting: Mapping[str, object], facts: Sequence[FoldFacts] = ()
 ) -> str:
     """One text for all settings that ask for the same stages on every fold.
 
@@ -347,7 +347,7 @@ def stage_seed(seed: int, stage: str, fold: str, repeat: int = 0) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """A parameter as JSON holds it; 1 and 1.0 are one value."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value

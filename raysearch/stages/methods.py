@@ -19,7 +19,7 @@ import importlib.util
 import pkgutil
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trainables
 from raysearch.errors import BadInput, near, one_line
@@ -154,7 +154,7 @@ def _failed(what: str, where: str, error: Exception) -> str:
     )
 
 
-def _as_method(name: str, where: str, thing: Any) -> Method:
+def _as_method(name: str, where: str, thing: object) -> Method:
     if not isinstance(thing, Method):
         raise BadInput(
             f"method {name!r}: {where} must be a trainables.stage.Method, "

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -220,7 +220,7 @@ def decode(data: bytes) -> tuple[Artifact, Provenance]:
     return Artifact(arrays, facts["info"]), provenance
 
 
-def _provenance(file: Any) -> Provenance:
+def _provenance(file: IO[bytes]) -> Provenance:
     try:
         size = int.from_bytes(file.read(8), "little")
         metadata = json.loads(file.read(size))["__metadata__"]

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ray
 
@@ -17,6 +17,9 @@ from raysearch.stages.limits import memory_limit, time_limit
 from raysearch.stages.running import Runtime
 from raysearch.stages.store import Provenance
 from trainables.stage import Artifact
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 _EVERY = 1.0
 """seconds between two messages of one stage that is watched at every epoch"""
@@ -35,7 +38,11 @@ class EpochSender:
     """
 
     def __init__(
-        self, broker: Any, key: str, watch: Watch, clock: Callable[[], float] = time.monotonic
+        self,
+        broker: ActorHandle,
+        key: str,
+        watch: Watch,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
         self._key = key
@@ -77,7 +84,7 @@ def run_stage(
     data: list[ray.ObjectRef],
     scratch: Path | None,
     sender: EpochSender | None,
-    clock: Any,
+    clock: ActorHandle | None,
     *needs: Artifact,
 ) -> tuple[Artifact, Provenance]:
     """Run one stage.
