@@ -132,7 +132,7 @@ class _View:
                 rows = ledger.folds(trial.number)
                 for row in rows:
                     if row.fold not in on_screen:
-                        ran = sum(use.made_here for use in row.stages)
+                        ran = sum(use.ours for use in row.stages)
                         progress.fold_done(row, ran, len(row.stages) - ran)
                 on_screen |= {row.fold for row in rows}
                 if trial.state != RUNNING:

@@ -53,7 +53,7 @@ def build(record: Record, whole: bool = False, layers_of: Layers | None = None) 
             None if layers_of is None else tsne.section(record, scores.best.number, layers_of),
         ]
     uses = [use for row in record.fold_rows for use in row.stages]
-    run = len({use.key for use in uses if use.made_here})
+    run = len({use.key for use in uses if use.ours})
     return Report(
         study=record.name,
         headline=sentences.headline(record),

@@ -124,10 +124,10 @@ def check_space(tree: Tree, method: Method, lenient: bool, problems: list[str]) 
     params = tree.get("params") or {}
     if not isinstance(params, Mapping):
         return  # told by _validate
-    space, found = Space.parse(params)
-    found += space.problems(method)
-    if found:
-        problems += found
+    space, mistakes = Space.parse(params)
+    mistakes += space.problems(method)
+    if mistakes:
+        problems += mistakes
         return
     space = space.typed(method)
     if tree.get("sampler") == "grid" and space.size() is None:
@@ -139,7 +139,7 @@ def check_space(tree: Tree, method: Method, lenient: bool, problems: list[str]) 
     entries = tree.get("enqueue") or []
     if not isinstance(entries, list):
         return  # told by _validate
-    kept: list[Tree] = []
+    settings: list[Tree] = []
     notes: list[str] = list(tree.get("notes") or [])
     for place, entry in enumerate(entries, start=1):
         if not isinstance(entry, Mapping):
@@ -165,18 +165,18 @@ def check_space(tree: Tree, method: Method, lenient: bool, problems: list[str]) 
         if problem is None:
             name = {NAME: str(entry[NAME])} if NAME in entry else {}
             clean = {**name, **space.active(setting)}
-            if clean not in kept:
-                kept.append(clean)
+            if clean not in settings:
+                settings.append(clean)
         elif lenient:
             notes.append(f"{title} of the space is left out: {problem}")
         else:
             problems.append(f"{title} is not in the space: {problem}")
-    names = [entry[NAME] for entry in kept if NAME in entry]
+    names = [entry[NAME] for entry in settings if NAME in entry]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(f"enqueue names two settings {name!r}; give each its own name")
-    if tree.get("sampler") == "listed" and not kept and not problems:
+    if tree.get("sampler") == "listed" and not settings and not problems:
         problems.append("sampler=listed runs the enqueued settings alone, but enqueue lists none")
-    tree["enqueue"] = kept
+    tree["enqueue"] = settings
     if notes:
         tree["notes"] = list(dict.fromkeys(notes))
 

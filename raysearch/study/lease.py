@@ -79,7 +79,7 @@ class Lease:
         self._folder = folder
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
-        self.lost: str | None = None
+        self.predecessor: str | None = None
         """the holder before this one, where it ended without letting go: it was killed"""
 
     def __enter__(self) -> Lease:
@@ -93,7 +93,7 @@ class Lease:
         if holder is not None:
             if not holder.here and holder.age < _STALE:
                 self._refuse(holder)
-            self.lost = _with_age(holder)
+            self.predecessor = _with_age(holder)
         self._write()
         self._thread.start()
         return self

@@ -27,7 +27,7 @@ class StageUse:
 
     name: str
     key: str
-    made_here: bool
+    ours: bool
     """whether this study computed it (in this session or an earlier one)"""
 
 
@@ -141,7 +141,7 @@ class Ledger:
                 _dump(row.scores),
                 _dump(row.confusion),
                 row.seconds,
-                _dump([[s.name, s.key, s.made_here] for s in row.stages]),
+                _dump([[s.name, s.key, s.ours] for s in row.stages]),
                 _dump(row.val_confusion),
                 _dump([dict(one) for one in row.repeats]),
             )
@@ -202,7 +202,7 @@ class Ledger:
     def folds(self, trial: int | None = None) -> list[FoldRow]:
         """Every finished fold, of one trial or of all, by trial and fold index."""
         where, args = ("", ()) if trial is None else ("where trial=?", (trial,))
-        found = self._db.execute(
+        rows = self._db.execute(
             "select trial, fold, idx, scores, confusion, seconds, stages, val_confusion, "
             f"repeats from folds {where} order by trial, idx",
             args,
@@ -219,7 +219,7 @@ class Ledger:
                 json.loads(val_confusion),
                 json.loads(repeats),
             )
-            for t, fold, i, scores, confusion, seconds, stages, val_confusion, repeats in found
+            for t, fold, i, scores, confusion, seconds, stages, val_confusion, repeats in rows
         ]
 
     def count_folds(self) -> int:

@@ -361,10 +361,10 @@ class Study(ConfigSection):
         }
 
     def _votes(self) -> Tree:
-        said: Tree = thaw(self.votes.model_dump())
-        if not said["bias"]:
-            del said["bias"]  # studies from before there was one keep their names
-        return said
+        votes: Tree = thaw(self.votes.model_dump())
+        if not votes["bias"]:
+            del votes["bias"]  # studies from before there was one keep their names
+        return votes
 
     def _raters(self) -> Tree:
         targets = self.raters.targets

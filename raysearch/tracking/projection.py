@@ -427,7 +427,7 @@ def _fold_table(rows: Sequence[FoldRow]) -> list[dict[str, object]]:
             "fold": row.fold,
             **{name: row.scores.get(name) for name in SCORES},
             "seconds": round(row.seconds, 3),
-            "stages_run": sum(use.made_here for use in row.stages),
+            "stages_run": sum(use.ours for use in row.stages),
             "stages": len(row.stages),
         }
         for row in rows

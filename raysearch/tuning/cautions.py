@@ -46,13 +46,13 @@ def check_needs(method: Method, space: Space, facts: frozenset[str]) -> None:
     constants = space.constants()
     problems: list[str] = []
     for setting in space.examples():
-        chosen = {name: value for name, value in setting.items() if name not in constants}
+        searched = {name: value for name, value in setting.items() if name not in constants}
         what = "the pinned settings need"
-        for name, value in chosen.items():
+        for name, value in searched.items():
             what = f"params.{name}={value} needs"
         lacking = sorted(method.needs(method.resolve(setting)) - facts)
         problems += [f"{what} {_REMEDIES.get(need, need)}" for need in lacking]
-        if problems and not chosen:
+        if problems and not searched:
             break  # every other setting has the pinned ones too
     if problems:
         raise BadInput(problems)

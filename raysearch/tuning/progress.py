@@ -74,9 +74,9 @@ class Progress:
         self._lock = threading.RLock()
         self._live: Live | None = None
         self._begun = clock()
-        self._spoken = float("-inf")
+        self._last_line = float("-inf")
         self._phase: tuple[str, str] = ("", "")
-        self._phase_spoken = float("-inf")
+        self._last_phase_line = float("-inf")
         self._total = self._folds = 0
         self._done = self._failed = self._pruned = 0
         self._stored_of: defaultdict[int, list[float]] = defaultdict(list)
@@ -173,7 +173,7 @@ class Progress:
                 self._computed.append(self._clock())
             else:
                 self._stored += 1
-            if self._live is None and self._clock() - self._spoken >= self._every:
+            if self._live is None and self._clock() - self._last_line >= self._every:
                 self._say(self._counts())
 
     def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow] = ()) -> None:
@@ -228,8 +228,8 @@ class Progress:
             self._phase = (phase, text)
             if self._live is not None:
                 return
-            if new or last or self._clock() - self._phase_spoken >= self._every:
-                self._phase_spoken = self._clock()
+            if new or last or self._clock() - self._last_phase_line >= self._every:
+                self._last_phase_line = self._clock()
                 self._say(text)
 
     def finish(self) -> None:
@@ -257,8 +257,8 @@ class Progress:
     def _say(self, text: str, style: str = "") -> None:
         if self._quiet:
             return
-        self._spoken = self._clock()
-        stamp = f"{_clock_words(self._spoken - self._begun)}  "
+        self._last_line = self._clock()
+        stamp = f"{_clock_words(self._last_line - self._begun)}  "
         line = Text(stamp, style="dim").append(text, style=style or "default")
         # off a terminal a line is a line, however long: logs are searched, not looked at
         self._out.print(line, soft_wrap=self._live is None)

@@ -99,10 +99,10 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     folder, count = StudyFolder.of(study), _Count()
     with plain_failure(folder), Lease(folder) as lease, begin(folder, inputs) as ledger:
         ledger.set_fact("ended", None)
-        if lease.lost is not None:
-            progress.note(f"{lease.lost} ran this study and was killed; this one goes on")
+        if lease.predecessor is not None:
+            progress.note(f"{lease.predecessor} ran this study and was killed; this one goes on")
         command = command or _again(folder, study)
-        mirror = mirror_of(inputs, folder, ledger, command, progress.note, lease.lost)
+        mirror = mirror_of(inputs, folder, ledger, command, progress.note, lease.predecessor)
         listeners: list[Listener] = [count, progress]
         if mirror is not None:
             mirror.notes += places

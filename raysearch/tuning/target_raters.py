@@ -95,7 +95,7 @@ def for_targets(
         notes.append(
             "Folds that cannot serve a target (no rated clip to test or validate on, or a class "
             "without one to train on) are left out: "
-            + "; ".join(f"{name} without {', '.join(gone)}" for name, gone in short.items())
+            + "; ".join(f"{name} without {', '.join(folds)}" for name, folds in short.items())
             + "."
         )
     if ratings.unclear:

@@ -104,7 +104,7 @@ def test_two_who_ask_at_the_same_moment_share_one_run(bench: Bench) -> None:
     assert sum(len(outcome.new) for outcome in outcomes) == 2
     for outcome in outcomes[1:]:
         np.testing.assert_array_equal(outcome.test, outcomes[0].test)
-    assert all(made_here for outcome in outcomes for _, _, made_here in outcome.uses)
+    assert all(ours for outcome in outcomes for _, _, ours in outcome.uses)
 
 
 def test_a_teacher_is_trained_once_for_all_settings(bench: Bench) -> None:
@@ -117,7 +117,7 @@ def test_what_is_stored_is_not_made_here_for_another_study(bench: Bench) -> None
     bench.ray.get(bench.demand(shrink=0.2))
     other = bench.ray.get(bench.ask(bench.calls(shrink=0.2), "another"))
     assert not other.new
-    assert [made_here for _, _, made_here in other.uses] == [False, False]
+    assert [ours for _, _, ours in other.uses] == [False, False]
 
 
 def test_a_stage_that_raises_is_told_with_its_reason_and_not_tried_again(bench: Bench) -> None:

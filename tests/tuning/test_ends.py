@@ -168,13 +168,13 @@ def test_a_disk_is_blamed_for_what_a_disk_says_alone(
 
 def test_a_lease_knows_who_was_killed(tmp_path: Path) -> None:
     with Lease(StudyFolder(tmp_path)) as lease:
-        assert lease.lost is None
+        assert lease.predecessor is None
         note = (tmp_path / "lease.json").read_text()
     (tmp_path / "lease.json").write_text(note)  # as a killed driver leaves it
     with Lease(StudyFolder(tmp_path)) as lease:
-        assert lease.lost is not None
-        assert lease.lost.startswith("process ")
-        assert "heartbeat" in lease.lost
+        assert lease.predecessor is not None
+        assert lease.predecessor.startswith("process ")
+        assert "heartbeat" in lease.predecessor
 
 
 def test_a_failed_stage_comes_whole_through_a_pickle() -> None:

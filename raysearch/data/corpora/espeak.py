@@ -30,14 +30,14 @@ def main(library: str, voices: str) -> int:
     callback_type = ctypes.CFUNCTYPE(
         ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
     )
-    heard: list[bytes] = []
+    waves: list[bytes] = []
 
     def hear(samples: ctypes._Pointer[ctypes.c_short], count: int, events: object) -> int:
         if samples and count > 0:
-            heard.append(ctypes.string_at(samples, 2 * count))
+            waves.append(ctypes.string_at(samples, 2 * count))
         return 0
 
-    callback = callback_type(hear)  # kept: the library holds a bare pointer to it
+    callback = callback_type(hear)  # in a variable, as the library holds a bare pointer to it
     rate = espeak.espeak_Initialize(RETRIEVAL, 0, voices.encode(), 0)
     if rate <= 0:
         print(f"espeak-ng does not start with the voices in {voices}", file=sys.stderr)
@@ -46,7 +46,7 @@ def main(library: str, voices: str) -> int:
     out = sys.stdout.buffer
     out.write(struct.pack("<I", rate))
     for text, voice, *prosody in lines:
-        heard.clear()
+        waves.clear()
         if espeak.espeak_SetVoiceByName(voice.encode()) != 0:
             print(f"espeak-ng has no voice {voice}", file=sys.stderr)
             return 1
@@ -57,7 +57,7 @@ def main(library: str, voices: str) -> int:
             print(f"espeak-ng cannot speak {text!r}", file=sys.stderr)
             return 1
         espeak.espeak_Synchronize()
-        sound = b"".join(heard)
+        sound = b"".join(waves)
         out.write(struct.pack("<I", len(sound) // 2) + sound)
     out.flush()
     return 0

@@ -109,8 +109,8 @@ def _columns(
     return inside, votes[list(others)].to_numpy(dtype=np.float64), others
 
 
-def agreement_sentences(raw: Raw, wanted: Sequence[str] | None, rules: Votes) -> tuple[str, ...]:
-    """How the raters of one corpus agree: over all its classes, then over those `wanted`."""
+def agreement_sentences(raw: Raw, classes: Sequence[str] | None, rules: Votes) -> tuple[str, ...]:
+    """How the raters of one corpus agree: over all its classes, then over `classes` alone."""
     if raw.votes is None:
         return ()
     votes = raw.votes.to_numpy(dtype=np.float64)
@@ -121,7 +121,7 @@ def agreement_sentences(raw: Raw, wanted: Sequence[str] | None, rules: Votes) ->
         f"one half {kinds.majority}, unique plurality at or below one half {kinds.plurality}, tie "
         f"{kinds.tie}"
     )
-    choice = choose(wanted, {"": raw.classes}, {"": set(raw.table["label"]) - {""}})
+    choice = choose(classes, {"": raw.classes}, {"": set(raw.table["label"]) - {""}})
     if choice.problems:
         return (whole,)  # of several corpora, this one lacks the classes wanted
     position = {name: i for i, name in enumerate(choice.classes)}

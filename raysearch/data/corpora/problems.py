@@ -30,12 +30,12 @@ def clip_problems(table: pd.DataFrame, clips: Sequence[Clip]) -> list[Problem]:
     problems: list[Problem] = []
     same: dict[str, list[int]] = defaultdict(list)
     columns = zip(table["id"], table["path"], table["corpus"], clips, strict=True)
-    for row, (clip, path, corpus, seen) in enumerate(columns):
-        if seen.verdict in _VERDICTS:
-            sentence = f"{clip} {_VERDICTS[seen.verdict]} ({path}): {seen.detail}."
-            problems.append(Problem(seen.verdict, "error", corpus, clip, sentence))
-        elif seen.digest:
-            same[seen.digest].append(row)
+    for row, (name, path, corpus, clip) in enumerate(columns):
+        if clip.verdict in _VERDICTS:
+            sentence = f"{name} {_VERDICTS[clip.verdict]} ({path}): {clip.detail}."
+            problems.append(Problem(clip.verdict, "error", corpus, name, sentence))
+        elif clip.digest:
+            same[clip.digest].append(row)
     for rows in same.values():
         if len(rows) > 1:
             problems.extend(_duplicates(table.iloc[rows]))
@@ -133,14 +133,14 @@ def sentences(problems: Sequence[Problem], limit: int = 5) -> tuple[str, ...]:
     The order of first occurrence is kept.
     """
     sizes = Counter((p.corpus, p.kind, p.severity) for p in problems)
-    seen: set[tuple[str, str, str]] = set()
+    summaries: set[tuple[str, str, str]] = set()
     out: list[str] = []
     for problem in problems:
         key = (problem.corpus, problem.kind, problem.severity)
         if sizes[key] <= limit or problem.kind not in _HEADINGS:
             out.append(problem.sentence)
-        elif key not in seen:
-            seen.add(key)
+        elif key not in summaries:
+            summaries.add(key)
             group = [p for p in problems if (p.corpus, p.kind, p.severity) == key]
             first = ", ".join(p.utterance for p in group[:limit])
             out.append(

@@ -85,7 +85,7 @@ def stages_section(record: Record) -> Section:
     for row in record.fold_rows:
         for use in row.stages:
             times[use.name] += 1
-            keys[use.name].update([use.key] if use.made_here else [])
+            keys[use.name].update([use.key] if use.ours else [])
     computing = duration(sum(row.seconds for row in record.fold_rows))
     if not times:
         return Section("stages", "Work", (f"{computing} of computing; no stage was needed.",))

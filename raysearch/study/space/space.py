@@ -46,8 +46,8 @@ class Space:
         """The space that `params` describes in the grammar above, and what is wrong with it."""
         domains: dict[str, Domain] = {}
         problems: list[str] = []
-        for name, given in params.items():
-            reader = DomainReader(str(name), given)
+        for name, spec in params.items():
+            reader = DomainReader(str(name), spec)
             domain = reader.read()
             problems += reader.problems
             if domain is not None:
@@ -57,16 +57,16 @@ class Space:
     # -- checking ------------------------------------------------------------------------------
     def problems(self, method: Method) -> list[str]:
         """What does not fit `method`, or itself: one sentence each, all of them."""
-        found: list[str] = []
+        problems: list[str] = []
         for name, domain in self.domains.items():
             param = method.params.get(name)
             if param is None:
-                found.append(f"params.{name}: {unknown_parameter(method, name)}")
+                problems.append(f"params.{name}: {unknown_parameter(method, name)}")
             else:
-                found += self._value_problems(name, domain, param)
-            found += self._condition_problems(name, domain, method)
-        found += cycles({name: tuple(domain.when) for name, domain in self.domains.items()})
-        return found
+                problems += self._value_problems(name, domain, param)
+            problems += self._condition_problems(name, domain, method)
+        problems += cycles({name: tuple(domain.when) for name, domain in self.domains.items()})
+        return problems
 
     def _value_problems(self, name: str, domain: Domain, param: Param) -> list[str]:
         whole = isinstance(param.default, int) and not isinstance(param.default, bool)
@@ -86,10 +86,10 @@ class Space:
         ]
 
     def _condition_problems(self, name: str, domain: Domain, method: Method) -> list[str]:
-        found = []
+        problems = []
         for parent, values in domain.when.items():
             if parent not in self.domains:
-                found.append(
+                problems.append(
                     f"params.{name}.when names {parent!r}, which is not among the space's "
                     f"parameters{near(parent, self.domains)}; add params.{parent} (a constant "
                     "will do), or take the condition out"
@@ -98,8 +98,8 @@ class Space:
             param = method.params.get(parent)
             if param is not None:
                 checked = (param.problem(f"params.{name}.when: {parent}", v) for v in values)
-                found += [problem for problem in checked if problem is not None]
-        return found
+                problems += [problem for problem in checked if problem is not None]
+        return problems
 
     def typed(self, method: Method) -> Space:
         """The same space with numbers in the types that `method` declares, and its defaults.
@@ -135,7 +135,7 @@ class Space:
         that exist only for other values of it.
         """
         domains = dict(self.domains)
-        lost: dict[str, str] = {
+        unserved: dict[str, str] = {
             name: NEEDS.get(domain.needs, domain.needs)
             for name, domain in self.domains.items()
             if isinstance(domain.needs, str) and domain.needs not in facts
@@ -143,11 +143,11 @@ class Space:
         sentences = [
             f"params.{name} is not used: it needs {need}, which this data does not have"
             f"{self._default_note(name)}"
-            for name, need in lost.items()
+            for name, need in unserved.items()
         ]
-        for name in lost:
+        for name in unserved:
             del domains[name]
-        gone: dict[str, tuple[Scalar, ...]] = {}
+        unserved_values: dict[str, tuple[Scalar, ...]] = {}
         for name, domain in list(domains.items()):
             part, without = servable(domain, facts)
             if part is None:
@@ -158,18 +158,18 @@ class Space:
                 )
                 continue
             domains[name] = part
-            gone[name] = tuple(value for values in without.values() for value in values)
+            unserved_values[name] = tuple(value for values in without.values() for value in values)
             sentences += [
                 f"params.{name} leaves out {', '.join(map(shown, values))}: "
                 f"{'it needs' if len(values) == 1 else 'they need'} {NEEDS.get(need, need)}, "
                 "which this data does not have"
                 for need, values in without.items()
             ]
-        sentences += self._drop_dependent(domains, gone)
+        sentences += self._drop_dependent(domains, unserved_values)
         return replace(self, domains=FrozenDict(domains)), tuple(sentences)
 
     def _drop_dependent(
-        self, domains: dict[str, Domain], gone: Mapping[str, tuple[Scalar, ...]]
+        self, domains: dict[str, Domain], unserved_values: Mapping[str, tuple[Scalar, ...]]
     ) -> list[str]:
         """Take out of `domains` what exists only for parameters or values that are `gone`.
 
@@ -182,7 +182,7 @@ class Space:
                 continue
             when = dict(domains[name].when)
             if any(
-                all(member(value, gone.get(p, ())) for value in when[p])
+                all(member(value, unserved_values.get(p, ())) for value in when[p])
                 for p in when
                 if p in domains
             ):
@@ -340,11 +340,11 @@ class Space:
             ValueError: a value is not in its domain.
         """
         values: dict[str, object] = dict(self.constants())
-        found: dict[str, Scalar] = {}
+        active: dict[str, Scalar] = {}
         for name in self.searched():
             if name in setting and self.exists(name, values):
-                found[name] = values[name] = self.domains[name].normal(setting[name])
-        return found
+                active[name] = values[name] = self.domains[name].normal(setting[name])
+        return active
 
     def contains(self, setting: Mapping[str, object]) -> str | None:
         """Why `setting` is not a whole setting of this space, as one sentence, or None.
@@ -382,18 +382,18 @@ class Space:
 
         A default is taken where its parameter exists and its domain holds it.
         """
-        given = {name: value for name, value in entry.items() if name != NAME}
+        whole = {name: value for name, value in entry.items() if name != NAME}
         values: dict[str, object] = dict(self.constants())
         for name in self.searched():
             if not self.exists(name, values):
                 continue
             domain = self.domains[name]
             default = self.defaults.get(name)
-            if name not in given and name in self.defaults and domain.holds(default):
-                given[name] = domain.normal(default)
-            if name in given:
-                values[name] = given[name]
-        return {**({NAME: entry[NAME]} if NAME in entry else {}), **given}
+            if name not in whole and name in self.defaults and domain.holds(default):
+                whole[name] = domain.normal(default)
+            if name in whole:
+                values[name] = whole[name]
+        return {**({NAME: entry[NAME]} if NAME in entry else {}), **whole}
 
     def enqueued(
         self,
@@ -411,21 +411,21 @@ class Space:
         Returns:
             The settings, and a sentence for each entry that was left out.
         """
-        found: list[tuple[str, dict[str, Scalar]]] = []
+        settings: list[tuple[str, dict[str, Scalar]]] = []
         sentences: list[str] = []
         for place, entry in enumerate(entries, start=1):
             name = str(entry.get(NAME, ""))
-            given = {key: value for key, value in entry.items() if key != NAME}
-            lost = [
+            values = {key: value for key, value in entry.items() if key != NAME}
+            foreign = [
                 key
-                for key, value in given.items()
+                for key, value in values.items()
                 if key not in self.domains and not same(value, self.defaults.get(key))
             ]
-            kept = self.complete({k: v for k, v in given.items() if k in self.domains})
-            alive = self.existing(kept)
+            whole = self.complete({k: v for k, v in values.items() if k in self.domains})
+            alive = self.existing(whole)
             problem = self.contains(alive)
-            if problem is None and name and lost:
-                problem = f"it sets {', '.join(lost)}, which this data cannot serve"
+            if problem is None and name and foreign:
+                problem = f"it sets {', '.join(foreign)}, which this data cannot serve"
             if problem is None and method is not None:
                 full = method.resolve({**self.constants(), **self.active(alive)})
                 missing = sorted(method.needs(full) - facts)
@@ -433,11 +433,11 @@ class Space:
                     needs = " and ".join(NEEDS.get(need, need) for need in missing)
                     problem = f"it needs {needs}, which this data does not have"
             if problem is None:
-                found.append((name, self.active(alive)))
+                settings.append((name, self.active(alive)))
             else:
                 title = repr(name) if name else f"number {place}"
                 sentences.append(f"the enqueued setting {title} is left out: {problem}")
-        return found, sentences
+        return settings, sentences
 
     def existing(self, setting: Mapping[str, object]) -> dict[str, object]:
         """`setting` without the parameters that do not exist in it. Values are not checked."""
