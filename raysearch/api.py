@@ -17,6 +17,7 @@ import yaml
 from raysearch.data.section import Tree
 from raysearch.errors import BadInput, StudyFailed, near
 from raysearch.report import Report, build, to_markdown, to_text
+from raysearch.selection import KINDS
 from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.record import Record
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from raysearch.report.plots import Plot
-
-
-_ESTIMATES = ("honest", "nested", "selected", "oracle")
 
 
 def tune(space: str | Path, **words: object) -> Result:
@@ -136,10 +134,10 @@ class Result:
 
         estimates = self.report.estimates
         rows = {}
-        for name in _ESTIMATES if estimates is not None else ():
+        for name in KINDS if estimates is not None else ():
             rows[name] = {
                 key: value
-                for metric, one in getattr(estimates, name).items()
+                for metric, one in estimates.of(name).items()
                 for key, value in (
                     (metric, one.mean),
                     (f"{metric}_low", one.low),

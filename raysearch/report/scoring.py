@@ -9,7 +9,7 @@ left out: why they failed is not a matter of their scores.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from raysearch.report.document import Race
 from raysearch.search.racing import expected
 from raysearch.selection import (
+    SHARE,
+    Estimate,
     Estimates,
     Judge,
     Matrix,
@@ -26,6 +28,8 @@ from raysearch.selection import (
     estimates,
     estimates_over_draws,
     impute,
+    lacking,
+    pooled_ua,
     worst_mean,
 )
 from raysearch.study.ledger import COMPLETE, PRUNED, TrialRow
@@ -133,8 +137,25 @@ def score(record: Record) -> Scores | None:
             settings=names,
             selectable=[full[whole.best]],
         )
+    whole = replace(whole, pooled=_pooled(record, trials, whole.honest_choices))
     standing = _over_all_folds(record.objectives, validation, full, confusions)
     return Scores(trials, tuple(full), test, draws, judge, standing, whole, at_least, first.metric)
+
+
+def _pooled(record: Record, trials: Sequence[TrialRow], choices: Sequence[int]) -> Estimate | None:
+    """The pooled UA of the honest choices, where at least half of the folds lack classes.
+
+    None where they have them, and where a choice was not measured on its fold.
+    """
+    rows = [
+        record.cells.get((trials[c].number, fold.name))
+        for c, fold in zip(choices, record.folds, strict=True)
+    ]
+    confusions = [row.confusion for row in rows if row is not None]
+    if len(confusions) < len(rows) or not all(confusions):
+        return None
+    few, _ = lacking(confusions)
+    return pooled_ua(confusions, record.folds) if few >= SHARE * len(rows) else None
 
 
 def _over_all_folds(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from raysearch.report.document import SHOWN, Comparison, Pair
 from raysearch.report.scoring import METRICS, Scores
-from raysearch.selection import Difference, Estimate, Estimates, judges_of
+from raysearch.selection import Difference, Estimate, Estimates, judges_of, lacking
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many, percent, points, value
@@ -173,12 +173,16 @@ def figure(estimate: Estimate) -> str:
 def honest_figures(estimates: Estimates) -> str:
     """The honest estimate in one line: "honest estimate: UA 61.2 % (55.0 to 67.3), WA …"."""
     each = [f"{m.upper()} {figure(e)}" for m, e in estimates.honest.items()]
+    if estimates.pooled is not None:
+        each.insert(0, f"pooled UA {figure(estimates.pooled)}")
     return f"honest estimate: {', '.join(each)}"
 
 
 def result(record: Record, scores: Scores) -> str:
     """The figure to quote, with what it rests on."""
-    head = scores.estimates.honest[scores.metric]
+    pooled = scores.estimates.pooled
+    head = pooled or scores.estimates.honest[scores.metric]
+    metric = "UA of all clips pooled" if pooled else scores.metric.upper()
     within = ""
     if head.low is not None and head.high is not None:
         low, high = max(0.0, head.low), min(1.0, head.high)
@@ -188,9 +192,26 @@ def result(record: Record, scores: Scores) -> str:
     if record.unit == "part":
         on = "clips of held-out parts"
     return (
-        f"Honest result: {percent(head.mean)} % {scores.metric.upper()} on {on}{within}, from "
+        f"Honest result: {percent(head.mean)} % {metric} on {on}{within}, from "
         f"{many(len(scores.trials), 'setting')}{stopped} and "
         f"{many(len(scores.estimates.judges), 'fold')}."
+    )
+
+
+def pooling(record: Record, scores: Scores) -> tuple[str, ...]:
+    """Why the pooled UA is the headline; empty where it is not."""
+    if scores.estimates.pooled is None:
+        return ()
+    numbers = [scores.trials[c].number for c in scores.estimates.honest_choices]
+    rows = [record.cells[n, fold.name] for n, fold in zip(numbers, record.folds, strict=True)]
+    few, one = lacking([row.confusion for row in rows])
+    mean = scores.estimates.honest["ua"].mean
+    return (
+        f"{few} of {many(len(rows), 'fold')} lack classes ({one} have one alone). The UA of a fold "
+        f"is the mean recall of the classes that it has, so the mean of the table ({percent(mean)} "
+        f"% UA) is no UA of {len(record.classes) or 'all'} classes. Where at least half of the "
+        "folds lack classes, the headline is the UA of all folds' clips together, its interval by "
+        f"the jackknife over {record.units}.",
     )
 
 

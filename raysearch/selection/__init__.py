@@ -38,9 +38,11 @@ from raysearch.selection.intervals import (
     over_groups,
     worst_mean,
 )
+from raysearch.selection.pooling import SHARE, lacking, pooled_ua
 
 __all__ = [
     "KINDS",
+    "SHARE",
     "Difference",
     "Estimate",
     "Estimates",
@@ -60,9 +62,11 @@ __all__ = [
     "impute",
     "interval",
     "judges_of",
+    "lacking",
     "of_all",
     "over_groups",
     "pareto",
+    "pooled_ua",
     "signed_rank",
     "worst_mean",
 ]

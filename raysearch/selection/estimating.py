@@ -73,6 +73,8 @@ class Estimates:
     notes: tuple[str, ...] = ()
     imputed: float = 0.0
     """share of the cells that were drawn, not measured"""
+    pooled: Estimate | None = None
+    """UA of the honest choices over all clips together, where it is the headline: see `pooling`"""
 
     @property
     def unjudged(self) -> int:
@@ -217,12 +219,12 @@ def _estimates(
     imputed: float,
 ) -> Estimates:
     """`by_metric`: metric -> kind of estimate -> the estimate."""
-    by_kind = {
-        kind: {m: by_metric[m][kind] for m in by_metric}
-        for kind in next(iter(by_metric.values()), {})
-    }
+    by_kind = {kind: {m: by_metric[m][kind] for m in by_metric} for kind in KINDS}
     return Estimates(
-        **by_kind,
+        honest=by_kind["honest"],
+        nested=by_kind["nested"],
+        selected=by_kind["selected"],
+        oracle=by_kind["oracle"],
         optimism={m: by_metric[m]["oracle"].mean - by_metric[m]["honest"].mean for m in by_metric},
         best=choices.best,
         honest_choices=choices.honest,

@@ -388,6 +388,8 @@ def _numbers(report: Report) -> dict[str, float]:
             for end, value in (("low", x.low), ("high", x.high), ("sd", x.sd)):
                 if value is not None:
                     numbers[f"{kind}_{metric}_{end}"] = value
+    if estimates.pooled is not None:
+        numbers["honest_pooled_ua"] = estimates.pooled.mean
     numbers |= {f"optimism_{metric}": value for metric, value in estimates.optimism.items()}
     return numbers | {"stages_run": report.stages_run, "stages_reused": report.stages_reused}
 

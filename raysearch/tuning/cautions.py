@@ -6,8 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from raysearch.errors import BadInput
 from raysearch.search.sampler import Sampler
+from raysearch.selection import SHARE
 from raysearch.stages.folds import Fold
 from raysearch.study import Study
 from raysearch.study.space import Scalar, Space
@@ -91,6 +95,45 @@ def cautions(
         )
     notes += [note for setting in settings for note in method.notes(setting)]
     return [note for note in notes if note]
+
+
+def class_cautions(
+    study: Study,
+    corpus: Corpus,
+    truths: Sequence[NDArray[np.int64]],
+) -> list[str]:
+    """What test groups that lack classes do to the scores, and speakers of one class to features.
+
+    Args:
+        study: what is run.
+        corpus: as loaded.
+        truths: by fold, the class of each test clip; -1 where it is not scored.
+    """
+    k = len(corpus.classes)
+    each = [len(set(truth[truth >= 0].tolist())) for truth in truths]
+    few, one = sum(n < k for n in each), sum(n == 1 for n in each)
+    notes = []
+    if few:
+        text = (
+            f"{few} of {len(each)} folds test clips of fewer than {k} classes ({one} of one "
+            "alone): the UA of such a fold is a mean over fewer recalls"
+        )
+        if few >= SHARE * len(each):
+            text += ", so that the report's headline is the UA of all clips pooled"
+        if "pooled_ua" not in study.objective:
+            text += "; objective=pooled_ua chooses settings by all validation clips together"
+        notes.append(text)
+    if study.normalise == "speaker":
+        labelled = corpus.table[corpus.table["label"] != ""]
+        classes = labelled.groupby("speaker")["label"].nunique()
+        alone = int((classes == 1).sum())
+        if alone and k > 1:
+            notes.append(
+                f"normalise=speaker: {alone} of {len(classes)} speakers have clips of one class "
+                "alone, and statistics of such a speaker erase what is to be told apart; use "
+                "normalise=fold"
+            )
+    return notes
 
 
 def grid_caution(study: Study, sampler: Sampler) -> list[str]:

@@ -32,7 +32,13 @@ from raysearch.stages.store import Store
 from raysearch.study import Study
 from raysearch.study.folder import features_of, store_of
 from raysearch.study.space import Scalar, Space
-from raysearch.tuning.cautions import cautions, check_needs, corpus_facts, grid_caution
+from raysearch.tuning.cautions import (
+    cautions,
+    check_needs,
+    class_cautions,
+    corpus_facts,
+    grid_caution,
+)
 from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratings_of
 from trainables.stage import Method
 
@@ -276,6 +282,9 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
         fingerprint=corpus.fingerprint,
         notes=tuple(notes),
         ratings=ratings,
+    )
+    notes += class_cautions(
+        study, corpus, [one.unseen[one.selected :][: one.test] for one in inputs.answers()]
     )
     notes += [*inputs.feature_notes(), *grid_caution(study, inputs.sampler())]
     return replace(inputs, notes=tuple(dict.fromkeys(notes)))

@@ -14,6 +14,7 @@ import yaml
 
 from raysearch.errors import BadInput
 from raysearch.report import to_json, to_markdown, to_plain, to_text
+from raysearch.report.sentences import honest_figures
 from raysearch.selection import FoldGroups, estimates
 from raysearch.study.ledger import FoldRow, Ledger, StageUse
 from tests.support.study_folders import report_of
@@ -235,3 +236,33 @@ def test_a_complete_trial_without_a_fold_is_named(make: Make) -> None:
     folder = make({1: scores(0)[1][:3]})
     with pytest.raises(ValueError, match="trial 1 on fold demo/v3"):
         report_of(folder)
+
+
+@pytest.mark.parametrize("one_class", [0, 1, 3, 4])
+def test_where_half_of_the_speakers_lack_classes_the_headline_is_pooled(
+    write: Callable[..., Path], one_class: int
+) -> None:
+    """Speakers of one class, all right or all wrong, and others of both classes."""
+    table = np.full((1, 6, 4), 0.5)
+    confusions = np.zeros((1, 6, 2, 2), dtype=int)
+    confusions[0, :, 0, 0] = confusions[0, :, 1, 0] = 5  # all of class 0 right, none of class 1
+    for f in range(one_class):
+        confusions[0, f, 1] = 0
+        table[0, f, 2] = 1.0
+    report = report_of(write(table, confusions=confusions))
+    assert report.estimates is not None
+    text = " ".join(to_text(report).split())
+    mean = 100 * (6 + one_class) / 12
+    assert report.estimates.honest["ua"].mean == pytest.approx(mean / 100)
+    if one_class < 3:
+        assert report.estimates.pooled is None
+        assert f"Honest result: {mean:.1f} % UA on speakers" in text
+        assert "lack classes" not in text
+        return
+    assert report.estimates.pooled is not None
+    assert report.estimates.pooled.mean == pytest.approx(0.5)
+    assert "Honest result: 50.0 % UA of all clips pooled on speakers" in text
+    assert f"{one_class} of 6 folds lack classes ({one_class} have one alone)" in text
+    assert f"({mean:.1f} % UA)" in text
+    assert honest_figures(report.estimates).startswith("honest estimate: pooled UA 50.0 %")
+    assert to_plain(report)["estimates"]["pooled"]["ua"] == pytest.approx(0.5)

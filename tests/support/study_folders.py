@@ -28,6 +28,7 @@ def write_study(
     enqueued: int = 0,
     repeats: np.ndarray | None = None,
     val_confusions: np.ndarray | None = None,
+    confusions: np.ndarray | None = None,
     space: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
     **study: Any,
@@ -42,6 +43,7 @@ def write_study(
         enqueued: how many of the first trials were enqueued.
         repeats: [C, K, N, 4] of each seed.
         val_confusions: [C, K, 2, 2] counts.
+        confusions: [C, K, k, k] test counts; default the same two classes in every fold.
         space: what the configuration holds as params.
         facts: of the ledger.
         study: further keys of the configuration.
@@ -71,7 +73,7 @@ def write_study(
                     names[f],
                     int(f),
                     _named(table[f]),
-                    [[4, 1], [2, 3]],
+                    [[4, 1], [2, 3]] if confusions is None else confusions[c, f].tolist(),
                     1.0,
                     (StageUse("student", f"{c}-{f}", True),),
                     [] if val_confusions is None else val_confusions[c, f].tolist(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,27 @@ def test_a_grid_counts_a_parameter_only_where_it_has_an_effect(
     plan = planned(capsys, tones, "trials=5")
     assert "settings  5 wanted, 0 done, 5 to run" in plan
     assert "the space has 8 points and trials=5 runs the first 5; trials=8 runs" in plan
+
+
+def test_speakers_who_lack_classes_are_counted(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(SPACE)
+    assert "folds test clips of fewer" not in planned(capsys, tones)
+    corpus = shutil.copytree(tones, tmp_path / "few")
+    lacks = {"s0": ("neutral", "sad"), "s2": ("angry", "sad"), "s4": ("neutral",)}
+    with (tones / "manifest.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    with (corpus / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(row for row in rows if row[1] not in lacks.get(row[2], ()))
+    plan = " ".join(planned(capsys, corpus, "normalise=speaker").split())
+    assert "3 of 5 folds test clips of fewer than 3 classes (2 of one alone)" in plan
+    assert (
+        "the report's headline is the UA of all clips pooled; objective=pooled_ua chooses" in plan
+    )
+    assert "normalise=speaker: 2 of 5 speakers have clips of one class alone" in plan
+    plan = " ".join(planned(capsys, corpus, "objective=pooled_ua").split())
+    assert "3 of 5 folds test" in plan
+    assert "objective=pooled_ua chooses" not in plan
+    assert "normalise=speaker:" not in plan

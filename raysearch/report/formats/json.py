@@ -57,6 +57,7 @@ def _estimates(estimates: Estimates) -> dict[str, object]:
         **{kind: _estimate(estimates.of(kind)) for kind in KINDS},
         "optimism": dict(estimates.optimism),
         "imputed": estimates.imputed,
+        "pooled": None if estimates.pooled is None else _estimate({"ua": estimates.pooled}),
     }
 
 

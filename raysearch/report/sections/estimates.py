@@ -34,7 +34,7 @@ def section(record: Record, scores: Scores) -> Section:
     return Section(
         "estimates",
         "Result: test scores in %",
-        (sentences.result(record, scores),),
+        (sentences.result(record, scores), *sentences.pooling(record, scores)),
         Table(pd.DataFrame(rows), tuple(columns), strong=0),
         (
             "UA is the mean recall of the classes, WA the share of clips that are right, ±\u00a0sd "
