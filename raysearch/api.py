@@ -133,8 +133,10 @@ class Result:
         import pandas as pd
 
         estimates = self.report.estimates
-        rows = {}
-        for name in KINDS if estimates is not None else ():
+        rows: dict[str, dict[str, float | None]] = {}
+        if estimates is None:
+            return pd.DataFrame.from_dict(rows, orient="index")
+        for name in KINDS:
             rows[name] = {
                 key: value
                 for metric, one in estimates.of(name).items()
