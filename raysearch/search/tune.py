@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from raysearch.errors import StoreFailed
+from raysearch.errors import StoreFailed, one_line
 from raysearch.search.epoch_race import Curve, EpochRace, Stopping
 from raysearch.search.scorer import Scorer
 from raysearch.stages import Context, Runtime, calls
 from raysearch.stages.broker import Epochs, connect
-from raysearch.stages.executor import Demand, FoldOutcome, StageFailed
+from raysearch.stages.executor import Demand, FoldOutcome, StageFailed, last_lines
+from raysearch.stages.limits import is_transient
 from raysearch.stages.methods import method as find_method
 from raysearch.study.ledger import FoldRow
 
@@ -189,9 +190,9 @@ class _FoldStepper(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """The next wave of folds; or, where they are watched, what their epochs say so far."""
         result: dict[str, Any] = {"rows": []}
-        wave = self._wave or self._start()
-        self._wave = None
+        wave, self._wave = self._wave, None
         try:
+            wave = wave or self._start()
             epochs = wave.wait()
             if epochs is not None:
                 self._wave = wave
@@ -203,10 +204,13 @@ class _FoldStepper(tune.Trainable):
             return result | {"failure": failure}
         except StoreFailed as failure:
             return result | {"fatal": str(failure)}
+        except Exception as error:  # of the broker or of scoring; Tune would hide it and try again
+            return result | {"failure": _failure(error, self._work.runtime)}
         finally:
-            self._broker = wave.broker
-            if self._wave is None:
-                wave.cancel()
+            if wave is not None:
+                self._broker = wave.broker
+                if self._wave is None:
+                    wave.cancel()
 
     def _start(self) -> _Wave:
         size = self._work.wave
@@ -235,6 +239,27 @@ class _FoldStepper(tune.Trainable):
         ]
 
 
+def _failure(error: Exception | None, limits: Runtime) -> StageFailed:
+    """What a trial fails of beside its stages: an error of its coordinator or of the broker.
+
+    Args:
+        error: as Ray gives it; None where it could not be had.
+        limits: of the study, where the error may have passed at another time.
+    """
+    trace = "" if error is None else last_lines(str(error))
+    if error is None or isinstance(error, RayActorError):
+        why = "no reason was recorded" if error is None else one_line(error, 600)
+        return StageFailed(f"its coordinator was lost again and again: {why}", trace, limits)
+    cause = getattr(error, "cause", None) or error
+    transient = isinstance(cause, RayError) or is_transient(cause)
+    reason = f"its coordinator raised {type(cause).__name__}: {one_line(cause)}"
+    return StageFailed(reason, trace, limits if transient else None)
+
+
+def _fail(driver: Driver, number: int, failure: StageFailed) -> None:
+    driver.fail(number, str(failure), failure.trace, transient=failure.limits is not None)
+
+
 class _NotPickled:
     """Tune pickles its searcher and scheduler into files that we never read."""
 
@@ -245,9 +270,10 @@ class _NotPickled:
 class _Asker(_NotPickled, Searcher):
     """Asks the driver for trials; results reach the driver through the scheduler."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, losses: dict[str, StageFailed]) -> None:
         super().__init__(metric=None, mode=None)
         self._driver = driver
+        self._losses = losses
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -262,8 +288,7 @@ class _Asker(_NotPickled, Searcher):
     ) -> None:
         number = self._numbers.pop(trial_id)
         if error:
-            reason = "its coordinator was lost again and again"
-            self._driver.fail(number, reason, transient=True)
+            _fail(self._driver, number, self._losses.pop(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the ledger is the truth."""
@@ -273,11 +298,26 @@ class _Asker(_NotPickled, Searcher):
 
 
 class _Scheduler(_NotPickled, TrialScheduler):
-    """Hands every step's folds to the driver, which says whether the trial goes on."""
+    """Hands every step's folds to the driver, which says whether the trial goes on.
 
-    def __init__(self, driver: Driver, race: EpochRace | None = None) -> None:
+    Args:
+        driver: of the study.
+        losses: takes, by Tune's name of a trial, why its coordinator was lost last.
+        limits: of the study's stages.
+        race: stops trials inside a fold; None where nothing does.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        losses: dict[str, StageFailed],
+        limits: Runtime,
+        race: EpochRace | None = None,
+    ) -> None:
         super().__init__()
         self._driver = driver
+        self._losses = losses
+        self._limits = limits
         self._race = race
 
     def on_trial_result(
@@ -298,9 +338,7 @@ class _Scheduler(_NotPickled, TrialScheduler):
                 self._race.add(curve)
         stop = self._driver.record(number, result["rows"])
         if "failure" in result:
-            failure: StageFailed = result["failure"]
-            transient = failure.limits is not None
-            self._driver.fail(number, str(failure), failure.trace, transient=transient)
+            _fail(self._driver, number, result["failure"])
             return True
         return stop
 
@@ -314,7 +352,10 @@ class _Scheduler(_NotPickled, TrialScheduler):
         return False
 
     def on_trial_add(self, tune_controller: object, trial: object) -> None: ...
-    def on_trial_error(self, tune_controller: object, trial: object) -> None: ...
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        """Tune tells of each loss of a coordinator; after some it gives the trial up."""
+        self._losses[trial.trial_id] = _failure(trial.get_pickled_error(), self._limits)
+
     def on_trial_complete(self, tune_controller: object, trial: object, result: object) -> None: ...
     def on_trial_remove(self, tune_controller: object, trial: object) -> None: ...
 
@@ -343,6 +384,7 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
     race = None
     if work.stopping is not None:
         race = EpochRace(work.stopping, work.context.folds, past)
+    losses: dict[str, StageFailed] = {}
     where = tempfile.mkdtemp(prefix="raysearch-tune-", dir=_fast_folder())
     try:
         tuner = tune.Tuner(
@@ -353,8 +395,8 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
                 {"cpu": 0, "memory": 50 * 2**20},
             ),
             tune_config=tune.TuneConfig(
-                search_alg=_Asker(driver),
-                scheduler=_Scheduler(driver, race),
+                search_alg=_Asker(driver, losses),
+                scheduler=_Scheduler(driver, losses, work.runtime, race),
                 num_samples=max(1, driver.outstanding),
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,

@@ -25,7 +25,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.errors import RaysearchError, StoreFailed, one_line
+from raysearch.errors import RaysearchError, one_line
 from raysearch.stages.dataset import Dataset
 from raysearch.stages.keys import Call
 from raysearch.stages.limits import is_transient
@@ -261,10 +261,12 @@ class Executor(ABC, Generic[Data]):
                 return product
             try:
                 artifact, provenance = await self._run(call, job.demand, needs)
+                if call is job.demand.calls[-1] and not call.use.refit:
+                    _check_scores(call, artifact)
             except StageFailed as failure:
                 self._failures[key] = failure
                 raise
-            await self._save(key, artifact, provenance)
+            await asyncio.to_thread(self._store.put, key, artifact, provenance)
         if self._scratch is not None:  # its checkpoints have served
             await asyncio.to_thread(shutil.rmtree, self._scratch / key, ignore_errors=True)
         return Product(artifact, provenance, new=True)
@@ -273,13 +275,10 @@ class Executor(ABC, Generic[Data]):
     async def _claim(self, key: str) -> AsyncIterator[None]:
         """Hold the store's claim on a key, so that no other process makes it too."""
         until = time.monotonic() + _PATIENCE
-        try:
-            while not await asyncio.to_thread(self._store.claim, key):
-                if time.monotonic() > until:
-                    break
-                await asyncio.sleep(_LOOK)
-        except OSError as error:
-            raise StoreFailed(f"{self._store.uri} cannot be written: {error}") from error
+        while not await asyncio.to_thread(self._store.claim, key):
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(_LOOK)
         try:
             yield
         finally:
@@ -295,15 +294,7 @@ class Executor(ABC, Generic[Data]):
             )
             await asyncio.to_thread(self._store.discard, key)
             return None
-        except OSError as error:
-            raise StoreFailed(f"{self._store.uri} cannot be read: {error}") from error
         return None if entry is None else Product(*entry, new=False)
-
-    async def _save(self, key: str, artifact: Artifact, provenance: Provenance) -> None:
-        try:
-            await asyncio.to_thread(self._store.put, key, artifact, provenance)
-        except OSError as error:
-            raise StoreFailed(f"{self._store.uri} cannot be written: {error}") from error
 
 
 def _job(demand: Demand[Data]) -> _Job[Data]:
@@ -363,6 +354,20 @@ def timed(
 def reason(call: Call, error: BaseException) -> str:
     """Why a stage failed, in one line."""
     return f"stage {call.name!r}: {type(error).__name__}: {one_line(error)}"
+
+
+def _check_scores(call: Call, artifact: Artifact) -> None:
+    """Refuse what the last stage of a graph returned, where it cannot be scored."""
+    for part in ("validation", "test"):
+        array = artifact.arrays.get(part)
+        if array is None or array.ndim != 2:
+            shape = "none" if array is None else f"an array of shape {array.shape}"
+            raise StageFailed(
+                f"stage {call.name!r} is scored and must return arrays[{part!r}], class "
+                f"probabilities [n, K], but returned {shape}"
+            )
+        if not np.isfinite(array).all():
+            raise StageFailed(f"stage {call.name!r}: its {part} scores are not finite")
 
 
 def last_lines(text: str) -> str:

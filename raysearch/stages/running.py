@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,8 +165,24 @@ def execute(
     run = getattr(importlib.import_module(module), function)
     inputs = inputs_of(call, dataset, needs, runtime, scratch, on_epoch)
     artifact = run(inputs, **call.params)
-    if not isinstance(artifact, Artifact):
-        raise TypeError(
-            f"stage {call.name!r} must return an Artifact, but returned {type(artifact)}"
-        )
+    check_artifact(artifact)
     return artifact
+
+
+def check_artifact(artifact: object) -> None:
+    """Refuse what a stage returned and the store could not keep.
+
+    Raises:
+        TypeError: it is no Artifact of numpy's numbers and of facts that JSON can hold.
+        ValueError: a fact is not finite.
+    """
+    if not isinstance(artifact, Artifact):
+        raise TypeError(f"a stage must return an Artifact, but returned {type(artifact)}")
+    for name, array in artifact.arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            kind = f"of {array.dtype}" if isinstance(array, np.ndarray) else type(array)
+            raise TypeError(f"arrays[{name!r}] must be an array of numbers, but is {kind}")
+    try:
+        json.dumps(artifact.info, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"info must be facts that JSON can hold: {error}") from error

@@ -16,14 +16,14 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from raysearch.errors import BadInput
+from raysearch.errors import BadInput, StoreFailed, one_line, without_passwords
 from raysearch.stages.atomic import write_whole
 from trainables.stage import Artifact
 
@@ -82,55 +82,74 @@ class Store:
             raise ValueError(f"a key is 64 hexadecimal digits, but got {key!r}")
         return f"{self._root}/stages/{key[:2]}/{key}.safetensors"
 
+    @contextlib.contextmanager
+    def _access(self, verb: str) -> Iterator[None]:
+        """Whatever the disk or the network raises in the block is a StoreFailed.
+
+        What botocore and other clients of fsspec raise is no OSError and has no common base.
+        """
+        try:
+            yield
+        except Exception as error:
+            place = without_passwords(self.uri)
+            raise StoreFailed(f"{place} cannot be {verb}: {one_line(error)}") from error
+
     def put(self, key: str, artifact: Artifact, provenance: Provenance) -> None:
-        """Write an artifact; one that is already there under the key is replaced whole."""
+        """Write an artifact; one that is already there under the key is replaced whole.
+
+        Raises:
+            StoreFailed: the store cannot be written.
+        """
         data = encode(artifact, provenance)
         path = self._path(key)
-        if self._fs is None:
-            write_whole(Path(path), data)
-            return
-        aside = f"{path}.{uuid.uuid4().hex[:8]}.aside"
-        self._fs.makedirs(os.path.dirname(path), exist_ok=True)
-        self._fs.pipe_file(aside, data)
-        self._fs.mv(aside, path)
+        with self._access("written"):
+            if self._fs is None:
+                write_whole(Path(path), data)
+                return
+            aside = f"{path}.{uuid.uuid4().hex[:8]}.aside"
+            self._fs.makedirs(os.path.dirname(path), exist_ok=True)
+            self._fs.pipe_file(aside, data)
+            self._fs.mv(aside, path)
 
     def get(self, key: str) -> tuple[Artifact, Provenance] | None:
         """The artifact and who made it, or None where there is none.
 
         Raises:
             Damaged: where the file does not match its digest.
+            StoreFailed: the store cannot be read.
         """
         path = self._path(key)
-        try:
-            data = Path(path).read_bytes() if self._fs is None else self._fs.cat_file(path)
-        except FileNotFoundError:
-            return None
+        with self._access("read"):
+            try:
+                data = Path(path).read_bytes() if self._fs is None else self._fs.cat_file(path)
+            except FileNotFoundError:
+                return None
         return decode(data)
 
     def has(self, key: str) -> bool:
         """Whether something is stored under the key (not whether it is whole: `get` tells)."""
         path = self._path(key)
-        return os.path.exists(path) if self._fs is None else bool(self._fs.exists(path))
+        with self._access("read"):
+            return os.path.exists(path) if self._fs is None else bool(self._fs.exists(path))
 
     def provenance(self, key: str) -> Provenance | None:
         """Who made what is stored under the key, from its header alone; None where absent."""
         path = self._path(key)
-        try:
-            if self._fs is None:
-                with open(path, "rb") as file:
+        with self._access("read"):
+            try:
+                with (open if self._fs is None else self._fs.open)(path, "rb") as file:
                     return _provenance(file)
-            with self._fs.open(path, "rb") as file:
-                return _provenance(file)
-        except (FileNotFoundError, Damaged):
-            return None
+            except (FileNotFoundError, Damaged):
+                return None
 
     def discard(self, key: str) -> None:
         """Remove a damaged artifact."""
         path = self._path(key)
-        if self._fs is None:
-            Path(path).unlink(missing_ok=True)
-        elif self._fs.exists(path):
-            self._fs.rm_file(path)
+        with self._access("written"):
+            if self._fs is None:
+                Path(path).unlink(missing_ok=True)
+            elif self._fs.exists(path):
+                self._fs.rm_file(path)
 
     def claim(self, key: str) -> bool:
         """Say that this process makes the artifact; False where another process has said so.
@@ -141,10 +160,14 @@ class Store:
         elsewhere than on a local path every claim is granted.
 
         Raises:
-            OSError: where the store cannot be written.
+            StoreFailed: the store cannot be written.
         """
         if self._fs is not None:
             return True
+        with self._access("written"):
+            return self._lock(key)
+
+    def _lock(self, key: str) -> bool:
         if self._claims is None:
             os.makedirs(self._root, exist_ok=True)
             self._claims = os.open(Path(self._root, "claims"), os.O_RDWR | os.O_CREAT, 0o666)

@@ -16,6 +16,7 @@ import pytest
 from raysearch import stages
 from raysearch.errors import RaysearchError, StoreFailed
 from raysearch.stages.folds import Fold
+from raysearch.stages.running import check_artifact
 from raysearch.stages.store import Provenance, Store
 from trainables.stage import Artifact
 
@@ -195,6 +196,41 @@ def test_a_store_that_cannot_be_written_is_no_stages_fault(
     (tmp_path / "store" / "stages").write_text("a file where a folder should be")
     with pytest.raises(StoreFailed, match="cannot be"):
         executor.run_fold(demand(toy, {"shrink": 0.1}))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_scores_that_are_not_finite_fail_the_stage_and_are_not_stored(
+    toy: ModuleType, executor: Recorder, tmp_path: Path
+) -> None:
+    last = demand(toy, {"noise": 1e308})
+    for _ in range(2):
+        with pytest.raises(stages.StageFailed, match=r"'student': its test scores are not finite"):
+            executor.run_fold(last)
+    assert executor.names == ["teacher", "student"]
+    assert not Store(str(tmp_path / "store")).has(last.calls[-1].key)
+
+
+def test_a_scored_stage_without_predictions_fails(toy: ModuleType, executor: Recorder) -> None:
+    whole = demand(toy, {})
+    teacher = dataclasses.replace(whole, calls=whole.calls[:1])
+    with pytest.raises(stages.StageFailed, match=r"'teacher' is scored .*\['validation'\]"):
+        executor.run_fold(teacher)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "message"),
+    [
+        (None, "must return an Artifact"),
+        (Artifact({"p": [0.5]}), r"arrays\['p'\] must be an array of numbers, but is .*list"),  # type: ignore[dict-item]
+        (Artifact({"p": np.array(["a"])}), r"arrays\['p'\] must be .* but is of <U1"),
+        (Artifact({"p": np.array([None])}), "but is of object"),
+        (Artifact({}, {"epochs": np.int64(3)}), "info must be facts that JSON can hold"),
+        (Artifact({}, {"loss": float("nan")}), "info must be facts that JSON can hold"),
+    ],
+)
+def test_an_artifact_is_checked_where_it_is_made(artifact: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        check_artifact(artifact)
 
 
 def test_it_runs_where_an_event_loop_runs_already(toy: ModuleType, executor: Recorder) -> None:

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
+import fsspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from raysearch.errors import BadInput
+from raysearch.errors import BadInput, StoreFailed
 from raysearch.stages.store import Damaged, Provenance, Store
 from trainables.stage import Artifact
 
@@ -84,7 +86,7 @@ def test_nothing_half_written_is_left_when_writing_fails(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("raysearch.stages.atomic.os.replace", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StoreFailed, match=r"cannot be written: .*No space"):
         store.put(KEY, Artifact({"p": np.zeros(3)}), MADE)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -97,6 +99,31 @@ def test_keys_never_become_paths_unchecked(tmp_path: Path) -> None:
 def test_an_unknown_filesystem_is_bad_input() -> None:
     with pytest.raises(BadInput, match="nosuch"):
         Store("nosuch://bucket/place")
+
+
+class ClientError(Exception):
+    """As botocore's: no OSError."""
+
+
+class AwayFileSystem(fsspec.AbstractFileSystem):
+    """A bucket whose server refuses every call."""
+
+    protocol = "away"
+
+    def _refuse(self, *args: object, **options: object) -> NoReturn:
+        raise ClientError("An error occurred (403): AccessDenied")
+
+    cat_file = pipe_file = makedirs = exists = _open = _refuse
+
+
+@pytest.mark.parametrize("verb", ["put", "get", "has", "provenance", "discard"])
+def test_whatever_a_store_raises_is_a_failed_store(verb: str) -> None:
+    fsspec.register_implementation("away", AwayFileSystem, clobber=True)
+    store = Store("away://key:secret@bucket/prefix")
+    words = (Artifact({"p": np.zeros(3)}), MADE) if verb == "put" else ()
+    with pytest.raises(StoreFailed, match=r"cannot be (read|written): .*AccessDenied") as caught:
+        getattr(store, verb)(KEY, *words)
+    assert "secret" not in str(caught.value)
 
 
 def test_values_that_json_cannot_hold_are_refused(tmp_path: Path) -> None:
