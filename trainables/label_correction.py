@@ -27,6 +27,7 @@ from trainables.labels import A, have_votes, labels_of, partition
 from trainables.stage import (
     Artifact,
     Exporter,
+    FoldFacts,
     Method,
     NetworkState,
     Node,
@@ -174,6 +175,15 @@ def _graph(setting: Setting) -> tuple[Node, ...]:
         "teacher", teacher, fitting.typed(PARAMS, first), parts=("train", "validation", "undecided")
     )
     return (before, replace(last, parents={"teacher": "teacher"}))
+
+
+def _in_fold(node: Node, facts: FoldFacts) -> dict[str, Any]:
+    """A node's parameters on a fold: there are no more groups than speakers."""
+    own = dict(node.params)
+    if own.get("crossfit") is not None:
+        clips = facts.parts["train"].join(facts.parts["undecided"])
+        own["crossfit"] = min(own["crossfit"], len(clips.speakers))
+    return own
 
 
 def _needs(setting: Setting) -> frozenset[str]:
@@ -418,6 +428,7 @@ METHOD = Method(
     summary="labels of ambiguous clips corrected by a teacher, on a spatial-temporal network",
     params=PARAMS,
     graph=_graph,
+    in_fold=_in_fold,
     needs=_needs,
     notes=lambda setting: () if setting["arch"] == "spatial" else encoder_training.notes(setting),
     features=("wave", "logmel40"),

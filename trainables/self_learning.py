@@ -51,6 +51,7 @@ from trainables.stage import (
     Array,
     Artifact,
     Exporter,
+    FoldFacts,
     Method,
     NetworkState,
     Node,
@@ -230,6 +231,15 @@ def _last_node(own: Setting) -> Node:
         parts=("train",) if grows else (),
         across={"outside": of} if grows and not nested else {},
     )
+
+
+def _in_fold(node: Node, facts: FoldFacts) -> dict[str, Any]:
+    """A node's parameters on a fold: there are no more inner folds than what they divide."""
+    own, train = dict(node.params), facts.parts["train"]
+    if own.get("inner_folds") is not None:
+        units = len(train.speakers) if own["inner_by"] == "speaker" else train.clips
+        own["inner_folds"] = min(own["inner_folds"], units)
+    return own
 
 
 def _needs(setting: Setting) -> frozenset[str]:
@@ -455,6 +465,7 @@ METHOD = Method(
     summary="labels of overlapping segments corrected by networks of earlier iterations",
     params=PARAMS,
     graph=_graph,
+    in_fold=_in_fold,
     needs=_needs,
     features=("logmel64",),
     inputs=("frames",),

@@ -13,7 +13,7 @@ import torch
 from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
 from trainables import encoder_training, label_correction, losses
 from trainables.label_correction import METHOD
-from trainables.stage import Artifact, Node, Part, Sequences
+from trainables.stage import Artifact, FoldFacts, Node, Part, PartFacts, Sequences
 from trainables.targets import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -203,6 +203,24 @@ def test_a_folder_of_weights_counts_by_its_content(tmp_path: Path) -> None:
         assert first[name].params["ssl_digest"] != second[name].params["ssl_digest"]
     with pytest.raises(ValueError, match="other files"):
         encoder_training.encoder(first["student"].params)
+
+
+@pytest.mark.parametrize(("folds", "same"), [((3, 5), True), ((2, 3), False)])
+def test_groups_beyond_the_speakers_are_no_setting_of_their_own(
+    folds: tuple[int, int], same: bool
+) -> None:
+    given = parts()
+    speakers = [
+        PartFacts(len(given[name]), speakers=frozenset(given[name].speaker.tolist()))
+        for name in ("train", "undecided")
+    ]
+    assert len(speakers[0].join(speakers[1]).speakers) == 3
+    facts = FoldFacts(dict(zip(("train", "undecided"), speakers, strict=True)))
+    settings = [{"teacher": "crossfit", "teacher_folds": n} for n in folds]
+    one, other = (METHOD.in_fold(graph(**own)["teacher"], facts) for own in settings)
+    assert (one == other) == same
+    first, second = (run(own, given)["teacher"].arrays for own in settings)
+    assert np.array_equal(first["train"], second["train"]) == same
 
 
 def test_needs() -> None:

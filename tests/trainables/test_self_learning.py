@@ -187,6 +187,17 @@ def wishes(*settings: dict[str, Any]) -> Counter[str]:
     return Counter(names.values())
 
 
+def test_inner_folds_beyond_what_they_divide_are_no_setting_of_their_own() -> None:
+    nested = {"mode": "nested", "inner_by": "speaker"}
+    data = dataset()
+    speakers = len(set(data.speaker[data.folds[0].train].tolist()))
+    clips = len(data.folds[0].train)
+    more = keys(nested | {"inner_folds": speakers + 1})
+    assert keys(nested | {"inner_folds": speakers}) == more
+    by_clips = [nested | {"inner_by": "utterance", "inner_folds": n} for n in (clips, clips + 1)]
+    assert keys(by_clips[0]) == keys(by_clips[1]) != more
+
+
 PAPER = {"mode": "paper"}
 
 
