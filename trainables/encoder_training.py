@@ -124,7 +124,7 @@ def notes(setting: Setting) -> tuple[str, ...]:
 # --- One training ---------------------------------------------------------------------------
 
 
-def encoder(own: Setting, config: dict[str, Any] | None = None) -> SSL:
+def encoder(own: Setting, config: Setting | None = None) -> SSL:
     """The speech encoder that a setting names.
 
     Args:
@@ -154,11 +154,11 @@ def _load(own: Setting) -> PreTrainedModel:
     return load(own["ssl"], layerdrop=drop, revision=revision)
 
 
-def encoder_config(own: Setting) -> dict[str, Any] | None:
+def encoder_config(own: Setting) -> Setting | None:
     """What `encoder` builds an encoder of a setting from without its weights; None without one."""
     if own["ssl"] is None:
         return None
-    config: dict[str, Any] = json.loads(_load(own).config.to_json_string(use_diff=False))
+    config: Setting = json.loads(_load(own).config.to_json_string(use_diff=False))
     return config
 
 

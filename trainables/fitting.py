@@ -347,7 +347,11 @@ def speaker_groups(
 
 
 def check_speakers(train: Part, option: str, instead: str) -> None:
-    """Raises ValueError where a training part cannot be divided by speakers."""
+    """See that a training part can be divided by speakers.
+
+    Raises:
+        ValueError: it has a single speaker
+    """
     n = len(np.unique(train.speaker))
     if n < 2:
         raise ValueError(

@@ -261,7 +261,11 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
 
 
 def _check_targets(label: NDArray[np.int64], own: Setting) -> None:
-    """Raises ValueError where the strategy gives one of these clips no target, or none is left."""
+    """See that the strategy gives each of these clips a target.
+
+    Raises:
+        ValueError: it gives one of them none, or there is no clip
+    """
     strategy, train_on = own["strategy"], own["train_on"]
     if not STRATEGIES[strategy].undecided and (label < 0).any():
         others = [n for n in PARAMS["strategy"].choices or () if STRATEGIES[n].undecided]
@@ -368,7 +372,9 @@ def _pool(inputs: StageInputs, dominant: str | None, least: int | None) -> _Pool
 # --- One training ---------------------------------------------------------------------------
 
 
-def _clip_network(own: Setting, classes: int, bins: int, config: Any = None) -> ClipNetwork:
+def _clip_network(
+    own: Setting, classes: int, bins: int, config: Setting | None = None
+) -> ClipNetwork:
     """`config`: of an encoder whose weights are filled in later, so that none are loaded."""
     return ClipNetwork(
         cut=functools.partial(_pieces, own=own),
@@ -408,7 +414,7 @@ def _bins(part: Part, own: Setting) -> int:
     return sum(int(part.frames[name].values.shape[1]) for name in frames)
 
 
-def _network(own: Setting, classes: int, bins: int, config: Any) -> SpatialTemporal:
+def _network(own: Setting, classes: int, bins: int, config: Setting | None) -> SpatialTemporal:
     from trainables.networks.spatial_temporal import SpatialTemporal
 
     encoder = None if own["ssl"] is None else encoder_training.encoder(own, config)

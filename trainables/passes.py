@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables import workers
-from trainables.rows import Arrays, Collate, Dense, Ragged, Rows, length
+from trainables.rows import Arrays, Collate, Dense, Infer, Ragged, length
 from trainables.stage import Array
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -44,7 +44,7 @@ def restore(build: Callable[[], nn.Module], weights: Mapping[str, Any]) -> nn.Mo
 def read(
     module: nn.Module,
     *,
-    infer: Callable[[Any, Rows], Tensor],
+    infer: Infer,
     columns: Arrays,
     collate: Collate,
     eval_batch: int = 128,
@@ -90,7 +90,7 @@ def predictor(
     *,
     build: Callable[[], nn.Module],
     weights: Mapping[str, Array],
-    infer: Callable[[Any, Rows], Tensor],
+    infer: Infer,
     collate: Collate | None = None,
     bucket: int = 16,
     batch: int = 64,
@@ -131,7 +131,7 @@ def predictor(
 def probabilities_of(
     module: nn.Module,
     table: Dense | Ragged,
-    infer: Callable[[Any, Rows], Tensor],
+    infer: Infer,
     precision: Precision,
 ) -> NDArray[np.float32]:
     """Eval-mode softmax [n, K] of all rows; each worker does its share and all get the whole."""
@@ -151,7 +151,7 @@ def _whole(own: Tensor, table: Dense | Ragged) -> NDArray[np.float32]:
 def with_layer(
     module: nn.Module,
     table: Dense | Ragged,
-    infer: Callable[[Any, Rows], Tensor],
+    infer: Infer,
     precision: Precision,
     name: str,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -17,7 +17,8 @@ from typing import Any
 def prepare() -> ModuleType:
     """torchaudio, its transforms working; to be called before transformers' models are imported.
 
-    Raises ModuleNotFoundError where torchaudio is not installed.
+    Raises:
+        ModuleNotFoundError: torchaudio is not installed
     """
     try:
         return importlib.import_module("torchaudio")

@@ -23,6 +23,8 @@ from trainables.stage import Array, Sequences
 
 Arrays = Mapping[str, Array | Sequences]
 Rows = Mapping[str, Tensor]
+Infer = Callable[[Any, Rows], Tensor]
+"""(module, rows) -> one row of outputs each"""
 EVAL_ROWS = 4096
 """rows a pass when only scoring"""
 AHEAD = 2

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables.passes import Precision
-from trainables.rows import Arrays, Collate, Rows, length
+from trainables.rows import Arrays, Collate, Infer, Rows, length
 from trainables.stage import Array, Sequences
 
 Optimiser = Literal["adam", "adamax"]
@@ -101,7 +101,7 @@ class Training(Steps):
 
     build: Callable[[], nn.Module]
     """makes the module; called once a worker, right after seeding"""
-    infer: Callable[[Any, Rows], Tensor]
+    infer: Infer
     """(module, rows) -> logits [n, K]; for predictions in eval mode and without gradient"""
     forward: Forward | None = None
     """(module, rows) -> outputs by name, one row each; `rows` holds `train`'s columns (or `side`'s)

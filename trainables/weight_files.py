@@ -17,7 +17,9 @@ from typing import Any
 from trainables.stage import Param, Setting
 
 TINY = "tiny"
+"""a small encoder with untrained weights"""
 RANDOM = "random"
+"""AlexNet with untrained weights"""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SECONDS = 5.0
 """that the hub gets to name a commit"""
@@ -37,6 +39,28 @@ class EncoderWeights(Param):
             return (
                 f"{name} must be tiny, a hub name, or a folder with config.json and weights, but "
                 f"there is no {value}/config.json"
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class AlexNetWeights(Param):
+    """`random`, a hub name, or a path that is there."""
+
+    def problem(self, name: str, value: Any) -> str | None:
+        problem = super().problem(name, value)
+        if problem is not None or value == RANDOM:
+            return problem
+        if is_path(value):
+            if Path(value).expanduser().exists():
+                return None
+            return (
+                f"{name} must be random, a hub name, or weights that are there, but {value} is not"
+            )
+        if "/" not in value:
+            return (
+                f"{name} must be random, a hub name as in OWNER/NAME, or a file or folder of "
+                f"weights as in ./NAME, but got {value!r}"
             )
         return None
 
@@ -131,7 +155,11 @@ def identity(own: Setting, name: str) -> dict[str, Any]:
 
 
 def check_digest(name: str, place: str, plan: str | None) -> None:
-    """Raises ValueError where a path holds other files than a setting's digest says."""
+    """See that a path holds the files that a setting's digest is of.
+
+    Raises:
+        ValueError: it holds others, or none
+    """
     if plan is not None and digest_of(place) != plan:
         what = "file" if Path(place).expanduser().is_file() else "folder"
         raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
-from trainables import emoboost
+from trainables import emoboost, guide_clips
 from trainables.emoboost import METHOD
 from trainables.stage import Artifact, Node, Part, Sequences
 
@@ -157,7 +157,7 @@ def test_weights_count_by_their_content(tmp_path: Path) -> None:
     second = node(alexnet=str(file))
     assert first.params["alexnet_digest"] != second.params["alexnet_digest"]
     with pytest.raises(ValueError, match="other files"):
-        emoboost._network(first.params, K, {"spectrogram": 200})
+        guide_clips.network(first.params, K, {"spectrogram": 200})
     elsewhere = tmp_path / "copy.pth"
     elsewhere.write_bytes(b"two and more")
     assert node(alexnet=str(elsewhere)).params["alexnet"] == str(elsewhere)
@@ -186,16 +186,16 @@ def test_needs_and_what_is_told() -> None:
 
 def pieces(seconds: list[float], **setting: Any) -> Any:
     own = node(longest=3.0, shortest=0.5, **setting).params
-    return emoboost._cut(clips(seconds, None), own)
+    return guide_clips.cut(clips(seconds, None), own)
 
 
 def batch_of(seconds: float, **setting: Any) -> tuple[dict[str, np.ndarray], Part]:
     """The batch of one utterance of one clip, and the utterance."""
     part = clips([seconds], None)
     own = node(longest=3.0, **setting).params
-    actual = emoboost._cut(part, own)
+    actual = guide_clips.cut(part, own)
     rows = {name: [actual.streams[name][0]] for name in actual.streams}
-    result = emoboost._collate(rows, own=own, span=(-80.0, 0.0))
+    result = guide_clips.collate(rows, own=own, span=(-80.0, 0.0))
     return {name: tensor.numpy()[0] for name, tensor in result.items()}, part
 
 
@@ -262,11 +262,11 @@ def test_compat_pads_as_the_public_code_does() -> None:
 def test_the_extra_clip_of_compat_is_nearly_empty() -> None:
     part = clips([3.0], None)
     own = node(longest=3.0, compat="ca_mser").params
-    actual = emoboost._cut(part, own)
+    actual = guide_clips.cut(part, own)
     assert actual.streams["spectrogram"].lengths.tolist() == [300, 1]
     assert actual.streams["wave"].lengths.tolist() == [48_000, 0]
     rows = {name: [actual.streams[name][p] for p in range(2)] for name in actual.streams}
-    result = emoboost._collate(rows, own=own, span=(-80.0, 0.0))
+    result = guide_clips.collate(rows, own=own, span=(-80.0, 0.0))
     assert not result["wave"][1].any()
     assert (result["spectrogram"][1, 1:] == 1).all()
     assert actual.clip.tolist() == [0, 0]  # and it votes in full

@@ -10,6 +10,7 @@ no padding either, so a batch gives what rows one at a time give (to rounding).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -220,7 +221,7 @@ def load(name: str, layerdrop: float = 0.0, revision: str = "main") -> PreTraine
     return model
 
 
-def of_config(config: dict[str, Any]) -> PreTrainedModel:
+def of_config(config: Mapping[str, Any]) -> PreTrainedModel:
     """A model of the shape that a configuration describes, its weights to be filled in.
 
     Args:
