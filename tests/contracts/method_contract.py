@@ -23,11 +23,13 @@ from trainables import fitting
 from trainables.stage import (
     PARTS,
     Artifact,
+    FoldFacts,
     Method,
     NetworkState,
     Node,
     Param,
     Part,
+    PartFacts,
     StageInputs,
     weights_of,
 )
@@ -188,6 +190,20 @@ class MethodContract:
                 assert {*node.parents.values(), *node.across.values()} <= set(names[:place])
                 assert set(node.parts) <= set(PARTS)
                 json.dumps(dict(node.params), allow_nan=False)
+
+    @pytest.mark.parametrize("corpora", [{0}, {0, 1}])
+    def test_a_folds_parameters_are_those_of_the_node_and_stay_as_they_are(
+        self, case: Case, corpora: set[int]
+    ) -> None:
+        part = PartFacts(20, 20, frozenset(corpora), frozenset(corpora), frozenset({0, 1, 2}))
+        facts = FoldFacts(dict.fromkeys(("train", "validation", "undecided"), part))
+        nodes = case.nodes()
+        assert nodes
+        for node in nodes:
+            own = case.method.in_fold(node, facts)
+            assert set(own) == set(node.params)
+            json.dumps(dict(own), allow_nan=False)
+            assert case.method.in_fold(replace(node, params=own), facts) == own
 
     def test_a_stage_takes_its_own_parameters_alone(self, case: Case) -> None:
         node = case.nodes()[0]
