@@ -20,6 +20,7 @@ from raysearch.models.model import Facts, perception
 from raysearch.models.refit import Say, ensemble, refit
 from raysearch.models.registering import Package, check_names, register, run_of, save
 from raysearch.models.source import Source, source_of
+from raysearch.study.wording import grave
 from raysearch.study.wording import params as written
 
 
@@ -115,9 +116,6 @@ def _name(study: str, rater: str) -> str:
 
 
 # -- what a person must know ------------------------------------------------------------------
-_GRAVE = ("synthetic", "simulated", "untrained")
-
-
 def _lines(where: str, facts: Facts, source: Source) -> Iterator[str]:
     count = len(facts["members"])
     rater = facts["rater"]
@@ -147,7 +145,7 @@ def _lines(where: str, facts: Facts, source: Source) -> Iterator[str]:
         text = ", ".join(f"{name} {value:.2f}" for name, value in facts["thresholds"].items())
         yield f"a clip's classes are those above: {text}"
     for note in facts["notes"]:
-        if note not in source.inputs.notes or any(word in note for word in _GRAVE):
+        if note not in source.inputs.notes or grave(note):
             yield f"note: {note}"
     at = "" if Path(where).exists() else f" home={source.study.home}"
     yield f"predict: python -m raysearch predict model={where}{at} FILE.wav FOLDER/"

@@ -12,7 +12,7 @@ from raysearch.report.scoring import METRICS, Scores
 from raysearch.selection import Difference, Estimate, Estimates, judges_of, lacking
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING
 from raysearch.study.record import Record
-from raysearch.study.wording import clean, listed, many, percent, points, value
+from raysearch.study.wording import clean, grave, listed, many, percent, points, value
 
 STATES = {COMPLETE: "complete", FAILED: "failed", PRUNED: "stopped early", RUNNING: "running"}
 """how a trial's state is told"""
@@ -99,7 +99,8 @@ def warnings(record: Record, scores: Scores | None) -> tuple[str, ...]:
         )
     lines += record.notes
     lines += scores.estimates.notes if scores else ()
-    return tuple(dict.fromkeys(_sentence(clean(line)) for line in lines))
+    sentences = dict.fromkeys(_sentence(clean(line)) for line in lines)
+    return tuple(sorted(sentences, key=lambda line: not grave(line)))
 
 
 def _sentence(text: str) -> str:

@@ -58,3 +58,16 @@ def listed(names: str | Iterable[object]) -> str:
 def many(n: int, what: str) -> str:
     """ "1 fold", "2 folds"."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+_GRAVE = {
+    "synthetic": "synthetic speech",
+    "simulated": "simulated votes",
+    "untrained": "untrained weights",
+    "reach training": "test labels in training",
+}
+
+
+def grave(warning: str) -> str:
+    """What a warning is about that must stand wherever the figures stand; "" for any other."""
+    return next((short for word, short in _GRAVE.items() if word in warning), "")

@@ -26,8 +26,9 @@ def test_emoboosts_table_3_stands_beside_the_published_figures(shell: Any) -> No
         "WA": [0.6403, 0.7069, 0.6993, 0.7210],
     }
     assert {row["stage"]: row["run"] for row in report["tables"]["stages"]} == {"fit": 20}
-    assert "params.ssl=tiny is a small encoder with untrained weights" in done.out
-    assert "params.alexnet=random" in done.out
+    assert "untrained weights" in done.out
+    assert any("params.alexnet=random" in line for line in report["notes"])
+    assert any("params.ssl=tiny is a small encoder" in line for line in report["notes"])
 
 
 def test_self_learning_in_both_modes_on_the_demo(shell: Any) -> None:
@@ -35,7 +36,7 @@ def test_self_learning_in_both_modes_on_the_demo(shell: Any) -> None:
     words = ("space=self_learning/table_3", "protocol.folds=3", *tiny)
     done = shell.run("tune", *words, timeout=300)
     assert done.code == 0, done.err
-    assert "mode=paper: labels of the held-out utterances reach training" in done.out
+    assert re.search("reach training|test labels in training", done.out)
     report = shell.report()
     assert report["trials"]["complete"] == 4
     rows = {(row["name"], row["metric"]): row for row in report["tables"]["published"]}
@@ -46,10 +47,10 @@ def test_self_learning_in_both_modes_on_the_demo(shell: Any) -> None:
     assert made == {"iteration_0": 3, "iteration_1": 9, "utterance": 12}
     nested = shell.run("tune", *words, "params.mode=nested", "params.inner_folds=2", timeout=300)
     assert nested.code == 0, nested.err
-    assert "reach training" not in nested.out
+    assert not re.search("reach training|test labels in training", nested.out)
     # the baseline's networks are those of the paper's mode: asked for thrice, computed never
-    assert re.search(r"iteration_0 +3 +0 +3 ", nested.out)
-    assert re.search(r"inner_1 +9 +9 +0 ", nested.out)
+    stages = {row["stage"]: row for row in shell.report()["tables"]["stages"]}
+    assert (stages["iteration_0"]["run"], stages["inner_1"]["run"]) == (0, 9)
 
 
 def test_corater_on_the_demo_scores_each_rater_and_shares_its_stages(shell: Any) -> None:

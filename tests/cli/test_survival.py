@@ -209,11 +209,11 @@ def test_the_broker_killed_both_ways(shell: Any, on_nodes: SmallCluster) -> None
     home = shell.folder / "runs"
     process = shell.start("cluster=auto", "params.delay=0.3", *PLAIN)
     assert wait_for(home, 6, process), (shell.folder / "background.err").read_text()
-    (pid,) = on_nodes.processes("ray::_Broker")
+    (pid,) = on_nodes.processes("ray::Broker")
     before = stored(home)
     os.kill(pid, signal.SIGKILL)
     assert wait_for(home, len(before) + 6, process)
-    assert on_nodes.processes("ray::_Broker") != [pid]
+    assert on_nodes.processes("ray::Broker") != [pid]
     on_nodes.tell("kill-broker")
     ended_well(shell, process)
     now = stored(home)

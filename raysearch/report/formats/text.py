@@ -14,7 +14,7 @@ from rich.text import Text
 
 from raysearch.report.cells import cell, groups, term
 from raysearch.report.document import Column, Report, Section, Table
-from raysearch.study.wording import many
+from raysearch.study.wording import grave, listed, many
 
 CAUTIONS = 3
 """lines that the screen's warnings may take"""
@@ -89,13 +89,21 @@ def _print_screen(report: Report, out: Console, rest: str) -> None:
         out.print(_indented(Text(line)))
     first = _first(report.warnings, out.width)
     _print_warnings(first, out)
-    left = len(report.warnings) - len(first)
-    if left:
-        out.print(_indented(Text(f"! {many(left, 'more caution')}: {rest}", style="yellow")))
+    _print_left(report.warnings[len(first) :], out, rest)
     for section in report.sections:
         if section.opening:
             out.print()
             _print_section(section, out)
+
+
+def _print_left(warnings: Sequence[str], out: Console, rest: str) -> None:
+    """One line for warnings that found no room, with those named that no figure stands without."""
+    if not warnings:
+        return
+    kinds = listed(dict.fromkeys(kind for line in warnings if (kind := grave(line))))
+    of = f", of {kinds} too" if kinds else ""
+    text = f"! {many(len(warnings), 'more caution')}{of}: {rest}"
+    out.print(_indented(Text(text, style="yellow")))
 
 
 def _first(warnings: Sequence[str], width: int) -> Sequence[str]:
