@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from raysearch.data.corpora.names import in_order
 
+Counts = NDArray[np.float64 | np.int64]
+"""[N, K]: how often raters gave each of K classes"""
 TIES = ("leave", "keep")
 
 
@@ -57,7 +60,7 @@ def labels_by_votes(
     return leading, votes.loc[leading.index], [note]
 
 
-def _checked(votes: np.ndarray) -> np.ndarray:
+def _checked(votes: Counts) -> NDArray[np.float64]:
     counts = np.asarray(votes)
     if counts.dtype.kind not in "iuf":
         raise ValueError(f"votes must be numbers, but got dtype={counts.dtype}")
@@ -68,7 +71,7 @@ def _checked(votes: np.ndarray) -> np.ndarray:
     return counts.astype(np.float64)
 
 
-def vote_partition(votes: np.ndarray) -> VotePartition:
+def vote_partition(votes: Counts) -> VotePartition:
     """Divide clips by how far their raters agree.
 
     `votes`: [N, K] counts, finite and 0 or more. Raises ValueError otherwise.
@@ -86,7 +89,7 @@ def vote_partition(votes: np.ndarray) -> VotePartition:
     return VotePartition(*(int(m.sum()) for m in (unanimous, majority, rest, tie, ~some)))
 
 
-def plurality(votes: np.ndarray) -> np.ndarray:
+def plurality(votes: Counts) -> NDArray[np.int64]:
     """int64 [N]: the class with the most votes; -1 where several lead or there are no votes."""
     counts = _checked(votes)
     if counts.shape[1] == 0:

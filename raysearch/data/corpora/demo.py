@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Progress, Raw, Reader
 from raysearch.data.corpora.manifest import read_manifest
@@ -169,7 +170,7 @@ def _record(folder: Path, which: int, seed: int) -> tuple[list[tuple[str, ...]],
 
 
 def _votes(
-    target: np.ndarray, biases: np.ndarray, rng: np.random.Generator
+    target: NDArray[np.float64], biases: NDArray[np.float64], rng: np.random.Generator
 ) -> list[tuple[str, str]]:
     """(rater, class) of the raters who hear a clip with this prosody, before its voice's habits."""
     far = (((target - MEANS) / (DULLNESS * SPREAD)) ** 2).sum(axis=1)
@@ -182,7 +183,7 @@ def _votes(
     return votes
 
 
-def _speak(lines: Sequence[Sequence[object]]) -> list[np.ndarray]:
+def _speak(lines: Sequence[Sequence[object]]) -> list[NDArray[np.float32]]:
     """Speak the lines in a fresh process; each becomes float32 samples in [-1, 1] at RATE."""
     import espeakng_loader
     from scipy.signal import resample_poly
@@ -212,18 +213,20 @@ def _speak(lines: Sequence[Sequence[object]]) -> list[np.ndarray]:
     return sounds
 
 
-def _with_effort(sound: np.ndarray, volume: float) -> np.ndarray:
+def _with_effort(sound: NDArray[np.float32], volume: float) -> NDArray[np.float64]:
     """Who speaks louder also speaks brighter: a tilt of the spectrum that follows the volume.
 
     y[n] = x[n] - c x[n-1], at the same power; c > 0 is brighter than espeak-ng's voice.
     """
     c = float(np.clip(TILT * (volume - MEANS[:, 3].mean()), -0.7, 0.7))
     tilted = sound - c * np.concatenate([[0.0], sound[:-1]])
-    power = float(np.sqrt(np.mean(sound**2) / max(np.mean(tilted**2), 1e-12)))
+    power = float(np.sqrt(np.mean(sound**2) / np.maximum(np.mean(tilted**2), 1e-12)))
     return power * tilted
 
 
-def _recorded(sound: np.ndarray, telephone: bool, rng: np.random.Generator) -> np.ndarray:
+def _recorded(
+    sound: NDArray[np.float64], telephone: bool, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """What the microphone of the condition hears."""
     if not telephone:
         return 0.7 * sound + rng.normal(0.0, 3e-4, len(sound))
@@ -233,7 +236,7 @@ def _recorded(sound: np.ndarray, telephone: bool, rng: np.random.Generator) -> n
     return 0.7 * sosfilt(band, sound) + rng.normal(0.0, 1e-3, len(sound))
 
 
-def _write_wav(path: Path, sound: np.ndarray) -> None:
+def _write_wav(path: Path, sound: NDArray[np.float64]) -> None:
     import soundfile
 
     samples = np.clip(np.rint(sound * 32767), -32768, 32767).astype(np.int16)

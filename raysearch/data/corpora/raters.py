@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch.data.corpora.corpus import Corpus
 from raysearch.errors import BadInput, near
@@ -17,9 +18,9 @@ class Ratings:
 
     raters: tuple[str, ...]
     """R names, sorted"""
-    codes: np.ndarray
+    codes: NDArray[np.int64]
     """int64 [N, R]: the class that the rater gave, -1 where there is none"""
-    own: np.ndarray
+    own: NDArray[np.bool_]
     """bool [N, R]: the rater is the speaker"""
     unclear: int = 0
     """ratings left out because the rater named several classes of the study alike"""

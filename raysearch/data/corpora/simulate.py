@@ -34,6 +34,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch.data.corpora.agreement import count_votes
 from raysearch.data.corpora.corpus import Raw
@@ -67,7 +68,7 @@ PLANE: Mapping[str, tuple[float, float]] = {
 """class -> (valence, activation), each in -1 .. 1"""
 
 
-def confusions(classes: Sequence[str], votes: Votes) -> np.ndarray:
+def confusions(classes: Sequence[str], votes: Votes) -> NDArray[np.float64]:
     """float64 [K, K]: how readily each class (row) is taken for another; the diagonal is 0.
 
     Raises BadInput for a mapping with unknown classes, weights below 0, or a row without any.
@@ -93,7 +94,7 @@ def confusions(classes: Sequence[str], votes: Votes) -> np.ndarray:
 
 
 def _set(
-    weights: np.ndarray, classes: Sequence[str], table: Mapping[str, Mapping[str, float]]
+    weights: NDArray[np.float64], classes: Sequence[str], table: Mapping[str, Mapping[str, float]]
 ) -> None:
     index = {name: i for i, name in enumerate(classes)}
     problems = []
@@ -120,13 +121,13 @@ def _set(
         raise BadInput(list(dict.fromkeys(problems)))
 
 
-def rater_accuracies(votes: Votes) -> np.ndarray:
+def rater_accuracies(votes: Votes) -> NDArray[np.float64]:
     """float64 [pool]: each rater's chance to name the class that a clip expresses, in 0 .. 1."""
     draws = np.random.default_rng([VERSION, votes.seed]).uniform(-1.0, 1.0, votes.pool)
     return np.clip(votes.accuracy + votes.spread * draws, 0.0, 1.0)
 
 
-def leanings(votes: Votes, k: int) -> tuple[np.ndarray, np.ndarray]:
+def leanings(votes: Votes, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Each rater's own: log-odds float64 [pool, k] towards classes, offsets [pool, 2] in what it
     says of valence and activation."""
     draw = [np.random.default_rng([VERSION, votes.seed, number]) for number in (1, 2)]
@@ -195,11 +196,11 @@ def simulated(name: str, raw: Raw, votes: Votes, attributes: bool = False) -> Ra
 def _hear(
     clip: str,
     true: int,
-    shares: np.ndarray,
-    accuracy: np.ndarray,
+    shares: NDArray[np.float64],
+    accuracy: NDArray[np.float64],
     votes: Votes,
-    odds: np.ndarray,
-) -> list[tuple[int, int, np.ndarray]]:
+    odds: NDArray[np.float64],
+) -> list[tuple[int, int, NDArray[np.float64]]]:
     """(rater, class, noise [2]) of those who hear a clip."""
     digest = hashlib.sha256(clip.encode()).digest()
     rng = np.random.default_rng([VERSION, votes.seed, int.from_bytes(digest[:8], "little")])
@@ -226,7 +227,7 @@ def _hear(
     return hearings
 
 
-def _draw(weights: np.ndarray, where: float) -> int:
+def _draw(weights: NDArray[np.float64], where: float) -> int:
     """The class at `where`, in [0, 1), of the weights laid end to end."""
     steps = np.cumsum(weights)
     return int(np.searchsorted(steps, where * steps[-1], side="right"))

@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch.data.features.extractor import ExtractorInfo
 from raysearch.data.features.pretrained import (
@@ -43,15 +44,15 @@ def _extract(
     pool: str,
     whisper: PretrainedModel,
     transcript: str,
-    samples: np.ndarray | None,
-) -> np.ndarray:
+    samples: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
     if not transcript:
         assert samples is not None
         transcript = transcribe(whisper, samples)
     return _embedded(model, pool, transcript)
 
 
-def _embedded(model: PretrainedModel, pool: str, text: str) -> np.ndarray:
+def _embedded(model: PretrainedModel, pool: str, text: str) -> NDArray[np.float32]:
     """float32 [D]"""
     import torch
 
@@ -101,7 +102,7 @@ def _hashed(text: str) -> list[int]:
 
 
 # -- where there are no words --------------------------------------------------------------------
-def transcribe(model: PretrainedModel, samples: np.ndarray) -> str:
+def transcribe(model: PretrainedModel, samples: NDArray[np.float32]) -> str:
     """What Whisper hears in float32 samples at 16 kHz."""
     import torch
 

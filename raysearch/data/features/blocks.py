@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from raysearch.data.features.extractor import Matrix
 from raysearch.stages.atomic import replacing, write_whole
 
 
@@ -28,11 +29,11 @@ class Block:
     names: tuple[str, ...]
     lengths: tuple[int, ...] | None = None
 
-    def matrix(self) -> np.ndarray:
+    def matrix(self) -> Matrix:
         """A read-only memory map."""
         return np.load(self.path, mmap_mode="r", allow_pickle=False)
 
-    def starts(self) -> np.ndarray | None:
+    def starts(self) -> NDArray[np.int64] | None:
         """int64 [len(digests) + 1]: where each clip's frames begin; None for vectors."""
         if self.lengths is None:
             return None
@@ -63,7 +64,7 @@ class Shelf:
     def put(
         self,
         digests: Sequence[str],
-        matrix: np.ndarray,
+        matrix: Matrix,
         names: Sequence[str] = (),
         lengths: Sequence[int] | None = None,
     ) -> Block:
@@ -78,7 +79,7 @@ class Shelf:
         `names` gives the columns of a set of that width. Raises KeyError if a clip is in no block.
         """
         rest = set(digests)
-        rows: dict[str, np.ndarray] = {}
+        rows: dict[str, Matrix] = {}
         lengths: dict[str, int] = {}
         parts = []
         for block in self._blocks():
@@ -117,9 +118,9 @@ class Shelf:
     def _write(
         self,
         digests: Sequence[str],
-        rows: Iterator[np.ndarray],
+        rows: Iterator[Matrix],
         shape: tuple[int, ...],
-        dtype: np.dtype[Any],
+        dtype: np.dtype[np.float32 | np.int16],
         names: Sequence[str],
         lengths: Sequence[int] | None,
     ) -> Block:
@@ -138,7 +139,7 @@ class Shelf:
                 file.flush()
                 os.fsync(file.fileno())
             checksum = _checksum(aside, lengths)
-        entry: dict[str, Any] = {
+        entry: dict[str, object] = {
             "version": self.version,
             "sha256": checksum,
             "digests": list(digests),
@@ -152,7 +153,7 @@ class Shelf:
             self.version,
             tuple(digests),
             tuple(names),
-            None if lengths is None else tuple(entry["lengths"]),
+            None if lengths is None else tuple(int(length) for length in lengths),
         )
         self._known[about] = block
         return block

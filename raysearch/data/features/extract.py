@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch.data.corpora.corpus import Corpus
 from raysearch.data.features import bert, magnitude, smile, spectral
@@ -25,6 +26,7 @@ from raysearch.data.features.extractor import (
     ChunkResult,
     ExtractorInfo,
     FeatureSet,
+    Matrix,
     RunChunks,
     Unusable,
     base_of,
@@ -255,7 +257,7 @@ def local_chunks(
 def extract_chunk(chunk: Chunk) -> ChunkResult:
     """Compute the vectors or frames of one chunk. Clips that fail are named, not raised."""
     info = chunk.extractor
-    values: list[np.ndarray] = []
+    values: list[Matrix] = []
     digests: list[str] = []
     failures: list[str] = []
     for place, digest in enumerate(chunk.digests):
@@ -264,7 +266,12 @@ def extract_chunk(chunk: Chunk) -> ChunkResult:
             _check(value, info)
         except Unusable as error:
             return ChunkResult(
-                info.name, chunk.version, (), np.empty(0), (), broken=str(error) or "it cannot work"
+                info.name,
+                chunk.version,
+                (),
+                np.empty(0, np.float32),
+                (),
+                broken=str(error) or "it cannot work",
             )
         except Exception as error:  # whatever a file or an extractor can do: the clip is named
             clip, path = chunk.clips[place], chunk.paths[place]
@@ -281,7 +288,7 @@ def extract_chunk(chunk: Chunk) -> ChunkResult:
     return ChunkResult(info.name, chunk.version, tuple(digests), matrix, tuple(failures), lengths)
 
 
-def _extract(chunk: Chunk, place: int) -> np.ndarray:
+def _extract(chunk: Chunk, place: int) -> Matrix:
     samples = None
     if chunk.needs_audio(place):
         data = None if chunk.audio is None else chunk.audio[place]
@@ -295,7 +302,7 @@ def _extract(chunk: Chunk, place: int) -> np.ndarray:
     return chunk.extractor.extract(samples)
 
 
-def _check(value: np.ndarray, info: ExtractorInfo) -> None:
+def _check(value: Matrix, info: ExtractorInfo) -> None:
     if info.kind == "frames":
         if str(value.dtype) != info.dtype:
             raise ValueError(f"it must give {info.dtype}, but gave {value.dtype}")
@@ -316,7 +323,7 @@ def _row(dims: int) -> tuple[int, ...]:
     return () if dims == 1 else (dims,)
 
 
-def read_samples(data: bytes) -> np.ndarray:
+def read_samples(data: bytes) -> NDArray[np.float32]:
     """Decode a file's bytes to float32 mono samples in [-1, 1] at 16 kHz (channels averaged)."""
     import soundfile
 

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trainables.stage import Sequences
+from trainables.stage import Array, Sequences
 
 Kind = Literal["vector", "frames"]
 
 
 class Unusable(Exception):
     """An extractor cannot work at all here, whatever the clip: one sentence, with the remedy."""
+
+
+Matrix = NDArray[np.float32 | np.int16]
+"""[N, D] of vectors, [frames, D], or [samples] of a wave, which alone may be int16"""
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,10 @@ class FeatureSet:
 
     name: str
     version: str
-    matrix: np.ndarray
+    matrix: Array
     names: tuple[str, ...]
     path: Path
-    starts: np.ndarray | None = None
+    starts: NDArray[np.int64] | None = None
     normalise: bool = True
     """whether a study's `normalise` acts on its frames"""
 
@@ -87,7 +92,7 @@ class ExtractorInfo:
     description: str
     dims: int | None
     """D; None where a model decides"""
-    extract: Callable[..., np.ndarray]
+    extract: Callable[..., Matrix]
     version: Callable[[], str]
     names: Callable[[], tuple[str, ...]] | None = None
     """the D columns; None numbers them"""
@@ -158,7 +163,7 @@ class ChunkResult:
     extractor: str
     version: str
     digests: tuple[str, ...]
-    matrix: np.ndarray
+    matrix: Matrix
     failures: tuple[str, ...]
     lengths: tuple[int, ...] | None = None
     broken: str = ""

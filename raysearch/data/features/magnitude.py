@@ -8,9 +8,9 @@ them are 335 ms (Mao et al. 2021, section VI).
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch.data.features.extractor import ExtractorInfo
 from raysearch.data.features.pretrained import one_thread
@@ -22,13 +22,13 @@ OFFSET = 0.01
 _CODE = 1  # raise it whenever this file would give other values
 
 
-def _mel(hertz: object) -> Any:
+def _mel(hertz: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Mao et al. 2021, eq. 19."""
-    return 1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0)
+    return np.asarray(1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0))
 
 
 @cache
-def mel_matrix() -> np.ndarray:
+def mel_matrix() -> NDArray[np.float64]:
     """float64 [257, 64]: triangles of height 1 whose sides are straight on the mel scale.
 
     Their 66 edges lie evenly between 125 and 7500 Hz in mel; the bin at 0 Hz is in none.
@@ -37,12 +37,12 @@ def mel_matrix() -> np.ndarray:
     at = _mel(np.arange(TRANSFORM // 2 + 1) * RATE / TRANSFORM)[:, None]
     up = (at - edges[:-2]) / (edges[1:-1] - edges[:-2])
     down = (edges[2:] - at) / (edges[2:] - edges[1:-1])
-    matrix = np.maximum(0.0, np.minimum(up, down))
+    matrix: NDArray[np.float64] = np.maximum(0.0, np.minimum(up, down))
     matrix[0] = 0.0
     return matrix
 
 
-def _logmel(samples: np.ndarray) -> np.ndarray:
+def _logmel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [L, 64]: ln(m + 0.01), m the magnitudes in 64 triangles from 125 to 7500 Hz.
 
     A clip shorter than a window is lengthened to one by silence.

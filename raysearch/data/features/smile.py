@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch.data.features.extractor import ExtractorInfo
 
@@ -83,7 +84,7 @@ def _names(file: str) -> tuple[str, ...]:
     return tuple(_smile(file).feature_names)
 
 
-def _extract(file: str, samples: np.ndarray) -> np.ndarray:
+def _extract(file: str, samples: NDArray[np.float32]) -> NDArray[np.float32]:
     frame = _smile(file).process_signal(samples, RATE)
     return np.asarray(frame.to_numpy()[0], dtype=np.float32)
 
@@ -106,7 +107,7 @@ def _framing() -> Any:
     return opensmile.Smile(feature_set=path, feature_level="lld")
 
 
-def delta(frames: np.ndarray, reach: int = 2) -> np.ndarray:
+def delta(frames: NDArray[np.float64], reach: int = 2) -> NDArray[np.float64]:
     """The slope of a regression over each frame and `reach` frames to either side, by column.
 
     d_t = sum_i i (x_{t+i} - x_{t-i}) / (2 sum_i i^2), i = 1 .. reach, with the first and the last
@@ -121,11 +122,11 @@ def delta(frames: np.ndarray, reach: int = 2) -> np.ndarray:
     total = np.zeros_like(frames)
     for i in range(1, reach + 1):
         total += i * (wide[reach + i : reach + i + length] - wide[reach - i : reach - i + length])
-    out: np.ndarray = total / (2 * sum(i * i for i in range(1, reach + 1)))
+    out: NDArray[np.float64] = total / (2 * sum(i * i for i in range(1, reach + 1)))
     return out
 
 
-def _emobase_frames(samples: np.ndarray) -> np.ndarray:
+def _emobase_frames(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [L, 45], frame i from sample 160 i on. Raises ValueError for less than 60 ms."""
     least = round(float(_WINDOW) * RATE)
     if len(samples) < least:

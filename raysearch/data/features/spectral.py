@@ -15,8 +15,9 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from raysearch.data.features.extractor import ExtractorInfo
+from raysearch.data.features.extractor import ExtractorInfo, Matrix
 from raysearch.data.features.pretrained import one_thread
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ WIDE, MANY = 2048, 128
 _CODE = 1  # raise it whenever this file would give other values
 
 
-def _wave(samples: np.ndarray) -> np.ndarray:
+def _wave(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     """int16 [T]: samples times 32768, so that files of 16 bits at 16 kHz are kept exactly."""
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _logmel(samples: np.ndarray) -> np.ndarray:
+def _logmel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [L, 40]: ln max(m, 1e-10), m the energies in 40 triangles on the HTK mel scale.
 
     The triangles lie between 0 and 8 kHz on the power spectrum of 640 points, each of height 1.
@@ -49,13 +50,13 @@ def _logmel(samples: np.ndarray) -> np.ndarray:
     return _run(_mel_transform(), samples, lambda energy: energy.clamp(min=FLOOR).log())
 
 
-def _mfcc(samples: np.ndarray) -> np.ndarray:
+def _mfcc(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [L, 40]: the orthonormal DCT-II of `logmel40`, all 40 coefficients from the 0th."""
     basis = _basis()
     return _run(_mel_transform(), samples, lambda energy: basis.T @ energy.clamp(min=FLOOR).log())
 
 
-def _spectrogram(samples: np.ndarray) -> np.ndarray:
+def _spectrogram(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [L, 200] dB: the lowest 200 bins (0 to 3980 Hz) of a transform of 800 points.
 
     10 log10 of the power, relative to the clip's largest value over all bins and frames, and never
@@ -69,12 +70,12 @@ def _spectrogram(samples: np.ndarray) -> np.ndarray:
     return _run(_power_transform(), samples, decibels)
 
 
-def _emphasised(samples: np.ndarray) -> np.ndarray:
+def _emphasised(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """x[t] - 0.97 x[t - 1]; the first sample stays."""
     return np.concatenate([samples[:1], samples[1:] - np.float32(EMPHASIS) * samples[:-1]])
 
 
-def _mfcc_htk(samples: np.ndarray) -> np.ndarray:
+def _mfcc_htk(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [L, 40]: what `librosa.feature.mfcc(n_mfcc=40, htk=True, hop_length=160)` gives.
 
     10 log10 of the energies in 128 HTK-mel triangles of unit area over 128 ms (Hann, ends zero),
@@ -90,12 +91,14 @@ def _mfcc_htk(samples: np.ndarray) -> np.ndarray:
     return _run(_wide_transform(), _emphasised(samples), cepstrum)
 
 
-def _spectrogram_db(samples: np.ndarray) -> np.ndarray:
+def _spectrogram_db(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [L, 200] dB: `spectrogram` of the pre-emphasised wave."""
     return _spectrogram(_emphasised(samples))
 
 
-def _run(transform: Transform, samples: np.ndarray, finish: Transform) -> np.ndarray:
+def _run(
+    transform: Transform, samples: NDArray[np.float32], finish: Transform
+) -> NDArray[np.float32]:
     import torch
 
     with one_thread(), torch.inference_mode():
@@ -183,7 +186,7 @@ def _numbered(name: str, count: int) -> tuple[str, ...]:
 
 def _info(
     name: str,
-    extract: Callable[[np.ndarray], np.ndarray],
+    extract: Callable[[NDArray[np.float32]], Matrix],
     dims: int,
     description: str,
     normalise: bool = True,

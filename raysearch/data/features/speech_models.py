@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch.data.features.extractor import ExtractorInfo, Kind, Unusable
 from raysearch.data.features.pretrained import (
@@ -38,7 +39,9 @@ _CLASSES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
 _OPTIONS = {"layer": "last", "revision": "main"}
 
 
-def states(model: PretrainedModel, layer: int | None, samples: np.ndarray) -> np.ndarray:
+def states(
+    model: PretrainedModel, layer: int | None, samples: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """float32 [frames, D] of one clip; `layer` counts from 0, the input of the transformer."""
     import torch
 
@@ -59,7 +62,9 @@ def states(model: PretrainedModel, layer: int | None, samples: np.ndarray) -> np
     return np.ascontiguousarray(states[0].numpy(), dtype=np.float32)
 
 
-def _pooled(model: PretrainedModel, layer: int | None, samples: np.ndarray) -> np.ndarray:
+def _pooled(
+    model: PretrainedModel, layer: int | None, samples: NDArray[np.float32]
+) -> NDArray[np.float32]:
     return states(model, layer, samples).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
