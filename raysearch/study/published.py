@@ -1,13 +1,17 @@
 """A paper's table that a space repeats: how it is written, what can be wrong, what a study keeps.
 
-A space's `published` gives the figures that the paper prints, as fractions, each by its metric:
+A space's `published` gives the figures that the paper prints for each corpus, as fractions, each by
+its metric:
 
     source: "a paper, Table 2: mean of five seeds"
-    rows:                              # or tasks: such rows for each task
-      CE: {wa: 0.452, ua: 0.431}
-      RD: {ua: 0.455}
+    corpora:
+      emodb:                           # several that are studied together: cremad+iemocap
+        rows:                          # or tasks: such rows for each task
+          CE: {wa: 0.452, ua: 0.431}
+          RD: {ua: 0.455}
 
-A study keeps the table of its task, its rows joined to the settings of their names.
+A study keeps the table of its corpora and task, its rows joined to the settings of their names.
+Figures of other corpora say nothing of it: beside a corpus that the paper has not, none is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from raysearch.errors import near
 
 METRICS = ("ua", "wa")
 """what a figure may be, in the order in which a report shows them"""
-_KEYS = ("source", "rows", "tasks")
+_KEYS = ("source", "corpora")
+_OF_A_CORPUS = ("rows", "tasks")
 _FORM = "as in CE: {wa: 0.452, ua: 0.431}"
 
 
@@ -53,6 +58,7 @@ class PublishedTable:
 
 def published_table(
     published: Mapping[str, Any],
+    corpora: Collection[str],
     task: str,
     enqueued: Iterable[tuple[str, Mapping[str, object]]],
 ) -> PublishedTable | None:
@@ -60,14 +66,17 @@ def published_table(
 
     Args:
         published: of the space.
+        corpora: of the study, in any order.
         task: of the study. Where the paper has no table for it, rows have no figures.
         enqueued: (name, setting) of the settings that are tried first.
 
-    Returns: None where the space repeats no table.
+    Returns: None where the space repeats no table, or the paper has none of these corpora.
     """
-    if not published:
+    figures = {frozenset(n.split("+")): x for n, x in published.get("corpora", {}).items()}
+    of_these = figures.get(frozenset(corpora))
+    if of_these is None:
         return None
-    tables = published.get("tasks", {task: published.get("rows", {})})
+    tables = of_these.get("tasks", {task: of_these.get("rows", {})})
     values = tables.get(task, {})
     printed = {metric for rows in tables.values() for row in rows.values() for metric in row}
     return PublishedTable(
@@ -85,12 +94,7 @@ def published_problems(published: Mapping[str, object], tasks: Collection[str]) 
     """What is wrong with a space's `published`; `tasks` are those that there are."""
     if not published:
         return []
-    problems = [
-        f"there is no key 'published.{name}'{near(name, _KEYS)}; keys here are source and rows (or "
-        f"tasks), and each row names its metrics, {_FORM}"
-        for name in published
-        if name not in _KEYS
-    ]
+    problems = _unknown("published", published, _KEYS)
     if problems:
         return problems  # what is missing may be what has the wrong name
     source = published.get("source")
@@ -99,22 +103,51 @@ def published_problems(published: Mapping[str, object], tasks: Collection[str]) 
             f"published.source must say which table it is, but got {source!r}; "
             "write for example published.source='a paper, Table 2'"
         )
-    if ("rows" in published) == ("tasks" in published):
-        problems.append("published must have rows, or tasks with the rows of each, and not both")
-    if "rows" in published:
-        problems += _rows("published.rows", published["rows"])
-    if "tasks" in published:
-        each = published["tasks"]
+    corpora = published.get("corpora")
+    if not isinstance(corpora, Mapping) or not corpora:
+        return [
+            *problems,
+            f"published.corpora must give the figures of each corpus, but got {corpora!r}; write "
+            f"for example published.corpora.emodb.rows, {_FORM}",
+        ]
+    for name, figures in corpora.items():
+        problems += _corpus_problems(f"published.corpora.{name}", figures, tasks)
+    return problems
+
+
+def _corpus_problems(key: str, figures: Any, tasks: Collection[str]) -> list[str]:
+    """What is wrong with the figures of one corpus."""
+    if not isinstance(figures, Mapping):
+        return [f"{key} must be a mapping with rows or tasks, but got {figures!r}"]
+    problems = _unknown(key, figures, _OF_A_CORPUS)
+    if problems:
+        return problems
+    if ("rows" in figures) == ("tasks" in figures):
+        problems.append(f"{key} must have rows, or tasks with the rows of each, and not both")
+    if "rows" in figures:
+        problems += _rows(f"{key}.rows", figures["rows"])
+    if "tasks" in figures:
+        each = figures["tasks"]
         if not isinstance(each, Mapping) or not each:
-            return [*problems, f"published.tasks must be the rows of each task, but got {each!r}"]
+            return [*problems, f"{key}.tasks must be the rows of each task, but got {each!r}"]
         for task, rows in each.items():
             if task not in tasks:
                 problems.append(
-                    f"published.tasks: there is no task {task!r}{near(task, tasks)}; "
+                    f"{key}.tasks: there is no task {task!r}{near(task, tasks)}; "
                     f"tasks are {', '.join(tasks)}"
                 )
-            problems += _rows(f"published.tasks.{task}", rows)
+            problems += _rows(f"{key}.tasks.{task}", rows)
     return problems
+
+
+def _unknown(place: str, mapping: Mapping[str, Any], keys: Collection[str]) -> list[str]:
+    """The keys that a mapping must not have."""
+    return [
+        f"there is no key '{place}.{name}'{near(name, keys)}; keys are source and corpora, each "
+        f"corpus has rows (or tasks), and each row names its metrics, {_FORM}"
+        for name in mapping
+        if name not in keys
+    ]
 
 
 def _rows(key: str, rows: object) -> list[str]:

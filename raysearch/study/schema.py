@@ -320,11 +320,11 @@ class Study(ConfigSection):
     quiet: bool = key(False, "print no progress, only the end", "true or false", "true")
     published: Anything = key(
         {},
-        "a paper's figures that the named settings repeat, shown beside the study's own: "
-        "source, and rows by name, each with figures by metric (or tasks, with the rows of "
-        "each)",
-        "a mapping with source and rows",
-        "{source: 'a paper', rows: {CE: {wa: 0.452, ua: 0.431}}}",
+        "a paper's figures that the named settings repeat, shown beside a study of the same "
+        "corpus: source, and for each of corpora rows by name, each with figures by metric (or "
+        "tasks, with the rows of each)",
+        "a mapping with source and corpora",
+        "{source: 'a paper', corpora: {emodb: {rows: {CE: {wa: 0.452, ua: 0.431}}}}}",
     )
     notes: Names = key((), "sentences that the study prints", "a list of sentences", "[]")
 

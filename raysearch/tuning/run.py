@@ -138,7 +138,7 @@ def begin(folder: StudyFolder, inputs: StudyInputs) -> Ledger:
     """The study's files and its ledger, to be written; a study begun on other speech is refused."""
     study, space = inputs.study, inputs.space
     constants = space.constants()
-    table = published_table(study.published, study.task.name, inputs.enqueued)
+    table = published_table(study.published, study.corpus.name, study.task.name, inputs.enqueued)
     return folder.begin(
         study,
         json.dumps(inputs.split_table(), indent=1),

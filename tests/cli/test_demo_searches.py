@@ -25,16 +25,13 @@ PLAIN = (
 
 
 @pytest.mark.long
-def test_table_2_on_the_demo_stands_beside_the_published_figures(shell: Any) -> None:
+def test_table_2_on_the_demo_stands_beside_no_figure_of_other_corpora(shell: Any) -> None:
     done = shell.run("tune", "space=rdlr/table_2", *QUICK, timeout=800)
     assert done.code == 0, done.err
     report = shell.report()
     assert report["trials"]["complete"] == 25
     assert report["folds"] == 2
-    rows = {row["name"]: row for row in report["tables"]["published"]}
-    assert len(rows) == 25
-    assert rows["CE"]["published"] == 0.431
-    assert rows["RDLR + CWW + † (proposed)"]["published"] == 0.484
+    assert "published" not in report["tables"]
     # the rows that smooth by reliability or distil share one mask model a fold
     made = {row["stage"]: row["run"] for row in report["tables"]["stages"]}
     assert made["pretrained"] == 2

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import yaml
 
+from raysearch.data.corpora import known as known_corpora
 from raysearch.data.section import thaw
 from raysearch.errors import BadInput
 from raysearch.stages.methods import method
@@ -210,7 +211,13 @@ def test_tables_of_label_correction_have_their_rows(number: int, rows: int, tmp_
     assert len(students) == rows, "two rows train the same"
     assert len(teachers) == (0 if number == 4 else 1)
     names = {entry[NAME] for entry in study.enqueue}
-    assert set(study.published["rows"]) <= names
+    assert set(figures(study)) <= names
+
+
+def figures(study: Study, corpus: str = "") -> Any:
+    """The rows that a space publishes of a corpus (default: the first)."""
+    corpora = study.published["corpora"]
+    return corpora[corpus or next(iter(corpora))]["rows"]
 
 
 @pytest.mark.parametrize(("number", "rows"), [(3, 4), (4, 3), (5, 6)])
@@ -226,7 +233,7 @@ def test_tables_of_emoboost_have_their_rows(number: int, rows: int, tmp_path: Pa
         trained.add(str(sorted(node.params.items())))
     names = {entry[NAME] for entry in study.enqueue}
     assert len(study.enqueue) == study.trials == len(trained) == rows
-    assert set(study.published["rows"]) == names
+    assert set(figures(study)) == names
 
 
 def test_table_6_is_the_papers_whole_grid(tmp_path: Path) -> None:
@@ -266,7 +273,7 @@ def test_tables_of_self_learning_are_the_papers_graph(
     """Distinct stages of a fold: what the rows share is asked for once."""
     study = load(FOLDER / "self_learning" / f"table_{number}.yaml", tmp_path)
     assert len(study.enqueue) == study.trials == rows
-    assert set(study.published["rows"]) == {entry[NAME] for entry in study.enqueue}
+    assert set(figures(study)) == {entry[NAME] for entry in study.enqueue}
     declared = method("self_learning")
     constants = study.search_space().constants()
     identity: dict[str, set[str]] = {}
@@ -284,15 +291,15 @@ def test_table_1_of_corater_has_its_rows(tmp_path: Path) -> None:
     study = load(FOLDER / "corater" / "table_1.yaml", tmp_path)
     names = {entry[NAME]: entry for entry in study.enqueue}
     assert len(names) == study.trials == 10
-    assert set(study.published["tasks"]) == {"valence", "activation"}
-    for rows in study.published["tasks"].values():
+    assert set(study.published["corpora"]["iemocap"]["tasks"]) == {"valence", "activation"}
+    for rows in study.published["corpora"]["iemocap"]["tasks"].values():
         assert set(rows) == set(names)
     for name, entry in names.items():
         who, percent = name.rsplit(" ", 2)[0], name.split(" ")[-2]
         assert ("fusion" in entry["model"]) == (who != "Rater" and percent != "0")
         assert entry.get("percent", 0) == int(percent)
     # the paper's largest gain (abstract): H-S at 100 % over the rater's own model, valence
-    valence = study.published["tasks"]["valence"]
+    valence = study.published["corpora"]["iemocap"]["tasks"]["valence"]
     gain = valence["Others H-S 100 %"]["ua"] - valence["Rater 100 %"]["ua"]
     assert round(100 * gain, 2) == pytest.approx(3.96, abs=0.02)
 
@@ -326,13 +333,13 @@ def test_table_1_of_corater_has_its_rows(tmp_path: Path) -> None:
 def test_published_figures_gain_what_the_papers_say(
     space: str, name: str, base: str, points: dict[str, float], tmp_path: Path
 ) -> None:
-    rows = load_study([f"space={space}"], cwd=tmp_path).published["rows"]
+    rows = figures(load_study([f"space={space}"], cwd=tmp_path))
     assert {m: 100 * (x - rows[base][m]) for m, x in rows[name].items()} == pytest.approx(points)
 
 
 def test_published_figures_of_one_training_are_the_same_in_every_table(tmp_path: Path) -> None:
     def rows(space: str) -> Any:
-        return load_study([f"space={space}"], cwd=tmp_path).published["rows"]
+        return figures(load_study([f"space={space}"], cwd=tmp_path))
 
     two, three, four = (rows(f"self_learning/table_{i}") for i in (2, 3, 4))
     assert two["EfficientNet-B0 0"] == three["No DSL"] == four["α = 1"]
@@ -350,9 +357,9 @@ def test_published_wa_of_emodb_are_shares_of_its_clips(tmp_path: Path) -> None:
     none = [
         row["wa"]
         for number in (2, 3, 4)
-        for row in load(FOLDER / "self_learning" / f"table_{number}.yaml", tmp_path)
-        .published["rows"]
-        .values()
+        for row in figures(
+            load(FOLDER / "self_learning" / f"table_{number}.yaml", tmp_path), "emodb"
+        ).values()
         if abs(round(535 * row["wa"]) / 535 - row["wa"]) > 5.1e-5
     ]
     assert none == [0.8300, 0.6723]
@@ -365,8 +372,32 @@ def test_papers_that_print_wa_and_ua_have_both_in_every_row(tmp_path: Path) -> N
     for path in tables:
         published = load(path, tmp_path).published
         wanted = {"ua"} if path.parent.name in alone else {"wa", "ua"}
-        for rows in published.get("tasks", {"": published.get("rows")}).values():
-            assert {frozenset(row) for row in rows.values()} == {frozenset(wanted)}, path
+        for of in published["corpora"].values():
+            for rows in of.get("tasks", {"": of.get("rows")}).values():
+                assert {frozenset(row) for row in rows.values()} == {frozenset(wanted)}, path
+
+
+@pytest.mark.parametrize(
+    ("space", "corpora"),
+    [
+        ("corater/table_1", {"iemocap"}),
+        ("emoboost/table_3", {"iemocap"}),
+        ("emoboost/table_5", {"emodb", "iemocap", "emovo"}),
+        ("label_correction/table_6", {"iemocap"}),
+        ("rdlr/table_2", {"cremad+iemocap+msp_improv+msp_podcast"}),
+        ("self_learning/table_2", {"casia", "emodb", "savee"}),
+        ("self_learning/table_4", {"casia", "emodb", "savee"}),
+    ],
+)
+def test_published_figures_are_of_the_papers_corpora(
+    space: str, corpora: set[str], tmp_path: Path
+) -> None:
+    study = load_study([f"space={space}"], cwd=tmp_path)
+    assert set(study.published["corpora"]) == corpora
+    assert {name for each in corpora for name in each.split("+")} <= set(known_corpora())
+    tables = [of for of in study.published["corpora"].values() if "rows" in of]
+    names = {entry[NAME] for entry in study.enqueue}
+    assert all(set(of["rows"]) <= names for of in tables)
 
 
 # -- the papers' IEMOCAP -----------------------------------------------------------------------

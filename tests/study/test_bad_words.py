@@ -123,46 +123,80 @@ def problems(cwd: Path) -> Callable[..., list[str]]:
         ("description=???", ["description must be given", "description=VALUE"]),
         ("params=3", ["params must be a mapping", "got 3"]),
         ("notes={a: 1}", ["notes must be"]),
-        ("published=3", ["published must be a mapping with source and rows", "got 3"]),
+        ("published=3", ["published must be a mapping with source and corpora", "got 3"]),
         (
-            "published={source: x, metric: ua, rows: {a: 0.4}}",
+            "published={source: x, metric: ua, corpora: {}}",
             ["no key 'published.metric'", "each row names its metrics", "{wa: 0.452, ua: 0.431}"],
         ),
-        ("published={source: x, row: {}}", ["no key 'published.row'", "did you mean 'rows'"]),
-        ("published={rows: {a: {ua: 0.4}}}", ["published.source must say which table", "None"]),
-        ("published={source: x}", ["published must have rows, or tasks"]),
         (
-            "published={source: x, rows: {a: {ua: 0}}, tasks: {valence: {a: {ua: 0}}}}",
-            ["published must have rows, or tasks", "not both"],
+            "published={source: x, corpora: {c: {row: {}}}}",
+            ["no key 'published.corpora.c.row'", "did you mean 'rows'"],
         ),
-        ("published={source: x, rows: {}}", ["published.rows must be a mapping", "got {}"]),
-        ("published={source: x, rows: {a: {}}}", ["the row 'a' must give figures", "got {}"]),
-        ("published={source: x, rows: {a: 0.4}}", ["the row 'a' must give figures", "got 0.4"]),
+        ("published={source: x, rows: {a: {ua: 0.4}}}", ["no key 'published.rows'", "corpora"]),
+        ("published={source: x, corpora: {c: 3}}", ["published.corpora.c must be a mapping"]),
         (
-            "published={source: x, rows: {a: {ua: 0.4}, b: {uaa: 0.4}}}",
+            "published={corpora: {c: {rows: {a: {ua: 0.4}}}}}",
+            ["published.source must say which table", "None"],
+        ),
+        ("published={source: x}", ["published.corpora must give the figures of each", "None"]),
+        (
+            "published={source: x, corpora: {c: {rows: {a: {ua: 0}}, "
+            "tasks: {valence: {a: {ua: 0}}}}}}",
+            ["published.corpora.c must have rows, or tasks", "not both"],
+        ),
+        (
+            "published={source: x, corpora: {c: {rows: {}}}}",
+            ["published.corpora.c.rows must be a mapping", "got {}"],
+        ),
+        (
+            "published={source: x, corpora: {c: {rows: {a: {}}}}}",
+            ["the row 'a' must give figures", "got {}"],
+        ),
+        (
+            "published={source: x, corpora: {c: {rows: {a: 0.4}}}}",
+            ["the row 'a' must give figures", "got 0.4"],
+        ),
+        (
+            "published={source: x, corpora: {c: {rows: {a: {ua: 0.4}, b: {uaa: 0.4}}}}}",
             ["the row 'b' names a metric 'uaa'", "did you mean 'ua'", "ua or wa"],
         ),
         (
-            "published={source: x, rows: {a: {wa: 43.1}}}",
+            "published={source: x, corpora: {c: {rows: {a: {wa: 43.1}}}}}",
             ["the row 'a' must give wa as a fraction from 0 to 1", "got 43.1"],
         ),
-        ("published={source: x, rows: {a: {wa: -0.1}}}", ["fraction from 0 to 1", "got -0.1"]),
-        ("published={source: x, rows: {a: {wa: .nan}}}", ["fraction from 0 to 1", "got nan"]),
-        ("published={source: x, rows: {a: {wa: true}}}", ["fraction from 0 to 1", "got True"]),
-        ("published={source: x, rows: {a: {wa: null}}}", ["fraction from 0 to 1", "got None"]),
         (
-            "published={source: x, rows: {a: {wa: 43, ua: 41}, b: {wa: 44}, c: {wa: 45}}}",
+            "published={source: x, corpora: {c: {rows: {a: {wa: -0.1}}}}}",
+            ["fraction from 0 to 1", "got -0.1"],
+        ),
+        (
+            "published={source: x, corpora: {c: {rows: {a: {wa: .nan}}}}}",
+            ["fraction from 0 to 1", "got nan"],
+        ),
+        (
+            "published={source: x, corpora: {c: {rows: {a: {wa: true}}}}}",
+            ["fraction from 0 to 1", "got True"],
+        ),
+        (
+            "published={source: x, corpora: {c: {rows: {a: {wa: null}}}}}",
+            ["fraction from 0 to 1", "got None"],
+        ),
+        (
+            "published={source: x, corpora: {c: {rows: "
+            "{a: {wa: 43, ua: 41}, b: {wa: 44}, c: {wa: 45}}}}}",
             ["the row 'a' must give wa", "got 43 (and so with 2 more rows)"],
         ),
         (
-            "published={source: x, tasks: {valance: {a: {ua: 0.4}}}}",
-            ["published.tasks: there is no task 'valance'", "did you mean 'valence'"],
+            "published={source: x, corpora: {c: {tasks: {valance: {a: {ua: 0.4}}}}}}",
+            ["published.corpora.c.tasks: there is no task 'valance'", "did you mean 'valence'"],
         ),
         (
-            "published={source: x, tasks: {valence: {a: {ua: 4}}}}",
-            ["published.tasks.valence: the row 'a' must give ua", "got 4"],
+            "published={source: x, corpora: {c: {tasks: {valence: {a: {ua: 4}}}}}}",
+            ["published.corpora.c.tasks.valence: the row 'a' must give ua", "got 4"],
         ),
-        ("published={source: x, tasks: [a]}", ["published.tasks must be the rows of each task"]),
+        (
+            "published={source: x, corpora: {c: {tasks: [a]}}}",
+            ["published.corpora.c.tasks must be the rows of each task"],
+        ),
     ],
 )
 def test_a_bad_word(problems: Callable[..., list[str]], word: str, parts: list[str]) -> None:

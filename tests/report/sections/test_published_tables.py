@@ -175,8 +175,9 @@ def test_shipped_tables_are_whole_in_a_terminal(
     enqueued = [
         (str(entry[NAME]), {n: x for n, x in entry.items() if n != NAME}) for entry in study.enqueue
     ]
-    task = next(iter(study.published.get("tasks", {"categories": {}})))
-    table_fact = published_table(study.published, task, enqueued)
+    corpora, figures = next(iter(study.published["corpora"].items()))
+    task = next(iter(figures.get("tasks", {"categories": {}})))
+    table_fact = published_table(study.published, corpora.split("+"), task, enqueued)
     assert table_fact is not None
     table = scores(len(enqueued), 4)
     table[0, :, UA:] = 0.95, 0.99
