@@ -41,7 +41,7 @@ from raysearch.stages.executor import (
 from raysearch.stages.keys import Call
 from raysearch.stages.limits import is_transient, overrun
 from raysearch.stages.store import Provenance, Store
-from raysearch.stages.worker import EpochSender, run_stage
+from raysearch.stages.worker import EpochSender, run_stage, run_stage_on_card
 from trainables.stage import Artifact
 
 Epochs = list[tuple[int, float]]
@@ -176,7 +176,9 @@ class Broker(Executor[ray.ObjectRef]):
         sender = None
         if demand.watch is not None and call.key == demand.calls[-1].key:
             sender = EpochSender(me, call.key, demand.watch)
-        return run_stage.options(
+        # the task that starts a worker group has no card of its own
+        task = run_stage_on_card if runtime.gpus > 0 and not group else run_stage
+        return task.options(
             name=f"{call.name}@{call.fold}",
             # a worker group brings its own resources; the task that starts it only waits
             num_cpus=0 if group else runtime.cpus,

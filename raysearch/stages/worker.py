@@ -76,8 +76,7 @@ def _dataset(ref: ray.ObjectRef) -> Dataset:
     return _datasets[name]
 
 
-@ray.remote(num_cpus=1)
-def run_stage(
+def _run(
     call: Call,
     study: str,
     runtime: Runtime,
@@ -101,3 +100,9 @@ def run_stage(
         clock.start_clock.remote(call.key, runtime.timeout)
     with time_limit(runtime.timeout), memory_limit(runtime.memory):
         return timed(call, study, runtime, _dataset(data[0]), needs, scratch, sender)
+
+
+run_stage = ray.remote(num_cpus=1)(_run)
+# CUDA binds a process to the cards that it saw first: a process used again would run stages on
+# these, whatever card Ray gives it. Ray takes `max_calls` here alone, not among a call's options.
+run_stage_on_card = ray.remote(num_cpus=1, num_gpus=1, max_calls=1)(_run)
