@@ -126,9 +126,12 @@ def corpus_weights(accuracy: Tensor, exponent: float) -> Tensor:
         accuracy: [C] unweighted accuracy U of each training corpus, fractions in 0 .. 1
         exponent: lambda_W >= 0; 0 gives ones
     """
-    hard = (1.0 - accuracy).clamp_min(0.0) ** exponent
-    mean = hard.mean()
-    return torch.where(mean > 0, hard / mean.clamp_min(torch.finfo(hard.dtype).tiny), 1.0)
+    hard = (1.0 - accuracy).clamp_min(0.0)
+    top = hard.max()
+    # Of the hardest corpus first, so that a large exponent cannot underflow all of them.
+    share = torch.where(top > 0, hard / top.clamp_min(torch.finfo(hard.dtype).tiny), 1.0)
+    power = share**exponent
+    return power / power.mean()
 
 
 def relative_difficulty(

@@ -220,6 +220,9 @@ class Driver:
             number: the trial.
             rows: each fold, how many stages were computed for it, and how many were in the store.
         """
+        have = self._folds.get(number, {})
+        # a trial whose coordinator was lost begins anew, and its folds come once more
+        rows = [each for each in rows if each[0].index not in have]
         with self._fatal_errors():
             self._ledger.record_folds([row for row, _, _ in rows])
             for row, ran, reused in rows:

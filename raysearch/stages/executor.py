@@ -275,7 +275,7 @@ class Executor(ABC, Generic[Data]):
     async def _claim(self, key: str) -> AsyncIterator[None]:
         """Hold the store's claim on a key, so that no other process makes it too."""
         until = time.monotonic() + _PATIENCE
-        while not await asyncio.to_thread(self._store.claim, key):
+        while not await self._try_claim(key):
             if time.monotonic() > until:
                 break
             await asyncio.sleep(_LOOK)
@@ -283,6 +283,21 @@ class Executor(ABC, Generic[Data]):
             yield
         finally:
             self._store.release(key)
+
+    async def _try_claim(self, key: str) -> bool:
+        """Claim a key; who is cancelled meanwhile leaves no claim behind."""
+        attempt = asyncio.ensure_future(asyncio.to_thread(self._store.claim, key))
+
+        def release(_: asyncio.Future[bool]) -> None:
+            # a new flight of this process shares the claim, and releases it when it lands
+            if attempt.exception() is None and key not in self._flights:
+                self._store.release(key)
+
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            attempt.add_done_callback(release)
+            raise
 
     async def _load(self, key: str) -> Product | None:
         try:

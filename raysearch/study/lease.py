@@ -6,6 +6,7 @@ host, process and heartbeat, for the message and for homes on file systems witho
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -85,18 +86,33 @@ class Lease:
     def __enter__(self) -> Lease:
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._file = open(self._folder.lease_lock, "w")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._refuse(holder_of(self._folder))
+        locks = self._lock()
         holder = holder_of(self._folder)
         if holder is not None:
-            if not holder.here and holder.age < _STALE:
+            if (not holder.here and holder.age < _STALE) or (not locks and holder.alive):
                 self._refuse(holder)
             self.predecessor = _with_age(holder)
         self._write()
         self._thread.start()
         return self
+
+    def _lock(self) -> bool:
+        """Take the lock; False where the file system has none, and the note alone must do.
+
+        Raises:
+            StudyHeld: another driver has it.
+            OSError: the file system cannot say, for a reason of its own.
+        """
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                self._refuse(holder_of(self._folder))
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                self._file.close()
+                raise
+            return False
+        return True
 
     def __exit__(self, *error: object) -> None:
         self._ended.set()

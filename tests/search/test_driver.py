@@ -172,6 +172,30 @@ def test_what_failed_for_a_reason_that_may_have_passed_is_run_on_by_a_successor(
     assert not rows[0].extra
 
 
+class Counter:
+    """Counts the folds that it is told of."""
+
+    def __init__(self) -> None:
+        self.folds: list[int] = []
+
+    def trial_started(self, number: int, params: Mapping[str, Any]) -> None: ...
+
+    def fold_done(self, row: FoldRow, ran: int, reused: int) -> None:
+        self.folds.append(row.index)
+
+    def trial_done(self, trial: TrialRow, folds: Sequence[FoldRow]) -> None: ...
+
+
+def test_a_trial_that_tune_begins_anew_counts_its_folds_once(tmp_path: Path) -> None:
+    counter = Counter()
+    one = driver(tmp_path / "l", FakeSampler(), trials=1, listeners=[counter])
+    assert one.next() is not None
+    for index in (2, 0, 2, 0, 3, 1):
+        one.record(0, [(fold(0, index), 1, 0)])
+    assert counter.folds == [2, 0, 3, 1]
+    assert [trial.state for trial in Ledger(tmp_path / "l").trials()] == [COMPLETE]
+
+
 def test_a_full_disk_is_fatal_and_nothing_is_told(tmp_path: Path) -> None:
     sampler = FakeSampler()
     made = driver(tmp_path / "l", sampler)

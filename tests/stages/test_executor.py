@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import importlib
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -231,6 +232,43 @@ def test_a_scored_stage_without_predictions_fails(toy: ModuleType, executor: Rec
 def test_an_artifact_is_checked_where_it_is_made(artifact: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         check_artifact(artifact)
+
+
+class SlowClaims(Store):
+    """A store on a network file system, where a lock takes its time."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.begun, self.answer = threading.Event(), threading.Event()
+        self.held: set[str] = set()
+
+    def claim(self, key: str) -> bool:
+        self.begun.set()
+        assert self.answer.wait(30)
+        self.held.add(key)
+        return True
+
+    def release(self, key: str) -> None:
+        self.held.discard(key)
+
+
+def test_who_is_cancelled_while_it_claims_leaves_no_claim(toy: ModuleType, tmp_path: Path) -> None:
+    store = SlowClaims(str(tmp_path / "store"))
+    executor = stages.LocalExecutor(store)
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(executor.fold(demand(toy, {})))
+        await asyncio.to_thread(store.begun.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        store.answer.set()
+        await asyncio.get_running_loop().shutdown_default_executor()  # the claim is answered
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(cancel())
+    assert store.held == set()
 
 
 def test_it_runs_where_an_event_loop_runs_already(toy: ModuleType, executor: Recorder) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -64,3 +65,29 @@ def test_another_hosts_heartbeat(folder: StudyFolder, age: float, held: bool) ->
     else:
         with Lease(folder):
             pass
+
+
+def test_without_locks_the_note_keeps_a_second_driver_out(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network file system whose lock daemon is not there."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with Lease(folder), pytest.raises(StudyHeld, match=str(os.getpid())):
+        Lease(folder).__enter__()
+    with Lease(folder):
+        assert folder.lease_note.exists()
+
+
+def test_a_disk_that_fails_is_not_another_driver(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        Lease(folder).__enter__()

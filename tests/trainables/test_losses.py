@@ -135,6 +135,9 @@ def test_corpus_weights_at_their_limits() -> None:
     assert losses.corpus_weights(torch.tensor([1.0, 1.0]), 2.0).tolist() == [1.0, 1.0]
     assert losses.corpus_weights(torch.tensor([0.2, 0.9]), 0.0).tolist() == [1.0, 1.0]
     assert losses.corpus_weights(torch.tensor([1.0, 0.5]), 2.0).tolist() == [0.0, 2.0]
+    assert losses.corpus_weights(torch.tensor([0.998, 0.998]), 16.0).tolist() == [1.0, 1.0]
+    nearly = losses.corpus_weights(torch.tensor([0.998, 0.996]), 16.0)  # 0.002^16 is no float32
+    np.testing.assert_allclose(nearly, [2 / (1 + 2**16), 2 / (1 + 2**-16)], rtol=1e-3)
 
 
 def test_corpus_weighted_gradient() -> None:
