@@ -44,6 +44,17 @@ def test_a_grid_counts_a_parameter_only_where_it_has_an_effect(
     assert "the space has 8 points and trials=5 runs the first 5; trials=8 runs" in plan
 
 
+def test_a_grid_counts_values_that_train_the_same_on_every_fold_once(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights of one corpus weigh nothing; 36 training clips are one batch of 64 or of 4096."""
+    monkeypatch.chdir(tmp_path)
+    grids = "  lambda_w: {grid: [0, 1, 4]}\n  batch: {grid: [16, 64, 4096]}\nsampler"
+    Path("grid.yaml").write_text(SPACE.replace("sampler", grids).replace("[hard, lr]", "[hard]"))
+    plan = planned(capsys, tones)
+    assert "settings  4 wanted, 0 done, 4 to run" in plan, "2 step sizes, 2 batches"
+
+
 def test_speakers_who_lack_classes_are_counted(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
