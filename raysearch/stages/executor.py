@@ -241,10 +241,9 @@ class Executor(ABC, Generic[Data]):
         tasks = [asyncio.ensure_future(self._product(key, job)) for key in keys]
         try:
             return await asyncio.gather(*tasks)
-        except Exception:  # cancellation reaches them through `gather`
+        finally:  # a task that has ended takes no notice
             for task in tasks:
                 task.cancel()
-            raise
 
     async def _produce(self, key: str, job: _Job[Data]) -> Product:
         product = await self._load(key)

@@ -17,6 +17,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -42,10 +44,8 @@ def plugins(group: str, kind: type[Kind]) -> dict[str, Kind]:
     by_name: dict[str, Kind] = {}
     for name, point in _entry_points(group).items():
         where = _place(point)
-        try:
+        with _import_of(f"{group} {name!r}", where):
             plugin = point.load()
-        except Exception as error:  # a third party's module may fail in any way
-            raise BadInput(_failed(f"{group} {name!r}", where, error)) from error
         if not isinstance(plugin, kind):
             raise BadInput(
                 f"{group} {name!r}: {where} must be of type {kind.__name__}, but is a "
@@ -124,19 +124,15 @@ def _place(point: importlib.metadata.EntryPoint) -> str:
 
 def _from_entry_point(name: str, point: importlib.metadata.EntryPoint) -> Method:
     where = _place(point)
-    try:
+    with _import_of(f"method {name!r}", where):
         thing = point.load()
-    except Exception as error:  # a third party's module may fail in any way
-        raise BadInput(_failed(f"method {name!r}", where, error)) from error
     return _as_method(name, where, getattr(thing, _ATTRIBUTE, thing))
 
 
 def _loaded(name: str, module: str, attribute: str) -> Method:
     where = f"module {module!r}"
-    try:
+    with _import_of(f"method {name!r}", where):
         holder = importlib.import_module(module)
-    except Exception as error:  # a user's module may fail in any way
-        raise BadInput(_failed(f"method {name!r}", where, error)) from error
     if not hasattr(holder, attribute):
         names = sorted(key for key, value in vars(holder).items() if isinstance(value, Method))
         raise BadInput(
@@ -146,12 +142,17 @@ def _loaded(name: str, module: str, attribute: str) -> Method:
     return _as_method(name, f"{attribute} in {where}", getattr(holder, attribute))
 
 
-def _failed(what: str, where: str, error: Exception) -> str:
-    return (
-        f"{what}: {where} could not be imported "
-        f"({type(error).__name__}: {one_line(error)}); "
-        "check the name, and that its package is installed here"
-    )
+@contextmanager
+def _import_of(what: str, where: str) -> Iterator[None]:
+    """Whatever fails while the block imports a module is bad input."""
+    try:
+        yield
+    except Exception as error:  # the module of a user or a third party may fail in any way
+        raise BadInput(
+            f"{what}: {where} could not be imported "
+            f"({type(error).__name__}: {one_line(error)}); "
+            "check the name, and that its package is installed here"
+        ) from error
 
 
 def _as_method(name: str, where: str, thing: object) -> Method:

@@ -228,7 +228,7 @@ def decode(data: bytes) -> tuple[Artifact, Provenance]:
     """What `encode` made into these bytes. Raises Damaged where one of them has changed."""
     from safetensors.numpy import load
 
-    try:
+    with _damage("it"):
         size = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + size])["__metadata__"]
         header = metadata["raysearch"]
@@ -236,17 +236,22 @@ def decode(data: bytes) -> tuple[Artifact, Provenance]:
         whole = _digest(header, arrays) == metadata["digest"]
         facts = json.loads(header)
         provenance = Provenance(**facts["provenance"])
-    except Exception as error:  # whatever a damaged byte may cause
-        raise Damaged(f"it cannot be read: {type(error).__name__}: {error}") from error
     if not whole:
         raise Damaged("its digest does not match its contents")
     return Artifact(arrays, facts["info"]), provenance
 
 
 def _provenance(file: IO[bytes]) -> Provenance:
-    try:
+    with _damage("its header"):
         size = int.from_bytes(file.read(8), "little")
         metadata = json.loads(file.read(size))["__metadata__"]
         return Provenance(**json.loads(metadata["raysearch"])["provenance"])
+
+
+@contextlib.contextmanager
+def _damage(part: str) -> Iterator[None]:
+    """Whatever a damaged byte causes in the block is a `Damaged`."""
+    try:
+        yield
     except Exception as error:
-        raise Damaged(f"its header cannot be read: {error}") from error
+        raise Damaged(f"{part} cannot be read: {type(error).__name__}: {error}") from error

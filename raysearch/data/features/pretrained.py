@@ -77,7 +77,7 @@ class PretrainedModel:
         )
         if _weights(place / "snapshots" / commit):
             return place / "snapshots" / commit
-        try:
+        with self._connected(Unusable):
             files = hub.HfApi().list_repo_files(self.name, revision=commit)
             top = [file for file in files if "/" not in file]
             safe = any(file.endswith(".safetensors") for file in top)
@@ -87,8 +87,6 @@ class PretrainedModel:
                 if file.endswith(_READ) and not (safe and file.endswith(".bin"))
             ]
             return Path(hub.snapshot_download(self.name, revision=commit, allow_patterns=patterns))
-        except Exception as error:  # whatever a network can do
-            raise Unusable(self._absent(one_line(error))) from error
 
     def config(self) -> Mapping[str, Any] | None:
         """Its config.json where it lies on this machine, else None. Raises BadInput if not fit."""
@@ -123,10 +121,16 @@ class PretrainedModel:
         return digest.hexdigest()
 
     def _commit(self) -> str:
-        try:
+        with self._connected(BadInput):
             return _commit(self.name, self.revision)
-        except Exception as error:  # whatever a network can do, or a name that is none
-            raise BadInput(self._absent(one_line(error))) from error
+
+    @contextmanager
+    def _connected(self, kind: type[BadInput | Unusable]) -> Iterator[None]:
+        """Whatever a network, or a name that is none, does to the block is an error of the kind."""
+        try:
+            yield
+        except Exception as error:
+            raise kind(self._absent(one_line(error))) from error
 
     def _absent(self, why: str) -> str:
         base = self.feature.partition(":")[0].partition("@")[0]
