@@ -7,7 +7,7 @@ follows from the ledger and the sampler, so a killed driver's successor goes on 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
@@ -95,6 +95,14 @@ def _reopen_transient(ledger: Ledger) -> None:
             ledger.reopen_trial(trial.number)
 
 
+def _columns_by_group(groups: Sequence[Hashable]) -> list[list[int]]:
+    """The positions of each group, groups in their order."""
+    return [
+        [place for place, other in enumerate(groups) if other == group]
+        for group in dict.fromkeys(groups)
+    ]
+
+
 class Driver:
     """Trials in, folds back.
 
@@ -106,6 +114,8 @@ class Driver:
         trials: how many trials the study shall have in all, finished ones counted, as far as there
             are settings for them.
         rule: the racing rule; None where trials are not raced.
+        groups: what each fold of `order` holds out; a race compares trials over these, each once
+            all its folds are done. Default: every fold has a group of its own.
         batch: how many settings are proposed at once, and learnt from in their order; None to
             learn from each as it ends.
         listeners: progress and tracking.
@@ -120,6 +130,7 @@ class Driver:
         scores: Sequence[Score],
         trials: int,
         rule: Rule | None = None,
+        groups: Sequence[Hashable] | None = None,
         batch: int | None = None,
         listeners: Sequence[Listener] = (),
     ) -> None:
@@ -128,6 +139,7 @@ class Driver:
         self._order = tuple(order)
         self._scores = tuple(scores)
         self._rule = rule
+        self._groups = _columns_by_group(self._order if groups is None else groups)
         self._batch = batch
         self._listeners = tuple(listeners)
         _reopen_transient(ledger)
@@ -262,6 +274,9 @@ class Driver:
         """
         count = len(self._trials)
         cells, alive = self._table.cells(count), self._table.alive(count)
+        if len(self._groups) < len(self._order):
+            # a mean with a hole is a hole: folds of one group are no observations of their own
+            cells = np.stack([cells[:, of].mean(axis=1) for of in self._groups], axis=1)
         if self._batch is None:
             return cells, alive, number
         rows = [*range(number // self._batch * self._batch), number]

@@ -159,24 +159,28 @@ def begin(folder: StudyFolder, inputs: StudyInputs) -> Ledger:
 
 def driver_of(inputs: StudyInputs, ledger: Ledger, listeners: Sequence[Listener] = ()) -> Driver:
     """The driver of a study, its sampler rebuilt from the ledger."""
-    study = inputs.study
+    study, order = inputs.study, _race_order(inputs)
     return Driver(
         ledger=ledger,
         sampler=inputs.sampler(),
-        order=_race_order(inputs),
+        order=order,
         scores=[Score(name) for name in study.objective],
         trials=study.trials,
         rule=RULES.get(study.racing),
+        groups=[inputs.folds[index].test_groups for index in order],
         batch=study.batch if study.deterministic else None,
         listeners=listeners,
     )
 
 
 def _race_order(inputs: StudyInputs) -> list[int]:
-    """The order of folds, the same for all trials of a study."""
+    """The order of folds, the same for all trials of a study; folds of one group together."""
     import numpy as np
 
-    return [int(i) for i in np.random.default_rng(inputs.study.seed).permutation(len(inputs.folds))]
+    folds = inputs.folds
+    order = [int(i) for i in np.random.default_rng(inputs.study.seed).permutation(len(folds))]
+    groups = list(dict.fromkeys(folds[index].test_groups for index in order))
+    return sorted(order, key=lambda index: groups.index(folds[index].test_groups))
 
 
 # -- running -----------------------------------------------------------------------------------

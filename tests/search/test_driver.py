@@ -324,6 +324,24 @@ def test_batches_are_raced_alike_whatever_the_order_of_arrival(tmp_path: Path) -
             assert race_in_batches(path, arrivals, restarts) == first
 
 
+def test_a_race_compares_over_held_out_groups(tmp_path: Path) -> None:
+    """Folds 2 and 0 test one session, 3 and 1 another: two observations, not four."""
+    tables: list[np.ndarray] = []
+
+    def rule(
+        table: np.ndarray, row: int, *, trials: int, alive: np.ndarray | None = None
+    ) -> Verdict:
+        tables.append(table.copy())
+        return Verdict(False, 0.5, "")
+
+    race = driver(tmp_path / "l", FakeSampler(), trials=1, rule=rule, groups=["a", "a", "b", "b"])
+    assert race.next() is not None
+    for index, value in ((2, 0.2), (0, 0.4), (3, 0.6)):
+        race.record(0, [(fold(0, index, value), 1, 0)])
+    want = [[np.nan, np.nan], [0.3, np.nan], [0.3, np.nan]]
+    np.testing.assert_allclose(np.concatenate(tables), want)
+
+
 def test_several_objectives_are_kept_and_told(tmp_path: Path) -> None:
     told = []
 

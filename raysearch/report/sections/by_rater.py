@@ -50,8 +50,8 @@ def section(record: Record, scores: Scores) -> Section | None:
         (
             f"A rater's score is the mean over that rater's folds; {MEAN} is over raters.",
             f"Folds of one held-out {record.unit} share its clips, so all intervals are over "
-            f"{record.units}, whatever the number of raters. A race treats the folds as "
-            "independent.",
+            f"{record.units}, whatever the number of raters; a race compares over {record.units} "
+            "too.",
         ),
     )
 
