@@ -43,6 +43,13 @@ def shortage(runtime: Runtime, nodes: Sequence[Node]) -> str:
     return f"a stage asks for {ask} ({_keys(runtime)}), but {_offer(request[0], nodes)}"
 
 
+def stages_at_once(runtime: Runtime, nodes: Sequence[Node]) -> int:
+    """How many stages the nodes have room for side by side, by CPUs, GPUs and worker groups; 1 at
+    least."""
+    request = bundles(runtime)
+    return max(1, sum(_times(request[0], node) for node in nodes) // len(request))
+
+
 def _times(bundle: Mapping[str, float], node: Node) -> int:
     """How often a bundle fits a node."""
     counts = [int(node.get(name, 0.0) / n + 1e-9) for name, n in bundle.items() if n > 0]

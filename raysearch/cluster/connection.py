@@ -56,7 +56,7 @@ def connection(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator
         modules: modules of one's own code that a cluster's nodes need, beside raysearch.
 
     Raises:
-        ClusterFailed: where the cluster cannot be reached, or does not let us in.
+        ClusterFailed: where the cluster cannot be started or reached, or does not let us in.
         BadInput: where the cluster file is wrong, or the code is too large to travel.
     """
     for name, value in _QUIET.items():
@@ -73,19 +73,36 @@ def connection(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator
         with warnings.catch_warnings():
             # Ray announces changes of its own defaults as FutureWarnings
             warnings.simplefilter("ignore")
-            try:
-                ray.init(
-                    log_to_driver=False, configure_logging=False, namespace="raysearch", **options
-                )
-            except Exception as error:  # gRPC's, Ray's and Python's own, by what is wrong
-                if cluster == "local":
-                    raise
-                raise ClusterFailed(_reason(cluster, error)) from error
+            _init(cluster, log, options)
         stack.callback(ray.shutdown)
         if callable(before) and threading.current_thread() is threading.main_thread():
             # Ray takes SIGTERM for itself and would leave without closing the study
             signal.signal(signal.SIGTERM, before)
         yield
+
+
+def _init(cluster: str, log: Path, options: dict[str, Any]) -> None:
+    """Let Ray start or join a cluster; on a busy machine its own start may need a second try.
+
+    Raises:
+        ClusterFailed: with what went wrong and what to do.
+    """
+    import ray
+
+    for last in (False, True):
+        try:
+            ray.init(log_to_driver=False, configure_logging=False, namespace="raysearch", **options)
+            return
+        except Exception as error:  # gRPC's, Ray's and Python's own, by what is wrong
+            if cluster != "local":
+                raise ClusterFailed(_reason(cluster, error)) from error
+            ray.shutdown()  # what it had started
+            if last:
+                raise ClusterFailed(
+                    f"Ray did not start on this machine, at two tries: {type(error).__name__}: "
+                    f"{one_line(error)}; the machine may be too busy, or short of memory or of "
+                    f"room in /tmp: run the same command again later (Ray's own words: {log})"
+                ) from error
 
 
 def _start(stack: contextlib.ExitStack) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from raysearch.cluster.capacity import check_cluster, check_here
+from raysearch.cluster.capacity import check_cluster, check_here, stages_at_once
 from raysearch.report import Report, build
 from raysearch.search.driver import Driver, Listener
 from raysearch.search.epoch_race import Curve, Stopping, past_curves
@@ -237,8 +237,8 @@ def _run(
         )
         if mirror is not None:
             mirror.start()
-        cores = ray.cluster_resources().get("CPU", 1.0)
-        at_once = max(1, round(cores / max(study.cpus, 0.01)))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        at_once = stages_at_once(runtime_of(study), nodes)
         # every fold of a wave may run at once; a race decides after each fold, and of a trial that
         # is stopped inside a fold the others of its wave would be lost
         whole = study.racing == "off" and study.stopping.rule == "off"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.cluster.capacity import bundles, has_autoscaler, shortage
+from raysearch.cluster.capacity import bundles, has_autoscaler, shortage, stages_at_once
 from raysearch.stages.running import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,24 @@ SMALL, LARGE = {"CPU": 2.0, "memory": 1e9}, {"CPU": 16.0, "GPU": 1.0}
 )
 def test_what_fits(runtime: Runtime, nodes: list[dict[str, float]]) -> None:
     assert shortage(runtime, nodes) == ""
+
+
+@pytest.mark.parametrize(
+    ("runtime", "nodes", "stages"),
+    [
+        (Runtime(), [SMALL, LARGE], 18),
+        (Runtime(cpus=0.5), [SMALL], 4),
+        (Runtime(gpus=0.25), [SMALL, LARGE], 4),
+        (Runtime(workers=4), [LARGE], 4),
+        (Runtime(workers=4, threads=2), [LARGE], 2),
+        (Runtime(workers=2, gpus=1.0), [LARGE, LARGE, LARGE], 1),
+        (Runtime(cpus=64.0), [], 1),
+    ],
+)
+def test_how_many_stages_run_side_by_side(
+    runtime: Runtime, nodes: list[dict[str, float]], stages: int
+) -> None:
+    assert stages_at_once(runtime, nodes) == stages
 
 
 @pytest.mark.parametrize(

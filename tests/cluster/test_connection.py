@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.cluster.connection import connection
+from raysearch.errors import ClusterFailed
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -48,3 +51,36 @@ def test_a_cluster_that_does_not_answer_is_one_line_at_once(
     assert f"no Ray cluster answers at {dead}" in sentence
     assert imported == "False", "asked before Ray, which would wait for minutes"
     assert time.monotonic() - began < 60  # a bound against hanging
+
+
+class FakeInit:
+    """Ray's `init` on a busy machine: it fails so many times."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.tries = 0
+
+    def __call__(self, **options: object) -> None:
+        self.tries += 1
+        if self.tries <= self.failures:
+            raise RuntimeError("The current node timed out during startup.\n  raylet.out: ...")
+
+
+@pytest.mark.parametrize(("failures", "tries"), [(0, 1), (1, 2), (2, 2)])
+def test_a_start_that_fails_is_tried_again_and_then_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, tries: int
+) -> None:
+    init, log = FakeInit(failures), tmp_path / "ray.log"
+    monkeypatch.setattr("ray.init", init)
+    if failures < 2:
+        with connection("local", log):
+            pass
+    else:
+        with (
+            pytest.raises(ClusterFailed, match=r"two tries: RuntimeError: .* timed out") as caught,
+            connection("local", log),
+        ):
+            pass
+        assert "run the same command again" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert init.tries == tries
