@@ -74,7 +74,11 @@ def _checked(votes: Counts) -> NDArray[np.float64]:
 def vote_partition(votes: Counts) -> VotePartition:
     """Divide clips by how far their raters agree.
 
-    `votes`: [N, K] counts, finite and 0 or more. Raises ValueError otherwise.
+    Args:
+        votes: [N, K] counts, finite and 0 or more.
+
+    Raises:
+        ValueError: a count is negative or not finite, or `votes` has another shape.
     """
     counts = _checked(votes)
     if counts.shape[1] == 0:

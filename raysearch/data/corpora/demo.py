@@ -110,7 +110,10 @@ def make(folder: Path, seed: int, progress: Progress | None = None) -> Path:
     """Speak the corpus of this seed below `folder`, unless it is there; return its own folder.
 
     The files (16 kHz, 16 bit, mono) and `manifest.csv` and `ratings.csv` are written aside and
-    appear all at once. Raises RaysearchError if espeak-ng's library does not work here.
+    appear all at once.
+
+    Raises:
+        RaysearchError: espeak-ng's library does not work here.
     """
     target = folder / f"demo-{VERSION}-{seed}"
     if (target / "manifest.csv").is_file():

@@ -161,7 +161,11 @@ def read_manifest(
 
 
 def _renamed(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
-    """The table with the columns' names here. Raises BadInput for a column that is not there."""
+    """The table with the columns' names here.
+
+    Raises:
+        BadInput: the file has no column of that name.
+    """
     names = {str(there).strip().lower(): str(here) for here, there in columns.items()}
     wrong = [f"{here!r}" for here in names.values() if here not in _COLUMNS]
     wrong += [f"{there!r}" for there in names if there not in frame]

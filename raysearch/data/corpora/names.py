@@ -70,9 +70,14 @@ def choose(
 ) -> ClassChoice:
     """Choose the study's classes.
 
-    `wanted`: names, each perhaps several joined by '+' ('happy+excited' is one class, 'happy');
-    None takes what the corpora share. `declared`: each corpus's classes in its order;
-    `present`: the labels that really occur in each. Problems are returned, not raised.
+    Args:
+        request: names, each perhaps several joined by '+' ('happy+excited' is one class, 'happy');
+            None takes what the corpora share.
+        declared: corpus -> its classes, in its order.
+        present: corpus -> the labels that occur in it.
+
+    Returns:
+        The classes; what is wrong with the request is among its `problems`, not raised.
     """
     if request is None:
         return _shared(declared, present)

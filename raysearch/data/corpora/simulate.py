@@ -71,7 +71,8 @@ PLANE: Mapping[str, tuple[float, float]] = {
 def confusions(classes: Sequence[str], votes: Votes) -> NDArray[np.float64]:
     """float64 [K, K]: how readily each class (row) is taken for another; the diagonal is 0.
 
-    Raises BadInput for a mapping with unknown classes, weights below 0, or a row without any.
+    Raises:
+        BadInput: a mapping has unknown classes, weights below 0, or a row without any weight.
     """
     k = len(classes)
     weights = np.ones((k, k))
@@ -140,9 +141,14 @@ def leanings(votes: Votes, k: int) -> tuple[NDArray[np.float64], NDArray[np.floa
 def simulated(name: str, raw: Raw, votes: Votes, attributes: bool = False) -> Raw:
     """The corpus with simulated votes and ratings; its labelled clips get them.
 
-    `attributes`: raters also say valence and activation.
+    Args:
+        name: of the corpus.
+        raw: the corpus as it was read.
+        votes: how raters hear.
+        attributes: raters also say valence and activation.
 
-    Raises BadInput where the corpus has votes already, or fewer than two classes.
+    Raises:
+        BadInput: the corpus has votes already, or fewer than two classes.
     """
     if raw.votes is not None and raw.votes.to_numpy().any():
         raise BadInput(

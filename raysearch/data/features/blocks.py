@@ -76,7 +76,12 @@ class Shelf:
     def gather(self, digests: Sequence[str], names: Callable[[int], tuple[str, ...]]) -> Block:
         """One block of these clips, put together from the others; chunks it contains are removed.
 
-        `names` gives the columns of a set of that width. Raises KeyError if a clip is in no block.
+        Args:
+            digests: of the clips, in the order of the block's rows.
+            names: width -> the names of that many columns.
+
+        Raises:
+            KeyError: a clip is in no block.
         """
         rest = set(digests)
         rows: dict[str, Matrix] = {}

@@ -101,7 +101,8 @@ def check(
 def row_digests(names: Sequence[str], corpus: Corpus) -> list[str]:
     """[N] a digest of all that these extractors read of each clip: of its audio alone, or its text.
 
-    Raises BadInput for an unknown extractor, or a model that is not there.
+    Raises:
+        BadInput: an extractor is unknown, or its model is not there.
     """
     infos = _infos(names)
     for info in infos:
@@ -116,7 +117,11 @@ def row_digests(names: Sequence[str], corpus: Corpus) -> list[str]:
 
 
 def stored(names: Sequence[str], corpus: Corpus, folder: Path) -> bool:
-    """True when `extract` would compute nothing. Raises BadInput for an unknown extractor."""
+    """Whether `extract` would compute nothing.
+
+    Raises:
+        BadInput: an extractor is unknown.
+    """
     return all(
         shelf.whole(digests) is not None or not shelf.missing(digests)
         for shelf, digests in (
@@ -136,9 +141,16 @@ def extract(
 ) -> tuple[FeatureSet, ...]:
     """One feature set a name, row for row with the corpus's table.
 
-    Only clips that no block under `folder` holds are computed, through `run_chunks` (`local_chunks`
-    here, `ray_chunks` on a cluster); `progress(done, of)` counts those. Raises BadInput for an
-    unknown extractor, and, once all other clips are stored, naming every clip that failed.
+    Args:
+        names: of extractors, with their models and options.
+        corpus: whose clips are heard.
+        folder: of the blocks; only clips that no block holds are computed.
+        run_chunks: `local_chunks` in this process, `ray_chunks` on a cluster.
+        progress: called with (computed, to compute), both in clips.
+
+    Raises:
+        BadInput: an extractor is unknown; or clips failed, all of which are named once all others
+            are stored.
     """
     infos = _infos(names)
     shelves = {info.name: Shelf(folder, info.base, info.version()) for info in infos}

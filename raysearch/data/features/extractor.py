@@ -49,7 +49,11 @@ class FeatureSet:
 
     @property
     def sequences(self) -> Sequences:
-        """The frames, row for row, without a copy. Raises TypeError for vectors."""
+        """The frames, row for row, without a copy.
+
+        Raises:
+            TypeError: the set has one vector an utterance.
+        """
         if self.starts is None:
             raise TypeError(f"{self.name} is one vector an utterance")
         # a plain view: Ray's store takes it as it is, and pickles a memmap's file twice
@@ -143,7 +147,11 @@ class Chunk:
         return self.extractor.reads == "audio" or not self.texts[place]
 
     def packed(self) -> Chunk:
-        """A copy that carries the bytes of its files. Raises OSError if one cannot be read."""
+        """A copy that carries the bytes of its files.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
         if self.audio is not None:
             return self
         read = [

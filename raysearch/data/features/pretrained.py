@@ -55,7 +55,8 @@ class PretrainedModel:
     def identity(self) -> str:
         """A name with the digest of the weights; fit for a path.
 
-        Raises BadInput where the model is not there and cannot be asked for.
+        Raises:
+            BadInput: the model is not there, and no hub can be asked for it.
         """
         if self.tiny:
             # random weights follow from the seed and from the code that draws them
@@ -66,7 +67,11 @@ class PretrainedModel:
         return f"{_slug(self.name)}-{self._commit()[:16]}"
 
     def folder(self) -> Path:
-        """The folder with its files, fetched if need be. Raises Unusable where that fails."""
+        """The folder with its files, fetched if need be.
+
+        Raises:
+            Unusable: the files cannot be fetched.
+        """
         if self.local:
             return Path(self.name)
         import huggingface_hub as hub
@@ -151,7 +156,10 @@ def options_of(
 ) -> tuple[str, dict[str, str]]:
     """The model and the options in what follows a feature's name: ':MODEL@OPTION=VALUE...'.
 
-    Raises BadInput for an unknown option. A folder's path is made absolute.
+    A folder's path is made absolute.
+
+    Raises:
+        BadInput: an option is unknown.
     """
     head, *words = re.split(r"@(?=[a-z]+=)", rest)
     name = head.removeprefix(":") or model
@@ -226,8 +234,14 @@ def load_model(
 ) -> Any:
     """The model in evaluation mode: read by the class `kind`, or made by `tiny()` under a seed.
 
-    Raises Unusable where weights are missing from what is read, but for names that hold a part of
-    `may_lack`: what transformers would fill with random numbers is no trained model.
+    Args:
+        model: which, and where it lies.
+        kind: a class of transformers.
+        tiny: builds the stand-in; None where the model has none.
+        may_lack: parts of the names of weights that may be missing from the files.
+
+    Raises:
+        Unusable: other weights are missing: transformers would fill them with random numbers.
     """
     import torch
     from transformers import logging

@@ -127,7 +127,11 @@ def delta(frames: NDArray[np.float64], reach: int = 2) -> NDArray[np.float64]:
 
 
 def _emobase_frames(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [L, 45], frame i from sample 160 i on. Raises ValueError for less than 60 ms."""
+    """float32 [L, 45], frame i from sample 160 i on.
+
+    Raises:
+        ValueError: the clip is shorter than 60 ms.
+    """
     least = round(float(_WINDOW) * RATE)
     if len(samples) < least:
         raise ValueError(f"{len(samples)} samples are less than one window of {least}")
