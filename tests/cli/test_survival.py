@@ -295,6 +295,16 @@ def test_a_stage_that_hangs_starves_or_dies_fails_its_trial_alone(shell: Any) ->
     assert all(traces.values())
 
 
+def test_what_took_too_long_is_run_again_by_the_same_command_with_more_time(shell: Any) -> None:
+    words = ("params.shrink={choice: [0.1, 0.3]}", "params.fail_at=0.3", "sampler=grid", *PLAIN)
+    first = shell.tune(*words, "params.delay=1.5", "timeout=1")
+    assert first.code == 1, first.out
+    again = shell.tune(*words, "params.delay=1.5", "timeout=60")
+    assert again.code == 0, again.err
+    report = shell.report()
+    assert (report["trials"]["complete"], report["trials"]["failed"]) == (1, 1)
+
+
 # -- a full disk -------------------------------------------------------------------------------
 class SmallDisk:
     """A file system of some MB at `path`, in a mount namespace of its own."""
