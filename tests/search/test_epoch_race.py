@@ -262,13 +262,13 @@ class FakeDriver:
     def prune(self, stop: StopReason) -> None:
         self.log.append(stop)
 
-    def fail(self, number: int, reason: str, trace: str) -> None:
-        self.log.append(("fail", number, reason))
+    def fail(self, number: int, reason: str, trace: str, *, transient: bool) -> None:
+        self.log.append(("fail", number, reason, transient))
 
 
 def test_the_scheduler_prunes_and_otherwise_lets_go_on() -> None:
     fake = FakeDriver()
-    made = search._Scheduler(fake, inside())  # type: ignore[arg-type]
+    made = search._Scheduler(fake, {}, stages.Runtime(), inside())  # type: ignore[arg-type]
 
     def result(number: int, **facts: Any) -> str:
         trial = SimpleNamespace(config={"number": number})
@@ -284,7 +284,8 @@ def test_the_scheduler_prunes_and_otherwise_lets_go_on() -> None:
     assert list(stop.ahead) == [0]
     assert "against 1 other" in stop.reason
     assert stop.curve == Curve(3, 1, 0, (0.3, 0.3), whole=False)
-    assert result(4, failure="stage 'student': it raised", trace="") == "STOP"
+    assert result(4, failure=stages.StageFailed("stage 'student': it raised")) == "STOP"
+    assert fake.log[-1] == ("fail", 4, "stage 'student': it raised", False)
     fake.fatal = OSError("full")
     assert result(0, epochs=[(2, 0, epochs(0.8, 0.8))]) == "STOP"
 
