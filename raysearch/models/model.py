@@ -38,7 +38,12 @@ PARENTS = "parents/"
 """and with that, with a role and a slash behind it, are of a network that its last one reads"""
 _AT_ONCE = 64
 """clips that are in memory together, where a speaker's do not have to be"""
-_CODES = {"empty": "holds no sound", "short": "is too short", "truncated": "is cut off"}
+_CODES = {
+    "empty": "holds no sound",
+    "scale": "is far beyond full scale",
+    "short": "is too short",
+    "truncated": "is cut off",
+}
 Facts = Mapping[str, Any]
 """what a model's file of facts says, or a part of it: plain values of JSON"""
 

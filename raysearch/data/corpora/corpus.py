@@ -40,7 +40,8 @@ class Problem:
     """One thing found wrong, or worth knowing, about a corpus.
 
     `severity` is "error" (a study stops, unless `corpus.on_bad=skip`) or "notice" (printed).
-    `utterance` is the clip's id, or "" where the problem is the whole corpus's.
+    `utterance` is the clip's id, or "" where the problem is the whole corpus's; `cause` is what
+    the sentence says that may hold for other clips too.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Problem:
     corpus: str
     utterance: str
     sentence: str
+    cause: str = ""
 
 
 @dataclass(frozen=True)

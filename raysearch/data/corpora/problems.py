@@ -17,12 +17,13 @@ _VERDICTS = {
     "unreadable": "cannot be read",
     "truncated": "is truncated",
     "empty": "holds no sound",
+    "scale": "is far beyond full scale",
     "short": "is too short",
 }
 
 
 def clip_problems(table: pd.DataFrame, clips: Sequence[Clip]) -> list[Problem]:
-    """Every clip that is missing, unreadable, truncated, empty or too short, and all duplicates.
+    """Every clip that cannot be used, silent channels, and all duplicates.
 
     Byte-identical clips are a notice when one speaker and one label own them all, and errors
     otherwise: nobody can say then which of them is right.
@@ -33,8 +34,14 @@ def clip_problems(table: pd.DataFrame, clips: Sequence[Clip]) -> list[Problem]:
     for row, (name, path, corpus, clip) in enumerate(columns):
         if clip.verdict in _VERDICTS:
             sentence = f"{name} {_VERDICTS[clip.verdict]} ({path}): {clip.detail}."
-            problems.append(Problem(clip.verdict, "error", corpus, name, sentence))
-        elif clip.digest:
+            problems.append(
+                Problem(clip.verdict, "error", corpus, name, sentence, cause=clip.detail)
+            )
+            continue
+        if clip.detail:
+            sentence = f"{name} has a silent channel ({path}): {clip.detail}."
+            problems.append(Problem("channel", "notice", corpus, name, sentence, cause=clip.detail))
+        if clip.digest:
             same[clip.digest].append(row)
     for rows in same.values():
         if len(rows) > 1:
@@ -120,7 +127,9 @@ _HEADINGS = {
     "unreadable": "clips cannot be read",
     "truncated": "clips are truncated",
     "empty": "clips hold no sound",
+    "scale": "clips are far beyond full scale",
     "short": "clips are too short",
+    "channel": "clips have a silent channel",
     "duplicate": "clips are byte-identical to others",
     "conflict": "clips are byte-identical under different labels or speakers",
     "name": "files are not named as this corpus names its clips, and are left out",
@@ -128,7 +137,7 @@ _HEADINGS = {
 
 
 def sentences(problems: Sequence[Problem], limit: int = 5) -> tuple[str, ...]:
-    """One sentence a problem; where a kind occurs more than `limit` times, a count and the first.
+    """One sentence a problem; where a kind occurs more than `limit` times, a count, first, causes.
 
     The order of first occurrence is kept.
     """
@@ -145,6 +154,16 @@ def sentences(problems: Sequence[Problem], limit: int = 5) -> tuple[str, ...]:
             first = ", ".join(p.utterance for p in group[:limit])
             out.append(
                 f"{problem.corpus}: {len(group)} {_HEADINGS[problem.kind]}: {first} "
-                f"and {len(group) - limit} more."
+                f"and {len(group) - limit} more{_causes(group)}."
             )
     return tuple(out)
+
+
+def _causes(problems: Sequence[Problem], limit: int = 3) -> str:
+    """ ": cause" of one cause, the most frequent ones with their counts of several, "" of none."""
+    counts = Counter(p.cause for p in problems if p.cause)
+    if len(counts) < 2:
+        return "".join(f": {cause}" for cause in counts)
+    parts = [f"{cause} ({count})" for cause, count in counts.most_common(limit)]
+    rest = counts.total() - sum(count for _, count in counts.most_common(limit))
+    return ": " + "; ".join([*parts, *([f"other causes ({rest})"] if rest else [])])

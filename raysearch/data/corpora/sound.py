@@ -18,20 +18,36 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from raysearch.stages.atomic import write_whole
 
 MIN_SECONDS = 0.1
-_VERSION = 2  # raise it whenever a verdict may change
+_VERSION = 3  # raise it whenever a verdict may change
 _UNKNOWN = 0x7FFF0000
 """lengths from here on are of writers into pipes: sox 0x7FFFF000, others 0x7FFFFFFF, 0xFFFFFFFF"""
+_PEAK = 8.0
+"""the largest sample that may be meant: full scale is 1, and mixing goes beyond it by little"""
+_CANCELLED = 1e-3
+"""the peak of averaged channels, as a share of the loudest one's, below which nothing is left"""
+_NO_SOUND = (
+    (
+        b"version https://git-lfs",
+        "it is a pointer of Git LFS, not the sound: run git lfs pull in its repository",
+    ),
+    (b"<!doctype html", "it is a web page, not a sound: download the file itself"),
+    (b"<html", "it is a web page, not a sound: download the file itself"),
+    (b"<?xml", "it is an XML document, not a sound: download the file itself"),
+)
+"""how files begin that others leave in a sound's place, and what they are"""
 
 
 @dataclass(frozen=True)
 class Clip:
     """One file: SHA-256 of its bytes (hex, "" if it cannot be read), seconds, and what is wrong.
 
-    `verdict` is "ok", "missing", "unreadable", "truncated", "empty" or "short"; `detail` explains.
+    `verdict` is "ok", "missing", "unreadable", "truncated", "empty", "scale" or "short"; `detail`
+    explains. An "ok" clip with a detail is used, and the detail is worth knowing.
     """
 
     digest: str
@@ -58,6 +74,10 @@ def inspect_bytes(data: bytes) -> Clip:
         return Clip(digest, 0.0, "empty", "the file has no bytes")
     if cut := _wav_cut(data):
         return Clip(digest, 0.0, "truncated", cut)
+    head = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for start, what in _NO_SOUND:
+        if head.startswith(start):
+            return Clip(digest, 0.0, "unreadable", what)
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
             length, rate = sound.frames, sound.samplerate
@@ -67,16 +87,29 @@ def inspect_bytes(data: bytes) -> Clip:
         return Clip(digest, 0.0, kind, f"decoding fails: {_plain(error)}")
     if len(samples) < length:
         return Clip(digest, 0.0, "truncated", f"{len(samples)} of {length} frames can be decoded")
-    seconds = len(samples) / rate
+    return Clip(digest, len(samples) / rate, *_heard(samples, rate))
+
+
+def _heard(samples: NDArray[np.float32], rate: int) -> tuple[str, str]:
+    """Verdict and detail of float samples [frames, channels], full scale 1, at `rate` Hz."""
     if not len(samples):
-        return Clip(digest, 0.0, "empty", "it has no frames")
+        return "empty", "it has no frames"
     if not np.isfinite(samples).all():
-        return Clip(digest, seconds, "unreadable", "it holds samples that are not finite")
+        return "unreadable", "it holds samples that are not finite"
+    seconds = len(samples) / rate
     if seconds < MIN_SECONDS:
-        return Clip(digest, seconds, "short", f"{seconds:.3f} s, the least is {MIN_SECONDS} s")
-    if not samples.any():
-        return Clip(digest, seconds, "empty", "every sample is zero")
-    return Clip(digest, seconds, "ok")
+        return "short", f"{seconds:.3f} s, the least is {MIN_SECONDS} s"
+    peaks = np.abs(samples).max(axis=0)
+    if not peaks.any():
+        return "empty", "every sample is zero"
+    if peaks.max() > _PEAK:
+        return "scale", f"its samples reach {peaks.max():.4g}, and full scale is 1: divide them"
+    if np.abs(samples.mean(axis=1)).max() < _CANCELLED * peaks.max():
+        return "empty", "its channels cancel each other: their mean is silence; keep one of them"
+    if not peaks.all():
+        silent = int((peaks == 0).sum())
+        return "ok", f"{silent} of its {len(peaks)} channels hold silence; the mean of all is used"
+    return "ok", ""
 
 
 def inspect_all(

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from raysearch.data import corpora
+from raysearch.data.corpora.sound import inspect
 from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput
 
@@ -160,12 +161,75 @@ def test_twins(root: Path, tmp_path: Path) -> None:
     assert len(corpus.table) == 11, "nobody knows which of them is right, so all four go"
 
 
+def noise(*scales: float) -> np.ndarray:
+    """Noise [frames, channels]: one signal, at a scale for each channel."""
+    signal = np.random.default_rng(0).uniform(-0.5, 0.5, RATE // 2)
+    return np.stack([scale * signal for scale in scales], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "cause"),
+    [
+        (noise(1, -1), "empty", "its channels cancel each other"),
+        (noise(30_000), "scale", "full scale is 1"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "unreadable",
+            "a pointer of Git LFS",
+        ),
+        (b"\n<!DOCTYPE HTML><title>Log in</title>", "unreadable", "a web page"),
+        (b"\xef\xbb\xbf<html lang='en'>", "unreadable", "a web page"),
+    ],
+)
+def test_what_stands_in_for_sound_is_named(
+    root: Path, tmp_path: Path, content: bytes | np.ndarray, kind: str, cause: str
+) -> None:
+    victim = root / "wav" / "03a01Na.wav"
+    if isinstance(content, bytes):
+        victim.write_bytes(content)
+    else:
+        soundfile.write(victim, content, RATE, subtype="FLOAT")
+    report = corpora.check(["emodb"], root={"emodb": str(root)}, home=tmp_path / "home")
+    assert [(p.kind, p.utterance) for p in report.errors] == [(kind, "emodb/03a01Na")]
+    assert cause in report.errors[0].sentence
+
+
+def test_a_silent_channel_is_told_and_the_clip_is_used(root: Path, tmp_path: Path) -> None:
+    soundfile.write(root / "wav" / "03a01Na.wav", noise(1, 0), RATE)
+    corpus = load(["emodb"], {"emodb": root}, tmp_path)
+    assert len(corpus.table) == 12
+    assert [n for n in corpus.notes if "1 of its 2 channels hold silence; the mean" in n]
+
+
+@pytest.mark.parametrize("scales", [(1,), (4,), (1, 0.5), (1, -0.9)])
+def test_loud_clips_and_unequal_channels_are_used_without_a_word(
+    tmp_path: Path, scales: tuple[float, ...]
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(*scales), RATE, subtype="FLOAT")
+    clip = inspect(path)
+    assert (clip.verdict, clip.detail) == ("ok", "")
+
+
+def test_many_problems_keep_their_causes(root: Path, tmp_path: Path) -> None:
+    files = sorted((root / "wav").iterdir())
+    for path in files:
+        path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid " + path.name.encode())
+    whole = message(["emodb"], {"emodb": root}, tmp_path)
+    assert "and 7 more: it is a pointer of Git LFS, not the sound: run git lfs pull" in whole
+    for path in files[:4]:
+        path.write_bytes(b"<html>")
+    mixed = message(["emodb"], {"emodb": root}, tmp_path)
+    assert "run git lfs pull in its repository (8); it is a web page" in mixed
+    assert "download the file itself (4)." in mixed
+
+
 def test_many_problems_of_a_kind_are_told_in_short(root: Path, tmp_path: Path) -> None:
     for path in (root / "wav").iterdir():
         cut(path)
     said = message(["emodb"], {"emodb": root}, tmp_path)
     assert "emodb: 12 clips are truncated: emodb/03a01Fa" in said
-    assert "and 7 more." in said
+    assert "and 7 more: " in said
 
 
 def test_skipping_too_much(root: Path, tmp_path: Path) -> None:
