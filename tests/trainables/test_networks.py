@@ -10,9 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trainables.networks.encoders import SSL, load
+from trainables.networks.encoders import MASK, SSL, load
 from trainables.networks.pyramid import LEVELS, pyramid_pool
 from trainables.networks.spatial import SpatialCNN
 from trainables.networks.spatial_temporal import SpatialTemporal
@@ -177,6 +178,64 @@ def test_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="'bert'"):
         load(str(tmp_path))
+
+
+def save(folder: Path, state: dict[str, Tensor], **config: Any) -> str:
+    """A folder with a wav2vec 2.0 of the configuration, and the weights in `state` alone."""
+    import transformers as t
+
+    model = t.Wav2Vec2Model(t.Wav2Vec2Config(**SMALL | config))
+    model.save_pretrained(folder)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return str(folder)
+
+
+@pytest.fixture
+def state(folders: dict[str, Path]) -> dict[str, Tensor]:
+    """The weights of `wav2vec2-group`."""
+    return dict(load_file(folders["wav2vec2-group"] / "model.safetensors"))
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_by_one_message(
+    tmp_path: Path, state: dict[str, Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    some = {name: value for name, value in state.items() if "encoder.layers.1." not in name}
+    name = save(tmp_path / "some", some)
+    first = "encoder.layers.1.attention.k_proj.bias"
+    with pytest.raises(ValueError, match=f"^ssl={name} lacks 16 weights .*{first}"):
+        load(name)
+    other = save(tmp_path / "other", {f"another.{key}": value for key, value in state.items()})
+    with pytest.raises(ValueError, match=f"^ssl={other} lacks .* weights of a Wav2Vec2Model"):
+        load(other)
+    assert not caplog.records
+
+
+def test_a_checkpoint_of_other_shapes_or_damaged_is_refused(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    name = save(tmp_path / "wide", state, intermediate_size=48)
+    with pytest.raises(ValueError, match=f"^ssl={name} could not be loaded"):
+        load(name)
+    (tmp_path / "wide" / "model.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(ValueError, match=f"^ssl={name} could not be loaded"):
+        load(name)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05], ids=["no SpecAugment", "SpecAugment"])
+def test_states_are_hidden_whatever_the_checkpoint_holds(
+    tmp_path: Path, state: dict[str, Tensor], share: float
+) -> None:
+    """A checkpoint without the state that stands for hidden ones hides them behind zeros."""
+    rest = {name: value for name, value in state.items() if name != MASK}
+    assert len(rest) == len(state) - 1
+    name = save(tmp_path / "weights", rest, mask_time_prob=share)
+    encoder = SSL(load(name), mask_time=0.5).train()
+    mask = encoder.get_parameter(f"model.{MASK}")
+    assert not mask.any()
+    torch.manual_seed(0)
+    encoder(*waves())[0].square().sum().backward()
+    assert mask.grad is not None
+    assert mask.grad.any()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 TINY = "tiny"
 KINDS = ("wav2vec2", "hubert", "wavlm")
+MASK = "masked_spec_embed"
+"""the state that stands for hidden ones in training; a checkpoint may lack it, and 0 does then"""
 
 
 class _RowNorm(nn.GroupNorm):
@@ -70,6 +73,9 @@ class SSL(nn.Module):
         self.mask_time, self.mask_span = mask_time, int(model.config.mask_time_length)
         self.kernels = list(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))
         self.norms = _row_norms(model)
+        if mask_time > 0 and not hasattr(model, "masked_spec_embed"):
+            # A checkpoint without SpecAugment has no state that stands for hidden ones.
+            model.masked_spec_embed = nn.Parameter(torch.zeros(model.config.hidden_size))
         self.model = model
         self.trained = train
         self.outputs = int(model.config.hidden_size)
@@ -171,7 +177,7 @@ def load(name: str, layerdrop: float = 0.0, revision: str = "main") -> PreTraine
         revision: of a hub name
 
     Raises:
-        ValueError: it cannot be loaded, or is no wav2vec 2.0, HuBERT or WavLM
+        ValueError: it cannot be loaded, is no wav2vec 2.0, HuBERT or WavLM, or lacks weights
     """
     from trainables.pure_torchaudio import prepare
 
@@ -201,23 +207,50 @@ def load(name: str, layerdrop: float = 0.0, revision: str = "main") -> PreTraine
             f"ssl={name} holds no config.json; name a folder with config.json and weights, or take "
             "ssl=tiny, an untrained model"
         )
-    where: dict[str, Any] = {} if folder.is_dir() else {"revision": revision}
-    source = str(folder) if folder.is_dir() else name
     try:
-        shape = transformers.AutoConfig.from_pretrained(source, **where)
-        if shape.model_type not in KINDS:
-            raise ValueError(
-                f"ssl={name} is of the kind {shape.model_type!r}, but must be one of {list(KINDS)}"
-            )
-        shape.layerdrop = layerdrop
-        model = transformers.AutoModel.from_pretrained(
-            source, config=shape, dtype=torch.float32, **where
-        )
-    except OSError as error:
+        return _read(name, layerdrop, {} if folder.is_dir() else {"revision": revision})
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"ssl={name} could not be loaded ({str(error).splitlines()[0]}); name a local folder "
             "with config.json and weights, or take ssl=tiny, an untrained model"
         ) from error
+
+
+def _read(name: str, layerdrop: float, where: Mapping[str, Any]) -> PreTrainedModel:
+    """A trained model.
+
+    Args:
+        name: as of `load`
+        layerdrop: as of `load`
+        where: the revision of a hub name
+
+    Raises:
+        ValueError: the model is of another kind, or the files lack weights of it, which
+            transformers would fill with random numbers
+    """
+    import transformers
+
+    # What is missing is one message of this module's, not a table on the screen.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    source = str(Path(name).expanduser()) if not where else name
+    shape = transformers.AutoConfig.from_pretrained(source, **where)
+    if shape.model_type not in KINDS:
+        raise ValueError(
+            f"ssl={name} is of the kind {shape.model_type!r}, but must be one of {list(KINDS)}"
+        )
+    shape.layerdrop = layerdrop
+    model, report = transformers.AutoModel.from_pretrained(
+        source, config=shape, dtype=torch.float32, output_loading_info=True, **where
+    )
+    lacks = sorted(key for key in report["missing_keys"] if not key.endswith(MASK))
+    if lacks:
+        raise ValueError(
+            f"ssl={name} lacks {len(lacks)} weights of a {type(model).__name__} (the first is "
+            f"{lacks[0]}); name a folder or a hub model that holds them all"
+        )
+    if report["missing_keys"]:
+        nn.init.zeros_(model.masked_spec_embed)
     return model
 
 
