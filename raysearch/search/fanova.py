@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from raysearch.search.sampler import distribution, inner_value, silent
 from raysearch.study.space import Domain, Space
 from raysearch.study.space.domains import Listed
 from raysearch.study.space.values import member
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 When = Mapping[str, Sequence[Any]]
 """parameter -> the values that it has in all settings of a part of the space"""
@@ -73,8 +76,6 @@ def importances(
         Nothing where fewer than LEAST settings fit, fewer than two parameters exist in all of them,
         or all scores are equal.
     """
-    import optuna
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import create_trial
 
     fitting = [
@@ -103,6 +104,16 @@ def importances(
         )
         for i in fitting
     ]
+    return _main_effects(trials, names, rng)
+
+
+def _main_effects(
+    trials: Sequence[FrozenTrial], names: list[str], rng: np.random.Generator
+) -> tuple[Importance, ...]:
+    """The share of the variance that each parameter explains, over ROUNDS resampled forests."""
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     by_name: dict[str, list[float]] = {name: [] for name in names}
     for number in range(ROUNDS):
         with silent():
