@@ -126,9 +126,9 @@ PARAMS: dict[str, Param] = {
     **where(
         equals("compat", "none"),
         tail=Param(
-            "merge",
-            "a last clip shorter than shortest belongs to the clip before it (merge), or counts "
-            "in full (pad)",
+            "pad",
+            "a last clip shorter than shortest is padded and counts in full (pad, paper), or "
+            "belongs to the clip before it (merge)",
             ("merge", "pad"),
         ),
         padding=Param(
@@ -197,6 +197,7 @@ def fit(inputs: StageInputs, own: Setting) -> Artifact:
         ValueError: votes or frames that the setting needs are not there
         NonFinite: the training diverged
     """
+    own = encoder_training.settle_wave_norm(own)
     part, target, voteless = _targets(inputs, own)
     read = guides_of(own)
     span = guide_clips.span_of(part, own) if "spectrogram" in read else None
@@ -217,7 +218,11 @@ def fit(inputs: StageInputs, own: Setting) -> Artifact:
     if span is not None:
         info |= {"black_white": list(span), "alexnet": own["alexnet"]}
     if result.weights is not None:
-        info["network"] = {"bands": bands, "encoder": encoder_training.encoder_config(own)}
+        info["network"] = {
+            "bands": bands,
+            "wave_norm": own["wave_norm"],
+            "encoder": encoder_training.encoder_config(own),
+        }
     return Artifact(arrays={**utterances, **weight_arrays(result.weights)}, info=info)
 
 

@@ -68,9 +68,11 @@ ENCODER: dict[str, Param] = {
     ),
     "pre_emphasis": Param(0.97, "of the wave that the encoder hears", low=0.0, high=1.0),
     "wave_norm": Param(
-        "given",
-        "level of the wave: as `normalise` gives it, or mean 0 and deviation 1 by piece",
-        ("given", "piece"),
+        "checkpoint",
+        "level of the wave after pre-emphasis: as `normalise` gives it, mean 0 and deviation 1 by "
+        "piece, or what the checkpoint's do_normalize says where the encoder has layer norms "
+        "(given elsewhere)",
+        ("checkpoint", "given", "piece"),
     ),
 }
 TRAINING: dict[str, Param] = {
@@ -152,6 +154,19 @@ def _load(own: Setting) -> PreTrainedModel:
     check_digest("ssl", own["ssl"], own["ssl_digest"])
     drop, revision = own["layerdrop"] or 0.0, own["ssl_revision"] or "main"
     return load(own["ssl"], layerdrop=drop, revision=revision)
+
+
+def settle_wave_norm(own: Setting) -> Setting:
+    """`own` with the level of the wave that `wave_norm=checkpoint` stands for.
+
+    Raises:
+        ValueError: the checkpoint's files do not say it
+    """
+    from trainables.networks.encoders import wave_norm
+
+    if own["wave_norm"] != "checkpoint":
+        return own
+    return {**own, "wave_norm": wave_norm(own["ssl"], own["ssl_revision"] or "main")}
 
 
 def encoder_config(own: Setting) -> Setting | None:

@@ -201,7 +201,7 @@ def _guides(encoder: SSL, bands: Mapping[str, int], hidden: int, own: Setting) -
 def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     shape, span = state.info["network"], state.info.get("black_white")
     network = clip_network(
-        state.params,
+        {**state.params, "wave_norm": shape["wave_norm"]},
         len(state.classes),
         shape["bands"],
         None if span is None else (span[0], span[1]),

@@ -82,7 +82,7 @@ TRAINING: dict[str, Param] = {
     **encoder_training.declare(
         class_weight=("inverse", ""),
         pre_emphasis=(0.97, "paper: yes; CA-MSER: 0.97"),
-        wave_norm=("given", "paper: by speaker"),
+        wave_norm=("checkpoint", "paper: by speaker, which is given"),
         batch=(16, "paper: 16"),
         lr=(1e-5, "paper: 1e-5"),
         ssl_lr_scale=(1.0, "paper: 1"),
@@ -105,9 +105,9 @@ TRAINING: dict[str, Param] = {
         1.5, "seconds that a shorter piece is lengthened to (paper: 1.5)", low=0.1, high=10.0
     ),
     "tail": Param(
-        "merge",
-        "a last piece shorter than floor joins the piece before it (merge), or is padded and "
-        "counts in full (pad)",
+        "pad",
+        "a last piece shorter than floor is padded and counts in full (pad, paper), or joins the "
+        "piece before it (merge)",
         ("merge", "pad"),
     ),
     **fitting.steps(bucket=(16, "")),
@@ -217,6 +217,7 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
         ValueError: votes, predictions or frames that the setting needs are not there
         NonFinite: the training diverged
     """
+    own = encoder_training.settle_wave_norm(own)
     strategy, train_on = own["strategy"], own["train_on"]
     needs = STRATEGIES[strategy].needs
     every = _pool(inputs, own["dominant"], own["least"])
@@ -255,6 +256,7 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
     if result.weights is not None:
         info["network"] = {
             "bins": _bins(part, own),
+            "wave_norm": own["wave_norm"],
             "encoder": encoder_training.encoder_config(own),
         }
     return Artifact(arrays={**clips, **weight_arrays(result.weights)}, info=info)
@@ -295,6 +297,7 @@ def teacher(inputs: StageInputs, own: Setting) -> Artifact:
         ValueError: frames or votes are not there, or crossfit with a single training speaker
         NonFinite: the training diverged
     """
+    own = encoder_training.settle_wave_norm(own)
     every = _pool(inputs, own["dominant"], own["least"])
     lesson = every.within(own["train_on"])
 
@@ -425,7 +428,8 @@ def _network(own: Setting, classes: int, bins: int, config: Setting | None) -> S
 
 def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     shape = state.info["network"]
-    network = _clip_network(state.params, len(state.classes), shape["bins"], shape["encoder"])
+    own = {**state.params, "wave_norm": shape["wave_norm"]}
+    network = _clip_network(own, len(state.classes), shape["bins"], shape["encoder"])
     return encoder_training.clip_predictor(state, network)
 
 

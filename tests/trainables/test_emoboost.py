@@ -200,23 +200,23 @@ def batch_of(seconds: float, **setting: Any) -> tuple[dict[str, np.ndarray], Par
 
 
 @pytest.mark.parametrize(
-    ("seconds", "corrected", "published"),
+    ("seconds", "paper", "merged", "code"),
     [
-        (1.0, 1, 1),
-        (2.99, 1, 1),
-        (3.0, 1, 2),  # 301 frames
-        (3.2, 1, 2),
-        (3.6, 2, 2),
-        (6.0, 2, 3),
-        (6.4, 2, 3),
+        (1.0, 1, 1, 1),
+        (2.99, 1, 1, 1),
+        (3.0, 1, 1, 2),  # 301 frames
+        (3.2, 2, 1, 2),
+        (3.6, 2, 2, 2),
+        (6.0, 2, 2, 3),
+        (6.4, 3, 2, 3),
     ],
 )
-def test_how_many_clips_an_utterance_is(seconds: float, corrected: int, published: int) -> None:
-    assert len(pieces([seconds])) == corrected
-    assert len(pieces([seconds], compat="ca_mser")) == published
-    assert len(pieces([seconds], guidance="none", compat="ca_mser")) == published
-    longer = pieces([seconds], tail="pad")
-    assert len(longer) == int(np.ceil(seconds / 3))
+def test_how_many_clips_an_utterance_is(seconds: float, paper: int, merged: int, code: int) -> None:
+    """Song et al. 2025: clips of 3 s, a shorter one filled with zeros."""
+    assert len(pieces([seconds])) == paper
+    assert len(pieces([seconds], tail="merge")) == merged
+    assert len(pieces([seconds], compat="ca_mser")) == code
+    assert len(pieces([seconds], guidance="none", compat="ca_mser")) == code
     assert set(pieces([seconds], guidance="mfcc").streams) == {"wave", "mfcc"}
     assert set(pieces([seconds], guidance="none").streams) == {"wave"}
 

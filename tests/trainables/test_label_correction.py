@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
 from trainables import encoder_training, label_correction, losses
 from trainables.label_correction import METHOD
+from trainables.pure_torchaudio import prepare
 from trainables.stage import Artifact, FoldFacts, Node, Part, PartFacts, Sequences
 from trainables.targets import STRATEGIES
 
@@ -406,6 +408,43 @@ def test_integer_waves_are_the_same_waves() -> None:
     a = run(setting, whole)["student"]
     b = run(setting, {name: as_floats(p) for name, p in whole.items()})["student"]
     np.testing.assert_allclose(a.arrays["test"], b.arrays["test"], rtol=1e-5)
+
+
+def test_the_wave_has_the_level_that_a_checkpoint_with_layer_norms_wants(tmp_path: Path) -> None:
+    prepare()
+    import transformers
+
+    config = transformers.Wav2Vec2Config(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        conv_dim=(16,) * 3, conv_kernel=(20, 16, 8), conv_stride=(10, 8, 4),
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, feat_extract_norm="layer",
+        do_stable_layer_norm=True, conv_bias=True,
+    )  # fmt: skip
+    transformers.Wav2Vec2Model(config).save_pretrained(tmp_path)
+
+    def predictions(norm: str) -> np.ndarray:
+        setting = {"strategy": "hard", "arch": "temporal", "epochs": 1, "ssl": str(tmp_path)}
+        return run(setting | {"wave_norm": norm})["student"].arrays["test"]
+
+    for normalise, level, other in ((True, "piece", "given"), (False, "given", "piece")):
+        facts = json.dumps({"do_normalize": normalise})
+        (tmp_path / "preprocessor_config.json").write_text(facts)
+        by_checkpoint = predictions(METHOD.params["wave_norm"].default)
+        np.testing.assert_array_equal(by_checkpoint, predictions(level))
+        assert np.abs(by_checkpoint - predictions(other)).max() > 1e-5
+
+
+def test_a_short_last_piece_is_padded_as_in_the_paper() -> None:
+    """Gan et al. 2025, section 4.1: pieces of 7 s, and shorter ones than 1.5 s padded to 1.5 s."""
+    own = METHOD.resolve({"arch": "temporal"})
+    wave = Sequences(np.ones(8 * RATE, np.int16), np.array([0, 8 * RATE], np.int64))
+    clip = replace(part(0, 1), frames={"wave": wave})
+    network = label_correction._clip_network(own, K, 0)
+    streams = network.cut(clip).streams
+    batch = network.collate({"wave": [streams["wave"][0], streams["wave"][1]]})
+    assert batch["wave_length"].tolist() == [7 * RATE, 1.5 * RATE]
+    assert batch["wave"][1, RATE - 1] != 0
+    assert not batch["wave"][1, RATE:].any()
 
 
 def test_missing_frames_are_told() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trainables.networks.encoders import MASK, SSL, load
+from trainables.networks.encoders import MASK, SSL, load, wave_norm
 from trainables.networks.pyramid import LEVELS, pyramid_pool
 from trainables.networks.spatial import SpatialCNN
 from trainables.networks.spatial_temporal import SpatialTemporal
@@ -236,6 +238,31 @@ def test_states_are_hidden_whatever_the_checkpoint_holds(
     encoder(*waves())[0].square().sum().backward()
     assert mask.grad is not None
     assert mask.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "level"),
+    [
+        ("wav2vec2-layer", {"do_normalize": True}, "piece"),
+        ("wav2vec2-layer", {"do_normalize": False}, "given"),
+        ("wav2vec2-layer", {}, "piece"),  # transformers' own default
+        ("wav2vec2-group", {"do_normalize": True}, "given"),
+        ("hubert-group", None, "given"),
+    ],
+)
+def test_the_checkpoint_says_the_level_of_the_wave(
+    tmp_path: Path, folders: dict[str, Path], kind: str, facts: dict[str, bool] | None, level: str
+) -> None:
+    folder = Path(shutil.copytree(folders[kind], tmp_path / "model"))
+    if facts is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(facts))
+    assert wave_norm(str(folder)) == level
+
+
+def test_a_checkpoint_that_does_not_say_the_level_is_refused(folders: dict[str, Path]) -> None:
+    assert wave_norm("tiny") == "given"
+    with pytest.raises(ValueError, match=r"preprocessor_config\.json of ssl=.*wave_norm=piece"):
+        wave_norm(str(folders["wav2vec2-layer"]))
 
 
 @pytest.mark.parametrize(

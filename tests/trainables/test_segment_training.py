@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.networks.convolutions import batch_norm, scale_channels
+from trainables.networks.convolutions import batch_norm, init, scale_channels
 from trainables.networks.densenet22 import DenseNet
 from trainables.networks.efficientnet_b0 import EfficientNetB0
 from trainables.networks.inverted import InvertedResidual
@@ -135,3 +135,14 @@ def test_dropout_can_be_taken_away(name: str) -> None:
     still, moving = NETWORKS[name](dropout=0.0), NETWORKS[name]()
     torch.testing.assert_close(still(x), still(x))
     assert not torch.equal(moving(x), moving(x))
+
+
+@pytest.mark.parametrize(("groups", "reach"), [(1, 64 * 9), (4, 16 * 9), (64, 9)])
+def test_first_weights_count_the_outputs_that_an_input_reaches(groups: int, reach: int) -> None:
+    """He et al. 2015: a deviation of sqrt(2 / outputs that one input reaches)."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 64, 3, groups=groups)
+    init(layer)
+    assert layer.weight.std().item() == pytest.approx((2 / reach) ** 0.5, rel=0.1)
+    assert layer.bias is not None
+    assert not layer.bias.any()

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 Norm = Callable[[int], nn.Module]
@@ -62,10 +63,16 @@ class Head(nn.Module):
 
 
 def init(module: nn.Module) -> None:
-    """He's normal weights by fan-out for convolutions, 1 / sqrt(fan-in) uniform for linear ones."""
+    """He's normal weights by fan-out for convolutions, 1 / sqrt(fan-in) uniform for linear ones.
+
+    He et al. 2015, eq. 14: a deviation of sqrt(2 / fan-out). An input channel of a convolution in
+    groups reaches the output channels of its own group alone, which torch's fan-out does not know.
+    """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out")
+            with torch.no_grad():
+                part.weight.mul_(math.sqrt(part.groups))
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.Linear):

@@ -9,8 +9,10 @@ no padding either, so a batch gives what rows one at a time give (to rounding).
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -201,14 +203,64 @@ def load(name: str, layerdrop: float = 0.0, revision: str = "main") -> PreTraine
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return transformers.Wav2Vec2Model(config)
+    source, where = _source(name, revision)
+    with _readable(name):
+        return _read(name, source, layerdrop, where)
+
+
+def wave_norm(name: str, revision: str = "main") -> Literal["given", "piece"]:
+    """The level of the wave that a model was trained with, for `waves.condition`.
+
+    A model with a group norm after its first convolution hears every level alike, and takes the
+    wave as it is given. One with layer norms needs what the checkpoint's `do_normalize` says.
+
+    Args:
+        name: as of `load`
+        revision: as of `load`
+
+    Raises:
+        ValueError: the configuration of the model, or of its wave, cannot be read
+    """
+    if name == TINY:
+        return "given"
+    from trainables.pure_torchaudio import prepare
+
+    prepare()
+    import transformers
+    from transformers.utils.hub import cached_file
+
+    source, where = _source(name, revision)
+    with _readable(name):
+        shape = transformers.AutoConfig.from_pretrained(source, **where)
+    if getattr(shape, "feat_extract_norm", "group") != "layer":
+        return "given"
+    try:
+        file = cached_file(source, "preprocessor_config.json", **where)
+        facts = json.loads(Path(str(file)).read_text(encoding="utf-8"))
+        return "piece" if facts.get("do_normalize", True) else "given"
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"preprocessor_config.json of ssl={name} cannot be read "
+            f"({str(error).splitlines()[0]}), and it says how the wave is normalised; add it to "
+            "the folder, or take wave_norm=piece (mean 0 and deviation 1) or wave_norm=given"
+        ) from error
+
+
+def _source(name: str, revision: str) -> tuple[str, dict[str, Any]]:
+    """What transformers reads a model from, and the revision of a hub name."""
     folder = Path(name).expanduser()
     if name.startswith(("/", ".", "~")) and not (folder / "config.json").is_file():
         raise ValueError(
             f"ssl={name} holds no config.json; name a folder with config.json and weights, or take "
             "ssl=tiny, an untrained model"
         )
+    return (str(folder), {}) if folder.is_dir() else (name, {"revision": revision})
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
     try:
-        return _read(name, layerdrop, {} if folder.is_dir() else {"revision": revision})
+        yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"ssl={name} could not be loaded ({str(error).splitlines()[0]}); name a local folder "
@@ -216,13 +268,8 @@ def load(name: str, layerdrop: float = 0.0, revision: str = "main") -> PreTraine
         ) from error
 
 
-def _read(name: str, layerdrop: float, where: Mapping[str, Any]) -> PreTrainedModel:
-    """A trained model.
-
-    Args:
-        name: as of `load`
-        layerdrop: as of `load`
-        where: the revision of a hub name
+def _read(name: str, source: str, layerdrop: float, where: Mapping[str, Any]) -> PreTrainedModel:
+    """A trained model of `_source`.
 
     Raises:
         ValueError: the model is of another kind, or the files lack weights of it, which
@@ -233,7 +280,6 @@ def _read(name: str, layerdrop: float, where: Mapping[str, Any]) -> PreTrainedMo
     # What is missing is one message of this module's, not a table on the screen.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    source = str(Path(name).expanduser()) if not where else name
     shape = transformers.AutoConfig.from_pretrained(source, **where)
     if shape.model_type not in KINDS:
         raise ValueError(
