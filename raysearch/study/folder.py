@@ -151,7 +151,8 @@ class StudyFolder:
             raise BadInput(
                 f"study {self.name} was begun on other data: the corpus at "
                 f"{dict(study.corpus.root) or 'its root'} has changed since (clips, labels or "
-                "votes); bring it back as it was, or run the study in another home="
+                "votes); bring it back as it was, or run the study in another home= (a manifest: "
+                "or give corpus.options.name=)"
             )
 
 

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
+from raysearch.data.manifest_table import name_of_table, table_of
 from raysearch.data.rules import TASKS
 from raysearch.data.section import Tree, thaw
 from raysearch.errors import BadInput, near
@@ -71,6 +72,7 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     _check_keys(tree, "", problems)
     _place_roots(tree, problems)
     _place_paths(tree, cwd)
+    _name_manifest(tree)
     _read_cluster_file(tree, problems)
     study = _validate(tree, problems, missing)
     check_names(tree, problems)
@@ -219,6 +221,21 @@ def _place_paths(tree: Tree, cwd: Path) -> None:
             name: _absolute(root, cwd) if isinstance(root, str) and root else root
             for name, root in corpus["root"].items()
         }
+
+
+def _name_manifest(tree: Tree) -> None:
+    """Keep a manifest's name in the study: another table is another study, wherever it lies."""
+    corpus = tree.get("corpus")
+    if not isinstance(corpus, dict) or not isinstance(corpus.get("root"), dict):
+        return
+    root, options = corpus["root"].get("manifest"), corpus.get("options") or {}
+    if not isinstance(root, str) or not root or not isinstance(options, dict):
+        return
+    own = options.get("manifest")
+    own = {**options, **(own if isinstance(own, dict) else {})}
+    if not own.get("name"):
+        name = name_of_table(table_of(Path(root), own.get("csv")))
+        corpus["options"] = {**options, "name": name}
 
 
 def _read_cluster_file(tree: Tree, problems: list[str]) -> None:

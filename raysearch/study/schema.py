@@ -382,7 +382,16 @@ class Study(ConfigSection):
             _numbers_alike(self.identity()), sort_keys=True, separators=(",", ":"), default=str
         )
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        return f"{_slug(self.method, 24)}-{_slug('-'.join(self.corpus.name), 32)}-{digest}"
+        return f"{_slug(self.method, 24)}-{_slug('-'.join(self._corpora()), 32)}-{digest}"
+
+    def _corpora(self) -> list[str]:
+        """The corpora's names; for a manifest, what names it."""
+        options = self.corpus.options
+        own = {**options, **options.get("manifest", {})} if "manifest" in self.corpus.name else {}
+        return [
+            str(own.get("name") or name) if name == "manifest" else name
+            for name in self.corpus.name
+        ]
 
 
 def _numbers_alike(value: object) -> Any:

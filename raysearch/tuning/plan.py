@@ -84,6 +84,7 @@ def plan(study: Study) -> Plan:
     if study.cluster == "local":
         check_here(runtime_of(study))
     inputs = prepare(study)
+    StudyFolder.of(study).check_fingerprint(study, inputs.fingerprint)
     rows = _ledger_rows(study)
     ended = [row for row in rows if row.state != RUNNING]
     settings = list(_settings(inputs, rows))

@@ -283,6 +283,28 @@ def test_identity_knows_no_paths_and_no_order(load: Callable[..., Study], cwd: P
     assert load_study(["space=turned"], cwd=cwd).id == load().id
 
 
+def test_a_manifest_is_named_by_its_table_wherever_that_lies(
+    load: Callable[..., Study], cwd: Path
+) -> None:
+    tables = [cwd / place for place in ("a/one/manifest.csv", "b/one/manifest.csv", "a/two.csv")]
+    for table in tables:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.touch()
+    (cwd / "link").symlink_to(cwd / "a" / "one")
+
+    def of(root: Path, *words: str) -> Study:
+        return load("corpus=manifest", f"corpus.root={root}", *words)
+
+    first = of(tables[0].parent)
+    assert first.corpus.options == {"name": "one"}
+    assert first.id.startswith("fake_config-METHOD-one-")
+    assert first.id != of(tables[2]).id
+    same = [tables[0], tables[1], cwd / "link"]
+    assert {of(root).id for root in same} == {first.id}
+    assert of(tables[2], "corpus.options.name=one").id == first.id
+    assert of(cwd / "a", "corpus.options.csv=two.csv").corpus.options["name"] == "two"
+
+
 def test_id_is_readable(load: Callable[..., Study]) -> None:
     name, digest = load("corpus=demo-studio").id.rsplit("-", 1)
     assert name == "fake_config-METHOD-demo-studio"

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from raysearch.cli.main import main
+from raysearch.study import load_study
+from raysearch.study.folder import StudyFolder
+from raysearch.tuning.prepare import prepare
 
 SPACE = """\
 method: rdlr
@@ -77,3 +80,21 @@ def test_speakers_who_lack_classes_are_counted(
     assert "3 of 5 folds test" in plan
     assert "objective=pooled_ua chooses" not in plan
     assert "normalise=speaker:" not in plan
+
+
+def test_a_corpus_that_has_changed_is_refused_as_tune_refuses_it(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(SPACE)
+    shutil.copytree(tones, "speech")
+    words = ["space=grid.yaml", "corpus.root=speech"]
+    study = load_study(words, cwd=tmp_path)
+    before = {"fingerprint": prepare(study).fingerprint}
+    StudyFolder.of(study).begin(study, "[]", before).close()
+    assert main(["plan", *words]) == 0
+    table = Path("speech", "manifest.csv")
+    table.write_text(table.read_text().replace("angry", "happy"))
+    capsys.readouterr()
+    assert main(["plan", *words]) == 2
+    assert "was begun on other data" in capsys.readouterr().err

@@ -12,7 +12,9 @@
   with a tie are left out, or kept without a label under `corpus.options.ties=keep`). An empty label
   is an unlabelled clip, and so is one of `corpus.options.missing=[None,nan]`. Synonyms of the
   common names are understood ('anger' is 'angry'); any other name is a class of its own.
-- `session`, `corpus` (default 'manifest'), `transcript`: optional.
+- `session`, `corpus` (default 'manifest'), `transcript`: optional. A clip's id is its path from
+  that folder. The study is named by the table (`mine` for `mine.csv` and for `mine/manifest.csv`),
+  or by `corpus.options.name`: studies of tables with other names are other studies.
 - votes, optional: one column `votes` as above, or one column a class, `votes_angry`, `votes_sad`.
 - raters, optional: instead, one row a rating, with the columns `rater` and `rating` (or `label`,
   which then is the rating), perhaps `weight`; the other columns repeat on each row:
@@ -57,6 +59,7 @@ from raysearch.data.corpora.readers import (
     rating_table,
     with_root,
 )
+from raysearch.data.manifest_table import table_of
 from raysearch.errors import BadInput
 
 _REQUIRED = ("file", "speaker")
@@ -289,7 +292,7 @@ def _clips(
         clips.append(
             clip_row(
                 corpus,
-                _stem(file, corpus),
+                _stem(file, corpus, place),
                 path,
                 speaker,
                 "" if label in missing else common_name(label),
@@ -324,10 +327,19 @@ def _with_own_ids(
     return clip_table(rows), list(first.values())
 
 
-def _stem(file: str, corpus: str) -> str:
-    """The file's path without its suffix, nor the folder that only repeats the corpus's name."""
+def _stem(file: str, corpus: str, place: _Place) -> str:
+    """The file's path from the folder of the audio, without its suffix.
+
+    A first folder that only repeats the corpus's name is left out. Links of folders are followed
+    only where an absolute path does not begin with the folder's own.
+    """
     path = Path(os.path.normpath(file.replace("\\", "/")))
-    return path.with_suffix("").as_posix().lstrip("/").removeprefix(f"{corpus}/")
+    base = place.audio.absolute()
+    if path.is_absolute() and not path.is_relative_to(base):
+        path, base = path.parent.resolve() / path.name, base.resolve()
+    if path.is_absolute():
+        path = Path(os.path.relpath(path, base))
+    return path.with_suffix("").as_posix().removeprefix(f"{corpus}/")
 
 
 def _vote_columns(frame: pd.DataFrame) -> list[str]:
@@ -442,7 +454,7 @@ def _read(root: Path, options: Options) -> Raw:
         )
     words = [missing] if isinstance(missing, str) or not isinstance(missing, Sequence) else missing
     return read_manifest(
-        folder / str(csv) if csv else root if root.is_file() else root / "manifest.csv",
+        table_of(root, csv),
         audio=folder / str(audio) if audio else None,
         ratings=folder / str(ratings) if ratings else None,
         ties=one_of(options, "ties", TIES),
@@ -459,6 +471,7 @@ INFO = CorpusInfo(
     layout="DIR/manifest.csv, or the CSV itself; python -m pydoc raysearch.data.corpora.manifest",
     options={
         "csv": "the CSV's path, from the root",
+        "name": "what names the study (default: the CSV, or its folder if it is manifest.csv)",
         "audio": "the folder that its file paths start from (default: the CSV's)",
         "ratings": "a CSV with one row a rating: file, rater, rating, weight, valence, ...",
         "columns": "what the CSV calls a column, as {label: emotion, file: path}",

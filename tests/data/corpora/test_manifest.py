@@ -253,6 +253,20 @@ def test_a_file_is_found_in_whatever_form_the_disk_has_it(folder: Path, form: st
     assert "manifest/wav/Zürich" in set(corpus.table["id"])
 
 
+def test_whole_paths_are_the_same_clips_as_paths_from_the_table(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    link = tmp_path_factory.mktemp("other") / "link"
+    link.symlink_to(folder)
+    text = "file,label,speaker,session\n" + SOUND.format("a", "a")
+    plain = load(write(folder, text), folder)
+    for place in (folder, link):
+        whole = write(folder, text.replace("wav/", f"{place}/wav/"), "whole.csv")
+        for root in (whole, link / whole.name):
+            assert load(root, folder).fingerprint == plain.fingerprint
+    assert plain.table["id"].tolist()[0].startswith("manifest/wav/")
+
+
 def test_one_file_under_two_spellings_is_told(folder: Path) -> None:
     (folder / "link").symlink_to(folder / "wav")
     rows = SOUND.format("a", "a") + "./wav/a1.wav,angry,a,1\nlink/a2.wav,sad,a,1\n"
