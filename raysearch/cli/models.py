@@ -69,6 +69,8 @@ def predict_files(words: Sequence[str]) -> int:
     if not len(predictions.table):
         raise BadInput(sentences)
     print(_in_format(predictions, values["format"]), end="")
+    if model.by_speaker:
+        print(f"raysearch: {_speakers(predictions, values['speaker'])}", file=sys.stderr)
     for sentence in sentences:
         print(f"raysearch: {sentence}", file=sys.stderr)
     return 1 if sentences else 0
@@ -95,6 +97,19 @@ def _speaker(rule: str, problems: list[str]) -> re.Pattern[str] | str:
             "file's name, as in '^(..)'"
         )
     return pattern
+
+
+def _speakers(predictions: PredictionTable, rule: str) -> str:
+    """What was taken for a speaker, by whose clips each clip was normalised."""
+    counts = predictions.table["speaker"].value_counts(sort=False)
+    several = [f"{name or '?'} ({n} clips)" for name, n in counts.items()]
+    first = ", ".join(several[:5]) + (f", and {len(several) - 5} more" if several[5:] else "")
+    what = {"folder": "each folder is taken for one speaker", "one": "all clips are one speaker's"}
+    return (
+        f"this model is normalised by speaker, and with speaker={rule} "
+        f"{what.get(rule, 'a name tells whose clip it is')}: {first}; clips sorted by emotion, "
+        "or of several speakers in a folder, need speaker=one or a regular expression (--help)"
+    )
 
 
 def _in_format(predictions: PredictionTable, kind: str) -> str:

@@ -140,7 +140,10 @@ def _lines(where: str, facts: Facts, source: Source) -> Iterator[str]:
         f"honest estimate{by}, of trainings on fewer speakers"
     )
     if facts["normalise"] == "speaker":
-        yield f"it needs {facts['speaker_clips']} clips of a speaker or more at a time"
+        yield (
+            f"it needs {facts['speaker_clips']} clips of a speaker or more at a time; predict "
+            "takes each folder for a speaker, unless speaker=one or speaker=REGEX says otherwise"
+        )
     if facts["thresholds"] is not None:
         text = ", ".join(f"{name} {value:.2f}" for name, value in facts["thresholds"].items())
         yield f"a clip's classes are those above: {text}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysearch.data.corpora.folders import audio_files
+from raysearch.data.corpora.folders import DECODED, audio_files
 from raysearch.errors import BadInput
 from raysearch.models.model import FACTS, Model, Sound
 
@@ -84,7 +84,7 @@ def _data_of(place: Path, name: str) -> Path:
 def predict(
     model: Model, paths: Sequence[str | Path], speaker: re.Pattern[str] | str = "folder"
 ) -> PredictionTable:
-    """Class probabilities of files, and of the .wav and .flac files in folders and below them.
+    """Class probabilities of files, and of the sounds in folders and below them.
 
     Args:
         model: of `open_model`.
@@ -134,9 +134,14 @@ def _files(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str
     for name in paths:
         path = Path(name).expanduser()
         if path.is_dir():
-            inside = audio_files(path, deep=True)
+            inside = audio_files(path, deep=True, suffixes=DECODED)
             if not inside:
-                failures.append((str(name), f"{name} holds no .wav or .flac file"))
+                failures.append(
+                    (
+                        str(name),
+                        f"{name} holds no sound that can be read: {', '.join(sorted(DECODED))}",
+                    )
+                )
             for file in inside:
                 by_path.setdefault(file.resolve(), file)
         elif path.exists():

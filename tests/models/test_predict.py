@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from raysearch.cli.main import main
 from raysearch.models.model import Model, Sound
@@ -79,7 +80,7 @@ def test_bad_files_cost_a_line_and_exit_1(model: Model, clips: Path, capsys: Any
     assert told == {"broken.wav", "notes.txt", "empty", "gone.wav"}
     assert len(err.splitlines()) == 4
     assert "gone.wav: there is no such file or folder" in err
-    assert "holds no .wav or .flac file" in err
+    assert "holds no sound that can be read: .aif" in err
 
 
 def test_nothing_that_can_be_predicted_is_bad_input(model: Model, clips: Path, capsys: Any) -> None:
@@ -90,7 +91,10 @@ def test_nothing_that_can_be_predicted_is_bad_input(model: Model, clips: Path, c
 
 def test_one_folder_is_one_speaker(speaker_model: Model, clips: Path, capsys: Any) -> None:
     code, out, err = run(capsys, f"model={speaker_model.folder}", "clips", "format=csv")
-    assert (code, err) == (0, "")
+    assert code == 0
+    (line,) = err.splitlines()
+    assert "each folder is taken for one speaker" in line
+    assert "clips/s1 (5 clips), clips/s2 (5 clips)" in line
     by_folder = list(csv.DictReader(io.StringIO(out)))
     assert {Path(row["speaker"]).name for row in by_folder} == {"s1", "s2"}
     # the same clips in one folder, told apart by their names
@@ -102,7 +106,8 @@ def test_one_folder_is_one_speaker(speaker_model: Model, clips: Path, capsys: An
     code, out, _ = run(capsys, model, "flat", "format=csv", "speaker=^(s.)_")
     by_name = list(csv.DictReader(io.StringIO(out)))
     assert [row["speaker"] for row in by_name] == ["s1"] * 5 + ["s2"] * 5
-    code, out, _ = run(capsys, model, "flat", "format=csv", "speaker=one")
+    code, out, err = run(capsys, model, "flat", "format=csv", "speaker=one")
+    assert "all clips are one speaker's: one (10 clips)" in err
     as_one = list(csv.DictReader(io.StringIO(out)))
 
     def values(rows: list[dict[str, str]]) -> np.ndarray:
@@ -110,6 +115,17 @@ def test_one_folder_is_one_speaker(speaker_model: Model, clips: Path, capsys: An
 
     np.testing.assert_allclose(values(by_name), values(by_folder), atol=1e-6)
     assert np.abs(values(as_one) - values(by_folder)).max() > 1e-4
+
+
+def test_folders_of_other_formats_are_read(model: Model, clips: Path, capsys: Any) -> None:
+    (clips.parent / "others").mkdir()
+    samples, rate = soundfile.read(clips / "s1" / "s1_00.wav")
+    soundfile.write(clips.parent / "others" / "a.mp3", samples, rate)
+    soundfile.write(clips.parent / "others" / "b.OGG", samples, rate, format="OGG")
+    code, out, err = run(capsys, f"model={model.folder}", "others", "format=csv")
+    assert (code, err) == (0, "")
+    files = [row["file"] for row in csv.DictReader(io.StringIO(out))]
+    assert files == ["others/a.mp3", "others/b.OGG"]
 
 
 def test_a_lone_clip_of_a_speaker_is_refused(

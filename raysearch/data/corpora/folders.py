@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 _SUFFIXES = frozenset({".wav", ".flac"})
+DECODED = frozenset({*_SUFFIXES, ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au"})
+"""suffixes of all sound that can be decoded; corpora are published as .wav and .flac"""
 _DEPTH = 3
 
 
-def audio_files(folder: Path, *, deep: bool) -> list[Path]:
-    """The .wav and .flac files in a folder (`deep`: and below it), sorted; hidden ones left out."""
+def audio_files(folder: Path, *, deep: bool, suffixes: Collection[str] = _SUFFIXES) -> list[Path]:
+    """The audio in a folder (`deep`: and below it), sorted; hidden files are left out."""
     paths = folder.rglob("*") if deep else folder.glob("*")
     return sorted(
         p
         for p in paths
-        if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and p.is_file()
+        if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()
     )
 
 
