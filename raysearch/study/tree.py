@@ -34,7 +34,10 @@ def put(tree: Tree, key: str, value: object) -> str | None:
 def override(tree: Tree, values: Mapping[str, object], problems: list[str]) -> None:
     """Set every dotted key of `values`."""
     if "corpus.name" in values and isinstance(tree.get("corpus"), dict):
-        tree["corpus"].pop("root", None)  # folders of another corpus
+        tree["corpus"].pop("root", None)  # folders of another corpus, and what named its study
+        options = tree["corpus"].get("options")
+        if isinstance(options, dict):
+            options.pop("name", None)
     for key, value in values.items():
         obstacle = put(tree, key, value)
         if obstacle is not None:

@@ -305,6 +305,20 @@ def test_a_manifest_is_named_by_its_table_wherever_that_lies(
     assert of(cwd / "a", "corpus.options.csv=two.csv").corpus.options["name"] == "two"
 
 
+def test_another_corpus_does_not_inherit_a_manifests_name(
+    load: Callable[..., Study], cwd: Path
+) -> None:
+    for name in ("one.csv", "two.csv"):
+        (cwd / name).touch()
+    study = load("corpus=manifest", "corpus.root=one.csv")
+    (cwd / "whole.yaml").write_text(dump(study))
+    assert load_study(["space=whole.yaml"], cwd=cwd).id == study.id
+    assert load_study(["space=whole.yaml", "corpus=demo"], cwd=cwd).corpus.options == {}
+    words = ["space=whole.yaml", "corpus=manifest", "corpus.root=two.csv"]
+    other = load_study(words, cwd=cwd)
+    assert other.corpus.options == {"name": "two"}
+
+
 def test_id_is_readable(load: Callable[..., Study]) -> None:
     name, digest = load("corpus=demo-studio").id.rsplit("-", 1)
     assert name == "fake_config-METHOD-demo-studio"
