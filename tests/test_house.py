@@ -111,6 +111,7 @@ def test_what_raysearch_imports_of_the_science_has_no_torch() -> None:
     light = {
         "trainables",
         "trainables.stage",
+        "trainables.excerpts",
         "trainables.metrics",
         "trainables.labels",
         "trainables.pure_torchaudio",

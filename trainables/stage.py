@@ -66,6 +66,10 @@ class Sequences:
         lengths = np.concatenate([[0], self.lengths, other.lengths])
         return Sequences(np.concatenate(both), np.cumsum(lengths).astype(np.int64))
 
+    def split(self, starts: NDArray[np.int64]) -> Sequences:
+        """Other rows of the same values: row p begins at starts[p] and ends at starts[p + 1]."""
+        return Sequences(self.values, starts)
+
 
 @dataclass(frozen=True)
 class Part:

@@ -98,10 +98,11 @@ def cut(
     for name, rows in streams.items():
         scale = _unit(name) / unit
         starts = []
-        for first, length, inner in zip(rows.starts[:-1], rows.lengths, bounds, strict=True):
+        places = rows.starts
+        for first, length, inner in zip(places[:-1], rows.lengths, bounds, strict=True):
             # a stream that is shorter than the wave's length says leaves its last pieces short
             starts += [int(first + min(round(b * scale), length)) for b in inner[:-1]]
-        pieces[name] = Sequences(rows.values, np.array([*starts, rows.starts[-1]], dtype=np.int64))
+        pieces[name] = rows.split(np.array([*starts, places[-1]], dtype=np.int64))
     return Pieces(pieces, clip.astype(np.int64), len(bounds))
 
 

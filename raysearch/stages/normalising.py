@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from raysearch.stages.dataset import Dataset, Moments, divisor
 from raysearch.stages.folds import Fold
+from trainables.excerpts import Excerpts, Places
 from trainables.stage import (
     Part,
     Sequences,
@@ -114,7 +115,20 @@ def _scaled(
     rows: NDArray[np.int64],
     by: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> Sequences:
-    """float32 (frames - mean) / scale: a copy of these rows alone, made row by row."""
+    """float32 (frames - mean) / scale: a copy of these rows alone, made row by row.
+
+    A wave is not copied: stages of many folds read it, and its rows are scaled when they are read.
+    """
+    if frames.values.ndim == 1:
+        return Excerpts(
+            frames.values,
+            Places(
+                frames.starts[:-1][rows],
+                frames.starts[1:][rows],
+                np.array([mean[0] for mean, _ in by], np.float32),
+                np.array([scale[0] for _, scale in by], np.float32),
+            ),
+        )
     starts = np.concatenate([[0], np.cumsum(frames.lengths[rows])]).astype(np.int64)
     values = np.empty((int(starts[-1]), *frames.values.shape[1:]), dtype=np.float32)
     for place, (row, (mean, scale)) in enumerate(zip(rows.tolist(), by, strict=True)):

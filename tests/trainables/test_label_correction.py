@@ -13,6 +13,7 @@ import torch
 
 from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
 from trainables import encoder_training, label_correction, losses
+from trainables.excerpts import Excerpts, Places
 from trainables.label_correction import METHOD
 from trainables.pure_torchaudio import prepare
 from trainables.stage import Artifact, FoldFacts, Node, Part, PartFacts, Sequences
@@ -408,6 +409,29 @@ def test_integer_waves_are_the_same_waves() -> None:
     a = run(setting, whole)["student"]
     b = run(setting, {name: as_floats(p) for name, p in whole.items()})["student"]
     np.testing.assert_allclose(a.arrays["test"], b.arrays["test"], rtol=1e-5)
+
+
+def test_excerpts_of_one_wave_give_what_copies_of_it_give() -> None:
+    def as_excerpts(part: Part, source: np.ndarray, first: int) -> Part:
+        starts = part.frames["wave"].starts + first
+        mean, scale = np.full((2, len(part)), [[5.0], [7.0]], np.float32)
+        wave = Excerpts(source, Places(starts[:-1], starts[1:], mean, scale))
+        return replace(part, frames={**part.frames, "wave": wave})
+
+    def as_copies(part: Part) -> Part:
+        wave = part.frames["wave"]
+        return replace(part, frames={**part.frames, "wave": Sequences(wave.values, wave.starts)})
+
+    whole = parts()
+    waves = [np.rint(p.frames["wave"].values * 3000).astype(np.int16) for p in whole.values()]
+    first = np.cumsum([0, *map(len, waves)])
+    source = np.concatenate(waves)
+    once = {n: as_excerpts(p, source, int(first[i])) for i, (n, p) in enumerate(whole.items())}
+    setting = {"arch": "fused", "epochs": 1, "teacher_epochs": 1, "strategy": "correction_soft"}
+    actual = run(setting, once)["student"].arrays
+    reference = run(setting, {name: as_copies(p) for name, p in once.items()})["student"].arrays
+    np.testing.assert_array_equal(actual["test"], reference["test"])
+    np.testing.assert_array_equal(actual["validation"], reference["validation"])
 
 
 def test_the_wave_has_the_level_that_a_checkpoint_with_layer_norms_wants(tmp_path: Path) -> None:

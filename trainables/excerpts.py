@@ -1,0 +1,95 @@
+"""Rows of a wave that is held once, whatever parts, folds and pieces read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.stage import Array, Sequences
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where rows lie in a wave, and what scales each of them."""
+
+    begins: NDArray[np.int64]
+    """[n]"""
+    ends: NDArray[np.int64]
+    """[n]"""
+    mean: NDArray[np.float32]
+    """[n]"""
+    scale: NDArray[np.float32]
+    """[n]"""
+
+    def take(self, rows: NDArray[np.int64]) -> Places:
+        return Places(self.begins[rows], self.ends[rows], self.mean[rows], self.scale[rows])
+
+    def join(self, other: Places) -> Places:
+        return Places(
+            np.concatenate([self.begins, other.begins]),
+            np.concatenate([self.ends, other.ends]),
+            np.concatenate([self.mean, other.mean]),
+            np.concatenate([self.scale, other.scale]),
+        )
+
+
+class Excerpts(Sequences):
+    """Rows of a wave by their places in it; a row is copied and scaled when it is read.
+
+    Row i is (source[begins[i] : ends[i]] - mean[i]) / scale[i], float32. `values` and `starts` are
+    those of the same rows end to end: a copy, which methods on long waves do without.
+
+    Args:
+        source: [samples] of all clips, of 16 bits as extracted
+        places: of the rows
+    """
+
+    source: Array
+    places: Places
+
+    def __init__(self, source: Array, places: Places) -> None:
+        # The base is frozen, and its fields are computed here.
+        self.__dict__.update(source=source, places=places)
+
+    @property
+    def values(self) -> Array:
+        return np.concatenate([np.zeros(0, np.float32), *(self[row] for row in range(len(self)))])
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.places.begins)
+
+    def __getitem__(self, row: int) -> Array:
+        """[length of the row] float32, a copy."""
+        places = self.places
+        wave = self.source[places.begins[row] : places.ends[row]] - places.mean[row]
+        return np.divide(wave, places.scale[row], out=wave)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self.places.ends - self.places.begins
+
+    def take(self, rows: NDArray[np.int64]) -> Sequences:
+        """The rows named, in that order; the wave is not copied."""
+        return Excerpts(self.source, self.places.take(rows))
+
+    def join(self, other: Sequences) -> Sequences:
+        """The rows of both, one after another; where they are of one wave, it is not copied."""
+        if not isinstance(other, Excerpts) or other.source is not self.source:
+            return super().join(other)
+        return Excerpts(self.source, self.places.join(other.places))
+
+    def split(self, starts: NDArray[np.int64]) -> Sequences:
+        """As of `Sequences`, by places in `starts`; a row lies within one of these rows."""
+        whole = self.starts
+        row = np.searchsorted(whole, starts[:-1], side="right") - 1
+        # What is empty at the very end is of the last row.
+        of = self.places.take(row.clip(0, len(self) - 1))
+        begins = of.begins + starts[:-1] - whole[row.clip(0, len(self) - 1)]
+        ends = begins + np.diff(starts)
+        return Excerpts(self.source, Places(begins, ends, of.mean, of.scale))
