@@ -1,7 +1,7 @@
 """A method without torch whose second stage reads the first's artifacts of every fold.
 
-`first` notes its fold's seed in the file that RAYSEARCH_TOY_LOG names, and fails on the fold that
-holds out `fail_on`.
+`first` notes its fold's seed in the file that RAYSEARCH_TOY_LOG names, and fails on the fold
+whose first test clip has the number `fail_on`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ def first(inputs: StageInputs, *, delay: float, fail_on: int) -> Artifact:
     time.sleep(delay)
     with open(os.environ["RAYSEARCH_TOY_LOG"], "a") as file:
         file.write(f"first {inputs.seed}\n")
-    if fail_on in inputs.test.speaker:
-        raise ValueError(f"speaker {fail_on} was to fail")
-    return Artifact({"speaker": np.unique(inputs.test.speaker)})
+    clip = int(inputs.test.ids[0][1:])  # speakers are numbered anew for each stage
+    if fail_on == clip:
+        raise ValueError(f"the fold of clip {fail_on} was to fail")
+    return Artifact({"clip": np.array([clip])})
 
 
 def second(inputs: StageInputs, *, shift: float) -> Artifact:
-    order = np.concatenate([one.arrays["speaker"] for one in inputs.across["all"]])
+    order = np.concatenate([one.arrays["clip"] for one in inputs.across["all"]])
     arrays = {}
     for part in ("validation", "test"):
         arrays[part] = np.full((len(getattr(inputs, part)), 2), 0.5 + shift, np.float32)
@@ -47,7 +48,7 @@ METHOD = Method(
     params={
         "shift": Param(0.0, "of the second stage alone"),
         "delay": Param(0.0, "seconds that the first stage sleeps"),
-        "fail_on": Param(-1, "the speaker whose fold fails"),
+        "fail_on": Param(-1, "the number of the first test clip of the fold that fails"),
     },
     graph=graph,
 )

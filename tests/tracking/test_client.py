@@ -177,6 +177,7 @@ def test_the_study_keeps_its_report_and_its_pages(make_study: Callable[..., Any]
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_repeat_writes_nothing_and_an_extension_adds(make_study: Callable[..., Any]) -> None:
     study = make_study()
     study.whole(0)
@@ -226,6 +227,7 @@ def test_ctrl_c_says_why_and_the_next_start_goes_on(
     assert "raysearch.reason" not in again["trial", "1", ""].data.tags
 
 
+@pytest.mark.slow
 def test_runs_that_were_lost_or_half_written_are_rebuilt(make_study: Callable[..., Any]) -> None:
     study = make_study()
     study.whole(0, 1, 2)
@@ -255,6 +257,7 @@ def test_runs_that_were_lost_or_half_written_are_rebuilt(make_study: Callable[..
     assert all(parent == run for parent, run in parents.items())
 
 
+@pytest.mark.slow
 def test_what_was_deleted_or_renamed_is_missed_and_comes_back(
     make_study: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_no_speaker_is_in_two_parts(corpus: corpora.Corpus) -> None:
     assert (corpus.table.groupby("speaker")["corpus"].nunique() == 1).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_in_another_process(
     corpus: corpora.Corpus, home: Path, tmp_path: Path
 ) -> None:
