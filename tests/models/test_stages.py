@@ -264,8 +264,8 @@ def test_the_same_export_is_made_once(
     np.testing.assert_array_equal(again.hear(sounds[:3]).probabilities, said)
 
 
-@pytest.mark.slow
 # -- on its own --------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "trial", "rater"), [("segments", FOREST, None), ("perceived", FUSION, "E1")]
 )
