@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import statistics
 import subprocess
 import sys
@@ -60,9 +61,14 @@ def files(*folders: str) -> list[Path]:
     return paths
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imported(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -172,7 +178,7 @@ def test_a_file_of_a_study_is_named_once(name: str) -> None:
         str(path.relative_to(ROOT))
         for path in files("raysearch")
         if path.relative_to(ROOT).parts[1] != "tracking"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Constant) and str(node.value).split("/")[-1].split("=")[-1] == name
     ]
     assert named == ["raysearch/study/folder.py"]
@@ -189,7 +195,7 @@ def nodes(kind: type[Node], *folders: str) -> list[tuple[Path, Node]]:
     return [
         (path, node)
         for path in files(*folders)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, kind)
     ]
 

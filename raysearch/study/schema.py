@@ -456,8 +456,6 @@ TEXTS = {
     name: read for name, info in FIELDS.items() if (read := _reader(info.annotation)) is not None
 }
 """keys that are paths, addresses or names: how a word of each is read"""
-OPEN = ("params", "corpus.root", "corpus.options", "votes.confusions")
-"""mappings whose keys are the user's"""
 
 
 def extra_of(info: FieldInfo) -> Tree:
