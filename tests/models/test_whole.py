@@ -184,7 +184,9 @@ def test_an_unheard_speaker_is_judged_by_the_model_alone(
         text=True,
         timeout=300,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "each folder is taken for one speaker: clips (12 clips)" in done.stderr
     said = json.loads(done.stdout)["clips"]
     made = np.array([[row["probabilities"][name] for name in classes] for row in said])
     np.testing.assert_allclose(made, want, atol=1e-6)

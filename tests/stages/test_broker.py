@@ -209,8 +209,8 @@ def test_where_one_fold_fails_the_others_are_given_up(across: Bench) -> None:
 
     # more stages than cores, so that some have not begun when the first fails
     with pytest.raises(RayTaskError) as caught:
-        across.ray.get(across.demand(0, fail_on=0, delay=0.5))
+        across.ray.get(across.demand(0, fail_on=0, delay=3.0))
     assert "the fold of clip 0 was to fail" in str(caught.value.cause)
     time.sleep(2.0)
-    firsts = [call.key for call in across.calls(0, fail_on=0, delay=0.5)[:-1]]
+    firsts = [call.key for call in across.calls(0, fail_on=0, delay=3.0)[:-1]]
     assert sum(Store(across.uri).has(key) for key in firsts) < 4

@@ -17,12 +17,12 @@ from trainables.stage import Artifact, Method, Node, Param, StageInputs
 
 
 def first(inputs: StageInputs, *, delay: float, fail_on: int) -> Artifact:
-    time.sleep(delay)
-    with open(os.environ["RAYSEARCH_TOY_LOG"], "a") as file:
-        file.write(f"first {inputs.seed}\n")
     clip = int(inputs.test.ids[0][1:])  # speakers are numbered anew for each stage
     if fail_on == clip:
         raise ValueError(f"the fold of clip {fail_on} was to fail")
+    time.sleep(delay)
+    with open(os.environ["RAYSEARCH_TOY_LOG"], "a") as file:
+        file.write(f"first {inputs.seed}\n")
     return Artifact({"clip": np.array([clip])})
 
 
