@@ -18,6 +18,7 @@ HEADINGS = {
         "method",
         "params",
         "objective",
+        "groups",
         "trials",
         "seed",
         "seeds",

@@ -20,6 +20,7 @@ from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
 from raysearch.report.scoring import score
 from raysearch.report.sentences import figure
+from raysearch.selection import metric_of
 from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.ledger import RUNNING
 from raysearch.study.record import Record
@@ -171,4 +172,5 @@ def _honest(folder: StudyFolder) -> str:
         return ""  # a trial that ended between two reads; the next look has it whole
     if scores is None:
         return ""
-    return f"{scores.metric.upper()} {figure(scores.estimates.honest[scores.metric])}"
+    m = scores.metric
+    return f"{metric_of(m).heading} {figure(m, scores.estimates.honest[m])}"

@@ -66,6 +66,7 @@ def build(record: Record, whole: bool = False, layers_of: Layers | None = None) 
         stages_reused=len(uses) - run,
         seconds=sum(row.seconds for row in record.fold_rows),
         estimates=scores.estimates if scores else None,
+        metrics=scores.shown if scores else ("ua", "wa"),
         best_trial=scores.best.number if scores else None,
         best=dict(scores.best.params) if scores else {},
         race=race,

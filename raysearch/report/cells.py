@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from raysearch.report.document import Kind, Table
-from raysearch.study.wording import clean, duration, params, percent, points
+from raysearch.study.wording import clean, duration, number, params, percent, points
 
 NOTHING = "–"
 
@@ -27,6 +27,12 @@ def cell(x: Any, kind: Kind) -> str:
     if kind == "interval":
         low, high = x
         return f"{percent(max(0.0, low))} to {percent(min(1.0, high))}"
+    if kind == "number":
+        return number(x)
+    if kind == "change":
+        return number(x, sign=True)
+    if kind in ("between", "changes"):
+        return " to ".join(number(end, sign=kind == "changes") for end in x)
     if kind == "p":
         return f"{x:.3f}" if x >= 0.001 else "< 0.001"
     if kind == "params":

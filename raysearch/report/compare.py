@@ -11,8 +11,9 @@ from raysearch.errors import BadInput
 from raysearch.report import sentences
 from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Comparison, Pair, Report, Section, Table
-from raysearch.report.scoring import METRICS, Scores, score
+from raysearch.report.scoring import Scores, score
 from raysearch.report.sections.comparisons import picture
+from raysearch.report.units import unit_of
 from raysearch.selection import Difference, Groups, Matrix, compare_over_draws
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many
@@ -34,17 +35,17 @@ def build(a: Record, b: Record) -> Report:
     """
     studies = (a, b)
     scores = [_scores_of(one) for one in studies]
-    shared = _shared(a, b)
+    shared, metrics = _shared(a, b), _metrics(scores)
     honest = [
-        {m: _honest(of_one, m)[:, _places(one, shared)] for m in METRICS}
+        {m: _honest(of_one, m)[:, _places(one, shared)] for m in metrics}
         for one, of_one in zip(studies, scores, strict=True)
     ]
     held_out = [a.folds[place] for place in _places(a, shared)]
-    differences = {m: _difference(honest[0][m], honest[1][m], held_out) for m in METRICS}
+    differences = {m: _difference(honest[0][m], honest[1][m], held_out) for m in metrics}
     names = _names(a, b)
     metric = scores[0].metric
     d = differences[metric]
-    pair = Pair(*names, d, d.p, sentences.difference(d, *names, unit=a.units))
+    pair = Pair(*names, d, d.p, sentences.difference(d, *names, unit=a.units, metric=metric))
     family = Comparison("studies", None, metric, (pair,))
     headlines = [
         f"{letter} is {name}: {' '.join(sentences.headline(one))}"
@@ -163,6 +164,17 @@ def _honest(scores: Scores, metric: str) -> Matrix:
     return np.array([t[metric][rows, columns] for _, t in scores.draws])
 
 
+def _metrics(scores: Sequence[Scores]) -> list[str]:
+    """The metrics that both studies have, the first one's objective first; of one unit, as they
+    stand in one column."""
+    first = scores[0].metric
+    both = [m for m in scores[0].test if m in scores[1].test]
+    if first not in both:
+        raise BadInput(f"the second study has no {unit_of(first).heading} to compare")
+    alike = [m for m in both if unit_of(m).metric.percent == unit_of(first).metric.percent]
+    return alike if first in ("ua", "wa") else [first, *(m for m in alike if m != first)]
+
+
 def _difference(a: Matrix, b: Matrix, folds: Sequence[Groups]) -> Difference:
     """Of honest scores [draws, K]; a study without a hole has one draw, which stands for all."""
     n = max(len(a), len(b))
@@ -172,19 +184,19 @@ def _difference(a: Matrix, b: Matrix, folds: Sequence[Groups]) -> Difference:
 
 def _table(honest: Sequence[Mapping[str, Matrix]], pairs: Mapping[str, Difference]) -> Table:
     rows = []
-    for m in METRICS:
-        d = pairs[m]
+    u = unit_of(next(iter(pairs)))
+    for m, d in pairs.items():
         means = [float(one[m].mean()) for one in honest]
         rows.append(
-            {"score": m.upper(), "a": means[0], "b": means[1], "difference": d.mean}
+            {"score": unit_of(m).heading, "a": means[0], "b": means[1], "difference": d.mean}
             | {"interval": bounds(d.low, d.high), "p": d.p}
         )
     columns = (
         Column("score", "test score", "name"),
-        Column("a", "A", "percent"),
-        Column("b", "B", "percent"),
-        Column("difference", "A − B", "points"),
-        Column("interval", "95 %\ninterval", "range"),
+        Column("a", "A", u.value),
+        Column("b", "B", u.value),
+        Column("difference", "A − B", u.difference),
+        Column("interval", "95 %\ninterval", u.range),
         Column("p", "p", "p"),
     )
     return Table(pd.DataFrame(rows, dtype=object), columns)
@@ -197,14 +209,15 @@ def _by_fold(
     metric: str,
 ) -> Section:
     a, b = (one[metric].mean(axis=0) for one in honest)
+    u = unit_of(metric)
     frame = pd.DataFrame({"fold": list(shared), "a": a, "b": b, "difference": a - b})
     columns = (
         Column("fold", f"held-out\n{record.unit}", "name"),
-        Column("a", "A", "percent"),
-        Column("b", "B", "percent"),
-        Column("difference", "A − B", "points"),
+        Column("a", "A", u.value),
+        Column("b", "B", u.value),
+        Column("difference", "A − B", u.difference),
     )
-    title = f"Honest test {metric.upper()} by fold"
+    title = f"Honest test {u.heading} by fold"
     return Section("folds", title, (), Table(frame, columns))
 
 
@@ -213,8 +226,8 @@ def _cautions(a: Record, b: Record, scores: Sequence[Scores], shared: Sequence[s
     lines = []
     if scores[0].metric != scores[1].metric:
         lines.append(
-            f"{a.name} chose its settings by {scores[0].metric.upper()}, {b.name} by "
-            f"{scores[1].metric.upper()}."
+            f"{a.name} chose its settings by {unit_of(scores[0].metric).heading}, {b.name} by "
+            f"{unit_of(scores[1].metric).heading}."
         )
     clips = [{fold.name: fold.clips for fold in one.folds} for one in (a, b)]
     apart = [name for name in shared if clips[0][name] != clips[1][name]]

@@ -23,6 +23,10 @@ Kind = Literal[
     "points",
     "interval",
     "range",
+    "number",
+    "change",
+    "between",
+    "changes",
     "p",
     "params",
     "seconds",
@@ -34,6 +38,8 @@ Kind = Literal[
 - spread, points: a fraction, written in points; points carry a sign
 - interval: (low, high) of fractions or None, written in % and cut to [0, 100]
 - range: (low, high) of fractions or None, an interval of a difference, written in points
+- number, change, between, changes: the same of a score that is read as a number: a value or a
+  spread, a difference with its sign, an interval, an interval of a difference
 - p: a p value
 - params: a mapping of a setting's parameters
 - seconds: a duration
@@ -192,6 +198,8 @@ class Report:
     """the selected setting's parameters"""
     race: Race | None = None
     """None where no trial was stopped early"""
+    metrics: tuple[str, ...] = ("ua", "wa")
+    """those that the table of estimates shows, the objective's among them"""
     comparisons: tuple[Comparison, ...] = ()
     seeds: SeedSpread | None = None
     """None where each fold was trained once"""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from raysearch.report.document import Race
 from raysearch.search.racing import expected
 from raysearch.selection import (
+    SCORED,
     SHARE,
     Estimate,
     Estimates,
@@ -27,6 +28,7 @@ from raysearch.selection import (
     by_mean,
     estimates,
     estimates_over_draws,
+    group_names,
     impute,
     lacking,
     pooled_ua,
@@ -35,7 +37,8 @@ from raysearch.selection import (
 from raysearch.study.ledger import COMPLETE, PRUNED, TrialRow
 from raysearch.study.record import Record
 
-METRICS = ("ua", "wa")
+_USUAL = ("ua", "wa")
+"""metrics that tables show where the objective is one of them"""
 DRAWS = 100
 """completed tables. The honest figure moves by about 0.15 points from seed to seed with 30, by 0.1
 with 100; for 1000 trials on 10 folds they take half a second"""
@@ -64,7 +67,9 @@ class Scores:
     at_least: Mapping[str, float]
     """metric -> the best mean test score of a complete row"""
     metric: str
-    """the (first) objective's: "ua" or "wa" """
+    """the (first) objective's"""
+    shown: tuple[str, ...]
+    """the metrics that most tables show, at most two, `metric` among them"""
 
     @property
     def cut(self) -> bool:
@@ -84,8 +89,10 @@ class Scores:
     @property
     def order(self) -> list[int]:
         """The complete rows, best first by the first objective, as `estimates` chooses."""
-        mean = next(iter(self.validation.values()))[list(self.complete)]
-        return [self.complete[i] for i in best_first(mean)]
+        name, values = next(iter(self.validation.items()))
+        return [
+            self.complete[i] for i in best_first(Score(name).merit(values[list(self.complete)]))
+        ]
 
 
 def best_first(scores: Matrix) -> NDArray[np.intp]:
@@ -109,11 +116,12 @@ def score(record: Record) -> Scores | None:
     if not full:
         return None
     first = record.objectives[0]
-    validation = {m: _table(record, trials, f"val_{m}") for m in METRICS}
-    test = {m: _table(record, trials, f"test_{m}") for m in METRICS}
-    V = validation[first.metric]
-    confusions = _confusions(record, [trials[c] for c in full])
-    judge = _judge(first, V[full], confusions)
+    validation = {x.metric: _table(record, trials, f"val_{x.metric}") for x in record.objectives}
+    test = {m: _table(record, trials, f"test_{m}") for m in _metrics(record, trials, first.metric)}
+    shown = _shown(first.metric, tuple(test))
+    V = first.merit(validation[first.metric])
+    complete = [trials[c] for c in full]
+    judge = _judge(first, V[full], record, complete)
     groups = [fold.groups for fold in record.folds]
     names = [f"trial {trial.number}" for trial in trials]
     # of the complete rows alone: it refuses holes by name, and finds the setting to hand over
@@ -127,26 +135,68 @@ def score(record: Record) -> Scores | None:
     at_least = {m: e.mean for m, e in whole.oracle.items()}
     draws: tuple[Draw, ...] = ((V, test),)
     if len(full) < len(trials):
-        completed = impute(V, test, draws=DRAWS, seed=record.seed)
-        draws, judge = completed.draws, _expecting(first, V)
+        draws, imputed = _draws(V, test, shown, record.seed)
+        judge = _expecting(first, V)
         whole = estimates_over_draws(
             [t for _, t in draws],
             groups,
             judge=judge,
-            imputed=completed.imputed,
+            imputed=imputed,
             settings=names,
             selectable=[full[whole.best]],
         )
     whole = replace(whole, pooled=_pooled(record, trials, whole.honest_choices))
-    standing = _over_all_folds(record.objectives, validation, full, confusions)
-    return Scores(trials, tuple(full), test, draws, judge, standing, whole, at_least, first.metric)
+    standing = {}
+    for objective in record.objectives:
+        values = objective.merit(validation[objective.metric][full])
+        merits = np.asarray(_judge(objective, values, record, complete)(range(len(groups))))
+        standing[objective.name] = np.full(len(trials), np.nan)
+        standing[objective.name][full] = objective.merit(merits)
+    return Scores(
+        trials, tuple(full), test, draws, judge, standing, whole, at_least, first.metric, shown
+    )
+
+
+def _metrics(record: Record, trials: Sequence[TrialRow], first: str) -> list[str]:
+    """The metrics that every finished fold has; ledgers that are older than a metric lack it.
+
+    The objective's is among them: that it is missing is told where estimates are made.
+    """
+    rows = [row for trial in trials for row in record.rows_of(trial.number)]
+    return [m for m in SCORED if m == first or all(f"test_{m}" in row.scores for row in rows)]
+
+
+def _shown(first: str, metrics: tuple[str, ...]) -> tuple[str, ...]:
+    """The objective's metric and another; UA and WA, in this order, where it is one of them."""
+    if first in _USUAL and set(_USUAL) <= set(metrics):
+        return _USUAL
+    return (first, *[m for m in (*_USUAL, *metrics) if m in metrics and m != first][:1])
+
+
+def _draws(
+    V: Matrix, test: Mapping[str, Matrix], shown: Sequence[str], seed: int
+) -> tuple[tuple[Draw, ...], float]:
+    """Completed tables, and the share of their cells that were drawn.
+
+    What tables show is drawn jointly, and the other metrics of the same draw beside it.
+    """
+    completed = impute(V, {m: test[m] for m in shown}, draws=DRAWS, seed=seed)
+    rest = {m: x for m, x in test.items() if m not in shown}
+    if not rest:
+        return completed.draws, completed.imputed
+    others = impute(V, rest, draws=DRAWS, seed=seed).draws
+    pairs = zip(completed.draws, others, strict=True)
+    return tuple((v, {**t, **more}) for (v, t), (_, more) in pairs), completed.imputed
 
 
 def _pooled(record: Record, trials: Sequence[TrialRow], choices: Sequence[int]) -> Estimate | None:
     """The pooled UA of the honest choices, where at least half of the folds lack classes.
 
-    None where they have them, and where a choice was not measured on its fold.
+    None where they have them, where a choice was not measured on its fold, and where the objective
+    is not made of UA.
     """
+    if record.objectives[0].metric not in _USUAL:
+        return None
     rows = [
         record.cells.get((trials[c].number, fold.name))
         for c, fold in zip(choices, record.folds, strict=True)
@@ -156,22 +206,6 @@ def _pooled(record: Record, trials: Sequence[TrialRow], choices: Sequence[int]) 
         return None
     few, _ = lacking(confusions)
     return pooled_ua(confusions, record.folds) if few >= SHARE * len(rows) else None
-
-
-def _over_all_folds(
-    objectives: Sequence[Score],
-    validation: Mapping[str, Matrix],
-    full: Sequence[int],
-    confusions: NDArray[np.float64] | None,
-) -> dict[str, Matrix]:
-    """Objective -> [C] validation score over all folds, NaN for rows that were cut short."""
-    scores = {}
-    for objective in objectives:
-        table = validation[objective.metric]
-        values = np.full(len(table), np.nan)
-        values[full] = _judge(objective, table[full], confusions)(range(table.shape[1]))
-        scores[objective.name] = values
-    return scores
 
 
 def race(record: Record, scores: Scores | None) -> Race | None:
@@ -202,42 +236,26 @@ def _table(record: Record, trials: Sequence[TrialRow], name: str) -> Matrix:
     return table
 
 
-def _confusions(record: Record, trials: Sequence[TrialRow]) -> NDArray[np.float64] | None:
-    """Validation counts [C, K, k, k] of complete trials, where an objective pools clips."""
-    if not any(objective.name == "pooled_ua" for objective in record.objectives):
-        return None
-    rows = [
-        (c, f, record.cells.get((t.number, x.name)))
-        for c, t in enumerate(trials)
-        for f, x in enumerate(record.folds)
-    ]
-    counts = [(c, f, row.val_confusion) for c, f, row in rows if row is not None]
-    k = max((len(table) for _, _, table in counts), default=0)
-    # a hole is refused by its name when the estimates are made
-    confusions = np.zeros((len(trials), len(record.folds), k, k))
-    for c, f, table in counts:
-        confusions[c, f] = table
-    return confusions
+def _judge(score: Score, merit: Matrix, record: Record, trials: Sequence[TrialRow]) -> Judge:
+    """`Score.of`, turned so that more is better, for all complete trials [C] at once.
 
+    Args:
+        score: the objective.
+        merit: [C, K] its metric in each fold, more of which is better.
+        record: of the study.
+        trials: C of them.
+    """
+    if score.over == "mean":
+        return by_mean(merit)
+    if score.over == "worst":
+        return lambda over: worst_mean(merit[:, list(over)])
 
-def _judge(score: Score, v: Matrix, confusions: NDArray[np.float64] | None) -> Judge:
-    """`Score.of` for all rows of a full table [C, K] at once."""
+    @cache
+    def counts() -> Matrix:  # holes are refused by name before anybody judges
+        names = group_names(record.fold_rows)
+        return np.stack([score.counts(record.rows_of(t.number), names) for t in trials])
 
-    def worst(over: Sequence[int]) -> Matrix:
-        return worst_mean(v[:, list(over)])
-
-    def pooled(over: Sequence[int]) -> Matrix:
-        assert confusions is not None
-        counts = confusions[:, list(over)].sum(axis=1)
-        totals, hits = counts.sum(axis=2), np.diagonal(counts, axis1=1, axis2=2)
-        present = totals > 0
-        recalls = np.divide(hits, totals, out=np.zeros(totals.shape), where=present)
-        out: Matrix = recalls.sum(axis=1) / present.sum(axis=1)
-        return out
-
-    if score.name == "worst_ua":
-        return worst
-    return pooled if score.name == "pooled_ua" else by_mean(v)
+    return lambda over: score.merit(score.together(counts()[:, list(over)]))
 
 
 def _expecting(score: Score, v: Matrix) -> Judge:
@@ -245,9 +263,9 @@ def _expecting(score: Score, v: Matrix) -> Judge:
 
     Of a setting that was measured in none of them nothing is known, so it cannot be chosen: a model
     would give it the mean of all settings, which may tie with the best. Clips that were not scored
-    cannot be pooled, so the mean stands in for `pooled_ua`.
+    cannot be pooled, so the mean stands in where an objective pools them.
     """
-    expect = _expected_worst if score.name == "worst_ua" else expected
+    expect = _expected_worst if score.over == "worst" else expected
 
     @cache
     def judge(over: tuple[int, ...]) -> Matrix:

@@ -8,22 +8,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raysearch.report.document import SHOWN, Comparison, Pair
-from raysearch.report.scoring import METRICS, Scores
-from raysearch.selection import Difference, Estimate, Estimates, judges_of, lacking
+from raysearch.report.scoring import Scores
+from raysearch.selection import (
+    Difference,
+    Estimate,
+    Estimates,
+    judges_of,
+    lacking,
+    metric_of,
+)
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING
 from raysearch.study.record import Record
-from raysearch.study.wording import clean, grave, listed, many, percent, points, value
+from raysearch.study.wording import (
+    amount,
+    bare,
+    clean,
+    gap,
+    grave,
+    listed,
+    many,
+    percent,
+    size,
+    value,
+)
 
 STATES = {COMPLETE: "complete", FAILED: "failed", PRUNED: "stopped early", RUNNING: "running"}
 """how a trial's state is told"""
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_OBJECTIVES = {
-    "ua": "mean validation UA",
-    "wa": "mean validation WA",
-    "pooled_ua": "validation UA of all folds pooled",
-    "worst_ua": "validation UA of the worst quarter of folds",
-}
 _SIMULATED = {
     "speech": "The speech is synthetic: these scores show that the machinery works, and say "
     "nothing about people.",
@@ -44,7 +56,7 @@ def headline(record: Record) -> tuple[str, ...]:
         what += f", {len(classes)} classes ({', '.join(classes)})"
     ended = ", ".join(f"{n} {STATES[state]}" for state, n in record.states.items() if n)
     trials = many(len(record.trials), "trial") + (f" ({ended})" if ended else "")
-    best = " and the best ".join(_OBJECTIVES[score.name] for score in record.objectives)
+    best = " and the best ".join(score.words for score in record.objectives)
     how = f"{many(len(folds), 'fold')}, {record.division}; {trials}, searched for the best {best}"
     return tuple(clean(f"{line}.") for line in (what, how))
 
@@ -162,20 +174,31 @@ def choosing(record: Record) -> str:
     return text + (" (of its own fold, where there is none)" if unjudged else "")
 
 
-def figure(estimate: Estimate) -> str:
+def figure(metric: str, estimate: Estimate) -> str:
     """An estimate with its interval: "61.2 % (55.0 to 67.3)"."""
-    text = f"{percent(estimate.mean)} %"
+    within = _within(metric, estimate)
+    return f"{amount(metric, estimate.mean)}{f' ({within})' if within else ''}"
+
+
+def _within(metric: str, estimate: Estimate) -> str:
+    """The interval of an estimate, cut to what it can be; "" where it has none."""
     if estimate.low is None or estimate.high is None:
-        return text
-    low, high = max(0.0, estimate.low), min(1.0, estimate.high)
-    return f"{text} ({percent(low)} to {percent(high)})"
+        return ""
+    least, greatest = metric_of(metric).ends
+    low, high = max(least, estimate.low), min(greatest, estimate.high)
+    return f"{bare(metric, low)} to {bare(metric, high)}"
 
 
-def honest_figures(estimates: Estimates) -> str:
-    """The honest estimate in one line: "honest estimate: UA 61.2 % (55.0 to 67.3), WA …"."""
-    each = [f"{m.upper()} {figure(e)}" for m, e in estimates.honest.items()]
+def honest_figures(estimates: Estimates, metrics: Sequence[str]) -> str:
+    """The honest estimate in one line: "honest estimate: UA 61.2 % (55.0 to 67.3), WA …".
+
+    Args:
+        estimates: of a study.
+        metrics: those that are told.
+    """
+    each = [f"{metric_of(m).heading} {figure(m, estimates.honest[m])}" for m in metrics]
     if estimates.pooled is not None:
-        each.insert(0, f"pooled UA {figure(estimates.pooled)}")
+        each.insert(0, f"pooled UA {figure('ua', estimates.pooled)}")
     return f"honest estimate: {', '.join(each)}"
 
 
@@ -183,17 +206,15 @@ def result(record: Record, scores: Scores) -> str:
     """The figure to quote, with what it rests on."""
     pooled = scores.estimates.pooled
     head = pooled or scores.estimates.honest[scores.metric]
-    metric = "UA of all clips pooled" if pooled else scores.metric.upper()
-    within = ""
-    if head.low is not None and head.high is not None:
-        low, high = max(0.0, head.low), min(1.0, head.high)
-        within = f" (95 % interval {percent(low)} to {percent(high)})"
+    m = "ua" if pooled else scores.metric
+    metric = "UA of all clips pooled" if pooled else metric_of(m).heading
+    within = f" (95 % interval {inside})" if (inside := _within(m, head)) else ""
     stopped = f" ({scores.stopped} of them stopped early)" if scores.cut else ""
     on = f"{record.units} the model has never heard"
     if record.unit == "part":
         on = "clips of held-out parts"
     return (
-        f"Honest result: {percent(head.mean)} % {metric} on {on}{within}, from "
+        f"Honest result: {amount(m, head.mean)} {metric} on {on}{within}, from "
         f"{many(len(scores.trials), 'setting')}{stopped} and "
         f"{many(len(scores.estimates.judges), 'fold')}."
     )
@@ -225,11 +246,18 @@ def optimism(scores: Scores, unit: str = "speaker") -> str:
     """
     if len(scores.trials) == 1:
         return "With one setting there is nothing to choose, so all four estimates agree."
-    gaps = {m: round(100 * scores.estimates.optimism[m], 1) for m in METRICS}
-    more = " and ".join(f"{gap:.1f} points {m.upper()}" for m, gap in gaps.items() if gap > 0)
-    less = " and ".join(f"{-gap:.1f} points {m.upper()}" for m, gap in gaps.items() if gap < 0)
-    claim = f"choosing on the test scores (oracle) would claim {more} more"
-    above = f"honest is {less} above the oracle, as it may take another setting for every {unit}"
+    rows = [metric_of(m) for m in scores.shown]
+    gaps = {x.name: round(scores.estimates.optimism[x.name], 3) for x in rows}
+    more = " and ".join(size(m, by) for m, by in gaps.items() if by > 0)
+    less = " and ".join(size(m, -by) for m, by in gaps.items() if by < 0)
+    plain = all(x.higher for x in rows)
+    claim = (
+        f"choosing on the test scores (oracle) would claim {more} {'more' if plain else 'better'}"
+    )
+    above = (
+        f"honest is {less} {'above' if plain else 'better than'} the oracle, as it may take "
+        f"another setting for every {unit}"
+    )
     if more and less:
         return f"Quote honest: {claim}; {above}."
     if more:
@@ -241,7 +269,13 @@ def optimism(scores: Scores, unit: str = "speaker") -> str:
 
 # -- differences -----------------------------------------------------------------------------------
 def difference(
-    d: Difference, a: str, b: str, *, p: float | None = None, unit: str = "speakers"
+    d: Difference,
+    a: str,
+    b: str,
+    *,
+    p: float | None = None,
+    unit: str = "speakers",
+    metric: str = "ua",
 ) -> str:
     """What a paired difference shows, in one sentence.
 
@@ -251,27 +285,29 @@ def difference(
         p: the p value after Holm's correction where the test is one of a family (default: the
             paired t test's own).
         unit: what a fold holds out, in the plural ("speakers", "sessions", "corpora", "folds").
+        metric: of what.
     """
+    of = " points" if metric_of(metric).percent else f" {metric_of(metric).heading}"
     if d.n > 1 and d.p is None:
         return (
-            f"{a} and {b}: the difference is {points(d.mean)} points for each of {_number(d.n)} "
+            f"{a} and {b}: the difference is {gap(metric, d.mean)}{of} for each of {_number(d.n)} "
             f"{unit}. Without a spread there is no interval and no test."
         )
     if d.low is None or d.high is None or d.p is None:
         return f"{a} and {b}: one fold cannot show a difference."
-    interval = f"95 % interval {points(d.low)} to {points(d.high)}"
+    interval = f"95 % interval {gap(metric, d.low)} to {gap(metric, d.high)}"
     corrected = "" if p is None else " after Holm's correction"
     p = d.p if p is None else p
     chance = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
     if p < SHOWN:
         verb = "higher" if d.mean > 0 else "lower"
         return (
-            f"{a} scores {abs(100 * d.mean):.1f} points {verb} than {b} "
+            f"{a} scores {bare(metric, abs(d.mean))}{of} {verb} than {b} "
             f"({interval}; {chance}{corrected})."
         )
     return (
         f"{a} and {b}: no difference that {_number(d.n)} {unit} can show "
-        f"({points(d.mean)} points, {interval}; {chance}{corrected})."
+        f"({gap(metric, d.mean)}{of}, {interval}; {chance}{corrected})."
     )
 
 

@@ -28,6 +28,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from raysearch.selection import Score
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow
 from raysearch.study.space import Choice, Domain, Float, Int, Scalar, Space, canonical
 
@@ -51,7 +52,7 @@ pruned trial's value is a prediction for the whole row, so that all of them stan
 
 
 class Sampler:
-    """Proposes untried settings, and learns from their scores. It maximises.
+    """Proposes untried settings, and learns from their scores.
 
     Args:
         space: what to search, as `Study.search_space(method).available(facts)` gives it.
@@ -60,7 +61,8 @@ class Sampler:
         seed: the study's seed.
         enqueue: settings to try first, in order. Parameters that the space does not have are left
             out, and so are settings that do not fit; `Space.enqueued` says which.
-        objectives: names of what is maximised; of several, TPE looks for the Pareto front.
+        objectives: names of scores, which say which way is better; of several, TPE looks for the
+            Pareto front.
         identity: of a setting; settings of one identity ask for the same stages, and one of them
             is tried. `stages.setting_identity` leaves out parameters that have no effect.
 
@@ -130,7 +132,7 @@ class Sampler:
         self._grid: Iterator[dict[str, Scalar]] | None = None
         self._storage = InMemoryStorage()
         with silent():
-            directions = [StudyDirection.MAXIMIZE] * len(self._objectives)
+            directions = [_direction(name) for name in self._objectives]
             self._study = self._storage.create_new_study(directions, "study")
             # Samplers note things on the trial that they propose for. It lies in a study of its
             # own, so that no trace of a proposal is left in the history.
@@ -277,6 +279,11 @@ class Sampler:
 
 
 _Indexed = IntDistribution | CategoricalDistribution
+
+
+def _direction(objective: str) -> StudyDirection:
+    higher = Score(objective).row.higher
+    return StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
 
 
 def distribution(domain: Domain) -> BaseDistribution:

@@ -1,13 +1,23 @@
-"""Scores of a fold: from class probabilities to unweighted and weighted accuracy."""
+"""Scores of a fold: from class probabilities to every metric of the table of scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raysearch.selection import SCORED
+from raysearch.selection.measures import (
+    brier_of,
+    distributions,
+    fit_temperature,
+    nll_of,
+    reliability,
+    scaled,
+)
 from raysearch.stages import Answers
 from raysearch.stages.executor import FoldOutcome, StageFailed
 from raysearch.study.ledger import FoldRow, StageUse
@@ -43,8 +53,8 @@ class Scorer:
 
     def _row(self, trial: int, fold: int, outcome: FoldOutcome) -> FoldRow:
         k, answers = self.classes, self.answers[fold]
-        validation = self._guesses(fold, "validation", outcome.validation, answers.validation)
-        unseen = self._guesses(fold, "test", outcome.test, answers.unseen)
+        validation = self._checked(fold, "validation", outcome.validation, answers.validation)
+        unseen = self._checked(fold, "test", outcome.test, answers.unseen)
         cut = answers.selected
         end = cut + answers.test
         test = _Part(answers.unseen[cut:end], unseen[cut:end])
@@ -52,10 +62,12 @@ class Scorer:
         if cut:
             val = _Part(answers.unseen[:cut], unseen[:cut])
         scores = {**val.scores("val", k), **test.scores("test", k)}
+        reliability = _calibration(val, test, scores)
         for name, inside in answers.sets.items():
-            part = _Part(test.truth[inside], test.guess[inside])
+            part = test.only(inside)
             if part.known.any():  # a fold may have no clip of a set
-                scores |= {f"{score}_{name}": x for score, x in part.scores("test", k).items()}
+                each = part.scores("test", k)
+                scores |= {f"{score}_{name}": each[score] for score in ("test_ua", "test_wa")}
         for place, clips in enumerate(self.speaker_clips):
             start = end + place * answers.test
             part = _Part(test.truth, unseen[start : start + answers.test])
@@ -69,12 +81,20 @@ class Scorer:
             val_confusion=val.confusion(k),
             seconds=outcome.seconds,
             stages=tuple(StageUse(*use) for use in outcome.uses),
+            groups={
+                name: {
+                    "val": val.only(theirs[:cut] if cut else mine).confusion(k),
+                    "test": test.only(theirs[cut:end]).confusion(k),
+                }
+                for name, (mine, theirs) in answers.groups.items()
+            },
+            reliability=reliability,
         )
 
-    def _guesses(
+    def _checked(
         self, fold: int, part: str, probabilities: NDArray[np.float32], y: Labels
-    ) -> Labels:
-        """[n] The likeliest class of each utterance."""
+    ) -> NDArray[np.float32]:
+        """The probabilities [n, K] of a part, where they can be scored."""
         where = f"fold {self.folds[fold]!r}"
         if probabilities.shape != (len(y), self.classes):
             raise StageFailed(
@@ -83,31 +103,61 @@ class Scorer:
             )
         if not np.isfinite(probabilities).all():
             raise StageFailed(f"{where}: its {part} scores are not finite")
-        return probabilities.argmax(axis=1)
+        return probabilities
+
+
+def _calibration(val: _Part, test: _Part, scores: dict[str, float]) -> dict[str, list[list[float]]]:
+    """Tables of reliability of the test part, before and after a temperature; adds its scores.
+
+    The temperature is fitted on the part that scores the setting, by speakers of which the test
+    part has none.
+    """
+    temperature = fit_temperature(*val.answered)
+    p, y = test.answered
+    after = scaled(p, temperature)
+    scores |= {
+        "temperature": temperature,
+        "test_nll_scaled": nll_of(after, y),
+        "test_brier_scaled": brier_of(after, y),
+    }
+    return {"plain": reliability(p, y).tolist(), "scaled": reliability(after, y).tolist()}
 
 
 @dataclass(frozen=True)
 class _Part:
-    """True and predicted classes [n] of a part of a fold."""
+    """True classes [n] and predicted probabilities [n, K] of a part of a fold."""
 
     truth: Labels
     """-1 for what is not scored: clips that a target rater has not rated"""
-    guess: Labels
+    probabilities: NDArray[np.float32]
 
     @property
     def known(self) -> NDArray[np.bool_]:
         return self.truth >= 0
 
+    @property
+    def answered(self) -> tuple[NDArray[np.float64], Labels]:
+        """Probabilities that sum to 1 and labels of the clips that are scored."""
+        return distributions(self.probabilities[self.known]), self.truth[self.known]
+
+    def only(self, inside: NDArray[np.bool_]) -> _Part:
+        """Some of its clips."""
+        return _Part(self.truth[inside], self.probabilities[inside])
+
     def scores(self, name: str, k: int) -> dict[str, float]:
-        """UA and WA of the part `name`, of k classes."""
-        y, guess = self.truth[self.known], self.guess[self.known]
+        """Every metric of the part `name`, of k classes."""
+        given = {"counts": (self.confusion(k),), "probabilities": self.answered}
         return {
-            f"{name}_ua": metrics.unweighted_accuracy(y, guess, k),
-            f"{name}_wa": metrics.weighted_accuracy(y, guess, k),
+            f"{name}_{metric.name}": float(metric.of(*given[metric.needs]))
+            for metric in SCORED.values()
+            if metric.needs in given
         }
 
     def confusion(self, k: int) -> list[list[int]]:
-        return metrics.confusion(self.truth[self.known], self.guess[self.known], k)
+        known = self.known
+        if not known.any():
+            return np.zeros((k, k), dtype=np.int64).tolist()
+        return metrics.confusion(self.truth[known], self.probabilities[known].argmax(axis=1), k)
 
 
 def _over_seeds(rows: list[FoldRow]) -> FoldRow:
@@ -119,9 +169,22 @@ def _over_seeds(rows: list[FoldRow]) -> FoldRow:
         scores={
             name: float(np.mean([row.scores[name] for row in rows])) for name in rows[0].scores
         },
-        confusion=np.sum([row.confusion for row in rows], axis=0).tolist(),
-        val_confusion=np.sum([row.val_confusion for row in rows], axis=0).tolist(),
+        confusion=_sum([row.confusion for row in rows]),
+        val_confusion=_sum([row.val_confusion for row in rows]),
         seconds=sum(row.seconds for row in rows),
         stages=tuple(use for row in rows for use in row.stages),
         repeats=tuple(row.scores for row in rows),
+        groups={
+            name: {part: _sum([row.groups[name][part] for row in rows]) for part in parts}
+            for name, parts in rows[0].groups.items()
+        },
+        reliability={
+            name: _sum([row.reliability[name] for row in rows]) for name in rows[0].reliability
+        },
     )
+
+
+def _sum(tables: list[Any]) -> list[Any]:
+    """Tables of one shape, added cell by cell."""
+    total: list[Any] = np.sum(tables, axis=0).tolist()
+    return total

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
 
 from raysearch.selection.intervals import (
-    LEVEL,
     TIE,
     Groups,
     Matrix,
     interval,
     over_groups,
     pooled_variance,
+    t_below,
+    t_quantile,
 )
 
 
@@ -84,8 +84,8 @@ def compare_over_draws(
         return Difference(mean, None, None, None, 1, None)
     var = float(each.var(axis=1, ddof=1).mean())
     total, df = pooled_variance(means, var, n)
-    half = float(stdtrit(df, 0.5 + LEVEL / 2)) * total**0.5
-    p = float(2 * stdtr(df, -abs(mean) / total**0.5))
+    half = t_quantile(df) * total**0.5
+    p = 2 * t_below(df, -abs(mean) / total**0.5)
     return Difference(mean, mean - half, mean + half, var**0.5, n, p)
 
 
@@ -98,7 +98,7 @@ def _of_groups(d: Matrix) -> Difference:
         if mean == 0:  # settings without any difference: nothing is claimed of them
             return Difference(0.0, 0.0, 0.0, sd, len(d), 1.0)
         return Difference(mean, None, None, sd, len(d), None)
-    p = float(2 * stdtr(len(d) - 1, -abs(mean) / (sd / len(d) ** 0.5)))
+    p = 2 * t_below(len(d) - 1, -abs(mean) / (sd / len(d) ** 0.5))
     return Difference(mean, low, high, sd, len(d), p)
 
 

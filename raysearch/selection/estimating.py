@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
 
 from raysearch.selection.choices import (
     Judge,
@@ -18,13 +17,14 @@ from raysearch.selection.choices import (
     judges_of,
 )
 from raysearch.selection.intervals import (
-    LEVEL,
     Groups,
     Matrix,
     interval,
     over_groups,
     pooled_variance,
+    t_quantile,
 )
+from raysearch.selection.scores import metric_of
 
 KINDS = ("honest", "nested", "selected", "oracle")
 
@@ -51,8 +51,9 @@ class Estimate:
 class Estimates:
     """The four estimates of a study (`KINDS`), each by metric ("ua", "wa"), as fractions.
 
-    `optimism` is oracle - honest. It is what choosing on test scores would have added to the
-    claim, and may be negative: the honest procedure can choose differently for every fold.
+    `optimism` is oracle - honest (honest - oracle where less is better). It is what choosing on
+    test scores would have added to the claim, and may be negative: the honest procedure can choose
+    differently for every fold.
     """
 
     honest: dict[str, Estimate]
@@ -67,7 +68,7 @@ class Estimates:
     nested_choices: tuple[int, ...]
     """row chosen for each fold by its own validation score"""
     oracle_rows: dict[str, int]
-    """by metric, the row with the best mean test score of that metric"""
+    """by metric, the row with the best mean test score of it"""
     judges: tuple[tuple[int, ...], ...]
     """for each fold, the folds whose validation scores made the honest choice"""
     notes: tuple[str, ...] = ()
@@ -103,11 +104,12 @@ def estimates(
       c_f is the nested choice, and a note says so.
     - nested:   mean_f T[argmax_c V[c,f], f].
     - selected: T̄[c*] with c* = argmax_c V̄[c].
-    - oracle:   for each metric m, max_c T̄_m[c]: each has its own best setting.
+    - oracle:   for each metric m, max_c T̄_m[c] (min where less is better): each has its
+      own best setting.
 
     Args:
-        V: validation scores of the objective [C, K]. Every choice but the oracle's is made by it,
-            for every metric.
+        V: validation scores of the objective [C, K], more of which is better. Every choice but the
+            oracle's is made by it, for every metric.
         T: by metric, test scores [C, K].
         folds: K folds, in the order of the columns.
         settings: names of the rows, for messages (default: "row 0", ...).
@@ -122,7 +124,7 @@ def estimates(
     """
     v, t = _tables(V, T, folds, settings)
     choices = _choose(judge or by_mean(v), folds, selectable)
-    oracle_rows = {name: first_best(x.mean(axis=1)) for name, x in t.items()}
+    oracle_rows = {m: first_best(metric_of(m).sign * x.mean(axis=1)) for m, x in t.items()}
     each = [_kinds(x, choices, oracle_rows[name], folds) for name, x in t.items()]
     return _estimates(dict(zip(t, each, strict=True)), choices, oracle_rows, folds, imputed=0.0)
 
@@ -169,7 +171,7 @@ def estimates_over_draws(
     choices = _choose(judge, folds, selectable)
     metrics = list(tables[0])
     mean = {m: np.mean([t[m].mean(axis=1) for t in tables], axis=0) for m in metrics}
-    oracle_rows = {m: first_best(mean[m]) for m in metrics}
+    oracle_rows = {m: first_best(metric_of(m).sign * mean[m]) for m in metrics}
     by_metric = {}
     for m in metrics:
         each = [_kinds(t[m], choices, oracle_rows[m], folds) for t in tables]
@@ -225,7 +227,10 @@ def _estimates(
         nested=by_kind["nested"],
         selected=by_kind["selected"],
         oracle=by_kind["oracle"],
-        optimism={m: by_metric[m]["oracle"].mean - by_metric[m]["honest"].mean for m in by_metric},
+        optimism={
+            m: metric_of(m).sign * (each["oracle"].mean - each["honest"].mean)
+            for m, each in by_metric.items()
+        },
         best=choices.best,
         honest_choices=choices.honest,
         nested_choices=choices.nested,
@@ -284,7 +289,7 @@ def _pool(each: Sequence[Estimate], folds: Sequence[Groups]) -> Estimate:
         return Estimate(mean, None, None, None, values)
     var = float(np.mean([(e.sd or 0.0) ** 2 for e in each]))
     total, df = pooled_variance(means, var, len({fold.test_groups for fold in folds}))
-    half = float(stdtrit(df, 0.5 + LEVEL / 2)) * total**0.5
+    half = t_quantile(df) * total**0.5
     return Estimate(mean, mean - half, mean + half, var**0.5, values)
 
 

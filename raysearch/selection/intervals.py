@@ -1,14 +1,13 @@
-"""Scores of several folds taken together: objectives, means over held-out groups, t intervals."""
+"""Scores of several folds taken together: means over held-out groups, t intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
 LEVEL = 0.95
 """of every interval"""
@@ -36,49 +35,6 @@ class FoldGroups:
     test_groups: frozenset[str]
     val_groups: frozenset[str]
     name: str = ""
-
-
-class FoldScores(Protocol):
-    """A finished fold, as far as an objective reads it (`raysearch.study.ledger.FoldRow`)."""
-
-    @property
-    def scores(self) -> Mapping[str, float]: ...
-    @property
-    def val_confusion(self) -> Sequence[Sequence[int]]: ...
-
-
-@dataclass(frozen=True)
-class Score:
-    """The objective: what a setting's validation folds are worth together.
-
-    `ua` and `wa` are means over folds. `pooled_ua` is the mean over classes of the recall in all
-    folds' clips together; it is better where folds lack classes, as a class that a fold has one
-    clip of then counts as one clip. `worst_ua` is the mean UA of the worst quarter of the folds,
-    ceil(K / 4) of them: what the speakers that are served worst may expect.
-    """
-
-    name: str
-
-    @property
-    def metric(self) -> str:
-        """The score of one fold that goes with it: "ua" or "wa"."""
-        return self.name.removeprefix("pooled_").removeprefix("worst_")
-
-    def of(self, folds: Iterable[FoldScores]) -> float:
-        """The score of one or more folds, in [0, 1]."""
-        folds = list(folds)
-        if self.name != "pooled_ua":
-            each = np.array([fold.scores[f"val_{self.metric}"] for fold in folds])
-            return float(worst_mean(each) if self.name == "worst_ua" else each.mean())
-        counts = np.sum([np.asarray(fold.val_confusion) for fold in folds], axis=0)
-        present = counts.sum(axis=1) > 0
-        return float((np.diag(counts)[present] / counts.sum(axis=1)[present]).mean())
-
-
-def of_all(folds: Iterable[FoldScores], names: Iterable[str]) -> dict[str, float]:
-    """Several objectives of the same folds: name -> score in [0, 1]."""
-    folds = list(folds)
-    return {name: Score(name).of(folds) for name in names}
 
 
 def worst_mean(scores: ArrayLike) -> Matrix:
@@ -113,13 +69,27 @@ def over_groups(x: ArrayLike, folds: Sequence[Groups]) -> Matrix:
     return out
 
 
+def t_quantile(df: float) -> float:
+    """Half the width of a 95 % t interval, in standard errors."""
+    from scipy.special import stdtrit  # 0.1 s, which a trial's coordinator does not need
+
+    return float(stdtrit(df, 0.5 + LEVEL / 2))
+
+
+def t_below(df: float, t: float) -> float:
+    """The share of Student's t distribution that lies below t."""
+    from scipy.special import stdtr
+
+    return float(stdtr(df, t))
+
+
 def interval(values: Matrix) -> tuple[float, float | None, float | None, float | None]:
     """Mean, t interval (low, high) and standard deviation (n - 1) of values [n]; None if n = 1."""
     n, mean = len(values), float(values.mean())
     if n < 2:
         return mean, None, None, None
     sd = float(values.std(ddof=1))
-    half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * sd / n**0.5
+    half = t_quantile(n - 1) * sd / n**0.5
     return mean, mean - half, mean + half, sd
 
 

@@ -101,6 +101,8 @@ class Answers:
     """how many are test"""
     sets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """[test] by name: clips of the test part that are also scored by themselves"""
+    groups: Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = field(default_factory=dict)
+    """by group, as "sex=female", which clips of `validation` and of `unseen` are of it"""
 
 
 LABELLED = ("train", "validation", "undecided")

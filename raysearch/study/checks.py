@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from raysearch.data.section import Tree
 from raysearch.errors import BadInput, near
+from raysearch.selection import Score
 from raysearch.stages import methods as registry
 from raysearch.study.addresses import (
     OPTUNA_VARIABLE,
@@ -21,15 +22,16 @@ from trainables.stage import Method
 
 def check_together(study: Study, problems: list[str]) -> None:
     """Keys that are right each and wrong together."""
+    first = Score(study.objective[0])
     if len(study.objective) > 1 and study.racing != "off":
         problems.append(
             f"racing={study.racing} stops settings by one score, but objective lists "
             f"{', '.join(study.objective)}; write racing=off, or one objective"
         )
-    elif study.racing != "off" and study.objective[0] not in ("ua", "wa"):
+    elif study.racing != "off" and not first.raced:
         problems.append(
             f"racing={study.racing} stops settings by the mean of their folds, but "
-            f"objective={study.objective[0]} is no mean of folds, so that a race would stop what "
+            f"objective={study.objective[0]} is {_no_race(first)}, so that a race would stop what "
             "the study looks for; write racing=off, or objective=ua"
         )
     rule = study.stopping.rule
@@ -37,6 +39,12 @@ def check_together(study: Study, problems: list[str]) -> None:
         problems.append(
             f"stopping={rule} stops settings by one score, but objective lists "
             f"{', '.join(study.objective)}; write stopping=off, or one objective"
+        )
+    elif rule != "off" and not first.row.raced:
+        problems.append(
+            f"stopping={rule} stops settings by the UA of their epochs, but "
+            f"objective={study.objective[0]} is {_no_race(first)}; write stopping=off, or "
+            "objective=ua"
         )
     if study.deterministic and rule != "off":
         problems.append(
@@ -47,6 +55,13 @@ def check_together(study: Study, problems: list[str]) -> None:
     problems += study.votes.problems()
     problems += study.task.problems()
     _check_tracking(study, problems)
+
+
+def _no_race(score: Score) -> str:
+    """Why nothing is stopped by a score."""
+    if score.row.raced:
+        return "no mean of folds"
+    return "no fraction of which more is better"
 
 
 def _check_tracking(study: Study, problems: list[str]) -> None:

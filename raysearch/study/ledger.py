@@ -39,7 +39,8 @@ class FoldRow:
     fold: str
     index: int
     scores: Mapping[str, float]
-    """val_ua, val_wa, test_ua, test_wa, each a fraction in [0, 1]; means over the fold's seeds"""
+    """val_NAME and test_NAME of each metric (`raysearch.selection.METRICS`), means over the fold's
+    seeds; test_nll_scaled and test_brier_scaled are at `temperature`, fitted on its validation"""
     confusion: list[list[int]]
     """test counts [K][K], rows true, columns predicted; sums over the fold's seeds"""
     seconds: float
@@ -50,6 +51,11 @@ class FoldRow:
     """as `confusion`, of the part that scores a setting (validation, or selection)"""
     repeats: Sequence[Mapping[str, float]] = field(default_factory=list)
     """the scores of each seed, where a fold is trained with several"""
+    groups: Mapping[str, Mapping[str, list[list[int]]]] = field(default_factory=dict)
+    """by group, as "sex=female", its part of `val_confusion` ("val") and `confusion` ("test")"""
+    reliability: Mapping[str, list[list[float]]] = field(default_factory=dict)
+    """tables of `raysearch.selection.measures.reliability` of the test part, sums over its seeds:
+    as it is ("plain"), and at the temperature ("scaled")"""
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,18 @@ create table if not exists folds (
     trial integer not null, fold text not null, idx integer not null, scores text not null,
     confusion text not null, seconds real not null, stages text not null,
     val_confusion text not null default '[]', repeats text not null default '[]',
+    groups text not null default '{}', reliability text not null default '{}',
     primary key (trial, fold));
 create table if not exists facts (name text primary key, value text not null);
 """
+
+
+_FOLDS = (
+    "trial", "fold", "idx", "scores", "confusion", "seconds", "stages", "val_confusion", "repeats",
+    "groups", "reliability",
+)  # fmt: skip
+_LATER = {name: "text not null default '{}'" for name in ("groups", "reliability")}
+"""columns of folds that older ledgers lack"""
 
 
 class Ledger:
@@ -109,6 +124,8 @@ class Ledger:
             self._db.execute("pragma journal_mode=wal")
             self._db.execute("pragma synchronous=normal")
             self._db.executescript(_SCHEMA)
+            for column in _LATER.keys() - self._columns():
+                self._db.execute(f"alter table folds add column {column} {_LATER[column]}")
         else:
             self._db = sqlite3.connect(
                 f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
@@ -119,6 +136,10 @@ class Ledger:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _columns(self) -> set[str]:
+        """The columns of folds that this ledger has."""
+        return {row[1] for row in self._db.execute("pragma table_info(folds)")}
 
     def close(self) -> None:
         self._db.close()
@@ -144,13 +165,16 @@ class Ledger:
                 _dump([[s.name, s.key, s.ours] for s in row.stages]),
                 _dump(row.val_confusion),
                 _dump([dict(one) for one in row.repeats]),
+                _dump(row.groups),
+                _dump(row.reliability),
             )
             for row in rows
         ]
         self._db.execute("begin")
         try:
-            marks = ",".join("?" * 9)
-            self._db.executemany(f"insert or ignore into folds values ({marks})", values)
+            marks = ",".join("?" * len(_FOLDS))
+            text = f"insert or ignore into folds ({', '.join(_FOLDS)}) values ({marks})"
+            self._db.executemany(text, values)
         except BaseException:
             self._db.execute("rollback")
             raise
@@ -202,24 +226,26 @@ class Ledger:
     def folds(self, trial: int | None = None) -> list[FoldRow]:
         """Every finished fold, of one trial or of all, by trial and fold index."""
         where, args = ("", ()) if trial is None else ("where trial=?", (trial,))
+        here = self._columns()
+        names = [x if x not in _LATER or x in here else f"'{{}}' as {x}" for x in _FOLDS]
         rows = self._db.execute(
-            "select trial, fold, idx, scores, confusion, seconds, stages, val_confusion, "
-            f"repeats from folds {where} order by trial, idx",
-            args,
+            f"select {', '.join(names)} from folds {where} order by trial, idx", args
         )
         return [
             FoldRow(
-                t,
-                fold,
-                i,
-                json.loads(scores),
-                json.loads(confusion),
-                seconds,
-                tuple(StageUse(*use) for use in json.loads(stages)),
-                json.loads(val_confusion),
-                json.loads(repeats),
+                trial=one,
+                fold=fold,
+                index=index,
+                scores=json.loads(scores),
+                confusion=json.loads(confusion),
+                seconds=seconds,
+                stages=tuple(StageUse(*use) for use in json.loads(stages)),
+                val_confusion=json.loads(rest[0]),
+                repeats=json.loads(rest[1]),
+                groups=json.loads(rest[2]),
+                reliability=json.loads(rest[3]),
             )
-            for t, fold, i, scores, confusion, seconds, stages, val_confusion, repeats in rows
+            for one, fold, index, scores, confusion, seconds, stages, *rest in rows
         ]
 
     def count_folds(self) -> int:

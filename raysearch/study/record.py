@@ -125,7 +125,8 @@ class Record:
     @property
     def objectives(self) -> tuple[Score, ...]:
         """At least one; choices follow the first."""
-        return tuple(Score(name) for name in _texts(self.configuration.get("objective", "ua")))
+        names = _texts(self.configuration.get("objective", "ua"))
+        return tuple(Score(name, self.classes) for name in names)
 
     @property
     def params(self) -> Mapping[str, object]:

@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 
 from raysearch.data.rules import CorpusConfig, RatersConfig, Task, Votes
 from raysearch.data.section import Anything, ConfigSection, Names, Tree, freeze, key, names, thaw
+from raysearch.errors import near
+from raysearch.selection import OBJECTIVES, WORST_GROUP, Score, is_objective
 from raysearch.stages import methods as registry
 from raysearch.study.plain_text import plain_names, plain_text
 from raysearch.study.space import Space
@@ -29,6 +31,12 @@ def _different(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
         raise ValueError("listed twice")
     return values
+
+
+def _objective(value: str) -> str:
+    if not is_objective(value):
+        raise ValueError(f"{value} is no score{near(value, OBJECTIVES)}")
+    return value
 
 
 def _path(value: object) -> Any:
@@ -193,17 +201,26 @@ class Study(ConfigSection):
     task: Task = Field(default_factory=Task)
     raters: RatersConfig = Field(default_factory=RatersConfig)
     objective: Annotated[
-        tuple[Literal["ua", "wa", "pooled_ua", "worst_ua"], ...],
+        tuple[Annotated[str, AfterValidator(_objective)], ...],
         BeforeValidator(names),
         AfterValidator(_different),
     ] = key(
         ("ua",),
-        "the validation score to maximise: the mean over folds of ua or wa, the UA of all "
-        "folds together (pooled_ua), or the mean UA of the worst quarter of folds "
-        "(worst_ua); with several, the first chooses the best setting",
-        "one of ua, wa, pooled_ua, worst_ua, or a list of different ones",
+        "the validation score that chooses settings: the mean over folds of ua, wa, macro_f1 or "
+        "kappa (highest), nll or brier (lowest); pooled_NAME of all folds' clips together; "
+        "worst_NAME of the worst quarter of folds; worst_group_ua of the group (sex, age, "
+        "language) with the lowest UA; recall_CLASS; with several, the first chooses",
+        "one of ua, wa, macro_f1, kappa, nll, brier, pooled_ua, worst_ua, worst_group_ua, "
+        "recall_CLASS, ..., or a list of different ones",
         "[ua,worst_ua]",
         min_length=1,
+    )
+    groups: Names = key(
+        (),
+        "columns of the corpus by whose values UA is given too; none: sex, age and language, as "
+        "far as it has them",
+        "a column or a list of columns",
+        "[sex,age]",
     )
     params: Anything = key(
         {},
@@ -352,6 +369,8 @@ class Study(ConfigSection):
             **({} if self.task == Task() else {"task": self.task.model_dump()}),
             **({} if self.raters == RatersConfig() else {"raters": self._raters()}),
             "objective": one_or_list(self.objective),
+            # studies that choose by no group keep their names
+            **({"groups": list(self.groups)} if WORST_GROUP in self.objective else {}),
             "space": {
                 name: {"kind": type(domain).__name__.lower(), **thaw(vars(domain))}
                 for name, domain in sorted(domains.items())
@@ -371,9 +390,9 @@ class Study(ConfigSection):
         return {**self.raters.model_dump(), "targets": None if targets is None else list(targets)}
 
     @property
-    def metric(self) -> Literal["ua", "wa"]:
+    def metric(self) -> str:
         """The metric that the (first) objective is made of."""
-        return "wa" if self.objective[0] == "wa" else "ua"
+        return Score(self.objective[0]).metric
 
     @property
     def id(self) -> str:

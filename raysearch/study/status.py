@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from raysearch.selection import Score
 from raysearch.study.folder import StudyFolder
 from raysearch.study.lease import Holder, holder_of
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow
-from raysearch.study.wording import duration
+from raysearch.study.wording import amount, duration
 
 RUNS, DONE, FAILURE, STOPPED = "running", "done", "failed", "stopped"
 
@@ -27,6 +28,8 @@ class Status:
     holder: Holder | None
     ending: Mapping[str, object]
     """how its last driver said that it ended: how, reason, at; empty until one does"""
+    objective: Score = field(default_factory=lambda: Score("ua"))
+    """the first one"""
 
     @property
     def ended(self) -> list[TrialRow]:
@@ -43,14 +46,12 @@ class Status:
 
     @property
     def best(self) -> tuple[float, int] | None:
-        """The best mean validation score of a complete trial, and the trial's number."""
+        """The best validation score of a complete trial, and the trial's number."""
         values = [
-            (t.value, -t.number) for t in self.trials if t.state == COMPLETE and t.value is not None
+            (t.value, t.number) for t in self.trials if t.state == COMPLETE and t.value is not None
         ]
-        if not values:
-            return None
-        value, number = max(values)
-        return value, -number
+        sign = self.objective.row.sign
+        return max(values, key=lambda one: (sign * one[0], -one[1]), default=None)
 
     @property
     def seconds_left(self) -> float | None:
@@ -88,7 +89,9 @@ class Status:
             words += [f"{count} {state}"] if count else []
         words.append(f"{self.folds} folds")
         if self.best is not None:
-            words.append("best validation {:.1%} (trial {})".format(*self.best))
+            value, number = self.best
+            best = amount(self.objective.metric, value)
+            words.append(f"best validation {best} (trial {number})")
         left = self.seconds_left
         if left is not None:
             words.append(f"about {duration(left)} left")
@@ -102,4 +105,12 @@ def status_of(folder: StudyFolder) -> Status:
     with folder.ledger() as ledger:
         trials, folds = ledger.trials(), ledger.count_folds()
         planned, ending = ledger.fact("planned", 0), ledger.fact("ended") or {}
-    return Status(folder.name, planned, trials, folds, holder, ending)
+    return Status(folder.name, planned, trials, folds, holder, ending, _objective_of(folder))
+
+
+def _objective_of(folder: StudyFolder) -> Score:
+    """The (first) objective of a study, as far as its file is there."""
+    if not folder.configuration_file.is_file():
+        return Score("ua")
+    names = folder.configuration().get("objective", "ua")
+    return Score(str(names if isinstance(names, str) else names[0]))

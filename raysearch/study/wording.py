@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from raysearch.selection import metric_of
+
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -17,6 +19,33 @@ def points(x: float) -> str:
 def percent(x: float) -> str:
     """A fraction in %, one decimal, without the sign."""
     return f"{100 * x:.1f}"
+
+
+def number(x: float, sign: bool = False) -> str:
+    """A score that is no fraction, or a difference of such: three decimals."""
+    # + 0.0: what rounds to nothing has no minus
+    return f"{round(x, 3) + 0.0:{'+' if sign else ''}.3f}".replace("-", "−")
+
+
+def bare(metric: str, x: float) -> str:
+    """A metric's value without its unit: "78.9", "0.412"."""
+    return percent(x) if metric_of(metric).percent else number(x)
+
+
+def amount(metric: str, x: float) -> str:
+    """A metric's value with its unit: "78.9 %", "0.412"."""
+    return f"{bare(metric, x)} %" if metric_of(metric).percent else number(x)
+
+
+def gap(metric: str, x: float) -> str:
+    """A difference of a metric with its sign, in points where it is read in %, without the word."""
+    return points(x) if metric_of(metric).percent else number(x, sign=True)
+
+
+def size(metric: str, x: float) -> str:
+    """How large a difference is: "2.2 points UA", "0.031 NLL"."""
+    row = metric_of(metric)
+    return f"{100 * x:.1f} points {row.heading}" if row.percent else f"{x:.3f} {row.heading}"
 
 
 def params(setting: Mapping[str, object]) -> str:

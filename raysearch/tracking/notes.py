@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from raysearch.report import Report, sentences
 from raysearch.report.formats import markdown
+from raysearch.selection import SCORED, metric_of
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, FoldRow, TrialRow
 from raysearch.study.record import Record
-from raysearch.study.wording import params, percent
+from raysearch.study.wording import amount, params
 
 _MEANS = (
     "`val_*` are means over the folds' validation parts: choose by these. `test_*` are means over "
@@ -29,7 +30,7 @@ def honest(report: Report | None) -> str:
     """The honest estimate in one line; '' before there is one."""
     if report is None or report.estimates is None:
         return ""
-    return sentences.honest_figures(report.estimates)
+    return sentences.honest_figures(report.estimates, report.metrics)
 
 
 def study_note(
@@ -115,6 +116,6 @@ def fold_note(study: str, row: FoldRow) -> str:
 
 
 def _pair(scores: Mapping[str, float | None], part: str) -> str:
-    """'UA 70.0 %, WA 71.2 %'."""
-    pairs = ((metric, scores.get(f"{part}_{metric}")) for metric in ("ua", "wa"))
-    return ", ".join(f"{m.upper()} {percent(x)} %" for m, x in pairs if x is not None)
+    """'UA 70.0 %, WA 71.2 %': of the table's metrics the first two that there are."""
+    pairs = [(m, x) for m in SCORED if (x := scores.get(f"{part}_{m}")) is not None]
+    return ", ".join(f"{metric_of(m).heading} {amount(m, x)}" for m, x in pairs[:2])

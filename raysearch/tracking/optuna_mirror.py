@@ -135,7 +135,8 @@ class OptunaMirror:
         if self.study_name in studies:
             self._study = studies[self.study_name]
         else:
-            ways = [StudyDirection.MAXIMIZE] * len(objectives)
+            least, most = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
+            ways = [most if score.row.higher else least for score in record.objectives]
             self._study = storage.create_new_study(ways, self.study_name)
         # where optuna.study.Study.set_metric_names puts them
         names = [f"val_{name}" for name in objectives]

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from raysearch.report import Report, confusion, to_json, to_markdown
 from raysearch.report.figures import png
 from raysearch.report.formats import directory, html
-from raysearch.selection import KINDS
+from raysearch.selection import KINDS, SCORED
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
 from raysearch.study.record import Record
 from raysearch.tracking import notes
 
-SCORES = ("val_ua", "val_wa", "test_ua", "test_wa")
+SCORES = tuple(f"{part}_{metric}" for part in ("val", "test") for metric in SCORED)
+"""of a fold; those that a study does not have are left out"""
 STUDY = ("study", "", "")
 """key of the study's own run"""
 _STATUS = {COMPLETE: "FINISHED", FAILED: "FAILED", PRUNED: "KILLED", RUNNING: "RUNNING"}
@@ -203,9 +204,10 @@ class Projection:
         numbers |= {f"trials_{s}": self.record.states[s] for s in (COMPLETE, FAILED, PRUNED)}
         values = [t.value for t in self.record.trials if t.state == COMPLETE]
         best = [value for value in values if value is not None]
+        first = self.record.objectives[0]
         if best:
             # the trials' own key: sorted by it, the study stays on the page of its best
-            numbers[f"val_{self.record.objectives[0].metric}"] = max(best)
+            numbers[f"val_{first.metric}"] = max(best, key=first.merit)
         step = len(self.record.trials) - self.record.states[RUNNING]
         return _finite(Point(key, round(x, 4), step, time) for key, x in numbers.items())
 
@@ -270,7 +272,7 @@ class Projection:
             end=None if trial.ended is None else _ms(trial.ended),
             params={name: as_text(value) for name, value in trial.params.items()},
             tags=self._tags("trial", tags),
-            points=_trial_points(trial, rows),
+            points=_trial_points(trial, rows, self.record.objectives[0].metric),
             files=files,
             parent=STUDY,
         )
@@ -342,13 +344,13 @@ class Projection:
 
 
 # -- points ----------------------------------------------------------------------------------------
-def _trial_points(trial: TrialRow, rows: Sequence[FoldRow]) -> list[Point]:
+def _trial_points(trial: TrialRow, rows: Sequence[FoldRow], metric: str) -> list[Point]:
     start = _ms(trial.started)
     last = start + max((row.index for row in rows), default=0)
     points = [
         Point(f"fold/{name}", row.scores[name], row.index, start + row.index)
         for row in rows
-        for name in ("val_ua", "test_ua")
+        for name in (f"val_{metric}", f"test_{metric}")
         if name in row.scores
     ]
     numbers: dict[str, float | None] = {}
@@ -385,6 +387,8 @@ def _numbers(report: Report) -> dict[str, float]:
     for kind in KINDS:
         for metric, x in estimates.of(kind).items():
             numbers[f"{kind}_{metric}"] = x.mean
+            if metric not in report.metrics:
+                continue  # few keys: MLflow's pages slow down with their number
             for end, value in (("low", x.low), ("high", x.high), ("sd", x.sd)):
                 if value is not None:
                     numbers[f"{kind}_{metric}_{end}"] = value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from raysearch.selection import METRICS, metric_of
 from raysearch.study.wording import listed
 from raysearch.tracking import notes
 from raysearch.tracking.projection import Projection
@@ -33,13 +34,11 @@ def experiment_tags(projection: Projection, experiment: str, run: str) -> dict[s
         run: the id of the study's run.
     """
     record = projection.record
-    trials = page_of(experiment, _TRIALS)
+    trials, metric = page_of(experiment, _TRIALS), record.objectives[0].metric
     result = notes.honest(projection.ending.report) or "not finished"
     return {
-        f"mlflow.sharedViewState.{_STUDY}": study_view(record.searched),
-        f"mlflow.sharedViewState.{_TRIALS}": trials_view(
-            record.searched, record.objectives[0].metric
-        ),
+        f"mlflow.sharedViewState.{_STUDY}": study_view(record.searched, metric),
+        f"mlflow.sharedViewState.{_TRIALS}": trials_view(record.searched, metric),
         "mlflow.experimentKind": "custom_model_development",
         # one line of it shows above the table of runs
         "mlflow.note.content": (
@@ -50,14 +49,15 @@ def experiment_tags(projection: Projection, experiment: str, run: str) -> dict[s
     }
 
 
-def study_view(searched: Mapping[str, str]) -> str:
+def study_view(searched: Mapping[str, str], metric: str) -> str:
     """The page as a newcomer should find it: the study, with its trials folded into it.
 
     Args:
         searched: parameter -> its domain.
+        metric: the objective's.
     """
     # the only order in which MLflow nests runs and fetches parents beyond the first page
-    metrics = ("val_ua", "test_ua", "honest_ua")
+    metrics = (f"val_{metric}", f"test_{metric}", f"honest_{metric}")
     return _view(searched, "", metrics, "attributes.start_time", True)
 
 
@@ -68,11 +68,14 @@ def trials_view(searched: Mapping[str, str], metric: str) -> str:
 
     Args:
         searched: parameter -> its domain.
-        metric: 'ua' or 'wa', by whose validation score they are ordered.
+        metric: by whose validation score they are ordered.
     """
     where = "tags.`raysearch.kind` = 'trial'"
-    metrics = ("val_ua", "test_ua", "val_wa", "test_wa")
-    return _view(searched, where, metrics, f"metrics.`val_{metric}`", False)
+    usual = [m for m, row in METRICS.items() if row.needs == metric_of(metric).needs]
+    both = sorted({metric, next(m for m in usual if m != metric)}, key=list(METRICS).index)
+    metrics = [f"{part}_{m}" for m in both for part in ("val", "test")]
+    ascending = not metric_of(metric).higher
+    return _view(searched, where, metrics, f"metrics.`val_{metric}`", ascending)
 
 
 def _view(
@@ -96,15 +99,14 @@ def _view(
             *(f"params.`{name}`" for name in searched),
             *(f"metrics.`{name}`" for name in metrics),
         ],
-        "compareRunCharts": _charts(list(searched)[:8]),
+        "compareRunCharts": _charts(list(searched)[:8], *metrics[:2]),
         "compareRunSections": [section],
     }
     return json.dumps(state)
 
 
-def _charts(searched: Sequence[str]) -> list[dict[str, object]]:
+def _charts(searched: Sequence[str], val: str, test: str) -> list[dict[str, object]]:
     """The parameters beside the score, test against validation, and the scores as bars."""
-    val, test = "val_ua", "test_ua"
 
     def chart(kind: str, name: str, runs: int, **more: object) -> dict[str, object]:
         shared = {"isGenerated": False, "deleted": False, "metricSectionId": _SECTION}

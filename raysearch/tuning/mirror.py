@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from raysearch.errors import BadInput
 from raysearch.report import SELECTED, Report, build
+from raysearch.selection import Score
 from raysearch.stages.store import Damaged, Store
 from raysearch.study import Study
 from raysearch.study.addresses import OPTUNA_VARIABLE, TRACKING_VARIABLE, named, shown, uri_problem
@@ -263,7 +264,8 @@ class Mirror:
 
         study, store = self._inputs.study, Store(store_of(self._inputs.study))
         trials = [t for t in self._ledger.trials() if t.state == COMPLETE and t.value is not None]
-        trials.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
+        merit = Score(study.objective[0]).merit
+        trials.sort(key=lambda trial: (-merit(trial.value or 0.0), trial.number))
         best = []
         for trial in trials[: study.tracking.fold_runs]:
             for row in self._ledger.folds(trial.number):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from raysearch.tuning.cautions import (
     corpus_facts,
     grid_caution,
 )
+from raysearch.tuning.clip_groups import Members, check_objectives, groups_of
 from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratings_of
 from trainables.stage import Method
 
@@ -66,6 +67,8 @@ class StudyInputs:
     """what a person must know: synthetic speech, simulated votes, what was left out"""
     ratings: corpora.Ratings | None = None
     """who rated what, where the method learns one rater's perception"""
+    groups: Members = field(default_factory=dict)
+    """of clips, for which UA is also given"""
 
     @property
     def feature_folder(self) -> Path:
@@ -164,6 +167,13 @@ class StudyInputs:
             unseen=np.concatenate([y[fold.select], *[y[fold.test]] * copies]),
             selected=len(fold.select),
             test=len(fold.test),
+            groups={
+                name: (
+                    rows[fold.validation],
+                    np.concatenate([rows[fold.select], *[rows[fold.test]] * copies]),
+                )
+                for name, rows in self.groups.items()
+            },
         )
 
     def _rater_answers(self, fold: Fold, ratings: corpora.Ratings) -> Answers:
@@ -270,6 +280,8 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
         check_needs(method, space, facts)
     elif not enqueued:
         raise BadInput([f"sampler=listed has no setting left to run: {line}" for line in dropped])
+    groups = groups_of(corpus.table, study.groups)
+    check_objectives(study.objective, corpus.classes, groups)
     notes = [*study.notes, *corpus.notes, *target_notes, *left_out, *dropped]
     notes += cautions(study, method, space, [setting for _, setting in enqueued], corpus, folds)
     inputs = StudyInputs(
@@ -282,6 +294,7 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
         fingerprint=corpus.fingerprint,
         notes=tuple(notes),
         ratings=ratings,
+        groups=groups,
     )
     notes += class_cautions(
         study, corpus, [one.unseen[one.selected :][: one.test] for one in inputs.answers()]

@@ -21,8 +21,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from raysearch.selection import metric_of
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
-from raysearch.study.wording import clean, duration, params, percent
+from raysearch.study.wording import amount, bare, clean, duration, params
 
 _WINDOW = 60
 """computed folds over which the rate is measured"""
@@ -44,7 +45,7 @@ class Progress:
     Use it as a context manager, so that the terminal is restored whatever happens.
 
     Args:
-        objective: 'ua' or 'wa', the validation score that trials are compared by.
+        objective: the metric whose validation score trials are compared by.
         quiet: say nothing at all.
         console: where to write (default: stderr). The live table is drawn where it is a terminal.
         every: seconds between plain lines about the same phase.
@@ -201,7 +202,7 @@ class Progress:
                 if self._compare(trial.value, trial.number, trial.params):
                     better = "  best so far"
                 if self._live is None:
-                    score = f"{self._objective.upper()} {percent(trial.value)} %"
+                    score = f"{self._heading} {amount(self._objective, trial.value)}"
                     self._say(
                         f"{name} ({self._done} of {self._total}): validation {score}{better}  "
                         f"{setting}  {self._left_words()}".rstrip()
@@ -239,11 +240,16 @@ class Progress:
             if self._total:
                 self._say(self._counts(ended=True))
 
+    @property
+    def _heading(self) -> str:
+        return metric_of(self._objective).heading
+
     def _score(self, row: FoldRow) -> float:
         return float(row.scores.get(f"val_{self._objective}", float("nan")))
 
     def _compare(self, value: float, number: int, setting: Mapping[str, object]) -> bool:
-        if math.isnan(value) or (self._best is not None and value <= self._best[0]):
+        sign = metric_of(self._objective).sign
+        if math.isnan(value) or (self._best and sign * value <= sign * self._best[0]):
             return False
         self._best = (value, number, dict(setting))
         return True
@@ -318,13 +324,11 @@ class Progress:
             )
             grid.add_column("trial", justify="right", no_wrap=True, width=5)
             grid.add_column("folds", no_wrap=True, width=13 + 2 * len(str(self._folds)) + 1)
-            grid.add_column(
-                f"val {self._objective.upper()}", justify="right", no_wrap=True, width=6
-            )
+            grid.add_column(f"val {self._heading}", justify="right", no_wrap=True, width=6)
             grid.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
             for number, trial in shown:
                 n = len(trial.scores)
-                mean = percent(sum(trial.scores) / n) if n else "–"
+                mean = bare(self._objective, sum(trial.scores) / n) if n else "–"
                 bar = _bar(n, self._folds, 12).append(f" {n}/{self._folds}")
                 grid.add_row(str(number), bar, mean, params(trial.params))
             parts: list[RenderableType] = [self._overall(width)]
@@ -333,7 +337,7 @@ class Progress:
                 parts.append(
                     Text.assemble(
                         ("best so far ", "dim"),
-                        (f"{self._objective.upper()} {percent(value)} %", "bold green"),
+                        (f"{self._heading} {amount(self._objective, value)}", "bold green"),
                         (f" (validation, trial {number})  ", "dim"),
                         (params(setting), ""),
                     )

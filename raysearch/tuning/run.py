@@ -164,7 +164,7 @@ def driver_of(inputs: StudyInputs, ledger: Ledger, listeners: Sequence[Listener]
         ledger=ledger,
         sampler=inputs.sampler(),
         order=order,
-        scores=[Score(name) for name in study.objective],
+        scores=[Score(name, inputs.corpus.classes) for name in study.objective],
         trials=study.trials,
         rule=RULES.get(study.racing),
         groups=[inputs.folds[index].test_groups for index in order],

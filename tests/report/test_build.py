@@ -264,5 +264,7 @@ def test_where_half_of_the_speakers_lack_classes_the_headline_is_pooled(
     assert "Honest result: 50.0 % UA of all clips pooled on speakers" in text
     assert f"{one_class} of 6 folds lack classes ({one_class} have one alone)" in text
     assert f"({mean:.1f} % UA)" in text
-    assert honest_figures(report.estimates).startswith("honest estimate: pooled UA 50.0 %")
+    assert honest_figures(report.estimates, report.metrics).startswith(
+        "honest estimate: pooled UA 50.0 %"
+    )
     assert to_plain(report)["estimates"]["pooled"]["ua"] == pytest.approx(0.5)

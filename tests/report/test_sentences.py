@@ -106,11 +106,16 @@ def test_one_setting_has_no_optimism(write: Write) -> None:
 
 def test_figures_have_their_interval_within_what_a_score_can_be(write: Write) -> None:
     scores = made_of(write, [[0.1, 0.9, 1.0, 1.0]], [[0.5] * 4])
-    assert sentences.figure(scores.estimates.honest["ua"]).endswith(" to 100.0)")
-    assert sentences.honest_figures(scores.estimates).startswith("honest estimate: UA 75.0 % (")
-    assert "WA 50.0 % (50.0 to 50.0)" in sentences.honest_figures(scores.estimates)
+    assert sentences.figure("ua", scores.estimates.honest["ua"]).endswith(" to 100.0)")
+    assert sentences.honest_figures(scores.estimates, scores.shown).startswith(
+        "honest estimate: UA 75.0 % ("
+    )
+    assert "WA 50.0 % (50.0 to 50.0)" in sentences.honest_figures(scores.estimates, scores.shown)
     alone = made_of(write, [[0.5]], [[0.25]])
-    assert sentences.honest_figures(alone.estimates) == "honest estimate: UA 50.0 %, WA 25.0 %"
+    assert (
+        sentences.honest_figures(alone.estimates, alone.shown)
+        == "honest estimate: UA 50.0 %, WA 25.0 %"
+    )
 
 
 @pytest.mark.parametrize("unit", ["speaker", "session"])

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 
 from raysearch.search.scorer import Scorer
+from raysearch.selection.measures import fit_temperature, reliability, scaled
 from raysearch.stages import Answers, FoldOutcome, StageFailed
+from raysearch.study.ledger import FoldRow
 
 
 def outcome(validation: list[int], test: list[int], seconds: float = 1.0) -> FoldOutcome:
@@ -20,6 +23,45 @@ def outcome(validation: list[int], test: list[int], seconds: float = 1.0) -> Fol
 
 def scorer(speaker_clips: tuple[int, ...] = (), **answers: Any) -> Scorer:
     return Scorer(("s1",), (Answers(**answers),), 2, speaker_clips)
+
+
+def accuracies(row: FoldRow) -> tuple[float, ...]:
+    return tuple(row.scores[name] for name in ("val_ua", "val_wa", "test_ua", "test_wa"))
+
+
+def test_every_metric_is_scored_and_the_temperature_is_of_the_validation_part() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 40)
+    p = rng.dirichlet([1, 1], 40).astype(np.float32)
+    judge = scorer(validation=y[:20], unseen=y[20:], selected=0, test=20)
+    row = judge.row(0, 0, [FoldOutcome(p[:20], p[20:], (), (), 1.0)])
+    for part, rows in (("val", slice(20)), ("test", slice(20, 40))):
+        guess = p[rows].argmax(axis=1)
+        assert row.scores[f"{part}_macro_f1"] == pytest.approx(
+            sk.f1_score(y[rows], guess, average="macro")
+        )
+        assert row.scores[f"{part}_kappa"] == pytest.approx(sk.cohen_kappa_score(y[rows], guess))
+        assert row.scores[f"{part}_nll"] == pytest.approx(sk.log_loss(y[rows], p[rows]), abs=1e-6)
+    temperature = fit_temperature(p[:20], y[:20])
+    assert row.scores["temperature"] == pytest.approx(temperature, abs=1e-6)
+    after = scaled(p[20:], temperature)
+    assert row.scores["test_nll_scaled"] == pytest.approx(sk.log_loss(y[20:], after), abs=1e-6)
+    np.testing.assert_allclose(row.reliability["plain"], reliability(p[20:], y[20:]), atol=1e-5)
+    np.testing.assert_allclose(row.reliability["scaled"], reliability(after, y[20:]), atol=1e-5)
+
+
+def test_groups_have_their_part_of_the_counts() -> None:
+    female = np.array([True, False, False])
+    judge = scorer(
+        validation=np.array([0, 1, 1]),
+        unseen=np.array([1, 0, 0, 1]),
+        selected=1,
+        test=3,
+        groups={"sex=f": (female, np.array([True, True, False, False]))},
+    )
+    row = judge.row(0, 0, [outcome([0, 0, 0], [0, 0, 1, 1])])
+    # where there is a selection, it is the part that scores a setting
+    assert row.groups == {"sex=f": {"val": [[0, 0], [1, 0]], "test": [[1, 0], [0, 0]]}}
 
 
 def test_clips_that_the_rater_has_not_rated_are_not_scored() -> None:
@@ -44,12 +86,7 @@ def test_where_there_is_a_selection_it_scores_the_setting() -> None:
     )
     row = judge.row(3, 0, [outcome([1, 0], [0, 1, 1, 1, 0])])
     assert (row.trial, row.fold, row.index) == (3, "s1", 0)
-    assert row.scores == {
-        "val_ua": 0.75,
-        "val_wa": pytest.approx(2 / 3),
-        "test_ua": 1.0,
-        "test_wa": 1.0,
-    }
+    assert accuracies(row) == (0.75, pytest.approx(2 / 3), 1.0, 1.0)
     assert row.val_confusion == [[1, 1], [0, 1]]
 
 
@@ -67,7 +104,8 @@ def test_sets_of_test_clips_are_scored_by_themselves_where_the_fold_has_any() ->
 def test_seeds_are_averaged_and_their_counts_summed() -> None:
     judge = scorer(validation=np.array([0, 1]), unseen=np.array([0, 1]), selected=0, test=2)
     row = judge.row(0, 0, [outcome([0, 1], [0, 1]), outcome([0, 0], [1, 0], 2.0)])
-    assert row.scores == {"val_ua": 0.75, "val_wa": 0.75, "test_ua": 0.5, "test_wa": 0.5}
+    assert accuracies(row) == (0.75, 0.75, 0.5, 0.5)
+    assert np.sum(row.reliability["plain"], axis=0)[0] == 4
     assert row.confusion == [[1, 1], [1, 1]]
     assert row.seconds == 3.0
     assert len(row.stages) == 2

@@ -53,7 +53,7 @@ def test_a_running_study(study: Path, capsys: pytest.CaptureFixture[str]) -> Non
     line = said(capsys)
     assert line.startswith(f"{study.name}: running in process {os.getpid()} on here: 4 of 8 trials")
     assert "1 failed" in line
-    assert "best validation 53.0% (trial 3)" in line
+    assert "best validation 53.0 % (trial 3)" in line
     assert "about 40 s left" in line, "four trials at ten seconds; the night does not count"
 
 

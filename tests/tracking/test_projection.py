@@ -32,7 +32,9 @@ def test_what_is_said_of_estimates_and_data_is_the_reports_own(study: Any) -> No
     text = note(run).replace("\\", "").replace("**", "")
     estimates = report.section("estimates")
     assert text.startswith(estimates.before[0]), "three lines show before 'Show more'"
-    assert run.tags["raysearch.result"] == sentences.honest_figures(report.estimates)
+    assert run.tags["raysearch.result"] == sentences.honest_figures(
+        report.estimates, report.metrics
+    )
     meanings = report.section("meaning").after
     pairs = report.section("compare").after
     lines = [*report.headline, *report.warnings, *estimates.after, *meanings, *pairs]
@@ -87,6 +89,6 @@ def test_the_experiments_line_links_to_its_pages(study: Any) -> None:
     projection = Projection(study.record, study.provenance, ending)
     line = views.experiment_tags(projection, "7", "run-id")["mlflow.note.content"]
     assert "[Study](#/experiments/7/runs/run-id?" in line
-    assert sentences.honest_figures(ending.report.estimates) in line
+    assert sentences.honest_figures(ending.report.estimates, ending.report.metrics) in line
     unfinished = Projection(study.record, study.provenance)
     assert "not finished" in views.experiment_tags(unfinished, "7", "r")["mlflow.note.content"]

@@ -46,7 +46,7 @@ def _flat(table: Table) -> pd.DataFrame:
         row: dict[str, object] = {}
         for column in table.columns:
             x = record[column.name]
-            if column.kind in ("interval", "range"):
+            if column.kind in ("interval", "range", "between", "changes"):
                 low, high = x if isinstance(x, tuple) else (None, None)
                 row |= {f"{column.name}_low": low, f"{column.name}_high": high}
             elif column.kind == "params":

@@ -9,28 +9,28 @@ import pandas as pd
 
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import HeatMap
-from raysearch.report.scoring import METRICS, Scores, best_first
+from raysearch.report.scoring import Scores, best_first
+from raysearch.report.units import unit_of
+from raysearch.selection import metric_of
 from raysearch.study.record import Record
-from raysearch.study.wording import params, percent
+from raysearch.study.wording import amount, params
 
 SHOWN = 5
 """settings that the table of the best shows"""
 
-_BY = {"pooled_ua": ", folds pooled", "worst_ua": " of the worst quarter of folds"}
-
 
 def best_section(record: Record, scores: Scores) -> Section:
     """The selected setting in two lines: its scores, its parameters."""
-    m, best = scores.metric, scores.best
-    validation = scores.validation[record.objectives[0].name][scores.estimates.best]
+    m, best, first = scores.metric, scores.best, record.objectives[0]
+    validation = scores.validation[first.name][scores.estimates.best]
     test = scores.estimates.selected[m].mean
-    name = f"validation {m.upper()}{_BY.get(record.objectives[0].name, '')}"
+    name = first.words.removeprefix("mean ")
     return Section(
         "best",
         "Best setting",
         (
-            f"Trial {best.number} ({name} {percent(validation)} %, "
-            f"test {m.upper()} {percent(test)} %):",
+            f"Trial {best.number} ({name} {amount(m, validation)}, "
+            f"test {metric_of(m).heading} {amount(m, test)}):",
             params(best.params),
         ),
         opening=True,
@@ -41,8 +41,8 @@ def settings_section(record: Record, scores: Scores) -> Section:
     """The best complete settings, in the order in which `selected` would choose."""
     first = record.objectives[0]
     mean, order = scores.validation[first.name], scores.order[:SHOWN]
-    m = scores.metric
-    test = scores.test[m]
+    u = unit_of(scores.metric)
+    test = scores.test[scores.metric]
     one = test.shape[1] < 2
     frame = pd.DataFrame(
         [
@@ -58,17 +58,16 @@ def settings_section(record: Record, scores: Scores) -> Section:
     )
     columns = (
         Column("trial", "trial", "count"),
-        Column("validation", f"val {m.upper()}", "percent"),
-        Column("test", f"test {m.upper()}", "percent"),
-        Column("sd", "± sd", "spread"),
+        Column("validation", f"val {u.heading}", u.value),
+        Column("test", f"test {u.heading}", u.value),
+        Column("sd", "± sd", u.spread),
         Column("params", "parameters", "params"),
     )
     count = len(scores.complete)
     shown = f", the first {len(order)} of {count}" if len(order) < count else ""
-    name = f"mean validation {m.upper()}" + _BY.get(first.name, "")
     return Section(
         "settings",
-        f"Best {'complete ' if scores.cut else ''}settings by {name}{shown}",
+        f"Best {'complete ' if scores.cut else ''}settings by {first.words}{shown}",
         (),
         Table(frame, columns, strong=0),
         plots=(_picture(record, scores),),
@@ -78,19 +77,19 @@ def settings_section(record: Record, scores: Scores) -> Section:
 
 def _picture(record: Record, scores: Scores) -> HeatMap:
     """Test scores of every setting in every fold, the best by (expected) validation on top."""
-    m = scores.metric
+    u = unit_of(scores.metric)
     expected = np.asarray(scores.judge(range(len(record.folds))), dtype=np.float64)
     order = best_first(expected)
     blank = "; blank: a race stopped it before" if scores.cut else ""
     return HeatMap(
         "folds_by_setting",
-        f"Test {m.upper()} of each setting on each held-out {record.unit}{blank}",
-        100 * scores.test[m][order],
+        f"Test {u.heading} of each setting on each held-out {record.unit}{blank}",
+        u.scale * scores.test[scores.metric][order],
         tuple(f"trial {scores.trials[c].number}" for c in order),
         tuple(fold.name for fold in record.folds),
         "settings, best first",
         f"held-out {record.unit}",
-        f"test {m.upper()} in %",
+        u.axis("test"),
     )
 
 
@@ -107,13 +106,14 @@ def _cells(record: Record, scores: Scores) -> pd.DataFrame:
 def folds_section(record: Record, scores: Scores) -> Section:
     """Every fold: the selected setting's scores, and what the two procedures chose."""
     estimates, m = scores.estimates, scores.metric
+    u = unit_of(m)
     frame = pd.DataFrame(
         [
             {
                 # a session named after its corpus need not say so twice
                 "fold": re.sub(r"^([^/]+)/\1/", r"\1/", fold.name),
                 "clips": fold.clips,
-                **{x: scores.test[x][estimates.best, f] for x in METRICS},
+                **{x: scores.test[x][estimates.best, f] for x in scores.shown},
                 "honest_trial": scores.trials[estimates.honest_choices[f]].number,
                 "honest": estimates.honest[m].values[f],
                 "nested_trial": scores.trials[estimates.nested_choices[f]].number,
@@ -125,12 +125,11 @@ def folds_section(record: Record, scores: Scores) -> Section:
     columns = (
         Column("fold", f"held-out\n{record.unit}", "name"),
         Column("clips", "clips", "count"),
-        Column("ua", "selected\nUA", "percent"),
-        Column("wa", "selected\nWA", "percent"),
+        *(Column(x, f"selected\n{unit_of(x).heading}", unit_of(x).value) for x in scores.shown),
         Column("honest_trial", "honest\ntrial", "count"),
-        Column("honest", f"honest\n{m.upper()}", "percent"),
+        Column("honest", f"honest\n{u.heading}", u.value),
         Column("nested_trial", "nested\ntrial", "count"),
-        Column("nested", f"nested\n{m.upper()}", "percent"),
+        Column("nested", f"nested\n{u.heading}", u.value),
     )
     title = f"By {record.unit}: trial {scores.best.number} (selected), and the choices of honest "
     title += "and nested"

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from raysearch.report.document import Column, Section, Table
-from raysearch.report.scoring import METRICS, Scores
+from raysearch.report.scoring import Scores
+from raysearch.report.units import unit_of
 from raysearch.study.record import Record
 
 MEAN = "mean"
@@ -27,19 +28,21 @@ def section(record: Record, scores: Scores) -> Section | None:
             "folds": len(mine),
             "ratings": sum(record.folds[f].clips for f in mine),
         }
-        row |= {f"selected_{x}": scores.test[x][estimates.best, mine].mean() for x in METRICS}
+        row |= {f"selected_{x}": scores.test[x][estimates.best, mine].mean() for x in scores.shown}
         rows.append(row | {"honest": np.array(estimates.honest[m].values)[mine].mean()})
     frame = pd.DataFrame(rows)
-    means = frame[["selected_ua", "selected_wa", "honest"]].mean().to_dict()
+    means = frame[[*(f"selected_{x}" for x in scores.shown), "honest"]].mean().to_dict()
     total = {"rater": MEAN, "folds": len(record.folds), "ratings": int(frame["ratings"].sum())}
     frame = pd.concat([frame, pd.DataFrame([total | means])], ignore_index=True)
     columns = (
         Column("rater", "target rater", "name"),
         Column("folds", "folds", "count"),
         Column("ratings", "ratings\ntested on", "count"),
-        Column("selected_ua", "selected\nUA", "percent"),
-        Column("selected_wa", "selected\nWA", "percent"),
-        Column("honest", f"honest\n{m.upper()}", "percent"),
+        *(
+            Column(f"selected_{x}", f"selected\n{unit_of(x).heading}", unit_of(x).value)
+            for x in scores.shown
+        ),
+        Column("honest", f"honest\n{unit_of(m).heading}", unit_of(m).value),
     )
     number = scores.best.number
     return Section(
@@ -64,17 +67,17 @@ def settings_section(record: Record, scores: Scores) -> Section | None:
     settings = [
         (names[key], c) for c in scores.complete if (key := _key(scores.trials[c].params)) in names
     ] or [(f"trial {scores.trials[c].number}", c) for c in scores.order[:10]]
-    test = scores.test[scores.metric]
+    test, u = scores.test[scores.metric], unit_of(scores.metric)
     rows = []
     for name, c in settings:
         each = {f"r{i}": test[c, _folds_of(record, x)].mean() for i, x in enumerate(record.raters)}
         rows.append({"setting": name} | each | {MEAN: float(np.mean(list(each.values())))})
     columns = (
         Column("setting", "setting", "text"),
-        *(Column(f"r{i}", name, "percent") for i, name in enumerate(record.raters)),
-        Column(MEAN, MEAN, "percent"),
+        *(Column(f"r{i}", name, u.value) for i, name in enumerate(record.raters)),
+        Column(MEAN, MEAN, u.value),
     )
-    title = f"Test {scores.metric.upper()} of each setting by target rater"
+    title = f"Test {u.heading} of each setting by target rater"
     return Section("raters_settings", title, (), Table(pd.DataFrame(rows), columns))
 
 

@@ -34,6 +34,7 @@ from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Comparison, Level, Pair, Section, Table
 from raysearch.report.plots import Intervals, Mark
 from raysearch.report.scoring import Scores
+from raysearch.report.units import unit_of
 from raysearch.selection import (
     Difference,
     Matrix,
@@ -43,7 +44,7 @@ from raysearch.selection import (
     honest_choice,
 )
 from raysearch.study.record import Record
-from raysearch.study.wording import clean, many, percent, value
+from raysearch.study.wording import bare, clean, many, value
 
 HONEST = "honest choice"
 OTHERS = 4
@@ -125,13 +126,14 @@ def joint_section(families: Sequence[Comparison], record: Record) -> Section | N
             )
     if not rows:
         return None
+    u = unit_of(thin[0].metric)
     columns = (
         Column("parameter", "parameter", "name", once=True),
         Column("value", "value", "name"),
         Column("settings", "settings", "count"),
-        Column("score", f"test\n{thin[0].metric.upper()}", "percent"),
-        Column("difference", "against\nthe best", "points"),
-        Column("interval", "95 %\ninterval", "range"),
+        Column("score", f"test\n{u.heading}", u.value),
+        Column("difference", "against\nthe best", u.difference),
+        Column("interval", "95 %\ninterval", u.range),
         Column("p", "p\n(Holm)", "p"),
     )
     return Section(
@@ -185,11 +187,12 @@ def _table(one: Comparison) -> Table:
         ],
         dtype=object,
     )
+    u = unit_of(one.metric)
     columns = (
         Column("a", one.parameter or "setting", "text"),
         Column("b", "against", "text"),
-        Column("difference", f"test {one.metric.upper()}", "points"),
-        Column("interval", "95 %\ninterval", "range"),
+        Column("difference", f"test {u.heading}", u.difference),
+        Column("interval", "95 %\ninterval", u.range),
         Column("p", "p\n(Holm)", "p"),
     )
     return Table(frame, columns)
@@ -206,33 +209,35 @@ def _about_settings(one: Comparison, record: Record) -> tuple[str, ...]:
 
 def _about_values(one: Comparison, record: Record) -> tuple[str, ...]:
     counts = ", ".join(
-        f"{level.name} {percent(level.score)} ({many(level.settings, 'setting')})"
+        f"{level.name} {bare(one.metric, level.score)} ({many(level.settings, 'setting')})"
         for level in one.levels
     )
-    m, unit = one.metric.upper(), record.unit
+    u, unit = unit_of(one.metric), record.unit
     return (
         f"Each value of {one.parameter} is stood for by its own best setting, chosen anew for "
-        f"every held-out {unit} {sentences.choosing(record)}. Differences of test {m} are over "
-        f"{record.units}, paired, for the settings that "
+        f"every held-out {unit} {sentences.choosing(record)}. Differences of test {u.heading} are "
+        f"over {record.units}, paired, for the settings that "
         "were tried. In simulations the true difference lies outside such an interval in 6 to 9 % "
         "of the studies, not in 5: a p near 0.05 is no proof.",
-        f"Test {m} in %: {counts}.",
+        f"{u.axis('Test')}: {counts}.",
     )
 
 
 def picture(one: Comparison, record: Record) -> Intervals:
     """The differences with their intervals."""
     what = "settings" if one.parameter is None else f"values of {one.parameter}"
+    u = unit_of(one.metric)
+    points = " in points" if u.metric.percent else ""
     return Intervals(
         f"compare_{one.parameter or 'settings'}",
         clean(f"Differences of {what}, paired over {record.units}"),
-        f"difference of test {one.metric.upper()} in points, and 95 % interval",
+        f"difference of test {u.heading}{points}, and 95 % interval",
         tuple(
             Mark(
                 clean(f"{_short(pair.a, one)} − {_short(pair.b, one)}"),
-                100 * pair.difference.mean,
-                None if pair.difference.low is None else 100 * pair.difference.low,
-                None if pair.difference.high is None else 100 * pair.difference.high,
+                u.scale * pair.difference.mean,
+                None if pair.difference.low is None else u.scale * pair.difference.low,
+                None if pair.difference.high is None else u.scale * pair.difference.high,
                 strong=pair.shown,
             )
             for pair in one.pairs
@@ -272,7 +277,11 @@ def _settings(
             [(_honest(judges, t, None), t[first]) for t in tests], record.folds
         )
         sides.append((HONEST, f"{_trial(scores, first)} (enqueued)", gain))
-    return Comparison("settings", None, scores.metric, _family(sides, record)) if sides else None
+    return (
+        Comparison("settings", None, scores.metric, _family(sides, record, scores.metric))
+        if sides
+        else None
+    )
 
 
 def _parameter(
@@ -302,7 +311,7 @@ def _parameter(
         "parameter",
         name,
         scores.metric,
-        _family(sides, record),
+        _family(sides, record, scores.metric),
         tuple(Level(names[k], len(rows[k]), float(np.stack(choices[k]).mean())) for k in levels),
     )
 
@@ -325,12 +334,12 @@ def _honest(scores: Matrix, test: Matrix, rows: Sequence[int] | None) -> Matrix:
     return choices
 
 
-def _family(sides: Sequence[_Sides], record: Record) -> tuple[Pair, ...]:
+def _family(sides: Sequence[_Sides], record: Record, metric: str) -> tuple[Pair, ...]:
     # a pair without a test stays in the family that the others are corrected for
     family = holm([1.0 if d.p is None else d.p for _, _, d in sides])
     corrected = [None if d.p is None else p for (_, _, d), p in zip(sides, family, strict=True)]
     return tuple(
-        Pair(a, b, d, p, sentences.difference(d, a, b, p=p, unit=record.units))
+        Pair(a, b, d, p, sentences.difference(d, a, b, p=p, unit=record.units, metric=metric))
         for (a, b, d), p in zip(sides, corrected, strict=True)
     )
 

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import Curves, Line
 from raysearch.report.scoring import Scores
 from raysearch.report.sections.comparisons import FEW
 from raysearch.report.sections.published_tables import paper_figures
+from raysearch.report.units import Unit, unit_of
 from raysearch.selection import Matrix, interval, over_groups
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, value
@@ -84,8 +84,10 @@ def _section(
 
 def _table(curves: Mapping[str, Points], record: Record, scores: Scores, papers: Matrix) -> Table:
     """A row a point; what a paper gives beside it, where it gives any."""
-    m = scores.metric
-    test, validation = _test(scores), np.mean([v for v, _ in scores.draws], axis=0)
+    u = unit_of(scores.metric)
+    # draws hold what is maximised
+    test = _test(scores)
+    validation = u.metric.sign * np.mean([v for v, _ in scores.draws], axis=0)
     rows = []
     for series, points in sorted(curves.items()):
         for x, settings in sorted(points.items()):
@@ -97,7 +99,7 @@ def _table(curves: Mapping[str, Points], record: Record, scores: Scores, papers:
                     "settings": len(settings),
                     "validation": float(validation[settings].mean()),
                     "test": mean,
-                    "interval": bounds(low, high),
+                    "interval": u.bounds(low, high),
                     "paper": _mean(papers[settings]),
                 }
             )
@@ -106,12 +108,12 @@ def _table(curves: Mapping[str, Points], record: Record, scores: Scores, papers:
     columns += [
         Column("value", "value", "name"),
         Column("settings", "settings", "count"),
-        Column("validation", f"val\n{m.upper()}", "percent"),
-        Column("test", f"test\n{m.upper()}", "percent"),
-        Column("interval", "95 %\ninterval", "interval"),
+        Column("validation", f"val\n{u.heading}", u.value),
+        Column("test", f"test\n{u.heading}", u.value),
+        Column("interval", "95 %\ninterval", u.interval),
     ]
     if any(row["paper"] is not None for row in rows):
-        columns.append(Column("paper", "paper", "percent"))
+        columns.append(Column("paper", "paper", u.value))
     return Table(pd.DataFrame(rows), tuple(columns))
 
 
@@ -122,36 +124,38 @@ def _test(scores: Scores) -> Matrix:
 
 
 def _title(name: str, metric: str) -> str:
-    return f"Test {metric.upper()} against {clean(name)}"
+    return f"Test {unit_of(metric).heading} against {clean(name)}"
 
 
 def _plot(
     name: str, curves: Mapping[str, Points], record: Record, scores: Scores, papers: Matrix
 ) -> Curves:
     """The curves with the most settings first."""
-    test = _test(scores)
+    test, u = _test(scores), unit_of(scores.metric)
     first = sorted(curves.items(), key=lambda one: (-sum(map(len, one[1].values())), one[0]))
-    lines = [_line(series, points, test, record, papers) for series, points in first]
+    lines = [_line(series, points, test, record, papers, u) for series, points in first]
     values = [x for line in lines for x in line.x]
     return Curves(
         f"curve_{name}",
         f"{_title(name, scores.metric)}, mean over settings",
         clean(name),
-        f"test {scores.metric.upper()} in %, 95 % over {record.units}",
+        f"{u.axis('test')}, 95 % over {record.units}",
         tuple(lines),
         log=min(values) > 0 and max(values) / min(values) > WIDE,
     )
 
 
-def _line(series: str, points: Points, test: Matrix, record: Record, papers: Matrix) -> Line:
+def _line(
+    series: str, points: Points, test: Matrix, record: Record, papers: Matrix, u: Unit
+) -> Line:
     """A curve of at most `BINS` points: of more values, neighbours are taken together."""
     groups = np.array_split(np.array(sorted(points)), min(BINS, len(points)))
     settings = [[c for x in group for c in points[float(x)]] for group in groups]
     spans = [interval(over_groups(test[rows].mean(axis=0), record.folds)) for rows in settings]
     mean, low, high = zip(
-        *((100 * s[0], _percent(s[1]), _percent(s[2])) for s in spans), strict=True
+        *((u.scale * s[0], _scaled(s[1], u), _scaled(s[2], u)) for s in spans), strict=True
     )
-    paper = tuple(_percent(_mean(papers[rows])) for rows in settings)
+    paper = tuple(_scaled(_mean(papers[rows]), u) for rows in settings)
     return Line(
         series,
         tuple(float(group.mean()) for group in groups),
@@ -177,5 +181,5 @@ def _number(x: object) -> float | None:
     return float(x) if isinstance(x, int | float) and not isinstance(x, bool) else None
 
 
-def _percent(x: float | None) -> float | None:
-    return None if x is None else 100 * x
+def _scaled(x: float | None, u: Unit) -> float | None:
+    return None if x is None else u.scale * x

@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
 from raysearch.report import sentences
-from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Race, Section, SeedSpread, Table
 from raysearch.report.plots import Intervals, Mark
-from raysearch.report.scoring import METRICS, Scores
-from raysearch.selection import KINDS, worst_mean
+from raysearch.report.scoring import Scores
+from raysearch.report.units import Unit, unit_of
+from raysearch.selection import KINDS, metric_of
 from raysearch.study.ledger import FAILED, PRUNED, RUNNING
 from raysearch.study.record import Record
-from raysearch.study.wording import percent, points
+from raysearch.study.wording import amount, gap, percent
 
 
 def section(record: Record, scores: Scores) -> Section:
     """The four estimates, and the figure to quote."""
+    units = {m: unit_of(m) for m in scores.shown}
     columns = [Column("estimate", "estimate", "name")]
-    for m in METRICS:
+    for m, u in units.items():
         columns += [
-            Column(m, m.upper(), "percent"),
-            Column(f"{m}_interval", "95 % interval", "interval"),
-            Column(f"{m}_sd", "± sd", "spread"),
+            Column(m, u.heading, u.value),
+            Column(f"{m}_interval", "95 % interval", u.interval),
+            Column(f"{m}_sd", "± sd", u.spread),
         ]
     rows = []
     for kind in KINDS:
         row: dict[str, object] = {"estimate": kind}
-        for m, e in scores.estimates.of(kind).items():
-            row |= {m: e.mean, f"{m}_interval": bounds(e.low, e.high), f"{m}_sd": e.sd}
+        for m, u in units.items():
+            e = scores.estimates.of(kind)[m]
+            row |= {m: e.mean, f"{m}_interval": u.bounds(e.low, e.high), f"{m}_sd": e.sd}
         rows.append(row)
     return Section(
         "estimates",
-        "Result: test scores in %",
+        "Result: test scores" + (" in %" if all(u.metric.percent for u in units.values()) else ""),
         (sentences.result(record, scores), *sentences.pooling(record, scores)),
         Table(pd.DataFrame(rows), tuple(columns), strong=0),
         (
-            "UA is the mean recall of the classes, WA the share of clips that are right, ±\u00a0sd "
-            f"the spread from {record.unit} to {record.unit}.",
+            f"{_what(units.values())}, ±\u00a0sd the spread from {record.unit} to {record.unit}.",
             sentences.optimism(scores, record.unit),
         ),
         plots=(_picture(record, scores),),
@@ -46,24 +49,27 @@ def section(record: Record, scores: Scores) -> Section:
     )
 
 
+def _what(units: Iterable[Unit]) -> str:
+    """What metrics are: "UA is the mean recall of the classes, WA the share of …"."""
+    first, *others = units
+    each = [f"{u.heading} {u.metric.words}" for u in others]
+    return ", ".join([f"{first.heading} is {first.metric.words}", *each])
+
+
 def _picture(record: Record, scores: Scores) -> Intervals:
     """The four estimates of the objective's metric with their intervals."""
-    m = scores.metric
+    u = unit_of(scores.metric)
     marks = []
     for kind in KINDS:
-        e = scores.estimates.of(kind)[m]
-        marks.append(Mark(kind, 100 * e.mean, _bound(e.low), _bound(e.high), kind == "honest"))
+        e = scores.estimates.of(kind)[scores.metric]
+        ends = u.shown(e.low), u.shown(e.high)
+        marks.append(Mark(kind, u.scale * e.mean, *ends, strong=kind == "honest"))
     return Intervals(
         "estimates",
         "The result, and what choosing on test scores would claim",
-        f"test {m.upper()} in %, mean over {record.units} and 95 % interval",
+        f"{u.axis('test')}, mean over {record.units} and 95 % interval",
         tuple(marks),
     )
-
-
-def _bound(x: float | None) -> float | None:
-    """A bound in %, cut to what a score can be."""
-    return None if x is None else min(100.0, max(0.0, 100 * x))
 
 
 def meaning_section(record: Record, scores: Scores, race: Race | None) -> Section:
@@ -78,9 +84,9 @@ def meaning_section(record: Record, scores: Scores, race: Race | None) -> Sectio
     words["selected"] = words["selected"].replace("score.", f"score ({selected}).", 1)
     words["oracle"] = words["oracle"].replace("score.", f"score ({oracle}).", 1)
     words["oracle"] += _least(scores, race)
-    gaps = " and ".join(
-        f"{points(scores.estimates.optimism[m])} points {m.upper()}" for m in METRICS
-    )
+    gaps = " and ".join(_gap(m, scores.estimates.optimism[m]) for m in scores.shown)
+    if not all(metric_of(m).higher for m in scores.shown):
+        words["optimism"] = "how much better oracle is than honest."
     words["optimism"] += f" Here {gaps}."
     return Section(
         "meaning",
@@ -89,18 +95,25 @@ def meaning_section(record: Record, scores: Scores, race: Race | None) -> Sectio
     )
 
 
+def _gap(metric: str, x: float) -> str:
+    """ "+2.2 points UA", "+0.031 NLL"."""
+    row = metric_of(metric)
+    return f"{gap(metric, x)}{' points' if row.percent else ''} {row.heading}"
+
+
 def _oracle(scores: Scores) -> str:
     """The trials that are best on test scores."""
-    numbers = {m: scores.trials[scores.estimates.oracle_rows[m]].number for m in METRICS}
+    numbers = {m: scores.trials[scores.estimates.oracle_rows[m]].number for m in scores.shown}
     if len(set(numbers.values())) == 1:
-        return f"trial {numbers['ua']}"
-    return " and ".join(f"trial {n} for {m.upper()}" for m, n in numbers.items())
+        return f"trial {numbers[scores.metric]}"
+    return " and ".join(f"trial {n} for {metric_of(m).heading}" for m, n in numbers.items())
 
 
 def _least(scores: Scores, race: Race | None) -> str:
     """What stopping trials early leaves open of the oracle."""
     if scores.cut:
-        least = " and ".join(f"{percent(scores.at_least[m])} % {m.upper()}" for m in METRICS)
+        each = [(m, scores.at_least[m]) for m in scores.shown]
+        least = " and ".join(f"{amount(m, x)} {metric_of(m).heading}" for m, x in each)
         return f" The best of the complete settings reach {least}; others may have been better."
     if race is not None:
         return " It may be higher: some trials were stopped before they had finished a fold."
@@ -110,7 +123,7 @@ def _least(scores: Scores, race: Race | None) -> str:
 def _remarks(record: Record, scores: Scores) -> list[str]:
     """What some studies need: the objective, imputed cells, seeds, the worst folds."""
     lines = []
-    objective = record.objectives[0].name
+    first = record.objectives[0]
     if scores.cut:
         lines.append(
             f"imputed: {percent(scores.estimates.imputed)} % of the scores were never measured, "
@@ -118,18 +131,20 @@ def _remarks(record: Record, scores: Scores) -> list[str]:
             "and nested choose by the validation scores that are expected of each setting. "
             "Estimates are means over the draws; intervals include what the draws leave open."
         )
-    if scores.cut and objective == "pooled_ua":
+    if scores.cut and first.over not in ("mean", "worst"):
+        heading = first.row.heading
         lines.append(
             "Clips that were not scored cannot be imputed, so honest and nested choose by the "
-            "mean of the folds' validation UA; selected by the UA of all clips pooled."
+            f"mean of the folds' validation {heading}; selected by the {first.words}."
         )
-    if any(one.name == "worst_ua" for one in record.objectives):
-        values = scores.estimates.honest["ua"].values
-        lines.append(
-            f"worst: the honest scores of the worst quarter of {record.units} "
-            f"({-(-len(values) // 4)} of {len(values)}) have a mean of "
-            f"{percent(float(worst_mean(values)))} % UA."
-        )
+    for one in record.objectives:
+        if one.over == "worst":
+            values = np.array(scores.estimates.honest[one.metric].values)
+            lines.append(
+                f"worst: the honest scores of the worst quarter of {record.units} "
+                f"({-(-len(values) // 4)} of {len(values)}) have a mean of "
+                f"{amount(one.metric, float(one.together(values)))} {one.row.heading}."
+            )
     if record.seeds > 1:
         lines.append(
             f"Each score of a fold is the mean of {record.seeds} seeds. Intervals are over "
@@ -158,28 +173,28 @@ def seed_spread(record: Record, scores: Scores) -> SeedSpread | None:
         return None
     rows = record.rows_of(scores.best.number)
     within = {}
-    for m in METRICS:
+    for m in scores.shown:
         each = [np.array([one[f"test_{m}"] for one in row.repeats]) for row in rows if row.repeats]
         if not each:
             return None
         squares = sum(float(((x - x.mean()) ** 2).sum()) for x in each)
         within[m] = (squares / sum(len(x) - 1 for x in each)) ** 0.5
-    return SeedSpread(record.seeds, within, {m: scores.estimates.selected[m].sd for m in METRICS})
+    between = {m: scores.estimates.selected[m].sd for m in scores.shown}
+    return SeedSpread(record.seeds, within, between)
 
 
 def seeds_section(record: Record, scores: Scores, spread: SeedSpread) -> Section:
     """From seed to seed beside from speaker to speaker."""
-    frame = pd.DataFrame(
-        [
-            {"score": m.upper(), "within": spread.within[m], "between": spread.between[m]}
-            for m in METRICS
-        ]
-    )
+    u = unit_of(scores.metric)
+    alike = [m for m in scores.shown if metric_of(m).percent == u.metric.percent]
+    rows = [(metric_of(m).heading, spread.within[m], spread.between[m]) for m in alike]
+    frame = pd.DataFrame(rows, columns=["score", "within", "between"])
     columns = (
         Column("score", "test score", "name"),
-        Column("within", f"one seed to another,\nin one {record.unit} (± sd)", "spread"),
-        Column("between", f"one {record.unit} to another\n(± sd)", "spread"),
+        Column("within", f"one seed to another,\nin one {record.unit} (± sd)", u.spread),
+        Column("between", f"one {record.unit} to another\n(± sd)", u.spread),
     )
     number = scores.best.number
-    title = f"What one seed moves, in points: trial {number} (selected), {spread.seeds} seeds"
+    points = ", in points" if u.metric.percent else ""
+    title = f"What one seed moves{points}: trial {number} (selected), {spread.seeds} seeds"
     return Section("seeds", title, (), Table(frame, columns))

@@ -11,6 +11,7 @@ from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import Intervals, Mark
 from raysearch.report.scoring import Scores
 from raysearch.search.fanova import LEAST, MOST, Importance, branches, importances
+from raysearch.selection import metric_of
 from raysearch.study.record import Record
 from raysearch.study.space import Space
 from raysearch.study.wording import clean, listed, many, value
@@ -31,7 +32,7 @@ def section(record: Record, scores: Scores) -> Section | None:
     shares = [("", x) for x in whole] + [(_with(when), x) for when, part in parts for x in part]
     if not shares:
         return None
-    m = scores.metric.upper()
+    m = metric_of(scores.metric).heading
     plot = Intervals(
         "importance",
         f"What moves the validation {m} (fANOVA)",

@@ -6,40 +6,40 @@ import numpy as np
 import pandas as pd
 
 from raysearch.report.document import Column, Section, Table
-from raysearch.report.scoring import METRICS, Scores
-from raysearch.selection import pareto, worst_mean
+from raysearch.report.scoring import Scores
+from raysearch.report.units import unit_of
+from raysearch.selection import pareto
 from raysearch.study.record import Record
 from raysearch.study.wording import many
-
-_HEADINGS = {
-    "ua": "val\nUA",
-    "wa": "val\nWA",
-    "pooled_ua": "val UA\npooled",
-    "worst_ua": "val UA\nworst ¼",
-}
 
 
 def section(record: Record, scores: Scores) -> Section | None:
     """The Pareto front of the complete settings; None where there is one objective."""
-    names = [objective.name for objective in record.objectives]
-    if len(names) < 2:
+    objectives = record.objectives
+    if len(objectives) < 2:
         return None
+    names = [one.name for one in objectives]
     full = list(scores.complete)
-    values = np.stack([scores.validation[name][full] for name in names], axis=1)
+    values = np.stack([x.merit(scores.validation[x.name][full]) for x in objectives], axis=1)
     front = [full[i] for i in pareto(values)]
     place = {c: i for i, c in enumerate(scores.order)}
-    worst = "worst_ua" in names
+    worst = [one for one in objectives if one.over == "worst"]
     rows = []
     for c in sorted(front, key=lambda c: place[c]):
         row: dict[str, object] = {"trial": scores.trials[c].number}
         row |= {f"val_{name}": scores.validation[name][c] for name in names}
-        row |= {f"test_{m}": scores.test[m][c].mean() for m in METRICS}
-        row |= {"test_worst_ua": float(worst_mean(scores.test["ua"][c]))} if worst else {}
+        row |= {f"test_{m}": scores.test[m][c].mean() for m in scores.shown}
+        row |= {f"test_{x.name}": float(x.together(scores.test[x.metric][c])) for x in worst}
         rows.append(row | {"params": dict(scores.trials[c].params)})
     columns = [Column("trial", "trial", "count")]
-    columns += [Column(f"val_{name}", _HEADINGS[name], "percent") for name in names]
-    columns += [Column(f"test_{m}", f"test\n{m.upper()}", "percent") for m in METRICS]
-    columns += [Column("test_worst_ua", "test UA\nworst ¼", "percent")] if worst else []
+    columns += [Column(f"val_{x.name}", x.heading, unit_of(x.metric).value) for x in objectives]
+    columns += [
+        Column(f"test_{m}", f"test\n{unit_of(m).heading}", unit_of(m).value) for m in scores.shown
+    ]
+    columns += [
+        Column(f"test_{x.name}", x.heading.replace("val", "test", 1), unit_of(x.metric).value)
+        for x in worst
+    ]
     columns += [Column("params", "parameters", "params")]
     after = [
         f"{many(len(front), 'setting')} of {len(full)}: no other complete setting is as good in "
@@ -48,7 +48,8 @@ def section(record: Record, scores: Scores) -> Section | None:
     ]
     if worst:
         after.append(
-            f"Worst ¼: the mean of the {record.units} with the lowest UA, one in four, rounded up."
+            f"Worst ¼: the mean of the {record.units} with the worst {worst[0].row.heading}, one "
+            "in four, rounded up."
         )
     return Section(
         "pareto",
