@@ -187,6 +187,20 @@ class Result:
         return pd.DataFrame(rows, columns=None if rows else ["trial", "fold", "seconds"])
 
     @property
+    def predictions(self) -> pd.DataFrame:
+        """One row a test clip of a fold: what it is, and what each estimate's choice predicted.
+
+        Columns as in `raysearch.tuning.outcomes.predictions`. They are read from the study's
+        folder, or, for a study that goes on, from its store and its corpus.
+
+        Raises:
+            BadInput: no trial is complete, or the corpus is not there.
+        """
+        from raysearch.tuning.outcomes import predictions
+
+        return predictions(StudyFolder(self.folder))
+
+    @property
     def plots(self) -> dict[str, Picture]:
         """Every picture of the report, by its name."""
         return {

@@ -17,6 +17,8 @@ from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.record import Record
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from raysearch.report import Layers
 
 
@@ -32,7 +34,9 @@ def report(words: Sequence[str]) -> str:
     folder = study_folder(Path(values["home"]), values["study"])
     full, tsne = values["full"], values["tsne"]
     layers = None if tsne is None else _layers(folder, tsne)
-    return _give(build(Record.read(folder), True, layers), kind, out, values["figures"], full)
+    record = Record.read(folder)
+    predictions = _predictions(folder) if _is_folder(out) or values["figures"] else None
+    return _give(build(record, True, layers, predictions), kind, out, values["figures"], full)
 
 
 def compare(words: Sequence[str]) -> str:
@@ -88,7 +92,7 @@ def _give(report: Report, kind: str, out: Path | None, figures: object, full: bo
                 print(line, file=sys.stderr)
             return text
         path = out
-        if out.is_dir() or not out.suffix:
+        if _is_folder(out):
             path = out / f"report.{_SUFFIXES[kind]}"
             if figures is None:
                 lines.append(f"{len(files.write(report, out))} figures and tables in {out}")
@@ -96,6 +100,25 @@ def _give(report: Report, kind: str, out: Path | None, figures: object, full: bo
     except OSError as error:
         raise BadInput(f"{error.filename or out or figures} cannot be written: {error}") from error
     return "\n".join([f"report: {path}", *lines]) + "\n"
+
+
+def _is_folder(out: Path | None) -> bool:
+    """Whether a report goes into a folder, with all its files."""
+    return out is not None and (out.is_dir() or not out.suffix)
+
+
+def _predictions(folder: StudyFolder) -> pd.DataFrame | None:
+    """Every test clip's outcome; None, with the reason on stderr, where it cannot be had."""
+    from raysearch.tuning.outcomes import incomplete, predictions
+
+    try:
+        frame = predictions(folder)
+    except BadInput as error:
+        print(f"without predictions.csv: {error}", file=sys.stderr)
+        return None
+    if text := incomplete(frame):
+        print(text, file=sys.stderr)
+    return frame
 
 
 def _renderer(kind: str) -> Callable[[Report], str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from raysearch.report import sentences
 from raysearch.report.document import Comparison, Race, Report, Section, SeedSpread
 from raysearch.report.scoring import Scores, score
@@ -15,6 +17,7 @@ from raysearch.report.scoring import race as race_of
 from raysearch.report.sections import (
     best_settings,
     by_rater,
+    calibration,
     comparisons,
     curves,
     estimates,
@@ -22,6 +25,7 @@ from raysearch.report.sections import (
     pareto,
     published_tables,
     selected_setting,
+    speaker_groups,
     trials,
     tsne,
 )
@@ -29,13 +33,19 @@ from raysearch.report.sections.tsne import Layers
 from raysearch.study.record import Record
 
 
-def build(record: Record, whole: bool = False, layers_of: Layers | None = None) -> Report:
+def build(
+    record: Record,
+    whole: bool = False,
+    layers_of: Layers | None = None,
+    predictions: pd.DataFrame | None = None,
+) -> Report:
     """The report of a study, finished or not.
 
     Args:
         record: of the study.
         whole: with what takes seconds: the importance of parameters.
         layers_of: with pictures of the last layers of these trials.
+        predictions: with these, of every test clip, among its files.
 
     Raises:
         ValueError: a trial said to be complete lacks a fold, or a score is not finite.
@@ -72,6 +82,7 @@ def build(record: Record, whole: bool = False, layers_of: Layers | None = None) 
         race=race,
         comparisons=families,
         seeds=spread,
+        predictions=predictions,
     )
 
 
@@ -83,6 +94,7 @@ def _results(
     yield best_settings.best_section(record, scores)
     yield comparisons.strategy_section(families, record)
     yield estimates.meaning_section(record, scores, race)
+    yield estimates.further_section(scores)
     yield published_tables.section(record, scores)
     yield best_settings.settings_section(record, scores)
     yield from (comparisons.section(one, record) for one in families if one.parameter is None)
@@ -94,6 +106,7 @@ def _parameters(
 ) -> Iterator[Section | None]:
     """Which parameters matter, and which of their values are better."""
     yield comparisons.joint_section(families, record)
+    yield calibration.values_section(families, record, scores)
     yield from (comparisons.section(one, record) for one in families if one.parameter is not None)
     yield importance.section(record, scores) if whole else None
     yield from curves.sections(record, scores)
@@ -108,6 +121,8 @@ def _speakers(
     yield by_rater.section(record, scores)
     yield by_rater.settings_section(record, scores)
     yield selected_setting.classes_section(record, scores)
+    yield speaker_groups.section(record, scores)
+    yield calibration.section(record, scores)
     yield selected_setting.sets_section(record, scores)
     yield selected_setting.clips_section(record, scores)
 

@@ -203,6 +203,8 @@ class Report:
     comparisons: tuple[Comparison, ...] = ()
     seeds: SeedSpread | None = None
     """None where each fold was trained once"""
+    predictions: pd.DataFrame | None = field(default=None, compare=False)
+    """a row a test clip, for files alone; None where nobody asked for them"""
 
     def brief(self) -> Report:
         """The report without its details."""

@@ -111,4 +111,22 @@ class Scatter:
     panels: tuple[Panel, ...]
 
 
-Plot = Intervals | Curves | HeatMap | HeatMaps | Scatter
+@dataclass(frozen=True)
+class ReliabilityPanel:
+    """One reliability diagram."""
+
+    title: str
+    bins: NDArray[np.float64]
+    """[B, 3] of equal bins of confidence: clips, the sum of their confidence, how many are right"""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Share that is right against confidence, a panel beside the other."""
+
+    name: str
+    title: str
+    panels: tuple[ReliabilityPanel, ...]
+
+
+Plot = Intervals | Curves | HeatMap | HeatMaps | Scatter | Reliability

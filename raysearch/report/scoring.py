@@ -34,7 +34,7 @@ from raysearch.selection import (
     pooled_ua,
     worst_mean,
 )
-from raysearch.study.ledger import COMPLETE, PRUNED, TrialRow
+from raysearch.study.ledger import COMPLETE, PRUNED, FoldRow, TrialRow
 from raysearch.study.record import Record
 
 _USUAL = ("ua", "wa")
@@ -87,12 +87,37 @@ class Scores:
         return self.trials[self.estimates.best]
 
     @property
+    def baseline(self) -> int | None:
+        """The first complete row that was enqueued, which others are held against; None: none."""
+        enqueued = (c for c in self.complete if self.trials[c].origin == "enqueued")
+        return next(enqueued, None)
+
+    def choices(self) -> dict[str, tuple[int, ...]]:
+        """By name, the row of each fold: the honest choices, the selected one, the baseline."""
+        k = len(self.estimates.judges)
+        choices = {
+            "honest": self.estimates.honest_choices,
+            "selected": (self.estimates.best,) * k,
+        }
+        return choices if self.baseline is None else {**choices, "baseline": (self.baseline,) * k}
+
+    @property
     def order(self) -> list[int]:
         """The complete rows, best first by the first objective, as `estimates` chooses."""
         name, values = next(iter(self.validation.items()))
         return [
             self.complete[i] for i in best_first(Score(name).merit(values[list(self.complete)]))
         ]
+
+
+def folds_of(trials: Sequence[TrialRow], choices: Sequence[int], record: Record) -> list[FoldRow]:
+    """The folds [K] of a choice of rows, one a fold; [] where one of them was not run."""
+    rows = [
+        record.cells.get((trials[c].number, fold.name))
+        for c, fold in zip(choices, record.folds, strict=True)
+    ]
+    whole = [row for row in rows if row is not None]
+    return whole if len(whole) == len(rows) else []
 
 
 def best_first(scores: Matrix) -> NDArray[np.intp]:
@@ -197,12 +222,9 @@ def _pooled(record: Record, trials: Sequence[TrialRow], choices: Sequence[int]) 
     """
     if record.objectives[0].metric not in _USUAL:
         return None
-    rows = [
-        record.cells.get((trials[c].number, fold.name))
-        for c, fold in zip(choices, record.folds, strict=True)
-    ]
-    confusions = [row.confusion for row in rows if row is not None]
-    if len(confusions) < len(rows) or not all(confusions):
+    rows = folds_of(trials, choices, record)
+    confusions = [row.confusion for row in rows]
+    if not rows or not all(confusions):
         return None
     few, _ = lacking(confusions)
     return pooled_ua(confusions, record.folds) if few >= SHARE * len(rows) else None

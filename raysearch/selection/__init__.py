@@ -36,6 +36,7 @@ from raysearch.selection.intervals import (
     over_groups,
     worst_mean,
 )
+from raysearch.selection.measures import class_f1, class_recalls, ua_of
 from raysearch.selection.pooling import SHARE, lacking, pooled_gap, pooled_ua
 from raysearch.selection.scores import (
     METRICS,
@@ -69,6 +70,8 @@ __all__ = [
     "Score",
     "by_mean",
     "choice_scores",
+    "class_f1",
+    "class_recalls",
     "compare",
     "compare_over_draws",
     "estimates",
@@ -87,5 +90,6 @@ __all__ = [
     "pooled_gap",
     "pooled_ua",
     "signed_rank",
+    "ua_of",
     "worst_mean",
 ]

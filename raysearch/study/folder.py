@@ -56,6 +56,11 @@ class StudyFolder:
         return self.path / _LEDGER
 
     @property
+    def predictions_file(self) -> Path:
+        """What was predicted of every test clip."""
+        return self.path / "predictions.parquet"
+
+    @property
     def lease_note(self) -> Path:
         """Who runs the study now."""
         return self.path / "lease.json"

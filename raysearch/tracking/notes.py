@@ -22,7 +22,8 @@ _MEANS = (
 )
 _ARTIFACTS = (
     "Under *Artifacts*: `report.html` (the whole report with its figures), `figures/`, `tables/`, "
-    "`trials.json` (all trials, sortable), `study.yaml` (the resolved study)."
+    "`trials.json` (all trials, sortable), `predictions.csv` and `.parquet` (every test clip), "
+    "`study.yaml` (the resolved study)."
 )
 
 

@@ -424,6 +424,7 @@ def _report_files(report: Report) -> dict[str, File]:
         "report.html": lambda: html.render(report).encode(),
         **{f"tables/{name}": text for name, text in directory.tables(report)},
         **{f"figures/{name}": draw for name, draw in images.items()},
+        **dict(directory.predictions(report)),
     }
 
 

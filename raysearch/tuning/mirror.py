@@ -25,6 +25,7 @@ from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.ledger import COMPLETE, FoldRow, Ledger, TrialRow
 from raysearch.study.record import Record
 from raysearch.study.software import versions
+from raysearch.tuning.outcomes import keep_predictions
 from raysearch.tuning.prepare import StudyInputs, layers_of
 
 if TYPE_CHECKING:
@@ -254,9 +255,9 @@ class Mirror:
 
     def _report(self) -> Report:
         layers = layers_of(self._inputs, [SELECTED])
-        return build(
-            Record.read(self._folder), whole=True, layers_of=layers if layers.small else None
-        )
+        record = Record.read(self._folder)
+        predictions = keep_predictions(self._folder, self._inputs, record)
+        return build(record, True, layers if layers.small else None, predictions)
 
     def _best_folds(self) -> list[BestFold]:
         """Curves of the best trials' folds, from the store."""

@@ -30,6 +30,7 @@ from raysearch.study.software import versions
 from raysearch.study.wording import duration
 from raysearch.tuning.ends import plain_failure, record_end, recorded_failure
 from raysearch.tuning.mirror import Mirror, check_places, mirror_of
+from raysearch.tuning.outcomes import keep_predictions
 from raysearch.tuning.prepare import StudyInputs, prepare, runtime_of
 from raysearch.tuning.progress import Progress
 
@@ -110,8 +111,11 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         with recorded_failure(ledger, mirror):
             driver = driver_of(inputs, ledger, listeners)
             interrupted = not _ran_to_its_end(inputs, driver, ledger, folder, progress, mirror)
-            report = build(Record.read(folder))
+            record = Record.read(folder)
+            report = build(record)
             failure = "" if interrupted else _failure(ledger.trials(), report)
+            if not interrupted:
+                keep_predictions(folder, inputs, record)
             if mirror is not None and (interrupted or not mirror.current):
                 progress.stage("writing to MLflow")
                 mirror.finish(interrupted, failure)

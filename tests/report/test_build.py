@@ -223,7 +223,14 @@ def test_transductive_and_speaker_dependent_studies_say_so(make: Make) -> None:
 
 def test_class_recalls_are_pooled_over_folds(make: Make) -> None:
     rows = to_plain(report_of(make(scores(0))))["tables"]["classes"]
-    assert rows[0] == {"class": "sad", "clips": 20, "recall": 0.8, "taken_for": "angry (4)"}
+    assert rows[0] == {
+        "class": "sad",
+        "clips": 20,
+        "recall": 0.8,
+        "precision": pytest.approx(16 / 24),
+        "f1": pytest.approx(2 * 16 / 44),
+        "taken_for": "angry (4)",
+    }
     assert rows[1] == {"class": "angry", "clips": 20, "recall": 0.6, "taken_for": "sad (8)"}
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raysearch.report.plots import Curves, HeatMap, HeatMaps, Intervals, Plot, Scatter
+from raysearch.report.plots import (
+    Curves,
+    HeatMap,
+    HeatMaps,
+    Intervals,
+    Plot,
+    Reliability,
+    Scatter,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,7 +22,13 @@ __all__ = ["draw", "png", "svg"]
 
 def draw(plot: Plot) -> Figure:
     """The figure, in the house's style. Call it under `style.render`."""
-    from raysearch.report.figures import heat_map, interval_chart, line_chart, scatter_chart
+    from raysearch.report.figures import (
+        heat_map,
+        interval_chart,
+        line_chart,
+        reliability_chart,
+        scatter_chart,
+    )
 
     match plot:
         case Intervals():
@@ -27,6 +41,8 @@ def draw(plot: Plot) -> Figure:
             return heat_map.draw_all(plot)
         case Scatter():
             return scatter_chart.draw(plot)
+        case Reliability():
+            return reliability_chart.draw(plot)
 
 
 def svg(plot: Plot) -> bytes:

@@ -29,14 +29,23 @@ def tables(report: Report) -> Iterator[tuple[str, str]]:
             yield f"{name}.csv", _csv(frame)
 
 
+def predictions(report: Report) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Every test clip's outcome as CSV and as Parquet: file name, and what makes it."""
+    frame = report.predictions
+    if frame is not None:
+        yield "predictions.csv", lambda: _csv(frame).encode()
+        yield "predictions.parquet", lambda: _parquet(frame)
+
+
 def write(report: Report, folder: Path) -> list[Path]:
-    """Write all figures and tables into `folder`, which is made where it is absent.
+    """Write all figures, tables and predictions into `folder`, which is made where it is absent.
 
     Returns:
         The files, in their order.
     """
     paths = [write_whole(folder / name, text) for name, text in tables(report)]
-    return paths + [write_whole(folder / name, draw()) for name, draw in figures(report)]
+    made = [*figures(report), *predictions(report)]
+    return paths + [write_whole(folder / name, draw()) for name, draw in made]
 
 
 def _flat(table: Table) -> pd.DataFrame:
@@ -55,6 +64,11 @@ def _flat(table: Table) -> pd.DataFrame:
                 row[str(column.name)] = x
         rows.append(row)
     return pd.DataFrame(rows, dtype=object)  # a trial that is missing makes no 3 a 3.0
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    data: bytes = frame.to_parquet(None, index=False)
+    return data
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -78,9 +78,7 @@ def strategy_section(families: Sequence[Comparison], record: Record) -> Section 
     Where no strategy was searched, it is of the parameter whose values differ most clearly, or of
     the settings.
     """
-    parameters = [one for one in families if one.parameter is not None]
-    named = [one for one in parameters if one.parameter == STRATEGY]
-    one = next(iter(named or sorted(parameters, key=_least_p) or families), None)
+    one = leading(families)
     if one is None:
         return None
     what = "the settings" if one.parameter is None else f"the {one.parameter}"
@@ -91,6 +89,14 @@ def strategy_section(families: Sequence[Comparison], record: Record) -> Section 
         lines = (*lines[:1], sentences.few_settings(one))
     title = clean(f"What the search says of {what}")
     return Section("strategy", title, before=lines[:2], opening=True)
+
+
+def leading(families: Sequence[Comparison]) -> Comparison | None:
+    """The comparison that a study is first asked about: of the strategy, of the parameter whose
+    values differ most clearly, or of the settings; None where there is none."""
+    parameters = [one for one in families if one.parameter is not None]
+    named = [one for one in parameters if one.parameter == STRATEGY]
+    return next(iter(named or sorted(parameters, key=_least_p) or families), None)
 
 
 def _least_p(one: Comparison) -> float:
@@ -270,9 +276,8 @@ def _settings(
         )
         for c in order[1 : 1 + OTHERS]
     ]
-    enqueued = [c for c in scores.complete if scores.trials[c].origin == "enqueued"]
-    if enqueued and len(scores.trials) > 1:
-        first = enqueued[0]
+    first = scores.baseline
+    if first is not None and len(scores.trials) > 1:
         gain = compare_over_draws(
             [(_honest(judges, t, None), t[first]) for t in tests], record.folds
         )
@@ -287,7 +292,7 @@ def _settings(
 def _parameter(
     name: str, record: Record, scores: Scores, judges: Matrix, tests: Sequence[Matrix]
 ) -> Comparison | None:
-    rows, names = _rows_by_value(name, scores)
+    rows, names = rows_by_value(name, scores)
     if len(rows) < 2:
         return None
     whole = np.asarray(scores.judge(range(len(record.folds))), dtype=np.float64)
@@ -316,7 +321,7 @@ def _parameter(
     )
 
 
-def _rows_by_value(name: str, scores: Scores) -> tuple[Mapping[str, list[int]], dict[str, str]]:
+def rows_by_value(name: str, scores: Scores) -> tuple[Mapping[str, list[int]], dict[str, str]]:
     """The rows that have each value of a parameter, and how the value is written."""
     rows: dict[str, list[int]] = {}
     names: dict[str, str] = {}

@@ -49,6 +49,33 @@ def section(record: Record, scores: Scores) -> Section:
     )
 
 
+def further_section(scores: Scores) -> Section | None:
+    """The estimates by the other metrics that are made of counts, each with its interval."""
+    others = [m for m in scores.test if m not in scores.shown and metric_of(m).needs == "counts"]
+    if not others:
+        return None
+    columns, rows = [Column("estimate", "estimate", "name")], []
+    for m in others:
+        u = unit_of(m)
+        columns += [
+            Column(m, u.heading, u.value),
+            Column(f"{m}_interval", "95 % interval", u.interval),
+        ]
+    for kind in KINDS:
+        row: dict[str, object] = {"estimate": kind}
+        for m in others:
+            e = scores.estimates.of(kind)[m]
+            row |= {m: e.mean, f"{m}_interval": unit_of(m).bounds(e.low, e.high)}
+        rows.append(row)
+    return Section(
+        "further_scores",
+        "The same by other scores",
+        (),
+        Table(pd.DataFrame(rows), tuple(columns), strong=0),
+        (f"{_what(unit_of(m) for m in others)}. Settings are chosen as above.",),
+    )
+
+
 def _what(units: Iterable[Unit]) -> str:
     """What metrics are: "UA is the mean recall of the classes, WA the share of …"."""
     first, *others = units

@@ -11,7 +11,7 @@ import pandas as pd
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import HeatMap, HeatMaps
 from raysearch.report.scoring import Scores
-from raysearch.selection import Matrix
+from raysearch.selection import Matrix, class_f1, class_recalls
 from raysearch.study.record import Record
 
 _SETS = {
@@ -133,6 +133,7 @@ def classes_section(record: Record, scores: Scores) -> Section | None:
 def _recalls(counts: Matrix, classes: Sequence[str], seeds: int) -> Table:
     """A row a class, from counts [K, K] summed over folds and seeds."""
     rows = []
+    recalls, f1, guesses = class_recalls(counts), class_f1(counts), counts.sum(axis=0)
     for i, label in enumerate(classes):
         wrong = counts[i].copy()
         wrong[i] = 0
@@ -143,7 +144,9 @@ def _recalls(counts: Matrix, classes: Sequence[str], seeds: int) -> Table:
             {
                 "class": label,
                 "clips": int(total) // seeds,
-                "recall": counts[i, i] / total if total else None,
+                "recall": recalls[i] if total else None,
+                "precision": counts[i, i] / guesses[i] if guesses[i] else None,
+                "f1": f1[i] if total else None,
                 "taken_for": most,
             }
         )
@@ -151,6 +154,8 @@ def _recalls(counts: Matrix, classes: Sequence[str], seeds: int) -> Table:
         Column("class", "class", "name"),
         Column("clips", "clips", "count"),
         Column("recall", "recall %", "percent"),
+        Column("precision", "precision %", "percent"),
+        Column("f1", "F1 %", "percent"),
         Column("taken_for", "most often taken for (clips)"),
     )
     return Table(pd.DataFrame(rows), columns)

@@ -203,6 +203,8 @@ def test_counts_of_clips_are_not_multiplied_by_seeds(write: Write) -> None:
         "class": "class 0",
         "clips": 10,
         "recall": 0.8,
+        "precision": pytest.approx(4 / 6),
+        "f1": pytest.approx(8 / 11),
         "taken_for": "class 1 (2)",
     }
 

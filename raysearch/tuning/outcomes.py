@@ -1,0 +1,197 @@
+"""Every test clip's outcome: its label, votes, and the probabilities by each estimate's choice.
+
+Test labels lie in no other file that a study leaves. They are written once scoring is done, and no
+stage reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.errors import BadInput
+from raysearch.report.scoring import Scores, score
+from raysearch.stages.atomic import replacing
+from raysearch.stages.folds import Fold
+from raysearch.stages.store import Damaged, Store
+from raysearch.study.folder import StudyFolder, store_of
+from raysearch.study.ledger import FoldRow
+from raysearch.study.record import Record
+from raysearch.tuning.clip_groups import ATTRIBUTES
+from raysearch.tuning.prepare import StudyInputs, prepare
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Choices = Mapping[str, Sequence[int]]
+"""by name, the trial of each fold"""
+_CHOICES, _LACKING = "choices", "lacking"
+"""of the frame's attributes: what was chosen, and folds of which nothing is known"""
+
+
+def predictions(folder: StudyFolder) -> pd.DataFrame:
+    """A row a test clip of a fold (and a seed): what it is, and what was predicted of it.
+
+    Columns: `clip`, `fold`, `rater` and `seed` where there are several, `corpus`, `speaker`,
+    `session`, the columns of groups (sex, ...), `label`, `votes.CLASS` where there are votes; then
+    for each choice (`honest`, `nested`, `selected`, `oracle`, and `baseline`, the first setting
+    that was enqueued): the predicted class, `CHOICE_trial`, `CHOICE_temperature` (of the fold's
+    validation clips) and `CHOICE.CLASS`, the probabilities. `oracle_NAME` is the oracle of another
+    metric that the report shows, where it is another trial. Clips that are not scored are left out.
+
+    Args:
+        folder: of a study, finished or not.
+
+    Raises:
+        BadInput: no trial is complete, or the corpus is needed and not there, or has changed.
+    """
+    record = Record.read(folder)
+    scores = score(record)
+    if scores is None:
+        raise BadInput(f"study={record.name} has no complete trial, so there are no predictions")
+    frame = _kept(folder, _choices(scores))
+    if frame is None:
+        study = folder.study("quiet=true")
+        inputs = prepare(study)
+        folder.check_fingerprint(study, inputs.fingerprint)
+        frame = _written(folder, inputs, record, scores)
+    return frame
+
+
+def keep_predictions(
+    folder: StudyFolder, inputs: StudyInputs, record: Record
+) -> pd.DataFrame | None:
+    """The predictions, written into a study's folder where they are not there; None before any."""
+    scores = score(record)
+    if scores is None:
+        return None
+    frame = _kept(folder, _choices(scores))
+    return _written(folder, inputs, record, scores) if frame is None else frame
+
+
+def _written(
+    folder: StudyFolder, inputs: StudyInputs, record: Record, scores: Scores
+) -> pd.DataFrame:
+    frame = _frame(inputs, record, _choices(scores))
+    with replacing(folder.predictions_file) as aside:
+        frame.to_parquet(aside, index=False)
+    return frame
+
+
+def _kept(folder: StudyFolder, choices: Choices) -> pd.DataFrame | None:
+    """What an earlier call wrote, where it is of these choices and whole."""
+    import pandas as pd
+
+    if not folder.predictions_file.is_file():
+        return None
+    frame = pd.read_parquet(folder.predictions_file)
+    same = frame.attrs.get(_CHOICES) == {name: list(trials) for name, trials in choices.items()}
+    return frame if same and not frame.attrs.get(_LACKING) else None
+
+
+def _choices(scores: Scores) -> dict[str, list[int]]:
+    """The trials that each estimate chose, by fold."""
+    e, k = scores.estimates, len(scores.estimates.judges)
+    rows = {"honest": e.honest_choices, "nested": e.nested_choices, "selected": (e.best,) * k}
+    first = e.oracle_rows[scores.metric]
+    rows["oracle"] = (first,) * k
+    for m in scores.shown:
+        if e.oracle_rows[m] != first:
+            rows[f"oracle_{m}"] = (e.oracle_rows[m],) * k
+    if scores.baseline is not None:
+        rows["baseline"] = (scores.baseline,) * k
+    return {name: [scores.trials[c].number for c in each] for name, each in rows.items()}
+
+
+def _frame(inputs: StudyInputs, record: Record, choices: Choices) -> pd.DataFrame:
+    import pandas as pd
+
+    store = Store(store_of(inputs.study))
+    parts, lacking = [], []
+    for f, (fold, answers) in enumerate(zip(inputs.folds, inputs.answers(), strict=True)):
+        truth = answers.unseen[answers.selected :][: answers.test]
+        scored = np.flatnonzero(truth >= 0)
+        facts = _facts(inputs, fold, truth).iloc[scored]
+        for seed in range(record.seeds):
+            columns: dict[str, Any] = {}
+            for name, trials in choices.items():
+                row = record.cells.get((trials[f], fold.name))
+                p = None if row is None else _probabilities(store, row, seed, record.seeds)
+                if p is None:
+                    lacking.append(f"{name} of {fold.name}")
+                    p = np.full((answers.selected + answers.test, len(record.classes)), np.nan)
+                p = p[answers.selected :][: answers.test][scored]
+                columns |= _columns(name, trials[f], row, seed, p, inputs.corpus.classes)
+            part = facts.assign(**columns)
+            if record.seeds > 1:
+                part.insert(2, "seed", seed)
+            parts.append(part)
+    frame = pd.concat(parts, ignore_index=True)
+    frame.attrs = {_CHOICES: {n: list(trials) for n, trials in choices.items()}, _LACKING: lacking}
+    return frame
+
+
+def _facts(inputs: StudyInputs, fold: Fold, truth: NDArray[np.int64]) -> pd.DataFrame:
+    """What is known of the test clips of a fold, in their order."""
+    import pandas as pd
+
+    corpus = inputs.corpus
+    table = corpus.table.iloc[fold.test]
+    frame = pd.DataFrame({"clip": table["id"].to_numpy(), "fold": fold.name})
+    if fold.rater:
+        frame["rater"] = fold.rater
+    more = dict.fromkeys([*ATTRIBUTES, *inputs.study.groups])
+    for name in ("corpus", "speaker", "session", *(x for x in more if x in table)):
+        if (corpus.table[name].astype(str) != "").any():
+            frame[name] = table[name].astype(str).to_numpy()
+    names = np.array([*corpus.classes, ""], dtype=object)
+    frame["label"] = names[truth]
+    if corpus.votes is not None:
+        for name, votes in zip(corpus.classes, corpus.votes[fold.test].T, strict=True):
+            frame[f"votes.{name}"] = votes
+    return frame
+
+
+def _columns(
+    name: str,
+    trial: int,
+    row: FoldRow | None,
+    seed: int,
+    p: NDArray[np.float32],
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """What a choice predicts of a fold's test clips."""
+    scores = {} if row is None else (row.repeats[seed] if row.repeats else row.scores)
+    known = np.isfinite(p).all(axis=1)
+    best = np.where(known, np.nan_to_num(p).argmax(axis=1), -1)
+    return {
+        name: np.array([*classes, ""], dtype=object)[best],
+        f"{name}_trial": trial,
+        f"{name}_temperature": scores.get("temperature", np.nan),
+        **{f"{name}.{label}": p[:, k] for k, label in enumerate(classes)},
+    }
+
+
+def _probabilities(store: Store, row: FoldRow, seed: int, seeds: int) -> NDArray[np.float32] | None:
+    """[n, k] of what one training of a fold predicted; None where the store has it no more."""
+    each = len(row.stages) // seeds
+    try:
+        entry = store.get(row.stages[(seed + 1) * each - 1].key)
+    except Damaged:
+        return None
+    return None if entry is None else entry[0].arrays["test"]
+
+
+def incomplete(frame: pd.DataFrame) -> str:
+    """What predictions lack, in a sentence; "" where they are whole."""
+    lacking: list[str] = frame.attrs.get(_LACKING, [])
+    if not lacking:
+        return ""
+    few = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
+    return (
+        f"predictions lack the probabilities of {few}: the trial did not run the fold, or the "
+        "store has it no more; the same tune command computes what the store lost"
+    )
