@@ -184,6 +184,14 @@ COMMANDS: dict[str, Command] = {
                 choices=("refit", "ensemble"),
             ),
             Key("setting", "selected, or the number of a trial", "12", "selected", data=True),
+            Key(
+                "temperature",
+                "fitted: divide the logits by the temperature that fits the folds' validation "
+                "clips best, so that confidence is nearer to what is right; no class changes",
+                "fitted",
+                "none",
+                choices=("none", "fitted"),
+            ),
             Key("name", "the name to register it by; none: the study's name", "MODEL"),
             Key("alias", "the alias of the version in MLflow's registry", "best", "champion"),
             Key(

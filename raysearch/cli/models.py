@@ -30,6 +30,7 @@ def export_model(words: Sequence[str]) -> str:
         alias=values["alias"],
         to=Path(values["to"]) if values["to"] else None,
         rater=values["rater"],
+        temperature=values["temperature"],
         say=lambda sentence: print(f"raysearch: {sentence}", file=sys.stderr),
     )
     return "\n".join(model.lines)

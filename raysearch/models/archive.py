@@ -28,6 +28,7 @@ from raysearch.models.refit import Member, Network
 from raysearch.models.source import Source
 from raysearch.report import to_plain
 from raysearch.selection import interval
+from raysearch.selection.measures import distributions, fit_temperature
 from raysearch.stages import Dataset, source_digest
 from raysearch.stages.store import Provenance, encode
 from raysearch.study import Study
@@ -35,12 +36,20 @@ from raysearch.study.software import version
 from trainables.stage import WEIGHTS, Array, Artifact
 
 How = Literal["refit", "ensemble"]
+Temperature = Literal["none", "fitted"]
 _CLIPS = 5
 """clips of a new speaker that a model asks for, where its study measured no number of them"""
 
 
 # -- the model's folder ----------------------------------------------------------------------------
-def write(place: Path, source: Source, data: Dataset, how: How, members: Sequence[Member]) -> Facts:
+def write(
+    place: Path,
+    source: Source,
+    data: Dataset,
+    how: How,
+    members: Sequence[Member],
+    temperature: float | None = None,
+) -> Facts:
     """Write weights, encoders and facts into the folder `place`; returns the facts."""
     study, setting = source.study, source.setting
     entries = []
@@ -59,10 +68,6 @@ def write(place: Path, source: Source, data: Dataset, how: How, members: Sequenc
     if how == "refit":
         notes += source.exporter.notes(setting)
     plain = to_plain(source.report)
-    rows = source.rows
-    mean = {
-        key: float(np.mean([row.scores[key] for row in rows])) for key in ("test_ua", "test_wa")
-    }
     facts: Facts = {
         "format": FORMAT,
         "raysearch": version(),
@@ -82,12 +87,13 @@ def write(place: Path, source: Source, data: Dataset, how: How, members: Sequenc
         "speaker_clips": _clips_needed(study),
         "speaker_scores": _speaker_scores(source),
         "thresholds": _thresholds(source, data.votes) if source.exporter.several(setting) else None,
+        "temperature": temperature,
         "corpus": list(study.corpus.name),
         "clips": _clips(source, data),
         "simulated": sorted(source.inputs.corpus.simulated),
         "estimates": plain["estimates"],
         "expected": _expected(source),
-        "setting_scores": mean,
+        "setting_scores": _means(source),
         "notes": list(dict.fromkeys([*source.report.warnings, *notes])),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -95,6 +101,12 @@ def write(place: Path, source: Source, data: Dataset, how: How, members: Sequenc
     whole = {**facts, "digest": digest_of(facts)}
     (place / FACTS).write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
     return facts
+
+
+def _means(source: Source) -> dict[str, float]:
+    """The setting's mean test scores."""
+    names = ("test_ua", "test_wa")
+    return {x: float(np.mean([row.scores[x] for row in source.rows])) for x in names}
 
 
 def _networks(member: Member) -> Artifact:
@@ -173,6 +185,38 @@ def _speaker_scores(source: Source) -> dict[str, float]:
         for n, name in names.items()
         if all(name in row.scores for row in source.rows)
     }
+
+
+def temperature(source: Source) -> float:
+    """The temperature that fits the folds' validation clips best (least NLL), all together.
+
+    The folds' networks predicted these without having learnt from them. One network's certainty is
+    not quite another's: of an ensemble, each member is taken to it before their mean.
+
+    Raises:
+        BadInput: the model names several classes, or the store has no fold's predictions any more.
+    """
+    if source.exporter.several(source.setting):
+        raise BadInput(
+            "temperature=fitted is for models that name one class, but this one names all classes "
+            "above their thresholds; leave it out"
+        )
+    answers, parts = source.inputs.answers(), []
+    for row in source.rows:
+        one = answers[row.index]
+        for stages in source.stages(row):
+            entry = source.store.get(stages[-1][1])
+            if entry is None:
+                raise BadInput(
+                    f"temperature=fitted needs the predictions of fold {row.fold}, which the store "
+                    f"{source.store.uri} has no more; the same tune command computes them again"
+                )
+            p, y = entry[0].arrays["validation"], one.validation
+            if one.selected:  # what scores a setting, and stopped no training
+                p, y = entry[0].arrays["test"][: one.selected], one.unseen[: one.selected]
+            parts.append((p[y >= 0], y[y >= 0]))
+    probabilities, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return fit_temperature(distributions(probabilities), labels)
 
 
 def _thresholds(source: Source, votes: NDArray[np.float32] | None) -> dict[str, float]:

@@ -15,7 +15,7 @@ from raysearch.cluster.code_copy import copy_code, modules_of
 from raysearch.data.features.extract import local_chunks
 from raysearch.errors import BadInput
 from raysearch.models import archive
-from raysearch.models.archive import How
+from raysearch.models.archive import How, Temperature
 from raysearch.models.model import Facts, perception
 from raysearch.models.refit import Say, ensemble, refit
 from raysearch.models.registering import Package, check_names, register, run_of, save
@@ -45,6 +45,7 @@ def export(
     alias: str = "champion",
     to: Path | None = None,
     rater: str | None = None,
+    temperature: Temperature = "none",
     say: Say = lambda text: None,
 ) -> ModelExport:
     """Make a model of a study, and register it in MLflow, or write it into a folder.
@@ -57,6 +58,7 @@ def export(
         alias: that the new version gets.
         to: a folder that does not exist yet: the model is written there and registered nowhere.
         rater: whose perception, of the study's target raters; None where there is one or none.
+        temperature: "fitted" on the folds' validation clips, or "none".
         say: hears what is being done.
 
     Raises:
@@ -70,6 +72,7 @@ def export(
     source = source_of(folder, setting, rater)
     if to is None:  # before minutes of training
         run = run_of(source.study, source.instance)
+    heat = archive.temperature(source) if temperature == "fitted" else None
     say("reading features")
     data = source.inputs.dataset(run_chunks=local_chunks)
     train = refit if how == "refit" else ensemble
@@ -77,7 +80,7 @@ def export(
     with tempfile.TemporaryDirectory(prefix="raysearch-model-") as scratch:
         place = Path(scratch, "data")
         place.mkdir()
-        facts = archive.write(place, source, data, how, members)
+        facts = archive.write(place, source, data, how, members, heat)
         package = _package(Path(scratch), source, facts, say)
         if to is not None:
             save(package, to, Path(source.study.home))
@@ -143,6 +146,11 @@ def _lines(where: str, facts: Facts, source: Source) -> Iterator[str]:
         yield (
             f"it needs {facts['speaker_clips']} clips of a speaker or more at a time; predict "
             "takes each folder for a speaker, unless speaker=one or speaker=REGEX says otherwise"
+        )
+    if facts["temperature"] is not None:
+        yield (
+            f"its probabilities are at the temperature {facts['temperature']:.3f}, fitted on the "
+            "folds' validation clips"
         )
     if facts["thresholds"] is not None:
         text = ", ".join(f"{name} {value:.2f}" for name, value in facts["thresholds"].items())

@@ -21,6 +21,7 @@ from raysearch.data.corpora.sound import inspect_bytes
 from raysearch.data.features import Chunk, ExtractorInfo, extract_chunk, known
 from raysearch.data.features.pretrained import relocated
 from raysearch.errors import BadInput
+from raysearch.selection.measures import distributions, scaled
 from raysearch.stages import Dataset, Moments, normalised, source_digest, statistics
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.store import Damaged, decode
@@ -239,10 +240,13 @@ class Model:
         own = statistics(data, rows) if self.by_speaker else None
         if self._members is None:
             self._members = [self._member(one) for one in self.facts["members"]]
-        parts = [
+        parts: list[NDArray[Any]] = [
             predict(normalised(data, rows, scaling if own is None else own))
             for predict, scaling in self._members
         ]
+        temperature = self.facts.get("temperature")  # older models have none
+        if temperature is not None:
+            parts = [scaled(distributions(p), float(temperature)) for p in parts]
         mean: NDArray[np.float64] = np.stack(parts).astype(np.float64).mean(axis=0)
         return mean.astype(np.float32)
 

@@ -86,7 +86,7 @@ def check_objectives(names: Sequence[str], classes: Sequence[str], groups: Membe
             )
         if name == WORST_GROUP and not groups:
             raise BadInput(
-                f"objective={name} needs groups of speakers, but the corpus says of no two or more "
-                f"speakers each what would divide them: {', '.join(ATTRIBUTES)}, or the columns "
-                "that groups= names; add such a column to the manifest, or choose another objective"
+                f"objective={name} needs groups of two speakers or more each, but the corpus has "
+                f"no column {' or '.join(ATTRIBUTES)} that makes two of them; add such a column to "
+                "the manifest, name other columns by groups=, or choose another objective"
             )

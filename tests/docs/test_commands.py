@@ -18,7 +18,7 @@ LISTED = subprocess.run(
     ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.split()
 DOCUMENTS = [name for name in LISTED if "raysearch" in (ROOT / name).read_text()]
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/benchmarks.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/benchmarks.md", "docs/scores.md"]
 KNOWN = spaces(ROOT)
 MAPPINGS = ("params.", "corpus.root.", "corpus.options.", "votes.confusions.")
 """beginnings of keys whose last name is the user's"""

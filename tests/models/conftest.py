@@ -13,12 +13,8 @@ from raysearch.models import archive
 from raysearch.models.model import Model, Sound
 from raysearch.models.refit import ensemble, refit
 from raysearch.models.source import source_of
-from raysearch.stages import Demand, LocalExecutor, Runtime, calls
-from raysearch.stages.store import Store
-from raysearch.study import folder as folders
-from raysearch.study import load_study
-from raysearch.tuning import run as studies
-from raysearch.tuning.prepare import prepare
+from raysearch.stages import LocalExecutor
+from tests.support.whole_study import run
 
 SPACE = """\
 method: rdlr
@@ -42,32 +38,6 @@ quiet: true
 """
 
 Make = Callable[..., Path]
-
-
-def run(home: Path, *words: str, trials: int | None = None) -> Path:
-    """Run a study, or its first `trials`, one stage after the other. Returns its folder."""
-    study = load_study([*words, f"home={home}"], cwd=home)
-    inputs = prepare(study)
-    folder = folders.StudyFolder.of(study)
-    ledger = studies.begin(folder, inputs)
-    driver = studies.driver_of(inputs, ledger)
-    data, where, scorer = (
-        inputs.dataset(run_chunks=local_chunks),
-        inputs.context(),
-        inputs.scorer(),
-    )
-    executor = LocalExecutor(Store(folders.store_of(study)))
-    count = 0
-    while (trials is None or count < trials) and (trial := driver.next()) is not None:
-        count += 1
-        setting = inputs.method.resolve({**inputs.space.constants(), **trial.params})
-        for fold in trial.folds:
-            stages = calls(inputs.method, setting, fold, where)
-            outcome = executor.run_fold(Demand(stages, study.id, Runtime(), data))
-            driver.record(trial.number, [(scorer.row(trial.number, fold, [outcome]), 1, 0)])
-    assert driver.fatal is None
-    ledger.close()
-    return folder.path
 
 
 @pytest.fixture(scope="session")
@@ -236,6 +206,7 @@ def written(
     setting: str | int = "selected",
     rater: str | None = None,
     executor: LocalExecutor | None = None,
+    temperature: float | None = None,
 ) -> Model:
     """A model's own folder, made as `export` makes it, without MLflow's around it."""
     source = source_of(folder, setting, rater)
@@ -243,7 +214,7 @@ def written(
     make = {"refit": refit, "ensemble": ensemble}[how]
     members = make(source, executor or source.executor(), data, lambda text: None)
     place.mkdir()
-    archive.write(place, source, data, how, members)  # type: ignore[arg-type]
+    archive.write(place, source, data, how, members, temperature)  # type: ignore[arg-type]
     return Model(place)
 
 
@@ -270,9 +241,10 @@ def write(tmp_path: Path) -> Write:
         setting: str | int = "selected",
         rater: str | None = None,
         executor: LocalExecutor | None = None,
+        temperature: float | None = None,
     ) -> Model:
         place = tmp_path / f"data-{len(list(tmp_path.glob('data-*')))}"
-        return written(folder, place, how, setting, rater, executor)
+        return written(folder, place, how, setting, rater, executor, temperature)
 
     return one
 

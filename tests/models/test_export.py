@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 from raysearch.data.features.extract import local_chunks
 from raysearch.errors import BadInput
+from raysearch.models import archive, source
 from raysearch.models import export as exporting
 from raysearch.models import refit as refitting
-from raysearch.models import source
 from raysearch.models.archive import best_threshold
 from raysearch.models.model import Model, Sound
 from raysearch.models.registering import check_names
@@ -101,6 +104,32 @@ def test_facts_say_how_it_was_made(study: Path, model: Model) -> None:
     assert [one["name"] for one in facts["features"]] == ["egemaps"]
     assert 0 <= facts["estimates"]["honest"]["ua"] <= 1
     assert facts["params"]["gamma"] == 0.7
+
+
+def test_probabilities_at_the_temperature_that_fits_the_folds_validation_clips(
+    study: Path, write: Write, sounds: list[Sound]
+) -> None:
+    source = source_of(study, "selected")
+    parts, labels = [], []
+    for row in source.rows:
+        stored = source.store.get(row.stages[-1].key)
+        assert stored is not None
+        parts.append(stored[0].arrays["validation"].astype(np.float64))
+        labels.append(source.inputs.corpus.codes[source.inputs.folds[row.index].validation])
+    p, y = np.concatenate(parts), np.concatenate(labels)
+
+    def loss(log: float) -> float:
+        return float(log_loss(y, softmax(np.log(p) / np.exp(log), axis=1), labels=range(3)))
+
+    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-8})
+    temperature = archive.temperature(source)
+    assert temperature == pytest.approx(np.exp(best.x), rel=1e-3)
+    plain, warm = write(study), write(study, temperature=temperature)
+    assert (plain.facts["temperature"], warm.facts["temperature"]) == (None, temperature)
+    before, after = (model.hear(sounds).probabilities for model in (plain, warm))
+    want = softmax(np.log(np.maximum(before, 1e-12)) / temperature, axis=1)
+    np.testing.assert_allclose(after, want, atol=1e-5)
+    assert plain.names(before) == warm.names(after)
 
 
 def test_a_named_trial(study: Path, write: Write) -> None:
@@ -284,6 +313,8 @@ def test_a_model_of_votes_names_every_class_above_its_threshold(make: Any, write
     assert model.thresholds is not None
     assert set(model.thresholds) == set(model.classes)
     source = source_of(folder, "selected")
+    with pytest.raises(BadInput, match="temperature=fitted is for models that name one class"):
+        archive.temperature(source)
     votes = source.inputs.dataset(run_chunks=local_chunks).votes
     assert votes is not None
     for k, name in enumerate(model.classes):

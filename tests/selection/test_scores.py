@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,11 @@ def test_what_is_no_objective() -> None:
     for name in ("ece", "worst_ece", "f1", "recall_", "pooled_nll", "loss"):
         assert not is_objective(name)
     assert is_objective("recall_sad")
+
+
+def test_the_page_of_scores_has_every_metric() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "scores.md").read_text()
+    for name, metric in METRICS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        assert f"| {'higher' if metric.higher else 'lower'} | " in row
+        assert row.endswith(f"| {'yes' if metric.raced else 'no'} |")

@@ -52,5 +52,5 @@ def test_objectives_that_a_corpus_cannot_serve_are_refused(table: pd.DataFrame) 
     check_objectives(["worst_group_ua", "recall_sad", "ua"], ["happy", "sad"], groups)
     with pytest.raises(BadInput, match=r"no class 'sat'.*its classes are happy, sad"):
         check_objectives(["recall_sat"], ["happy", "sad"], groups)
-    with pytest.raises(BadInput, match="objective=worst_group_ua needs groups of speakers"):
+    with pytest.raises(BadInput, match="objective=worst_group_ua needs groups of two speakers"):
         check_objectives(["ua", "worst_group_ua"], ["happy"], {})
