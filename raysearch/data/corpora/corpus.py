@@ -22,6 +22,8 @@ Options = Mapping[str, object]
 
 RAW_COLUMNS = ("id", "path", "corpus", "speaker", "session", "label", "transcript")
 TABLE_COLUMNS = (*RAW_COLUMNS, "audio", "seconds")
+PART = "part"
+"""a further column of tables: what of its file a clip is (`places`); where it lacks, all of it"""
 RATING_COLUMNS = (
     "id",
     "rater",
@@ -33,6 +35,11 @@ RATING_COLUMNS = (
     "own",
 )
 """of the single ratings; a reader may leave out the last four where it has none of them"""
+
+
+def attribute_names(table: pd.DataFrame) -> list[str]:
+    """The columns of a table that are attributes of its clips and speakers."""
+    return [str(name) for name in table.columns if name not in (*TABLE_COLUMNS, PART)]
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,11 @@ class Raw:
     """What one reader gives, before classes are chosen.
 
     `table` has the columns id, path, corpus, speaker, session, label, transcript; labels are
-    common class names, "" where a clip has none. `votes` has one column a class and the table's
-    index (0 where a clip has none); speakers' votes for their own clips are not in it. `ratings`
+    common class names, "" where a clip has none. It may have a column `part` (see `places`); its
+    further columns are text, "" where not known, and are attributes of the clip and its speaker:
+    `sex` is female or male, `age` years, `language` a code or a name. `votes` has one column a
+    class and the table's index (0 where a clip has none); speakers' votes for their own clips are
+    not in it. `ratings`
     has the columns id, rater, label, weight, and perhaps the others of RATING_COLUMNS, one row a
     rating: label is "" where a rater gave no class, weight the share of a vote that the class
     gets, valence, activation and dominance are on the corpus's own scale (NaN where not given),
@@ -123,7 +133,7 @@ class Corpus:
 
     `table`: RangeIndex; id (unique), path (absolute), corpus, speaker (unique over corpora),
     session ("" = none), label ("" = unlabelled), transcript ("" = none), audio (SHA-256 of the
-    file's bytes, hex), seconds.
+    clip's bytes, hex), seconds; perhaps part, and attributes (see `attributes`).
     `votes`: float32 [N, K], counts for `classes`; None if no corpus has votes; a row is all zero
     where a clip has none.
     `outside`: float32 [N, M], the votes for `outside_classes`, which the study does not have;
@@ -152,6 +162,14 @@ class Corpus:
         return self.rules.divide(self.votes, self.outside, self.codes)
 
     @property
+    def attributes(self) -> pd.DataFrame:
+        """What is known of clips and speakers beyond TABLE_COLUMNS, as sex and age, row for row.
+
+        Text, "" where not known. It changes no stage, and is no part of the fingerprint.
+        """
+        return self.table[attribute_names(self.table)]
+
+    @property
     def codes(self) -> NDArray[np.int64]:
         """int64 [N]: each row's class as an index into `classes`, -1 where it has no label."""
         index = {name: i for i, name in enumerate(self.classes)}
@@ -167,7 +185,8 @@ class Corpus:
         """SHA-256 (hex) of all that can change a result: not of where the files lie."""
         digest = hashlib.sha256()
         digest.update("\x1f".join(self.classes).encode())
-        for row in self.table.drop(columns=["path", "seconds"]).itertuples(index=False):
+        columns = [name for name in TABLE_COLUMNS if name not in ("path", "seconds")]
+        for row in self.table[columns].itertuples(index=False):
             digest.update(("\x1e" + "\x1f".join(map(str, row))).encode())
         if self.votes is not None:
             digest.update(np.ascontiguousarray(self.votes, dtype="<f4").tobytes())

@@ -22,7 +22,7 @@ from raysearch.data.corpora import (
     savee,
 )
 from raysearch.data.corpora.agreement import count_votes, labels_by_votes
-from raysearch.data.corpora.corpus import CorpusInfo, Options, Progress, Raw
+from raysearch.data.corpora.corpus import PART, CorpusInfo, Options, Progress, Raw
 from raysearch.data.corpora.simulate import simulated
 from raysearch.data.corpora.tasks import as_task
 from raysearch.data.rules import Task, Votes
@@ -223,7 +223,7 @@ def in_one_form(raw: Raw) -> Raw:
     Files from a Mac and tables from elsewhere write one name in two forms, and a speaker in two
     forms would be two speakers: trained on, and tested.
     """
-    columns = ("id", "corpus", "speaker", "session", "label", "transcript")
+    columns = [name for name in raw.table.columns if name not in ("path", PART)]
     if raw.votes is None:
         votes = None
     else:

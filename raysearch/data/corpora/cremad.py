@@ -15,6 +15,7 @@ import pandas as pd
 
 from raysearch.data.corpora.agreement import TIES, labels_by_votes
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.csv_cells import read_cells
 from raysearch.data.corpora.folders import child, clip_files, find_file
 from raysearch.data.corpora.readers import (
     ClipRow,
@@ -84,6 +85,17 @@ def voice_votes(path: Path) -> pd.DataFrame:
     return votes.rename(columns=_LETTERS)
 
 
+def _actors(path: Path) -> dict[str, dict[str, str]]:
+    """Sex and age (years) of the actors, by their number."""
+    table = read_cells(path, "list of actors")
+    if lacking := [name for name in ("actorid", "age", "sex") if name not in table]:
+        raise BadInput(f"{path} has no column {', '.join(map(repr, lacking))}.")
+    return {
+        row["actorid"]: {"sex": row["sex"].lower(), "age": row["age"]}
+        for row in table.to_dict("records")
+    }
+
+
 @with_root
 def _read(root: Path, options: Options) -> Raw:
     by = one_of(options, "label", ("intended", "votes"))
@@ -96,6 +108,8 @@ def _read(root: Path, options: Options) -> Raw:
     results = [place for top in above if (place := child(top, "processedResults")) is not None]
     votes_file = find_file((*above, *results), "tabulatedVotes.csv")
     votes = None if votes_file is None else voice_votes(votes_file)
+    listing = find_file((*above, *results), "VideoDemographics.csv")
+    actors = {} if listing is None else _actors(listing)
     problems: list[Problem] = []
     names = sorted(files.keys() | (set() if votes is None else set(votes.index)))
     rows: list[ClipRow] = []
@@ -107,7 +121,10 @@ def _read(root: Path, options: Options) -> Raw:
         actor, text, emotion, _ = match.groups()
         path = files.get(stem, folder / f"{stem}.wav")
         label, sentence = EMOTIONS[emotion], SENTENCES.get(text, text)
-        rows.append(clip_row("cremad", stem, path, actor, label, transcript=sentence))
+        about = {"language": "en", **actors.get(actor, {})}
+        rows.append(
+            clip_row("cremad", stem, path, actor, label, transcript=sentence, further=about)
+        )
     if not rows:
         raise BadInput(f"corpus.root={root} holds no file named like 1001_IEO_HAP_LO.wav.")
     table = clip_table(rows)

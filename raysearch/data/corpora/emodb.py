@@ -36,6 +36,22 @@ SENTENCES = {
     "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
+SPEAKERS = {
+    speaker: {"sex": sex, "age": age}
+    for speaker, sex, age in (
+        ("03", "male", "31"),
+        ("08", "female", "34"),
+        ("09", "female", "21"),
+        ("10", "male", "32"),
+        ("11", "male", "26"),
+        ("12", "male", "30"),
+        ("13", "female", "32"),
+        ("14", "female", "35"),
+        ("15", "male", "25"),
+        ("16", "female", "31"),
+    )
+}
+"""by the corpus's own page"""
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<letter>[NFTWAEL])[a-z]", re.IGNORECASE)
 
 
@@ -43,8 +59,13 @@ def _fields(path: Path) -> NameParts | None:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         return None
-    text = match["text"].lower()
-    return NameParts(match["speaker"], LETTERS[match["letter"].upper()], SENTENCES.get(text, text))
+    text, speaker = match["text"].lower(), match["speaker"]
+    return NameParts(
+        speaker,
+        LETTERS[match["letter"].upper()],
+        SENTENCES.get(text, text),
+        attributes={"language": "de", **SPEAKERS.get(speaker, {})},
+    )
 
 
 LAYOUT = "give the folder that holds wav/03a01Fa.wav and the others"

@@ -72,7 +72,15 @@ def select_rows(
         table = source.raw.table.assign(label="")
         bare.append(table[~table["id"].isin(there)])
         there |= set(table["id"])
-    return pd.concat([*labelled, *bare], ignore_index=True), notes
+    return stacked([*labelled, *bare]), notes
+
+
+def stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of several corpora as one; a column that one of them lacks is "" there."""
+    columns = list(dict.fromkeys(name for table in tables for name in table.columns))
+    return pd.concat(
+        [table.reindex(columns=columns, fill_value="") for table in tables], ignore_index=True
+    )
 
 
 def _service_notes(source: CorpusSource, service: Service) -> list[str]:
@@ -149,7 +157,8 @@ def join(
         rules: by which votes divide the clips.
         notes: what the study must print.
     """
-    table = table[list(TABLE_COLUMNS)].reset_index(drop=True)
+    further = [name for name in table.columns if name not in TABLE_COLUMNS]
+    table = table[[*TABLE_COLUMNS, *further]].reset_index(drop=True)
     position = {clip: i for i, clip in enumerate(table["id"])}
     votes, outside, others = _joint_votes(sources.labelled, position, choice)
     ratings = [_usable(frame, position, choice) for frame in ratings_by_person(sources.labelled)]

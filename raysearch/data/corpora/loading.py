@@ -9,9 +9,9 @@ from typing import Literal
 
 import pandas as pd
 
-from raysearch.data.corpora.corpus import Corpus, Options, Problem, Progress
+from raysearch.data.corpora.corpus import PART, Corpus, Options, Problem, Progress
 from raysearch.data.corpora.corpus_sources import CorpusSources, read_sources
-from raysearch.data.corpora.joining import agreement_sentences, join, select_rows
+from raysearch.data.corpora.joining import agreement_sentences, join, select_rows, stacked
 from raysearch.data.corpora.names import ClassChoice, choose
 from raysearch.data.corpora.problems import CorpusCheck, clip_problems, count_notices, sentences
 from raysearch.data.corpora.sound import Clip, inspect_all
@@ -114,7 +114,7 @@ def check(
         rules=rules,
         task=Task(),
     )
-    table = pd.concat([source.raw.table for source in sources.every], ignore_index=True)
+    table = stacked([source.raw.table for source in sources.every])
     table, problems = _hear(table, sources, home, progress, counted=True)
     usable = table[~table["id"].isin({p.utterance for p in problems if p.severity == "error"})]
     by = usable.groupby("corpus")
@@ -209,7 +209,8 @@ def _inspect(table: pd.DataFrame, home: Path, progress: Progress | None) -> list
             last = done
             progress(f"Checked {done} of {of} audio files.")
 
-    return inspect_all(list(table["path"]), index=home / "audio-index.json", progress=tell)
+    parts = list(table[PART]) if PART in table else None
+    return inspect_all(list(table["path"]), parts, index=home / "audio-index.json", progress=tell)
 
 
 def _check_enough(table: pd.DataFrame, classes: Sequence[str], on_bad: str) -> None:

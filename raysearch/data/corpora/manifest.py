@@ -28,9 +28,13 @@
   class; `task=valence` makes classes of them. A rater with a speaker's name is that speaker, whose
   own clips' ratings are no votes.
 
+- segments, optional: `start` and `end`, in seconds (1.25) or as audformat writes them (0 days
+  00:00:01.250000); an empty end is the file's. Such a clip's id is `wav/a1@1.25-3.5`.
+- `sex`, `age`, `language`: attributes of the speaker; further columns are used by `groups=` alone.
+
 Columns of other names are named by `corpus.options.columns={label: emotion, file: path}`. The file
 is UTF-8, separated by commas, semicolons or tabs. Speakers need to be distinct only within their
-corpus. Whole files are read: a table of segments (`start`, `end`) is refused.
+corpus.
 """
 
 from __future__ import annotations
@@ -39,17 +43,28 @@ import math
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from raysearch.data.corpora.agreement import TIES, count_votes, labels_by_votes
-from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.columns import (
+    COLUMNS,
+    KNOWN,
+    SCORES,
+    columns_option,
+    remedy,
+    renamed,
+    unused_note,
+)
+from raysearch.data.corpora.corpus import PART, TABLE_COLUMNS, CorpusInfo, Options, Problem, Raw
 from raysearch.data.corpora.csv_cells import read_cells
 from raysearch.data.corpora.names import common_name, in_order
+from raysearch.data.corpora.places import seconds_of, segment, suffix_of
 from raysearch.data.corpora.readers import (
     ClipRow,
     RatingRow,
@@ -63,25 +78,6 @@ from raysearch.data.manifest_table import table_of
 from raysearch.errors import BadInput
 
 _REQUIRED = ("file", "speaker")
-_ATTRIBUTES = ("valence", "activation", "dominance")
-_COLUMNS = {
-    *_REQUIRED,
-    *_ATTRIBUTES,
-    "label",
-    "session",
-    "corpus",
-    "transcript",
-    "votes",
-    "rater",
-    "rating",
-    "weight",
-}
-_OTHER_NAMES = {
-    "file": ("path", "filename", "file_name", "filepath", "file_path", "wav", "audio"),
-    "speaker": ("speaker_id", "speakerid", "spk", "spkid", "spk_id", "actor", "subject"),
-    "label": ("emotion", "class", "category", "target", "emo", "emotion_label"),
-}
-"""what others call the columns"""
 _MISSING = {"none", "nan", "null", "na", "n/a", "<na>", "nat", "#n/a", "?", "-", "unknown"}
 """labels that look like no label"""
 
@@ -130,18 +126,20 @@ def read_manifest(
         The corpus; rows with faults are its problems.
 
     Raises:
-        BadInput: a file or a column that it needs is missing, or it is a table of segments.
+        BadInput: a file or a column that it needs is missing.
     """
-    frame = _renamed(read_cells(path), columns or {}, path)
+    frame = renamed(read_cells(path), columns or {}, path)
     _check_columns(frame, path, with_ratings=ratings is not None)
     place = _Place(path, audio or path.parent)
     scores = _rating_rows(frame, ratings)
     if "rater" in frame:
-        frame = frame.drop_duplicates("file")
+        frame = frame.drop_duplicates(["file", *(x for x in ("start", "end") if x in frame)])
         if "rating" not in frame:
             frame = frame.drop(columns=["label"], errors="ignore")
     problems: list[Problem] = []
-    notes = _label_notes(name, frame, missing) + _column_notes(name, frame)
+    idle = [c for c in frame.columns if c not in {*COLUMNS, *_vote_columns(frame)}]
+    notes = _label_notes(name, frame, missing)
+    notes += unused_note(name, "manifest", idle, frame.columns)
     table, rows = _clips(frame, place, name, missing, problems)
     votes = _votes(frame.loc[rows], table, path, problems)
     graded = None if scores is None else _ratings(scores, table, frame.loc[rows], place, problems)
@@ -163,28 +161,8 @@ def read_manifest(
     )
 
 
-def _renamed(frame: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
-    """The table with the columns' names here.
-
-    Raises:
-        BadInput: the file has no column of that name.
-    """
-    names = {str(there).strip().lower(): str(here) for here, there in columns.items()}
-    wrong = [f"{here!r}" for here in names.values() if here not in _COLUMNS]
-    wrong += [f"{there!r}" for there in names if there not in frame]
-    if wrong:
-        raise BadInput(
-            f"corpus.options.columns names {', '.join(wrong)}, which is no column: it gives, by "
-            f"one of {', '.join(sorted(_COLUMNS))}, a column of {path}, which has "
-            f"{', '.join(map(repr, frame.columns))}."
-        )
-    return frame.drop(columns=[n for n in names.values() if n in frame and n not in names]).rename(
-        columns=names
-    )
-
-
 def _check_columns(frame: pd.DataFrame, path: Path, with_ratings: bool) -> None:
-    graded = any(name in frame for name in _ATTRIBUTES)
+    graded = any(name in frame for name in SCORES)
     rated = "rater" in frame
     lacking = [name for name in _REQUIRED if name not in frame]
     from_raters = "rating" in frame or (rated and graded) or with_ratings
@@ -193,23 +171,11 @@ def _check_columns(frame: pd.DataFrame, path: Path, with_ratings: bool) -> None:
     if rated and "rating" not in frame and "label" not in frame and not graded:
         lacking.append("rating")
     if lacking:
-        hints = [
-            f"{name}: {there}"
-            for name in lacking
-            for there in _OTHER_NAMES.get(name, ())
-            if there in frame
-        ]
-        hint = f"; is it corpus.options.columns={{{', '.join(hints)}}}?" if hints else "."
+        hint = remedy(lacking, frame.columns) or "."
         raise BadInput(
             f"The manifest {path} has no column {', '.join(map(repr, lacking))}: it needs 'file', "
             f"'speaker' and 'label' (or votes); the columns found are: "
             f"{', '.join(map(repr, frame.columns)) or 'none'}{hint}"
-        )
-    whole = {"start": {"", "0", "0.0", "0 days", "0 days 00:00:00"}, "end": {"", "nat", "nan"}}
-    if any(name in frame and set(frame[name].str.lower()) - whole[name] for name in whole):
-        raise BadInput(
-            f"The manifest {path} is a table of segments (its columns start and end), and whole "
-            "files are read: cut each segment into a file of its own, or take the columns out."
         )
 
 
@@ -236,11 +202,9 @@ def _label_notes(name: str, frame: pd.DataFrame, missing: Sequence[str]) -> list
     return notes
 
 
-def _column_notes(name: str, frame: pd.DataFrame) -> list[str]:
-    idle = [c for c in frame.columns if c not in {*_COLUMNS, *_vote_columns(frame)} and c]
-    return (
-        [f"{name}: columns of the manifest that are not used: {', '.join(idle)}."] if idle else []
-    )
+def _further(row: Mapping[Hashable, Any], columns: Collection[str], part: str) -> dict[str, str]:
+    """The part of a row's clip, and what else is known of it."""
+    return {PART: part, **{name: row[name] for name in columns}}
 
 
 def _rating_rows(frame: pd.DataFrame, path: Path | None) -> pd.DataFrame | None:
@@ -251,7 +215,7 @@ def _rating_rows(frame: pd.DataFrame, path: Path | None) -> pd.DataFrame | None:
     """
     if path is not None:
         scores = read_cells(path, "list of ratings")
-        graded = "rating" not in scores and any(name in scores for name in _ATTRIBUTES)
+        graded = "rating" not in scores and any(name in scores for name in SCORES)
         needed = ("file", "rater") if graded else ("file", "rater", "rating")
         if lacking := [name for name in needed if name not in scores]:
             raise BadInput(
@@ -271,18 +235,22 @@ def _clips(
     """The table, and the lines of the CSV that its rows are from."""
     clips: list[ClipRow] = []
     lines: list[int] = []
-    first: dict[str, int] = {}
+    first: dict[tuple[str, str], int] = {}
+    others = {*COLUMNS, *TABLE_COLUMNS, PART, "", *_vote_columns(frame)} - set(KNOWN)
+    attributes = [c for c in frame.columns if c not in others]
     for line, row in zip(frame.index, frame.to_dict("records"), strict=True):
         file, speaker = row["file"], row["speaker"]
         path = place.file(file)
-        real = os.path.realpath(path)
-        fault = ""
+        part, fault = _part(row)
+        real = (os.path.realpath(path), part)
         if not file:
             fault = "has no file"
         elif not speaker:
             fault = f"({file}) has no speaker"
         elif real in first:
-            fault = f"({file}) names the same file as row {first[real]}"
+            what = "segment" if part else "file"
+            fault = f"({file}) names the same {what} as row {first[real]}"
+            fault += remedy(("start", "end"), frame.columns).removesuffix("?")
         if fault:
             problems.append(_row_problem(place, name, line, file, fault))
             continue
@@ -292,16 +260,28 @@ def _clips(
         clips.append(
             clip_row(
                 corpus,
-                _stem(file, corpus, place),
+                _stem(file, corpus, place) + suffix_of(part),
                 path,
                 speaker,
                 "" if label in missing else common_name(label),
                 transcript=row.get("transcript", ""),
                 session=row.get("session", ""),
+                further=_further(row, attributes, part),
             )
         )
         lines.append(line)
     return _with_own_ids(clips, lines, place, name, problems)
+
+
+def _part(row: Mapping[Hashable, Any]) -> tuple[str, str]:
+    """A row's segment ("" = the whole file), or what is wrong with its times."""
+    try:
+        start, end = seconds_of(row.get("start", "")), seconds_of(row.get("end", ""))
+    except ValueError as error:
+        return "", f"({row['file']}) has the time {error}, which is neither seconds nor a duration"
+    if end is not None and end <= (start or 0.0):
+        return "", f"({row['file']}) ends at {end:g} s, before it begins"
+    return segment(start or 0.0, end), ""
 
 
 def _row_problem(place: _Place, name: str, line: int, file: str, fault: str) -> Problem:
@@ -407,17 +387,20 @@ def _ratings(
     place: _Place,
     problems: list[Problem],
 ) -> pd.DataFrame:
-    ids = dict(zip(map(os.path.realpath, table["path"]), table["id"], strict=True))
+    parts = table[PART] if PART in table else [""] * len(table)
+    real = map(os.path.realpath, table["path"])
+    ids = dict(zip(zip(real, parts, strict=True), table["id"], strict=True))
     corpora = dict(zip(table["id"], table["corpus"], strict=True))
     speakers = dict(zip(table["id"], frame["speaker"], strict=True))
-    attributes = [name for name in _ATTRIBUTES if name in scores]
-    clips: dict[str, str] = {}
+    attributes = [name for name in SCORES if name in scores]
+    clips: dict[tuple[str, str], str] = {}
     rows: list[RatingRow] = []
     for index, row in zip(scores.index, scores.to_dict("records"), strict=True):
         file, rater, rating = row["file"], row["rater"], row.get("rating", "")
-        if file not in clips:
-            clips[file] = ids.get(os.path.realpath(place.file(file)), "")
-        clip, weight = clips[file], _number(row.get("weight") or "1")
+        key = (file, _part(row)[0])
+        if key not in clips:
+            clips[key] = ids.get((os.path.realpath(place.file(file)), key[1]), "")
+        clip, weight = clips[key], _number(row.get("weight") or "1")
         if not clip:
             continue  # a rating of a clip that the manifest leaves out
         values = {name: _real(row[name]) for name in attributes if row[name]}
@@ -447,18 +430,14 @@ def _ratings(
 def _read(root: Path, options: Options) -> Raw:
     folder = root.parent if root.is_file() else root
     csv, audio, ratings = (options.get(name) for name in ("csv", "audio", "ratings"))
-    columns, missing = options.get("columns", {}), options.get("missing", ())
-    if not isinstance(columns, Mapping):
-        raise BadInput(
-            f"corpus.options.columns must be a mapping, as {{label: emotion}}, but got {columns!r}."
-        )
+    missing = options.get("missing", ())
     words = [missing] if isinstance(missing, str) or not isinstance(missing, Sequence) else missing
     return read_manifest(
         table_of(root, csv),
         audio=folder / str(audio) if audio else None,
         ratings=folder / str(ratings) if ratings else None,
         ties=one_of(options, "ties", TIES),
-        columns={str(here): str(there) for here, there in columns.items()},
+        columns=columns_option(options),
         missing=tuple("null" if word is None else str(word) for word in words),
     )
 

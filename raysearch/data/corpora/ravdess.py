@@ -34,7 +34,8 @@ def _fields(path: Path) -> NameParts | None:
     if match is None:
         return None
     emotion, _, statement, _, actor = match.groups()
-    return NameParts(actor, EMOTIONS[emotion], STATEMENTS[statement])
+    about = {"sex": "male" if int(actor) % 2 else "female", "language": "en"}
+    return NameParts(actor, EMOTIONS[emotion], STATEMENTS[statement], attributes=about)
 
 
 LAYOUT = "give the folder that holds Actor_01/ to Actor_24/, or Audio_Speech_Actors_01-24/"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,17 +23,21 @@ from raysearch.errors import BadInput, near
 
 
 class NameParts(NamedTuple):
-    """What a file's name tells. `clip` is its id within the corpus: "" is the name's stem."""
+    """What a file's name tells. `clip` is its id within the corpus: "" is the name's stem.
+
+    `attributes` are of the clip and its speaker, as sex and age; see `Raw`.
+    """
 
     speaker: str
     label: str
     transcript: str = ""
     session: str = ""
     clip: str = ""
+    attributes: Mapping[str, str] = {}
 
 
 class ClipRow(NamedTuple):
-    """A row of a Raw's table; see there."""
+    """A row of a Raw's table; see there. `further` are its part and its attributes."""
 
     id: str
     path: str
@@ -42,6 +46,7 @@ class ClipRow(NamedTuple):
     session: str
     label: str
     transcript: str
+    further: Mapping[str, str] = {}
 
 
 def clip_row(
@@ -53,6 +58,7 @@ def clip_row(
     *,
     transcript: str = "",
     session: str = "",
+    further: Mapping[str, str] | None = None,
 ) -> ClipRow:
     """The row of one clip; `clip`, `speaker` and `session` are their names within the corpus."""
     return ClipRow(
@@ -63,6 +69,7 @@ def clip_row(
         f"{corpus}/{session}" if session else "",
         label,
         transcript,
+        further or {},
     )
 
 
@@ -118,8 +125,13 @@ def text_lines(path: Path) -> list[str]:
 
 
 def clip_table(rows: Iterable[ClipRow]) -> pd.DataFrame:
-    """A Raw's table."""
-    return pd.DataFrame(list(rows), columns=list(RAW_COLUMNS), dtype=str)
+    """A Raw's table; a part or an attribute that all rows lack is no column of it."""
+    clips = list(rows)
+    table = pd.DataFrame(
+        [clip[: len(RAW_COLUMNS)] for clip in clips], columns=list(RAW_COLUMNS), dtype=str
+    )
+    names = dict.fromkeys(name for clip in clips for name, value in clip.further.items() if value)
+    return table.assign(**{n: [clip.further.get(n, "") for clip in clips] for n in names})
 
 
 def rating_table(rows: Iterable[RatingRow]) -> pd.DataFrame:
@@ -203,6 +215,7 @@ def _named_rows(
             parts.label,
             transcript=parts.transcript,
             session=parts.session,
+            further=parts.attributes,
         )
         rows.append(row)
     return rows, problems

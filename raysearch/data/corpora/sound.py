@@ -20,6 +20,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from raysearch.data.corpora.places import PartError, clip_bytes
 from raysearch.stages.atomic import write_whole
 
 MIN_SECONDS = 0.1
@@ -44,7 +45,7 @@ _NO_SOUND = (
 
 @dataclass(frozen=True)
 class Clip:
-    """One file: SHA-256 of its bytes (hex, "" if it cannot be read), seconds, and what is wrong.
+    """One clip: SHA-256 of its bytes (hex, "" if it cannot be read), seconds, and what is wrong.
 
     `verdict` is "ok", "missing", "unreadable", "truncated", "empty", "scale" or "short"; `detail`
     explains. An "ok" clip with a detail is used, and the detail is worth knowing.
@@ -56,14 +57,20 @@ class Clip:
     detail: str = ""
 
 
-def inspect(path: Path) -> Clip:
-    """Read and decode one file wholly."""
+def inspect(path: Path, part: str = "") -> Clip:
+    """Read and decode one file wholly, or of a segment its own samples."""
     try:
-        data = path.read_bytes()
+        data = clip_bytes(str(path), part)
     except FileNotFoundError:
         return Clip("", 0.0, "missing", "there is no such file")
     except OSError as error:
         return Clip("", 0.0, "unreadable", str(error.strerror or error))
+    except PartError as error:
+        return Clip("", 0.0, "truncated", str(error))
+    except soundfile.SoundFileError as error:
+        whole = inspect(path)  # it says what the file is instead
+        told = Clip("", 0.0, "unreadable", f"decoding fails: {_plain(error)}")
+        return told if whole.verdict == "ok" else whole
     return inspect_bytes(data)
 
 
@@ -114,17 +121,29 @@ def _heard(samples: NDArray[np.float32], rate: int) -> tuple[str, str]:
 
 def inspect_all(
     paths: Sequence[str],
+    parts: Sequence[str] | None = None,
     *,
     index: Path,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Clip]:
-    """Look at every file, in threads, through the index; `progress(done, of)` counts new files."""
+    """Look at every clip, in threads, through the index; `progress(done, of)` counts new clips.
+
+    Args:
+        paths: of the clips' files.
+        parts: which part of its file each clip is; None: all are whole files.
+        index: what is known of files that have not changed since.
+        threads: how many clips are decoded at once.
+        progress: see above.
+    """
     cache = _read_index(index)
-    states = [_state(path) for path in paths]
+    parts = [""] * len(paths) if parts is None else parts
+    of_file = {path: _state(path) for path in dict.fromkeys(paths)}
+    states = [of_file[path] for path in paths]
+    keys = [f"{path}\n{part}" if part else path for path, part in zip(paths, parts, strict=True)]
     clips: list[Clip | None] = [
-        cache[path][1] if path in cache and state is not None and cache[path][0] == state else None
-        for path, state in zip(paths, states, strict=True)
+        cache[key][1] if key in cache and state is not None and cache[key][0] == state else None
+        for key, state in zip(keys, states, strict=True)
     ]
     todo = [i for i, clip in enumerate(clips) if clip is None]
     if todo:
@@ -133,7 +152,7 @@ def inspect_all(
 
         def look(i: int) -> Clip:
             nonlocal done
-            clip = inspect(Path(paths[i]))
+            clip = inspect(Path(paths[i]), parts[i])
             with lock:
                 done += 1
                 if progress is not None:
@@ -145,7 +164,7 @@ def inspect_all(
                 clips[i] = clip
                 state = states[i]
                 if state is not None:
-                    cache[paths[i]] = (state, clip)
+                    cache[keys[i]] = (state, clip)
         _write_index(index, cache)
     return [clip for clip in clips if clip is not None]
 

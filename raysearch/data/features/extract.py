@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.data.corpora.corpus import Corpus
+from raysearch.data.corpora.corpus import PART, Corpus
 from raysearch.data.features import bert, magnitude, smile, spectral
 from raysearch.data.features import speech_models as ssl
 from raysearch.data.features.blocks import Block, Shelf
@@ -198,8 +198,9 @@ def _chunks(info: ExtractorInfo, shelf: Shelf, corpus: Corpus) -> list[Chunk]:
     table = corpus.table
     digests = _digests(info, corpus)
     missing = set(shelf.missing(digests))
-    todo: list[tuple[str, str, str, str, str]] = []
-    columns = (table["id"], digests, table["audio"], table["path"], table["transcript"])
+    todo: list[tuple[str, ...]] = []
+    parts = table.get(PART, [""] * len(table))
+    columns = (table["id"], digests, table["audio"], table["path"], table["transcript"], parts)
     for clip, digest, *rest in zip(*columns, strict=True):
         if digest in missing:
             missing.discard(digest)  # a byte-identical clip is computed once
@@ -213,6 +214,7 @@ def _chunks(info: ExtractorInfo, shelf: Shelf, corpus: Corpus) -> list[Chunk]:
             files=tuple(row[2] for row in part),
             paths=tuple(row[3] for row in part),
             texts=tuple(row[4] for row in part),
+            parts=tuple(row[5] for row in part),
         )
         for part in (todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK))
     ]
@@ -303,9 +305,7 @@ def extract_chunk(chunk: Chunk) -> ChunkResult:
 def _extract(chunk: Chunk, place: int) -> Matrix:
     samples = None
     if chunk.needs_audio(place):
-        data = None if chunk.audio is None else chunk.audio[place]
-        if data is None:
-            data = Path(chunk.paths[place]).read_bytes()
+        data = chunk.sound(place)
         if hashlib.sha256(data).hexdigest() != chunk.files[place]:
             raise ValueError("the file changed after it was checked; run the command again")
         samples = read_samples(data)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from raysearch.data.corpora.places import clip_bytes
 from trainables.stage import Array, Sequences
 
 Kind = Literal["vector", "frames"]
@@ -140,6 +141,8 @@ class Chunk:
     files: tuple[str, ...]
     paths: tuple[str, ...]
     texts: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    """what of its file each clip is; () where all are whole files"""
     audio: tuple[bytes | None, ...] | None = field(default=None, repr=False)
 
     def needs_audio(self, place: int) -> bool:
@@ -154,11 +157,15 @@ class Chunk:
         """
         if self.audio is not None:
             return self
-        read = [
-            Path(path).read_bytes() if self.needs_audio(place) else None
-            for place, path in enumerate(self.paths)
-        ]
+        clips = range(len(self.paths))
+        read = [self.sound(place) if self.needs_audio(place) else None for place in clips]
         return replace(self, audio=tuple(read))
+
+    def sound(self, place: int) -> bytes:
+        """The bytes of a clip, of the chunk or from the disk."""
+        data = None if self.audio is None else self.audio[place]
+        part = self.parts[place] if self.parts else ""
+        return clip_bytes(self.paths[place], part) if data is None else data
 
 
 @dataclass(frozen=True)

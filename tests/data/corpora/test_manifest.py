@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import unicodedata
 import wave
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from raysearch.data import corpora
+from raysearch.data.corpora import places
 from raysearch.data.rules import Votes
 from raysearch.errors import BadInput
 
@@ -332,14 +335,52 @@ def test_columns_of_other_names(folder: Path) -> None:
 
 def test_columns_that_are_not_used_are_named_once(folder: Path) -> None:
     rows = SOUND.format("a", "a")
-    corpus = load(write(folder, "file,label,speaker,sex\n" + rows), folder)
+    corpus = load(write(folder, "file,label,speaker,gender\n" + rows), folder)
     assert [n for n in corpus.notes if "not used" in n] == [
-        "manifest: columns of the manifest that are not used: sex."
+        "manifest: columns of the manifest that are not used: gender; is it "
+        "corpus.options.columns={sex: gender}?"
     ]
 
 
-def test_a_table_of_segments_is_refused_and_whole_files_are_not(folder: Path) -> None:
-    path = write(folder, "file,label,speaker,end\n" + SOUND.format("a", "a"))
-    assert "is a table of segments" in problems(path, folder)
-    whole = SOUND.format("a", "a").replace(",1\n", ",\n").replace(",2\n", ",NaT\n")
-    assert len(load(write(folder, "file,label,speaker,end\n" + whole), folder).table) == 4
+def test_attributes_of_speakers_are_kept_and_change_no_fingerprint(folder: Path) -> None:
+    rows = SOUND.format("a", "a")
+    plain = load(write(folder, "file,label,speaker,x\n" + rows), folder)
+    corpus = load(write(folder, "file,label,speaker,sex\n" + rows), folder)
+    assert list(corpus.attributes.columns) == ["sex"]
+    assert sorted(corpus.attributes["sex"]) == sorted(
+        row.split(",")[3] for row in rows.splitlines()
+    )
+    assert corpus.fingerprint == plain.fingerprint
+    assert not any("not used" in note for note in corpus.notes)
+
+
+def test_segments_of_one_file_are_clips_of_their_own(folder: Path) -> None:
+    import soundfile
+
+    data, _ = soundfile.read(folder / "wav" / "a1.wav", dtype="int16")
+    rows = "a1.wav,0,0.1,x,ann\na1.wav,0.1,,y,ann\na1.wav,0 days 00:00:00.05,00:00:00.2,y,ben\n"
+    table = write(folder / "wav", "file,start,end,label,speaker\n" + rows + "a2.wav,,,x,ben\n")
+    corpus = load(table, folder)
+    clips = corpus.table.set_index("id")
+    assert clips["part"].to_dict() == {
+        "manifest/a1@0-0.1": "t=0,0.1",
+        "manifest/a1@0.1-": "t=0.1,",
+        "manifest/a1@0.05-0.2": "t=0.05,0.2",
+        "manifest/a2": "",
+    }
+    assert clips["seconds"].round(6).to_dict() == {
+        "manifest/a1@0-0.1": 0.1,
+        "manifest/a1@0.1-": 0.15,
+        "manifest/a1@0.05-0.2": 0.15,
+        "manifest/a2": 0.25,
+    }
+    sound = places.clip_bytes(clips["path"]["manifest/a1@0.05-0.2"], "t=0.05,0.2")
+    heard, _ = soundfile.read(io.BytesIO(sound), dtype="int16")
+    np.testing.assert_array_equal(heard, data[800:3200])
+    assert clips["audio"]["manifest/a1@0.05-0.2"] == hashlib.sha256(sound).hexdigest()
+    again = write(folder / "wav", "file,start,end,label,speaker\n" + rows + "a1.wav,0,.1,x,b\n")
+    assert "names the same segment as row 2" in problems(again, folder)
+    late = write(folder / "wav", "file,start,end,label,speaker\n" + rows + "a1.wav,0.2,9,x,b\n")
+    assert "is not in the file, which has 0.25 s" in problems(late, folder)
+    wrong = write(folder / "wav", "file,start,end,label,speaker\n" + rows + "a1.wav,a,9,x,b\n")
+    assert "has the time 'a'" in problems(wrong, folder)
