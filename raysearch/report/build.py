@@ -82,8 +82,14 @@ def build(
         race=race,
         comparisons=families,
         seeds=spread,
+        numbers=_figures(record, scores) if scores else {},
         predictions=predictions,
     )
+
+
+def _figures(record: Record, scores: Scores) -> dict[str, float]:
+    """Single figures that trackers show beside the estimates."""
+    return calibration.figures(record, scores) | speaker_groups.figures(record, scores)
 
 
 def _results(

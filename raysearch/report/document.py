@@ -203,6 +203,8 @@ class Report:
     comparisons: tuple[Comparison, ...] = ()
     seeds: SeedSpread | None = None
     """None where each fold was trained once"""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """single figures of the honest choices beside the estimates: honest_ece, ..."""
     predictions: pd.DataFrame | None = field(default=None, compare=False)
     """a row a test clip, for files alone; None where nobody asked for them"""
 

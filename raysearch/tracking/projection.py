@@ -395,6 +395,7 @@ def _numbers(report: Report) -> dict[str, float]:
     if estimates.pooled is not None:
         numbers["honest_pooled_ua"] = estimates.pooled.mean
     numbers |= {f"optimism_{metric}": value for metric, value in estimates.optimism.items()}
+    numbers |= report.numbers
     return numbers | {"stages_run": report.stages_run, "stages_reused": report.stages_reused}
 
 

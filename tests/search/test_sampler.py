@@ -11,7 +11,7 @@ import pytest
 
 from raysearch.search.sampler import STARTUP, Sampler
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow
-from raysearch.study.space import canonical
+from raysearch.study.space import Space, canonical
 from tests.contracts.samplers import SPACE as SMALL
 from tests.contracts.samplers import SamplerContract, run, score, space_of
 
@@ -197,3 +197,19 @@ def test_several_objectives_are_searched_together_and_rebuilt() -> None:
     again = Sampler(SPACE, kind="tpe", seed=3, objectives=names)
     again.rebuild(whole[:16])
     assert ask(again, whole[:16], 8) == whole
+
+
+def test_an_objective_says_which_way_is_better() -> None:
+    """TPE goes where a loss is low, and where an accuracy is high, of the same values."""
+    space = Space.parse({"x": {"float": [0, 1]}})[0]
+    means = {}
+    for objective in ("nll", "ua", "worst_brier"):
+        sampler = Sampler(space, kind="tpe", seed=0, objectives=(objective,))
+        proposed = []
+        for number in range(40):
+            setting, _ = sampler.ask(number) or ({}, "")
+            sampler.tell(number, COMPLETE, float(setting["x"]))
+            proposed.append(float(setting["x"]))
+        means[objective] = sum(proposed[20:]) / 20
+    assert means["nll"] == means["worst_brier"] < 0.3
+    assert means["ua"] > 0.7

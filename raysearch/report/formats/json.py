@@ -23,8 +23,9 @@ def render(report: Report) -> str:
 def plain(report: Report) -> dict[str, Any]:
     """The report as what JSON can hold.
 
-    Scores are fractions. `folds` is their number, `trials` counts by state. `estimates` and `best`
-    are null while no trial is complete. `race` is null where no trial was stopped early, `seeds`
+    Scores are fractions, or numbers as their metric has them. `folds` is their number, `trials`
+    counts by state. `estimates` and `best` are null while no trial is complete; `numbers` are
+    further figures of the honest choices. `race` is null where no trial was stopped early, `seeds`
     where each fold was trained once. `comparisons` are families of paired differences on test
     scores: of the best settings, and of each categorical parameter's values. Every table is under
     `tables`, by its section's name.
@@ -37,6 +38,7 @@ def plain(report: Report) -> dict[str, Any]:
         "stages": {"run": report.stages_run, "reused": report.stages_reused},
         "seconds": report.seconds,
         "estimates": None if report.estimates is None else _estimates(report.estimates),
+        "numbers": dict(report.numbers),
         "best": None if report.estimates is None else _value(report.best),
         "best_trial": report.best_trial,
         "race": None if report.race is None else asdict(report.race),

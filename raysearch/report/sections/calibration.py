@@ -85,6 +85,15 @@ def section(record: Record, scores: Scores) -> Section | None:
     )
 
 
+def figures(record: Record, scores: Scores) -> dict[str, float]:
+    """ECE of the honest choices, and what their losses are at the temperature."""
+    honest = _clips_of("honest", scores.estimates.honest_choices, record, scores)
+    if honest is None:
+        return {}
+    after = {f"honest_{name}": float(honest.values(name).mean()) for name in _AFTER.values()}
+    return {"honest_ece": honest.ece("plain"), "honest_ece_scaled": honest.ece("scaled"), **after}
+
+
 def values_section(
     families: Sequence[Comparison], record: Record, scores: Scores
 ) -> Section | None:

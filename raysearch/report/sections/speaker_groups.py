@@ -60,6 +60,13 @@ def section(record: Record, scores: Scores) -> Section | None:
     )
 
 
+def figures(record: Record, scores: Scores) -> dict[str, float]:
+    """Test UA of the honest choices' worst group."""
+    rows = folds_of(scores.trials, scores.estimates.honest_choices, record)
+    each = [float(ua_of(_counts(rows, name).sum(axis=0))) for name in _names({"": rows})]
+    return {"honest_worst_group_ua": min(each)} if each else {}
+
+
 def _names(choices: Mapping[str, Sequence[FoldRow]]) -> list[str]:
     """The groups, as "sex=female", that any fold has, in the order of the folds."""
     every = [name for rows in choices.values() for row in rows for name in row.groups]
