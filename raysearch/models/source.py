@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raysearch.data import features
 from raysearch.errors import BadInput, near
 from raysearch.report import Report, build
 from raysearch.stages import LocalExecutor
@@ -81,6 +82,12 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
         raise BadInput(
             f"the method {study.method} cannot be exported: it does not say how it predicts new "
             f"clips (Method.export); those that do: {', '.join(_exportable()) or 'none'}"
+        )
+    known = features.known()
+    if ready := [name for name in study.features if known[name].values is not None]:
+        raise BadInput(
+            f"study {study.id} is of features={', '.join(ready)}, which are values that lie ready: "
+            "a model could extract them of no new clip; export a study of an extractor's features"
         )
     inputs = prepare(study)
     place.check_fingerprint(study, inputs.fingerprint)

@@ -215,12 +215,23 @@ def _place_paths(tree: Tree, cwd: Path) -> None:
     cluster = tree.get("cluster")
     if isinstance(cluster, str) and cluster not in ("", "local", "auto"):
         tree["cluster"] = _absolute(cluster, cwd)
+    features = tree.get("features")
+    names = [features] if isinstance(features, str) else features
+    if isinstance(names, list | tuple):
+        tree["features"] = [_place_feature(name, cwd) for name in names]
     corpus = tree.get("corpus")
     if isinstance(corpus, dict) and isinstance(corpus.get("root"), dict):
         corpus["root"] = {
             name: _absolute(root, cwd) if isinstance(root, str) and root else root
             for name, root in corpus["root"].items()
         }
+
+
+def _place_feature(name: object, cwd: Path) -> object:
+    """A feature set's name with an absolute path where it is one of ready values."""
+    if not isinstance(name, str) or not name.startswith("files:"):
+        return name
+    return f"files:{_absolute(name.removeprefix('files:'), cwd)}"
 
 
 def _name_manifest(tree: Tree) -> None:

@@ -62,7 +62,7 @@ class StudyInputs:
     corpus: Corpus
     folds: tuple[Fold, ...]
     fingerprint: str
-    """of the corpus: ids, labels, votes and audio"""
+    """of the corpus: ids, labels, votes and audio, and of features that lie ready"""
     notes: tuple[str, ...]
     """what a person must know: synthetic speech, simulated votes, what was left out"""
     ratings: corpora.Ratings | None = None
@@ -133,7 +133,7 @@ class StudyInputs:
             dataset: of other folds than the study's.
         """
         known = features.known()
-        versions = [f"{name}-{known[name].version()}" for name in self.study.features]
+        versions = [known[name].identity for name in self.study.features]
         audio = features.row_digests(self.study.features, self.corpus)
         if dataset is None:
             dataset = self._without_features()
@@ -291,7 +291,7 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
         enqueued=tuple(enqueued),
         corpus=corpus,
         folds=folds,
-        fingerprint=corpus.fingerprint,
+        fingerprint=features.fingerprint(study.features, corpus),
         notes=tuple(notes),
         ratings=ratings,
         groups=groups,

@@ -73,6 +73,20 @@ class Shelf:
         rows = iter([whole])
         return self._write(digests, rows, whole.shape, whole.dtype, names, lengths)
 
+    def lay(
+        self,
+        digests: Sequence[str],
+        rows: Sequence[Matrix],
+        names: Callable[[int], tuple[str, ...]],
+        frames: bool,
+    ) -> Block:
+        """Write the block of a whole corpus, clip by clip: vectors [D], or frames [L, D]."""
+        width = rows[0].shape[-1]
+        pieces = (np.asarray(row, np.float32).reshape(-1, width) for row in rows)
+        lengths = [len(row) for row in rows] if frames else None
+        shape = (sum(lengths) if lengths else len(rows), width)
+        return self._write(digests, pieces, shape, np.dtype(np.float32), names(width), lengths)
+
     def gather(self, digests: Sequence[str], names: Callable[[int], tuple[str, ...]]) -> Block:
         """One block of these clips, put together from the others; chunks it contains are removed.
 

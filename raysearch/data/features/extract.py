@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.data.corpora.corpus import PART, Corpus
-from raysearch.data.features import bert, magnitude, smile, spectral
+from raysearch.data.features import bert, files, magnitude, smile, spectral
 from raysearch.data.features import speech_models as ssl
 from raysearch.data.features.blocks import Block, Shelf
 from raysearch.data.features.extractor import (
@@ -66,7 +66,14 @@ def known() -> dict[str, ExtractorInfo]:
     It also gives what a name with a model stands for, as in known()["wav2vec2:tiny"], and raises
     BadInput for a name that means nothing.
     """
-    packaged = (*smile.INFOS, *spectral.INFOS, *magnitude.INFOS, *ssl.INFOS, *bert.INFOS)
+    packaged = (
+        *smile.INFOS,
+        *spectral.INFOS,
+        *magnitude.INFOS,
+        *ssl.INFOS,
+        *bert.INFOS,
+        *files.INFOS,
+    )
     infos = {info.name: info for info in packaged}
     return _Known(plugins("raysearch.features", ExtractorInfo) | infos)
 
@@ -95,11 +102,13 @@ def check(
     for info in infos:
         if info.note is not None:
             notes += info.note(missing)
+        if info.values is not None:
+            notes += info.values(corpus.table).notes
     return tuple(dict.fromkeys(notes))
 
 
 def row_digests(names: Sequence[str], corpus: Corpus) -> list[str]:
-    """[N] a digest of all that these extractors read of each clip: of its audio alone, or its text.
+    """[N] a digest of what these extractors read of each clip: its audio, its text, ready values.
 
     Raises:
         BadInput: an extractor is unknown, or its model is not there.
@@ -107,13 +116,22 @@ def row_digests(names: Sequence[str], corpus: Corpus) -> list[str]:
     infos = _infos(names)
     for info in infos:
         info.version()
-    table = corpus.table
     digests = []
-    for audio, text in zip(table["audio"], table["transcript"], strict=True):
-        others = {info.address(audio, text) for info in infos} - {audio}
+    columns = [_digests(info, corpus) for info in infos]
+    for audio, *own in zip(corpus.table["audio"], *columns, strict=True):
+        others = set(own) - {audio}
         joined = " ".join([audio, *sorted(others)])
         digests.append(hashlib.sha256(joined.encode()).hexdigest() if others else audio)
     return digests
+
+
+def fingerprint(names: Sequence[str], corpus: Corpus) -> str:
+    """The corpus's fingerprint, with the values that lie ready where such are its features."""
+    ready = [_digests(info, corpus) for info in _infos(names) if info.values is not None]
+    if not ready:
+        return corpus.fingerprint
+    text = "\n".join([corpus.fingerprint, *(" ".join(digests) for digests in ready)])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def stored(names: Sequence[str], corpus: Corpus, folder: Path) -> bool:
@@ -155,6 +173,10 @@ def extract(
     infos = _infos(names)
     shelves = {info.name: Shelf(folder, info.base, info.version()) for info in infos}
     digests = {info.name: _digests(info, corpus) for info in infos}
+    for info in infos:
+        if info.values is not None and shelves[info.name].whole(digests[info.name]) is None:
+            rows = info.values(corpus.table).matrices
+            shelves[info.name].lay(digests[info.name], rows, info.columns, info.kind == "frames")
     chunks = [
         chunk
         for info in infos
@@ -167,6 +189,8 @@ def extract(
 
 def _digests(info: ExtractorInfo, corpus: Corpus) -> tuple[str, ...]:
     """By row, the digest of what the extractor reads of a clip."""
+    if info.values is not None:
+        return info.values(corpus.table).digests
     table = corpus.table
     return tuple(map(info.address, table["audio"], table["transcript"]))
 

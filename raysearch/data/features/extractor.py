@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.data.corpora.places import clip_bytes
 from trainables.stage import Array, Sequences
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["vector", "frames"]
 
@@ -80,6 +83,15 @@ def _audio(audio: str, transcript: str) -> str:
 
 
 @dataclass(frozen=True)
+class ClipValues:
+    """Values that lie ready: a digest and float32 [D] or [frames, D] a clip, and what to tell."""
+
+    digests: tuple[str, ...]
+    matrices: Sequence[Matrix]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ExtractorInfo:
     """One extractor that raysearch knows. A third party registers one in `raysearch.features`.
 
@@ -113,11 +125,19 @@ class ExtractorInfo:
     configure: Callable[[str], ExtractorInfo] | None = None
     note: Callable[[int], tuple[str, ...]] | None = None
     """what a study must tell of its values, given how many clips have no transcript"""
+    values: Callable[[pd.DataFrame], ClipValues] | None = None
+    """the values of a table's clips, where they lie ready and no clip is heard; it raises BadInput
+    for clips that it has none of"""
 
     @property
     def base(self) -> str:
         """The name without a model and options: a folder, and the key of `Part.frames`."""
         return base_of(self.name)
+
+    @property
+    def identity(self) -> str:
+        """What of the name and the version is in stages' keys: of files not where they lie."""
+        return f"{self.name if self.values is None else self.base}-{self.version()}"
 
     def columns(self, width: int) -> tuple[str, ...]:
         """The names of the columns of a set of that width."""
