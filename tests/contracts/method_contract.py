@@ -1,7 +1,8 @@
 """What every method must do. A method's tests inherit a contract by adding the fixture `case`.
 
-`MethodContract` holds for any method, `CanonicalContract` for one with a function `canonical`, and
-`TrainedContract` for one whose stages train networks and that can be exported.
+`MethodContract` holds for any method, `CanonicalContract` for one with a function `canonical`,
+`ExportedContract` for one that can be exported, and `TrainedContract` for one of these whose stages
+train networks.
 """
 
 from __future__ import annotations
@@ -298,12 +299,8 @@ class CanonicalContract(MethodContract):
         assert case.canonical(again) == once
 
 
-class Interruption(Exception):
-    """Ends a training as a kill would."""
-
-
-class TrainedContract(MethodContract):
-    """What holds for a method whose stages train networks by epochs, and that can be exported."""
+class ExportedContract(MethodContract):
+    """What holds for a method that can be exported."""
 
     def test_whole_and_broken_numbers_of_one_value_are_one_setting(self, case: Case) -> None:
         full = case.method.resolve(case.small)
@@ -323,6 +320,32 @@ class TrainedContract(MethodContract):
             off = {case.keys(**{**effect.off, effect.name: value}) for value in values}
             on = {case.keys(**{**effect.on, effect.name: value}) for value in values}
             assert (len(off), len(on)) == (1, len(values)), effect
+
+    def test_a_model_predicts_what_the_stages_predicted(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        export, test = case.method.export, case.parts()["test"]
+        assert export is not None
+        for setting in ({}, *case.models):
+            nodes, plain = case.nodes(**setting), case.run(setting)
+            assert not any(weights_of(one.arrays) for one in plain.values())
+            artifacts = case.run(setting, keep_weights=True)
+            last = nodes[-1].name
+            for name, values in plain[last].arrays.items():
+                np.testing.assert_array_equal(artifacts[last].arrays[name], values)
+            with monkeypatch.context() as patch:
+                # nothing is fetched or read: an encoder is built from its configuration
+                patch.setattr("trainables.networks.encoders.load", None)
+                predict = export.predictor(case.state(nodes, artifacts))
+            np.testing.assert_allclose(predict(test), plain[last].arrays["test"], atol=1e-5)
+
+
+class Interruption(Exception):
+    """Ends a training as a kill would."""
+
+
+class TrainedContract(ExportedContract):
+    """What holds for a method whose stages train networks by epochs."""
 
     def test_another_seed_gives_another_network(self, case: Case) -> None:
         last = case.nodes()[-1].name
@@ -363,24 +386,6 @@ class TrainedContract(MethodContract):
         # two epochs from the checkpoint, then the third again
         assert calls[:7] == [1, 2, 3, 1, 2, 3, 4]
         assert_same({"": second}, {"": whole})
-
-    def test_a_model_predicts_what_the_stages_predicted(
-        self, case: Case, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        export, test = case.method.export, case.parts()["test"]
-        assert export is not None
-        for setting in ({}, *case.models):
-            nodes, plain = case.nodes(**setting), case.run(setting)
-            assert not any(weights_of(one.arrays) for one in plain.values())
-            artifacts = case.run(setting, keep_weights=True)
-            last = nodes[-1].name
-            for name, values in plain[last].arrays.items():
-                np.testing.assert_array_equal(artifacts[last].arrays[name], values)
-            with monkeypatch.context() as patch:
-                # nothing is fetched or read: an encoder is built from its configuration
-                patch.setattr("trainables.networks.encoders.load", None)
-                predict = export.predictor(case.state(nodes, artifacts))
-            np.testing.assert_allclose(predict(test), plain[last].arrays["test"], atol=1e-5)
 
     def test_a_refit_needs_no_validation_and_trains_all_its_epochs(self, case: Case) -> None:
         parts = case.parts()
