@@ -149,7 +149,7 @@ def test_planning_loads_no_torch() -> None:
     code = (
         "from raysearch.stages.methods import method\n"
         "from raysearch.stages import source_digest\n"
-        "names = 'rdlr label_correction emoboost self_learning corater'.split()\n"
+        "names = 'rdlr label_correction emoboost self_learning corater classical'.split()\n"
         "nodes = [node for m in map(method, names) for node in m.graph(m.resolve({}))]\n"
         "assert len(nodes) > 5 and all(source_digest(node.run.__module__) for node in nodes)"
     )

@@ -390,7 +390,7 @@ def _pipeline(inputs: StageInputs, own: Setting, width: int, weighted: bool) -> 
         from imblearn import over_sampling, pipeline, under_sampling
     except ImportError as error:
         raise ImportError(
-            f"resample={own['resample']} needs imbalanced-learn: pip install imbalanced-learn"
+            f"resample={own['resample']} needs imbalanced-learn, which is not installed: pip install imbalanced-learn"
         ) from error
     sampler = {
         "over": over_sampling.RandomOverSampler,
@@ -481,7 +481,9 @@ def _skops() -> Any:
     try:
         import skops.io
     except ImportError as error:
-        raise ImportError("a model of classical needs skops: pip install skops") from error
+        raise ImportError(
+            "a model of the method classical needs skops, which is not installed: pip install skops"
+        ) from error
     return skops.io
 
 

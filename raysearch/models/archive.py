@@ -338,8 +338,8 @@ def requirements(modules: Sequence[str]) -> Iterator[str]:
 
 
 _DIRECT = (
-    "huggingface-hub", "numpy", "opensmile", "pandas", "safetensors", "soundfile", "torch",
-    "torchaudio", "transformers",
+    "huggingface-hub", "numpy", "opensmile", "pandas", "safetensors", "scikit-learn", "skops",
+    "soundfile", "torch", "torchaudio", "transformers",
 )  # fmt: skip
 _ALWAYS = ("scipy", "mlflow")
 """scipy resamples clips of other rates than the example's"""
