@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-import zipfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import fitting, targets
+from trainables import classifier_files, fitting, targets
 from trainables.fitting import equals, where
 from trainables.labels import have_votes, labels_of
 from trainables.stage import (
@@ -257,7 +256,7 @@ def fit(inputs: StageInputs, own: Setting) -> Artifact:
     if inputs.keep_weights:
         import sklearn
 
-        arrays |= weight_arrays({"skops": _dump(model)})
+        arrays |= weight_arrays({"skops": classifier_files.dump(model)})
         facts["sklearn"] = sklearn.__version__
     return Artifact(arrays, facts)
 
@@ -390,7 +389,8 @@ def _pipeline(inputs: StageInputs, own: Setting, width: int, weighted: bool) -> 
         from imblearn import over_sampling, pipeline, under_sampling
     except ImportError as error:
         raise ImportError(
-            f"resample={own['resample']} needs imbalanced-learn, which is not installed: pip install imbalanced-learn"
+            f"resample={own['resample']} needs imbalanced-learn, which is not here: "
+            "pip install imbalanced-learn"
         ) from error
     sampler = {
         "over": over_sampling.RandomOverSampler,
@@ -461,113 +461,15 @@ def _weighted_ua(
     return float((hits[totals > 0] / totals[totals > 0]).mean())
 
 
-# --- The exported model ---------------------------------------------------------------------
-
-_TREES = {
-    "sklearn.tree._tree.Tree",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-}
-_TRUSTED = {
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.calibration._TemperatureScaling",
-    *_TREES,
-}
-"""Types of these classifiers that skops does not trust by itself. Of trees it cannot know that
-their nodes name each other and features that are there: `_check_trees` does."""
-
-
-def _skops() -> Any:
-    try:
-        import skops.io
-    except ImportError as error:
-        raise ImportError(
-            "a model of the method classical needs skops, which is not installed: pip install skops"
-        ) from error
-    return skops.io
-
-
-def _dump(model: Any) -> NDArray[np.uint8]:
-    """A fitted classifier as bytes without a pickle, and without what only its fit needed."""
-    calibrated = getattr(model, "calibrated_classifiers_", ())
-    for each in calibrated:
-        each.estimator = _bare(each.estimator)
-    if calibrated:
-        model.set_params(cv=None, estimator=calibrated[0].estimator)
-    else:
-        model = _bare(model)
-    data = _skops().dumps(model, compression=zipfile.ZIP_DEFLATED)
-    return np.frombuffer(data, dtype=np.uint8)
-
-
-def _bare(model: Any) -> Any:
-    """A pipeline without its sampler, which predicts nothing, and without requests of weights."""
-    from sklearn.pipeline import Pipeline
-
-    steps = [step for step in model.steps if step[0] != "sampler"]
-    for _, step in steps:
-        vars(step).pop("_metadata_request", None)
-    return Pipeline(steps)
-
-
 def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     """A fitted classifier as a function: a part -> class probabilities [n, K].
 
     Raises:
-        ImportError: skops is not installed, or scikit-learn is of another version.
-        ValueError: the bytes hold something else than such a classifier.
+        ImportError, ValueError: of `classifier_files.load`
     """
-    import sklearn
-
-    if sklearn.__version__ != state.info["sklearn"]:
-        raise ImportError(
-            f"it was fitted by scikit-learn {state.info['sklearn']}, but here is "
-            f"{sklearn.__version__}"
-        )
-    skops, data = _skops(), np.asarray(state.weights["skops"], dtype=np.uint8).tobytes()
-    try:
-        foreign = set(skops.get_untrusted_types(data=data)) - _TRUSTED
-        if foreign:
-            raise ValueError(f"it holds {', '.join(sorted(foreign))}, which no classifier has")
-        model = skops.loads(data, trusted=sorted(_TRUSTED))
-        _check_trees(model)
-    except (zipfile.BadZipFile, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"the fitted classifier is damaged: {error}") from error
+    data = np.asarray(state.weights["skops"], dtype=np.uint8).tobytes()
+    model = classifier_files.load(data, state.info["sklearn"])
     return lambda part: probabilities(model, part.x, len(state.classes))
-
-
-def _check_trees(model: Any) -> None:
-    """See that the nodes of all trees name nodes and features that are there.
-
-    scikit-learn follows them without a look, so that other numbers would end the process.
-    """
-    for each in getattr(model, "calibrated_classifiers_", ()):
-        _check_trees(each.estimator)
-    if hasattr(model, "calibrated_classifiers_"):
-        return
-    classifier = model.named_steps["classifier"]
-    width = model.n_features_in_
-    for tree in getattr(classifier, "estimators_", ()):
-        nodes = tree.tree_
-        inner = nodes.children_left >= 0
-        _check_nodes(
-            (nodes.children_left[inner], nodes.children_right[inner]),
-            nodes.feature[inner],
-            nodes.node_count,
-            width,
-        )
-    for round_ in getattr(classifier, "_predictors", ()):
-        for tree in round_:
-            inner = tree.nodes[tree.nodes["is_leaf"] == 0]
-            _check_nodes(
-                (inner["left"], inner["right"]), inner["feature_idx"], len(tree.nodes), width
-            )
-
-
-def _check_nodes(children: tuple[Array, Array], feature: Array, count: int, width: int) -> None:
-    inside = [((side > 0) & (side < count)).all() for side in children]
-    if not all(inside) or not ((feature >= 0) & (feature < width)).all():
-        raise ValueError("the fitted trees are damaged: a node names one that is not there")
 
 
 METHOD = Method(

@@ -27,7 +27,7 @@ from tests.contracts.method_contract import (
     Effect,
     ExportedContract,
 )
-from trainables import classical, fitting
+from trainables import classical, classifier_files, fitting
 from trainables.classical import GRIDS, METHOD
 from trainables.stage import Artifact, Part
 
@@ -325,7 +325,7 @@ def test_a_file_of_anything_else_is_refused() -> None:
 @pytest.mark.parametrize("place", ["child", "feature"])
 def test_trees_that_point_nowhere_are_refused(setting: dict[str, Any], place: str) -> None:
     state = exported(**setting)
-    trusted = sorted(classical._TRUSTED)
+    trusted = sorted(classifier_files._TRUSTED)
     model = skops.io.loads(state.weights["skops"].tobytes(), trusted=trusted)
     classifier = model.named_steps["classifier"]
     if setting is BOOSTED:
