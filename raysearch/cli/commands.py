@@ -38,7 +38,7 @@ HEADINGS = {
         "timeout",
         "memory",
     ),
-    "where everything is kept and shown": ("home", "store", "tracking", "quiet"),
+    "where everything is kept and shown": ("home", "store", "store_wait", "tracking", "quiet"),
     "the raters and their votes": ("votes", "task", "raters"),
     "for the author of a space": ("description", "published", "notes"),
 }

@@ -20,6 +20,7 @@ from raysearch.models.model import Facts, perception
 from raysearch.models.refit import Say, ensemble, refit
 from raysearch.models.registering import Package, check_names, register, run_of, save
 from raysearch.models.source import Source, source_of
+from raysearch.stages.outage import telling
 from raysearch.study.wording import grave
 from raysearch.study.wording import params as written
 
@@ -75,8 +76,9 @@ def export(
     heat = archive.temperature(source) if temperature == "fitted" else None
     say("reading features")
     data = source.inputs.dataset(run_chunks=local_chunks)
-    train = refit if how == "refit" else ensemble
-    members = train(source, source.executor(), data, say)
+    train, store = refit if how == "refit" else ensemble, source.store
+    with telling(store.place, lambda: store.trouble, say):
+        members = train(source, source.executor(), data, say)
     with tempfile.TemporaryDirectory(prefix="raysearch-model-") as scratch:
         place = Path(scratch, "data")
         place.mkdir()

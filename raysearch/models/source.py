@@ -15,7 +15,7 @@ from raysearch.stages.methods import method as find_method
 from raysearch.stages.methods import methods
 from raysearch.stages.store import Store
 from raysearch.study import Study
-from raysearch.study.folder import StudyFolder, scratch_of, store_of
+from raysearch.study.folder import StudyFolder, scratch_of, store_for
 from raysearch.study.ledger import COMPLETE, FoldRow, TrialRow
 from raysearch.study.record import Record
 from raysearch.tuning.prepare import StudyInputs, prepare
@@ -47,7 +47,7 @@ class Source:
 
     @property
     def store(self) -> Store:
-        return Store(store_of(self.study))
+        return store_for(self.study)
 
     def executor(self) -> LocalExecutor:
         """Runs stages over the study's store, in this process."""

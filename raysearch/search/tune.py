@@ -31,6 +31,7 @@ from raysearch.stages.broker import Epochs, connect
 from raysearch.stages.executor import Demand, FoldOutcome, StageFailed, last_lines
 from raysearch.stages.limits import is_transient
 from raysearch.stages.methods import method as find_method
+from raysearch.stages.outage import PATIENCE
 from raysearch.study.ledger import FoldRow
 
 if TYPE_CHECKING:  # coordinators import this file, and need neither Optuna nor scipy
@@ -63,10 +64,12 @@ class Work:
     stopping: Stopping | None = None
     node: str | None = None
     """the driver's"""
+    patience: float = PATIENCE
+    """seconds that a store which is away is waited for"""
 
     def connect(self) -> ActorHandle:
         """The handle of the store's broker."""
-        return connect(self.store, scratch=self.scratch, node=self.node)
+        return connect(self.store, scratch=self.scratch, node=self.node, patience=self.patience)
 
     def demand(
         self, setting: Mapping[str, object], fold: int, repeat: int
@@ -414,7 +417,7 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
                 log_to_file=False,
             ),
         )
-        with _actors_may_start():
+        with _actors_may_start(), _logins_stay_here():
             tuner.fit()
     finally:
         shutil.rmtree(where, ignore_errors=True)
@@ -456,6 +459,23 @@ def _actors_may_start() -> Iterator[None]:
         yield
     finally:
         TuneController._maybe_reuse_cached_actor = reuse  # type: ignore[method-assign]
+
+
+@contextmanager
+def _logins_stay_here() -> Iterator[None]:
+    """Keep Tune from handing AWS keys to trials: Ray would write them into its logs.
+
+    The broker alone needs them, and has them from elsewhere.
+    """
+    from ray.tune.execution import class_cache
+
+    names: set[str] = getattr(class_cache, "ENV_VARS_TO_PROPAGATE", set())
+    logins = {name for name in names if name.startswith("AWS_")}
+    names -= logins
+    try:
+        yield
+    finally:
+        names |= logins
 
 
 def _fast_folder() -> str | None:

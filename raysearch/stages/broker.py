@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import time
 from collections import OrderedDict
@@ -40,7 +41,9 @@ from raysearch.stages.executor import (
 )
 from raysearch.stages.keys import Call
 from raysearch.stages.limits import is_transient, overrun
-from raysearch.stages.store import Provenance, Store
+from raysearch.stages.outage import PATIENCE
+from raysearch.stages.remote import client_environment
+from raysearch.stages.store import Provenance, Store, is_local
 from raysearch.stages.worker import EpochSender, run_stage, run_stage_on_card
 from trainables.stage import Artifact
 
@@ -79,8 +82,10 @@ class _Task:
 class Broker(Executor[ray.ObjectRef]):
     """Runs stages as Ray tasks. See `Executor`; the data of a demand is the Dataset's reference."""
 
-    def __init__(self, uri: str, scratch: str | None) -> None:
-        super().__init__(Store(uri), None if scratch is None else Path(scratch))
+    def __init__(self, uri: str, scratch: str | None, patience: float) -> None:
+        if not is_local(uri):
+            os.environ.update(_shared_environment(uri))
+        super().__init__(Store(uri, patience), None if scratch is None else Path(scratch))
         self._tasks: dict[str, _Task] = {}
         self._parents: OrderedDict[str, ray.ObjectRef] = OrderedDict()
         self._news = asyncio.Condition()
@@ -132,6 +137,10 @@ class Broker(Executor[ray.ObjectRef]):
         """Plain sentences about repairs since the last call."""
         sentences, self._repairs = self._repairs, []
         return sentences
+
+    async def trouble(self) -> str:
+        """What a person must know of the store now; '' where it answers."""
+        return self._store.trouble
 
     async def pid(self) -> int:
         return os.getpid()
@@ -234,26 +243,63 @@ _AT_ONCE = 10_000
 """folds that may wait at once"""
 
 
-def connect(uri: str, *, scratch: str | None = None, node: str | None = None) -> Any:
+def _name(uri: str) -> str:
+    return f"broker-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
+
+
+def share_environment(uri: str) -> None:
+    """Let the broker of a store elsewhere have the variables that this process is let in by.
+
+    They lie in the memory of Ray's head alone: a runtime environment would be written into Ray's
+    logs, and a broker that is made anew would not have them as arguments.
+    """
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    if not is_local(uri):
+        _internal_kv_put(_name(uri).encode(), json.dumps(client_environment()).encode())
+
+
+def _shared_environment(uri: str) -> dict[str, str]:
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    found = _internal_kv_get(_name(uri).encode())
+    environment: dict[str, str] = json.loads(found) if found else {}
+    return environment
+
+
+def forget_environment(uri: str) -> None:
+    """Take back what `share_environment` gave."""
+    from ray.experimental.internal_kv import _internal_kv_del
+
+    if not is_local(uri):
+        _internal_kv_del(_name(uri).encode())
+
+
+def connect(
+    uri: str,
+    *,
+    scratch: str | None = None,
+    node: str | None = None,
+    patience: float = PATIENCE,
+) -> Any:
     """The handle of the store's broker, which is created where there is none.
 
     Args:
         uri: the store.
         scratch: the folder of stages' checkpoints.
-        node: the driver's node, where the disk of a local store is, and so its broker; None is
-            this one.
+        node: the driver's node, where the disk of a local store is, and the files by which a user
+            is let in elsewhere, and so the broker; None is this one.
+        patience: seconds that a store which is away is waited for.
 
     Raises:
         RayError: where the broker is lost again and again.
     """
-    name = f"broker-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
-    options: dict[str, Any] = {"name": name, "namespace": NAMESPACE, "get_if_exists": True}
+    options: dict[str, Any] = {"name": _name(uri), "namespace": NAMESPACE, "get_if_exists": True}
     options["max_concurrency"] = _AT_ONCE
-    if Store(uri).local:
-        here = node or ray.get_runtime_context().get_node_id()
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
+    here = node or ray.get_runtime_context().get_node_id()
+    options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
     for pause in (0.5, 2.0, 5.0, None):
-        broker: Any = _Actor.options(**options).remote(uri, scratch)
+        broker: Any = _Actor.options(**options).remote(uri, scratch, patience)
         try:
             ray.get(broker.pid.remote())
             return broker
@@ -261,6 +307,14 @@ def connect(uri: str, *, scratch: str | None = None, node: str | None = None) ->
             if pause is None:
                 raise
             time.sleep(pause)
+
+
+def trouble(broker: ActorHandle) -> str:
+    """What a person must know of the broker's store now; '' where it answers."""
+    try:
+        return str(ray.get(broker.trouble.remote(), timeout=5))
+    except (RayError, OSError):  # it is gone, or comes again
+        return ""
 
 
 def repairs(broker: ActorHandle) -> list[str]:

@@ -2,7 +2,8 @@
 
 An artifact is one safetensors file (nothing is ever unpickled) whose metadata holds the JSON
 facts, who made it, and a SHA-256 over all of it. It is written aside and then moved into place.
-The store lies on a local path or on any fsspec filesystem by URI.
+The store lies on a local path or on any fsspec filesystem by URI; one that is away for a while is
+waited for.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import json
 import os
 import re
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from raysearch.errors import BadInput, StoreFailed, one_line, without_passwords
 from raysearch.stages.atomic import write_whole
+from raysearch.stages.outage import outage_of
+from raysearch.stages.remote import RemoteFiles, is_away, reason
 from trainables.stage import Artifact
+
+Answer = TypeVar("Answer")
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -46,53 +51,97 @@ class Provenance:
     made: float = 0.0
 
 
+def is_local(uri: str) -> bool:
+    """Whether a store lies on a path of this machine."""
+    return "://" not in uri or uri.startswith("file://")
+
+
 class Store:
     """Artifacts by key under a local path or any fsspec URI.
 
     Args:
         uri: a local path, or an fsspec URI such as s3://bucket/prefix or memory://name.
-
-    Raises:
-        BadInput: where no filesystem answers for the URI.
+        patience: seconds that a store which is away is waited for; 0 does not wait.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, patience: float = 0.0) -> None:
         self.uri = uri
+        self.local = is_local(uri)
+        self.place = f"the store at {without_passwords(uri)}"
+        self._patience = patience
+        self._outage = outage_of(self.place)
         self._claims: int | None = None
-        self._fs: Any = None
-        if "://" not in uri or uri.startswith("file://"):
-            self._root = str(Path(uri.removeprefix("file://")).absolute())
-        else:
-            import fsspec
 
-            try:
-                self._fs, self._root = fsspec.core.url_to_fs(uri)
-            except (ImportError, ValueError) as error:
-                raise BadInput(
-                    f"store={uri!r} cannot be opened: {error}; give a local folder or an fsspec "
-                    "URI whose package is installed (s3fs for s3://, gcsfs for gs://)"
-                ) from error
+    @cached_property
+    def _files(self) -> RemoteFiles:
+        return RemoteFiles(self.uri)
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Of a local store."""
+        return Path(self.uri.removeprefix("file://")).absolute()
 
     @property
-    def local(self) -> bool:
-        return self._fs is None
+    def trouble(self) -> str:
+        """What a person must know of the store now; '' where it answers."""
+        return self._outage.sentence
+
+    def check(self, *, writing: bool = True) -> None:
+        """Ask whether the store can be read; `writing`: and written. A bucket is never made.
+
+        Raises:
+            BadInput: with one sentence that says why not, and what to do.
+        """
+        if not self.local:
+            self._files.check(writing=writing)
+        elif writing:
+            place = self._folder
+            while not place.exists() and place != place.parent:
+                place = place.parent
+            if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+                raise BadInput(
+                    f"store={self.uri} cannot be written: {place} is "
+                    f"{'not writable' if place.is_dir() else 'no folder'}; give another store="
+                )
 
     def _path(self, key: str) -> str:
+        """Where a key's file is, from the store's folder."""
         if not _KEY.fullmatch(key):
             raise ValueError(f"a key is 64 hexadecimal digits, but got {key!r}")
-        return f"{self._root}/stages/{key[:2]}/{key}.safetensors"
+        return f"stages/{key[:2]}/{key}.safetensors"
 
-    @contextlib.contextmanager
-    def _access(self, verb: str) -> Iterator[None]:
-        """Whatever the disk or the network raises in the block is a StoreFailed.
+    def _call(self, verb: str, action: Callable[[], Answer]) -> Answer:
+        """What `action` gives; where the store is away, once it answers again.
 
-        What botocore and other clients of fsspec raise is no OSError and has no common base.
+        Whatever the disk or the network raises is a StoreFailed, but for a file that is not there.
         """
-        try:
-            yield
-        except Exception as error:
-            place = without_passwords(self.uri)
-            raise StoreFailed(f"{place} cannot be {verb}: {one_line(error)}") from error
+        while True:
+            try:
+                with self._outage.call():
+                    answer = action()
+            except Exception as error:
+                if isinstance(error, FileNotFoundError) and verb == "read":
+                    self._outage.answered()
+                    raise
+                if self.local or not is_away(error):
+                    raise StoreFailed(self._failure(verb, error)) from error
+                if not self._outage.wait(reason(error), self._patience):
+                    raise StoreFailed(self._failure(verb, error)) from error
+            else:
+                self._outage.answered()
+                return answer
+
+    def _failure(self, verb: str, error: Exception) -> str:
+        place = without_passwords(self.uri)
+        if self.local or isinstance(error, BadInput):
+            return f"{place} cannot be {verb}: {one_line(error)}"
+        waited = ""
+        if self._patience and is_away(error):
+            waited = f" after {self._patience:.0f} s of waiting"
+        return (
+            f"{place} cannot be {verb}{waited}: {self._files.problem(error)}; nothing that was "
+            "stored is lost, and the same command goes on"
+        )
 
     def put(self, key: str, artifact: Artifact, provenance: Provenance) -> None:
         """Write an artifact; one that is already there under the key is replaced whole.
@@ -100,16 +149,15 @@ class Store:
         Raises:
             StoreFailed: the store cannot be written.
         """
-        data = encode(artifact, provenance)
-        path = self._path(key)
-        with self._access("written"):
-            if self._fs is None:
-                write_whole(Path(path), data)
-                return
-            aside = f"{path}.{uuid.uuid4().hex[:8]}.aside"
-            self._fs.makedirs(os.path.dirname(path), exist_ok=True)
-            self._fs.pipe_file(aside, data)
-            self._fs.mv(aside, path)
+        data, path = encode(artifact, provenance), self._path(key)
+
+        def write() -> None:
+            if self.local:
+                write_whole(self._folder / path, data)
+            else:
+                self._files.write(path, data)
+
+        self._call("written", write)
 
     def get(self, key: str) -> tuple[Artifact, Provenance] | None:
         """The artifact and who made it, or None where there is none.
@@ -118,38 +166,65 @@ class Store:
             Damaged: where the file does not match its digest.
             StoreFailed: the store cannot be read.
         """
-        path = self._path(key)
-        with self._access("read"):
-            try:
-                data = Path(path).read_bytes() if self._fs is None else self._fs.cat_file(path)
-            except FileNotFoundError:
-                return None
-        return decode(data)
+        data = self._read(key, lambda path: self._files.read(path))
+        return None if data is None else decode(data)
 
     def has(self, key: str) -> bool:
         """Whether something is stored under the key (not whether it is whole: `get` tells)."""
         path = self._path(key)
-        with self._access("read"):
-            return os.path.exists(path) if self._fs is None else bool(self._fs.exists(path))
+        return self._call(
+            "read",
+            lambda: (self._folder / path).exists() if self.local else self._files.exists(path),
+        )
+
+    def stored(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys under which something is stored; elsewhere by one listing."""
+        if self.local:
+            return {key for key in keys if self.has(key)}
+        there = self._call("read", lambda: self._files.sizes("stages"))
+        names = {path.rpartition("/")[2].partition(".")[0] for path in there}
+        return set(keys) & names
 
     def provenance(self, key: str) -> Provenance | None:
         """Who made what is stored under the key, from its header alone; None where absent."""
+        data = self._read(key, lambda path: self._files.read_header(path), header=True)
+        try:
+            return None if data is None else _provenance(data)
+        except Damaged:
+            return None
+
+    def _read(
+        self, key: str, remote: Callable[[str], bytes], *, header: bool = False
+    ) -> bytes | None:
+        """A file's bytes, or those of its header; None where there is no such file."""
+
         path = self._path(key)
-        with self._access("read"):
-            try:
-                with (open if self._fs is None else self._fs.open)(path, "rb") as file:
-                    return _provenance(file)
-            except (FileNotFoundError, Damaged):
-                return None
+
+        def read() -> bytes:
+            if not self.local:
+                return remote(path)
+            with open(self._folder / path, "rb") as file:
+                if not header:
+                    return file.read()
+                first = file.read(8)
+                return first + file.read(int.from_bytes(first, "little"))
+
+        try:
+            return self._call("read", read)
+        except FileNotFoundError:
+            return None
 
     def discard(self, key: str) -> None:
         """Remove a damaged artifact."""
         path = self._path(key)
-        with self._access("written"):
-            if self._fs is None:
-                Path(path).unlink(missing_ok=True)
-            elif self._fs.exists(path):
-                self._fs.rm_file(path)
+
+        def remove() -> None:
+            if self.local:
+                (self._folder / path).unlink(missing_ok=True)
+            else:
+                self._files.remove(path)
+
+        self._call("written", remove)
 
     def claim(self, key: str) -> bool:
         """Say that this process makes the artifact; False where another process has said so.
@@ -162,15 +237,12 @@ class Store:
         Raises:
             StoreFailed: the store cannot be written.
         """
-        if self._fs is not None:
-            return True
-        with self._access("written"):
-            return self._lock(key)
+        return True if not self.local else self._call("written", lambda: self._lock(key))
 
     def _lock(self, key: str) -> bool:
         if self._claims is None:
-            os.makedirs(self._root, exist_ok=True)
-            self._claims = os.open(Path(self._root, "claims"), os.O_RDWR | os.O_CREAT, 0o666)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._claims = os.open(self._folder / "claims", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(key))
         except OSError as error:
@@ -189,10 +261,10 @@ class Store:
 
     def sweep(self, older_than: float = 86400.0) -> int:
         """Remove half-written files that a kill left behind; returns how many."""
-        if self._fs is not None:
-            return 0
+        if not self.local:
+            return self._call("written", lambda: self._files.sweep("stages", older_than))
         gone = 0
-        for path in Path(self._root).glob("stages/*/*.aside"):
+        for path in self._folder.glob("stages/*/*.aside"):
             if time.time() - path.stat().st_mtime > older_than:
                 path.unlink(missing_ok=True)
                 gone += 1
@@ -241,10 +313,10 @@ def decode(data: bytes) -> tuple[Artifact, Provenance]:
     return Artifact(arrays, facts["info"]), provenance
 
 
-def _provenance(file: IO[bytes]) -> Provenance:
+def _provenance(data: bytes) -> Provenance:
     with _damage("its header"):
-        size = int.from_bytes(file.read(8), "little")
-        metadata = json.loads(file.read(size))["__metadata__"]
+        size = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
         return Provenance(**json.loads(metadata["raysearch"])["provenance"])
 
 

@@ -12,6 +12,7 @@ import yaml
 from raysearch.data.section import Tree
 from raysearch.errors import BadInput, near
 from raysearch.stages.atomic import write_whole
+from raysearch.stages.store import Store
 from raysearch.study.ledger import Ledger
 from raysearch.study.reading import dump, load_study
 from raysearch.study.schema import Study
@@ -197,6 +198,11 @@ def study_folder(home: Path, name: str | None) -> StudyFolder:
 def store_of(study: Study) -> str:
     """The folder or URI of a study's artifacts."""
     return study.store or str(Path(study.home).absolute() / "store")
+
+
+def store_for(study: Study) -> Store:
+    """The study's store, which is waited for where it is away."""
+    return Store(store_of(study), study.store_wait)
 
 
 def features_of(home: Path) -> Path:

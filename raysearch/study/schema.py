@@ -17,6 +17,7 @@ from raysearch.data.section import Anything, ConfigSection, Names, Tree, freeze,
 from raysearch.errors import near
 from raysearch.selection import OBJECTIVES, WORST_GROUP, Score, is_objective
 from raysearch.stages import methods as registry
+from raysearch.stages.outage import PATIENCE
 from raysearch.study.plain_text import plain_names, plain_text
 from raysearch.study.space import Space
 from trainables.stage import Method
@@ -266,6 +267,14 @@ class Study(ConfigSection):
         "a folder, a URI, or null",
         "s3://bucket/store",
         min_length=1,
+    )
+    store_wait: float = key(
+        PATIENCE,
+        "seconds that a store which is away (an outage of S3) is waited for while the study runs",
+        "a number of at least 0",
+        "600",
+        ge=0,
+        allow_inf_nan=False,
     )
     cpus: float = key(
         1.0, "the CPUs that each stage takes", "a number above 0", "1", gt=0, allow_inf_nan=False

@@ -135,8 +135,12 @@ class Writer:
                 post.everything = True
             self._wake.notify()
 
-    def close(self, timeout: float) -> list[str]:
+    def close(self, timeout: float, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
         """Wait at most `timeout` seconds for what is pending, and end the thread.
+
+        Args:
+            timeout: in seconds.
+            meanwhile: called about once a second.
 
         Returns:
             One plain sentence for everything that could not be written.
@@ -145,7 +149,10 @@ class Writer:
             with self._wake:
                 self._leaving = True
                 self._wake.notify()
-            self._thread.join(timeout)
+            until = time.monotonic() + timeout
+            while self._thread.is_alive() and (left := until - time.monotonic()) > 0:
+                self._thread.join(min(1.0, left))
+                meanwhile()
         sentences = [sentence for post in self._posts for sentence in post.sink.refused]
         if self._thread.is_alive():
             for post in [p for p in self._posts if p.pending or p.trouble] or self._posts[:1]:

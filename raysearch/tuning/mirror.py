@@ -21,7 +21,7 @@ from raysearch.selection import Score
 from raysearch.stages.store import Damaged, Store
 from raysearch.study import Study
 from raysearch.study.addresses import OPTUNA_VARIABLE, TRACKING_VARIABLE, named, shown, uri_problem
-from raysearch.study.folder import StudyFolder, store_of
+from raysearch.study.folder import StudyFolder, store_for, store_of
 from raysearch.study.ledger import COMPLETE, FoldRow, Ledger, TrialRow
 from raysearch.study.record import Record
 from raysearch.study.software import versions
@@ -46,7 +46,9 @@ def check_places(study: Study) -> list[str]:
     Raises:
         BadInput: an address that nothing answers for.
     """
-    Store(store_of(study)).sweep()
+    store = Store(store_of(study))
+    store.check()
+    store.sweep()
     if not study.tracking.enabled:
         return []
     uri, optuna = addresses(study)
@@ -237,7 +239,8 @@ class Mirror:
         else:
             ending = Ending(report=self._report(), status="FINISHED", best=self._best_folds())
         self._writer.end(ending)
-        sentences = self._writer.close(_PATIENCE_AT_CTRL_C if interrupted else _PATIENCE)
+        patience = _PATIENCE_AT_CTRL_C if interrupted else _PATIENCE
+        sentences = self._writer.close(patience, self._say_who_is_away)
         for sentence in sentences:
             self._say(sentence)
         if self._runs.page:
@@ -263,7 +266,7 @@ class Mirror:
         """Curves of the best trials' folds, from the store."""
         from raysearch.tracking.projection import BestFold
 
-        study, store = self._inputs.study, Store(store_of(self._inputs.study))
+        study, store = self._inputs.study, store_for(self._inputs.study)
         trials = [t for t in self._ledger.trials() if t.state == COMPLETE and t.value is not None]
         merit = Score(study.objective[0]).merit
         trials.sort(key=lambda trial: (-merit(trial.value or 0.0), trial.number))

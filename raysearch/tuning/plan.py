@@ -83,6 +83,8 @@ def plan(study: Study) -> Plan:
     """
     if study.cluster == "local":
         check_here(runtime_of(study))
+    store = Store(store_of(study))
+    store.check(writing=False)
     inputs = prepare(study)
     StudyFolder.of(study).check_fingerprint(study, inputs.fingerprint)
     rows = _ledger_rows(study)
@@ -91,14 +93,13 @@ def plan(study: Study) -> Plan:
     looked_at = settings[:_LOOKED_AT]
     scale = len(settings) / max(1, len(looked_at))
     context, constants = inputs.context(), inputs.space.constants()
-    store = Store(store_of(study))
     names: dict[str, str] = {}
     for setting in looked_at:
         full = inputs.method.resolve({**constants, **setting})
         for fold, repeat in product(range(len(inputs.folds)), range(study.seeds)):
             graph = calls(inputs.method, full, fold, context, repeat)
             names |= {call.key: call.name for call in graph}
-    there = {key for key in names if store.has(key)}
+    there = store.stored(names)
     stages = Counter(names.values())
     stored = Counter(names[key] for key in there)
     missing = stages - stored

@@ -28,9 +28,8 @@ from raysearch.stages import (
 )
 from raysearch.stages.folds import Fold, divide
 from raysearch.stages.methods import method as find_method
-from raysearch.stages.store import Store
 from raysearch.study import Study
-from raysearch.study.folder import features_of, store_of
+from raysearch.study.folder import features_of, store_for
 from raysearch.study.space import Scalar, Space
 from raysearch.tuning.cautions import (
     cautions,
@@ -350,7 +349,7 @@ def layers_of(inputs: StudyInputs, trials: Sequence[int | str]) -> Layers:
         fold.name: Truth(one.unseen[one.selected : one.selected + one.test], one.selected)
         for fold, one in zip(inputs.folds, inputs.answers(), strict=True)
     }
-    return Layers(tuple(trials), truth, Store(store_of(inputs.study)))
+    return Layers(tuple(trials), truth, store_for(inputs.study))
 
 
 def runtime_of(study: Study) -> Runtime:

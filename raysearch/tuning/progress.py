@@ -25,6 +25,8 @@ from raysearch.selection import metric_of
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
 from raysearch.study.wording import amount, bare, clean, duration, params
 
+_SILENCE, _SILENCE_OF_TRIALS = 12.0, 60.0
+"""seconds without a line, while something is waited for and while trials run, until one is said"""
 _WINDOW = 60
 """computed folds over which the rate is measured"""
 _LEAST = 3
@@ -74,6 +76,7 @@ class Progress:
         self._known_left = left
         self._lock = threading.RLock()
         self._live: Live | None = None
+        self._ended = threading.Event()
         self._begun = clock()
         self._last_line = float("-inf")
         self._phase: tuple[str, str] = ("", "")
@@ -89,6 +92,7 @@ class Progress:
         self._ran = self._stored = 0
 
     def __enter__(self) -> Self:
+        self._ended.clear()
         if not self._quiet and self._out.is_terminal and not self._out.is_dumb_terminal:
             self._live = Live(
                 get_renderable=self._picture,
@@ -97,7 +101,19 @@ class Progress:
                 transient=True,
             )
             self._live.start()
+        elif not self._quiet and self._clock is time.monotonic:
+            threading.Thread(target=self._beat, name="raysearch-progress", daemon=True).start()
         return self
+
+    def _beat(self) -> None:
+        """Off a terminal: say that it goes on where nothing has been said for long."""
+        while not self._ended.wait(1.0):
+            with self._lock:
+                silent = self._clock() - self._last_line
+                if self._phase[1] and silent >= _SILENCE:
+                    self._say(f"still {self._phase[1]}")
+                elif not self._phase[1] and self._total and silent >= _SILENCE_OF_TRIALS:
+                    self._say(self._counts())
 
     def __exit__(
         self,
@@ -105,6 +121,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ended.set()
         self._stop()
 
     @property

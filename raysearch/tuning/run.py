@@ -19,9 +19,10 @@ from raysearch.search.driver import Driver, Listener
 from raysearch.search.epoch_race import Curve, Stopping, past_curves
 from raysearch.search.racing import RULES
 from raysearch.selection import Score
+from raysearch.stages.outage import telling
 from raysearch.stages.store import Store
 from raysearch.study import Study
-from raysearch.study.folder import StudyFolder, ray_log, scratch_of, store_of
+from raysearch.study.folder import StudyFolder, ray_log, scratch_of, store_for, store_of
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import FoldRow, Ledger, TrialRow
 from raysearch.study.published import published_table
@@ -91,6 +92,9 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         StudyFailed: a disk or the network ended it.
     """
     started = time.monotonic()
+    store = store_for(study)
+    if not store.local:
+        progress.stage(f"asking {store.place}")
     places = check_places(study)
     if study.cluster == "local":
         check_here(runtime_of(study))
@@ -98,7 +102,12 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     for note in [*places, *inputs.notes]:
         progress.note(note)
     folder, count = StudyFolder.of(study), _Count()
-    with plain_failure(folder), Lease(folder) as lease, begin(folder, inputs) as ledger:
+    with (
+        plain_failure(folder),
+        telling(store.place, lambda: store.trouble, progress.note),
+        Lease(folder) as lease,
+        begin(folder, inputs) as ledger,
+    ):
         ledger.set_fact("ended", None)
         if lease.predecessor is not None:
             progress.note(f"{lease.predecessor} ran this study and was killed; this one goes on")
@@ -233,7 +242,13 @@ def _run(
             progress.note(waits)
         from raysearch.data.features import ray_chunks
         from raysearch.search.tune import Work, search
-        from raysearch.stages.broker import connect, repairs
+        from raysearch.stages.broker import (
+            connect,
+            forget_environment,
+            repairs,
+            share_environment,
+            trouble,
+        )
 
         dataset = inputs.dataset(
             run_chunks=ray_chunks,
@@ -262,18 +277,23 @@ def _run(
             data=ray.put(dataset),
             stopping=stopping,
             node=ray.get_runtime_context().get_node_id(),
+            patience=study.store_wait,
         )
         progress.stage("searching")
         # enough trials that every core has a next stage waiting
         concurrent = study.concurrent or max(2, min(-(-2 * at_once // wave) + 1, 64))
         # made here, so that it lives as long as the driver and not as long as some trial's actor
-        broker = connect(work.store, scratch=work.scratch)
+        share_environment(work.store)
+        broker = connect(work.store, scratch=work.scratch, patience=work.patience)
         ray.get(broker.forget_failures.remote())  # another study may have it from before
+        past = _past(folder, study, stopping)
         try:
-            search(driver, work, concurrent=concurrent, past=_past(folder, study, stopping))
+            with telling(Store(work.store).place, lambda: trouble(broker), progress.note):
+                search(driver, work, concurrent=concurrent, past=past)
         finally:
             for note in repairs(broker):
                 progress.note(note)
+            forget_environment(work.store)
 
 
 def _stopping(inputs: StudyInputs) -> Stopping | None:
@@ -289,7 +309,7 @@ def _past(folder: StudyFolder, study: Study, stopping: Stopping | None) -> list[
     if stopping is None:
         return []
     with folder.ledger() as ledger:
-        return past_curves(stopping, ledger, Store(store_of(study)), study.seeds)
+        return past_curves(stopping, ledger, store_for(study), study.seeds)
 
 
 class _Count:

@@ -65,6 +65,11 @@ class Cluster:
     hidden: tuple[Path, ...]
     """folders that the workers cannot see"""
 
+    @property
+    def temporary(self) -> Path:
+        """Ray's, on the head."""
+        return self.hidden[-1]
+
     def environment(self, **more: str) -> dict[str, str]:
         """Of a user's shell: raysearch on the path, no token, no address."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "RAYSEARCH_"))}

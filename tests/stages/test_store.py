@@ -98,7 +98,7 @@ def test_keys_never_become_paths_unchecked(tmp_path: Path) -> None:
 
 def test_an_unknown_filesystem_is_bad_input() -> None:
     with pytest.raises(BadInput, match="nosuch"):
-        Store("nosuch://bucket/place")
+        Store("nosuch://bucket/place").check()
 
 
 class ClientError(Exception):
