@@ -13,7 +13,8 @@ import json
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ray.exceptions import (
     RayError,
     RayTaskError,
 )
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 from ray.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
     PlacementGroupSchedulingStrategy,
@@ -41,7 +43,7 @@ from raysearch.stages.executor import (
 )
 from raysearch.stages.keys import Call
 from raysearch.stages.limits import is_transient, overrun
-from raysearch.stages.outage import PATIENCE
+from raysearch.stages.outage import PATIENCE, telling
 from raysearch.stages.remote import client_environment
 from raysearch.stages.store import Provenance, Store, is_local
 from raysearch.stages.worker import EpochSender, run_stage, run_stage_on_card
@@ -83,8 +85,7 @@ class Broker(Executor[ray.ObjectRef]):
     """Runs stages as Ray tasks. See `Executor`; the data of a demand is the Dataset's reference."""
 
     def __init__(self, uri: str, scratch: str | None, patience: float) -> None:
-        if not is_local(uri):
-            os.environ.update(_shared_environment(uri))
+        os.environ.update(_shared_environment(uri))
         super().__init__(Store(uri, patience), None if scratch is None else Path(scratch))
         self._tasks: dict[str, _Task] = {}
         self._parents: OrderedDict[str, ray.ObjectRef] = OrderedDict()
@@ -247,32 +248,20 @@ def _name(uri: str) -> str:
     return f"broker-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
 
 
-def share_environment(uri: str) -> None:
+def _share_environment(uri: str) -> None:
     """Let the broker of a store elsewhere have the variables that this process is let in by.
 
     They lie in the memory of Ray's head alone: a runtime environment would be written into Ray's
     logs, and a broker that is made anew would not have them as arguments.
     """
-    from ray.experimental.internal_kv import _internal_kv_put
-
     if not is_local(uri):
         _internal_kv_put(_name(uri).encode(), json.dumps(client_environment()).encode())
 
 
 def _shared_environment(uri: str) -> dict[str, str]:
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    found = _internal_kv_get(_name(uri).encode())
+    found = None if is_local(uri) else _internal_kv_get(_name(uri).encode())
     environment: dict[str, str] = json.loads(found) if found else {}
     return environment
-
-
-def forget_environment(uri: str) -> None:
-    """Take back what `share_environment` gave."""
-    from ray.experimental.internal_kv import _internal_kv_del
-
-    if not is_local(uri):
-        _internal_kv_del(_name(uri).encode())
 
 
 def connect(
@@ -309,7 +298,30 @@ def connect(
             time.sleep(pause)
 
 
-def trouble(broker: ActorHandle) -> str:
+@contextmanager
+def serving(uri: str, scratch: str, patience: float, say: Callable[[str], None]) -> Iterator[None]:
+    """A store's broker while a driver works with it; what happens to the store is told.
+
+    Args:
+        uri: the store.
+        scratch: the folder of stages' checkpoints.
+        patience: seconds that a store which is away is waited for.
+        say: shows a person a sentence.
+    """
+    _share_environment(uri)
+    broker = connect(uri, scratch=scratch, patience=patience)
+    ray.get(broker.forget_failures.remote())  # another study may have it from before
+    try:
+        with telling(Store(uri).place, lambda: _trouble(broker), say):
+            yield
+    finally:
+        for sentence in _repairs(broker):
+            say(sentence)
+        if not is_local(uri):
+            _internal_kv_del(_name(uri).encode())
+
+
+def _trouble(broker: ActorHandle) -> str:
     """What a person must know of the broker's store now; '' where it answers."""
     try:
         return str(ray.get(broker.trouble.remote(), timeout=5))
@@ -317,7 +329,7 @@ def trouble(broker: ActorHandle) -> str:
         return ""
 
 
-def repairs(broker: ActorHandle) -> list[str]:
+def _repairs(broker: ActorHandle) -> list[str]:
     """What the broker had to mend since this was last asked, as plain sentences."""
     try:
         sentences: list[str] = ray.get(broker.repairs.remote(), timeout=10)

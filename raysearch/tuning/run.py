@@ -20,7 +20,6 @@ from raysearch.search.epoch_race import Curve, Stopping, past_curves
 from raysearch.search.racing import RULES
 from raysearch.selection import Score
 from raysearch.stages.outage import telling
-from raysearch.stages.store import Store
 from raysearch.study import Study
 from raysearch.study.folder import StudyFolder, ray_log, scratch_of, store_for, store_of
 from raysearch.study.lease import Lease
@@ -242,13 +241,7 @@ def _run(
             progress.note(waits)
         from raysearch.data.features import ray_chunks
         from raysearch.search.tune import Work, search
-        from raysearch.stages.broker import (
-            connect,
-            forget_environment,
-            repairs,
-            share_environment,
-            trouble,
-        )
+        from raysearch.stages.broker import serving
 
         dataset = inputs.dataset(
             run_chunks=ray_chunks,
@@ -282,18 +275,10 @@ def _run(
         progress.stage("searching")
         # enough trials that every core has a next stage waiting
         concurrent = study.concurrent or max(2, min(-(-2 * at_once // wave) + 1, 64))
-        # made here, so that it lives as long as the driver and not as long as some trial's actor
-        share_environment(work.store)
-        broker = connect(work.store, scratch=work.scratch, patience=work.patience)
-        ray.get(broker.forget_failures.remote())  # another study may have it from before
         past = _past(folder, study, stopping)
-        try:
-            with telling(Store(work.store).place, lambda: trouble(broker), progress.note):
-                search(driver, work, concurrent=concurrent, past=past)
-        finally:
-            for note in repairs(broker):
-                progress.note(note)
-            forget_environment(work.store)
+        # here, so that the broker lives as long as the driver and not as long as some trial's actor
+        with serving(work.store, str(work.scratch), work.patience, progress.note):
+            search(driver, work, concurrent=concurrent, past=past)
 
 
 def _stopping(inputs: StudyInputs) -> Stopping | None:
