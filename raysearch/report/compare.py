@@ -14,7 +14,7 @@ from raysearch.report.document import Column, Comparison, Pair, Report, Section,
 from raysearch.report.scoring import Scores, score
 from raysearch.report.sections.comparisons import picture
 from raysearch.report.units import unit_of
-from raysearch.selection import Difference, Groups, Matrix, compare_over_draws
+from raysearch.selection import Difference, Groups, Matrix, compare_over_draws, metric_of
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many
 
@@ -35,7 +35,8 @@ def build(a: Record, b: Record) -> Report:
     """
     studies = (a, b)
     scores = [_scores_of(one) for one in studies]
-    shared, metrics = _shared(a, b), _metrics(scores)
+    shared, (alike, others) = _shared(a, b), _metrics(scores)
+    metrics = [*alike, *others]
     honest = [
         {m: _honest(of_one, m)[:, _places(one, shared)] for m in metrics}
         for one, of_one in zip(studies, scores, strict=True)
@@ -57,7 +58,8 @@ def build(a: Record, b: Record) -> Report:
         headline=tuple(headlines),
         warnings=(*_cautions(a, b, scores, shared), *_warnings(warnings)),
         sections=(
-            _result(a, b, family, _table(honest, differences), len(shared)),
+            _result(a, b, family, _table(honest, differences, alike), len(shared)),
+            *([_further(_table(honest, differences, others), others, a)] if others else []),
             _by_fold(a, shared, honest, metric),
         ),
         facts={},
@@ -164,15 +166,32 @@ def _honest(scores: Scores, metric: str) -> Matrix:
     return np.array([t[metric][rows, columns] for _, t in scores.draws])
 
 
-def _metrics(scores: Sequence[Scores]) -> list[str]:
-    """The metrics that both studies have, the first one's objective first; of one unit, as they
-    stand in one column."""
+def _metrics(scores: Sequence[Scores]) -> tuple[list[str], list[str]]:
+    """The metrics that both studies have: those of the first one's objective's unit, this one
+    first, and those of the other, as a column has one unit."""
     first = scores[0].metric
     both = [m for m in scores[0].test if m in scores[1].test]
     if first not in both:
         raise BadInput(f"the second study has no {unit_of(first).heading} to compare")
-    alike = [m for m in both if unit_of(m).metric.percent == unit_of(first).metric.percent]
-    return alike if first in ("ua", "wa") else [first, *(m for m in alike if m != first)]
+    both.sort(key=lambda m: m != first and first not in ("ua", "wa"))
+    percent = unit_of(first).metric.percent
+    alike = [m for m in both if unit_of(m).metric.percent == percent]
+    return alike, [m for m in both if m not in alike]
+
+
+def _further(table: Table, metrics: Sequence[str], record: Record) -> Section:
+    """Calibration and agreement of both studies."""
+    less = [unit_of(m).heading for m in metrics if not metric_of(m).higher]
+    return Section(
+        "further_scores",
+        "The same by other scores",
+        (),
+        table,
+        (
+            f"Paired over {record.units}, and not corrected for their number."
+            + (f" Of {' and '.join(less)} less is better." if less else ""),
+        ),
+    )
 
 
 def _difference(a: Matrix, b: Matrix, folds: Sequence[Groups]) -> Difference:
@@ -182,10 +201,13 @@ def _difference(a: Matrix, b: Matrix, folds: Sequence[Groups]) -> Difference:
     return compare_over_draws(zip(*whole, strict=True), folds)
 
 
-def _table(honest: Sequence[Mapping[str, Matrix]], pairs: Mapping[str, Difference]) -> Table:
+def _table(
+    honest: Sequence[Mapping[str, Matrix]], pairs: Mapping[str, Difference], metrics: Sequence[str]
+) -> Table:
     rows = []
-    u = unit_of(next(iter(pairs)))
-    for m, d in pairs.items():
+    u = unit_of(metrics[0])
+    for m in metrics:
+        d = pairs[m]
         means = [float(one[m].mean()) for one in honest]
         rows.append(
             {"score": unit_of(m).heading, "a": means[0], "b": means[1], "difference": d.mean}

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
+from sklearn import metrics as sk
 
 from raysearch.cli.reports import compare
 from raysearch.errors import BadInput
 from raysearch.report import Report, to_plain, to_text
 from raysearch.report import compare as paired
+from tests.support.scored_study import write_scored
 from tests.support.study_folders import read_study
 
 Write = Callable[..., Path]
@@ -167,3 +169,21 @@ def test_every_format_goes_to_a_file_and_to_a_folder(home: Path, tmp_path: Path,
     names = {path.name for path in (tmp_path / "folder").iterdir()}
     assert {"estimates.csv", "folds.csv", "compare_settings.png"} <= names
     assert len([name for name in names if name.startswith("report.")]) == 1
+
+
+def test_losses_and_agreement_are_compared_too(tmp_path: Path) -> None:
+    """Two studies of one setting each, so that its scores are the honest ones."""
+    one, two = (
+        write_scored(tmp_path / name, settings=1, seed=seed) for name, seed in (("a", 0), ("b", 1))
+    )
+    report = paired.build(read_study(one.folder), read_study(two.folder))
+    frame = report.section("further_scores").table.frame.set_index("score")
+    assert list(frame.index) == ["kappa", "NLL", "Brier"]
+    for column, scored in (("a", one), ("b", two)):
+        p = scored.p[0].astype(float)
+        p /= p.sum(axis=-1, keepdims=True)
+        folds = list(zip(scored.y, p, strict=True))
+        nll = [sk.log_loss(y, x, labels=range(3)) for y, x in folds]
+        kappa = [sk.cohen_kappa_score(y, x.argmax(axis=1)) for y, x in folds]
+        assert frame.loc["NLL", column] == pytest.approx(np.mean(nll), abs=1e-6)
+        assert frame.loc["kappa", column] == pytest.approx(np.mean(kappa), abs=1e-6)
