@@ -251,6 +251,23 @@ COMMANDS: dict[str, Command] = {
             ),
             Key("job", "show this submitted study", "NAME"),
             Key("lines", "how many of the last lines of a job's output to show", "20", 10, least=0),
+            Key(
+                "format",
+                "text, or json: a list of studies, each with its state, counts and best score",
+                "json",
+                "text",
+                choices=("text", "json"),
+            ),
+        ),
+    ),
+    "clean": Command(
+        "clean:clean",
+        "say what a home, its store and the temporary folders hold; now=true removes what no "
+        "study needs",
+        "python -m raysearch clean home=runs now=true",
+        keys=(
+            _HOME,
+            Key("now", "remove it; false only says what would be removed", "true", False),
         ),
     ),
     "watch": Command(

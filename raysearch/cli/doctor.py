@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from raysearch.errors import BadInput, RaysearchError
+from raysearch.stages.temporary import temporary_folder
 from raysearch.study.software import version
 
 _PACKAGES = (
@@ -80,9 +80,11 @@ def _ray() -> tuple[str, bool]:
         return f"Ray cannot be imported: {error}", True
     from raysearch.cluster.connection import connection
 
-    log = Path(tempfile.mkdtemp(prefix="raysearch-doctor-")) / "ray.log"
     try:
-        with connection("local", log):
+        with (
+            temporary_folder("raysearch-doctor-") as folder,
+            connection("local", folder / "ray.log"),
+        ):
 
             @ray.remote
             def answer() -> int:
@@ -93,8 +95,6 @@ def _ray() -> tuple[str, bool]:
             cpus = ray.cluster_resources().get("CPU", 0)
     except (RaysearchError, ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         return f"Ray: a local cluster does not start: {error}", True
-    finally:
-        shutil.rmtree(log.parent, ignore_errors=True)
     return f"Ray: a local cluster starts, {cpus:g} CPUs", False
 
 

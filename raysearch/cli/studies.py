@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -79,17 +80,21 @@ def status(words: Sequence[str]) -> str:
     if values["cluster"] is not None or values["job"] is not None:
         from raysearch.cluster import jobs
 
+        if values["format"] == "json":
+            raise BadInput("format=json is of the studies of a home; leave cluster= and job= out")
         cluster = str(values["cluster"] or "auto")
         if values["job"] is None:
             return jobs.list_jobs(cluster)
         return jobs.follow(values["job"], cluster, values["lines"])
     home = Path(values["home"])
     if values["study"] is not None:
-        return str(status_of(study_folder(home, values["study"])))
-    folders = study_folders(home)
-    if not folders:
-        return _NONE.format(home=home)
-    return "\n".join(str(status_of(folder)) for folder in folders)
+        folders = [study_folder(home, values["study"])]
+    else:
+        folders = study_folders(home)
+    found = [status_of(folder) for folder in folders]
+    if values["format"] == "json":
+        return json.dumps([one.as_facts() for one in found], indent=1)
+    return "\n".join(map(str, found)) or _NONE.format(home=home)
 
 
 def ui(words: Sequence[str]) -> int:

@@ -6,11 +6,9 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +18,7 @@ from urllib.parse import urlsplit
 
 from raysearch.cluster.code_copy import copy_code
 from raysearch.errors import ClusterFailed, one_line
+from raysearch.stages.temporary import temporary_folder
 from raysearch.study.clusterfile import ClusterFile, read_cluster
 from raysearch.study.logs import LogFile
 
@@ -114,13 +113,12 @@ def _start(stack: contextlib.ExitStack) -> dict[str, Any]:
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         os.environ.setdefault(_LOOPBACK, "0")
     # socket paths may not exceed 107 bytes: a short folder of our own, not the home
-    temporary = tempfile.mkdtemp(prefix="rs-", dir="/tmp")
-    stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+    temporary = stack.enter_context(temporary_folder("rs-", "/tmp"))
     return {
         "address": "local",  # without this a stale file of a dead cluster is believed
         "num_cpus": os.cpu_count(),
         "include_dashboard": False,
-        "_temp_dir": temporary,
+        "_temp_dir": str(temporary),
     }
 
 
@@ -141,10 +139,9 @@ def _join(
         _check_head(host.strip("[]"), int(port) if port.isdigit() else 0, source)
     options: dict[str, Any] = {"address": address}
     if not _in_job():  # a job's processes have its environment, and our code in it
-        folder = tempfile.mkdtemp(prefix="raysearch-code-")
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        copy_code(Path(folder), modules)
-        options["runtime_env"] = {"working_dir": folder, **environment(place)}
+        folder = stack.enter_context(temporary_folder("raysearch-code-"))
+        copy_code(folder, modules)
+        options["runtime_env"] = {"working_dir": str(folder), **environment(place)}
     return options
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shlex
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from typing import Any
 from raysearch.cluster.code_copy import copy_code, copy_corpus, modules_of
 from raysearch.cluster.connection import environment, jobs_client
 from raysearch.errors import BadInput, ClusterFailed, near, one_line
+from raysearch.stages.temporary import temporary_folder
 from raysearch.study import Study, dump, load_study
 from raysearch.study.clusterfile import ClusterFile, read_cluster
 from raysearch.study.folder import CONFIGURATION
@@ -58,8 +58,7 @@ def submit(words: Sequence[str], cwd: Path) -> str:
     _check_store(words, problems)
     if problems:
         raise BadInput(problems)
-    with tempfile.TemporaryDirectory(prefix="raysearch-job-") as name:
-        folder = Path(name)
+    with temporary_folder("raysearch-job-") as folder:
         copy_code(folder, modules_of(study), without=[Path(study.home)])
         (folder / CONFIGURATION).write_text(dump(_over_there(study, place, home, folder)))
         job = _send(folder, study, place, home)

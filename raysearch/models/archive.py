@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import wave
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from raysearch.selection import interval
 from raysearch.selection.measures import distributions, fit_temperature
 from raysearch.stages import Dataset, source_digest
 from raysearch.stages.store import Provenance, encode
+from raysearch.stages.temporary import temporary_folder
 from raysearch.study import Study
 from raysearch.study.software import version
 from trainables.stage import WEIGHTS, Array, Artifact
@@ -306,12 +306,12 @@ def try_alone(place: Path, code: Path, example: Sequence[bytes]) -> Facts:
     Raises:
         RaysearchError: it does not work.
     """
-    with tempfile.TemporaryDirectory(prefix="raysearch-try-") as folder:
+    with temporary_folder("raysearch-try-") as folder:
         for number, data in enumerate(example):
-            Path(folder, f"{number:03d}.wav").write_bytes(data)
+            (folder / f"{number:03d}.wav").write_bytes(data)
         environment = {n: v for n, v in os.environ.items() if n not in ("PYTHONPATH", "PYTHONHOME")}
         process = subprocess.run(
-            [sys.executable, "-B", "-c", _TRY, str(place), str(code), folder],
+            [sys.executable, "-B", "-c", _TRY, str(place), str(code), str(folder)],
             capture_output=True,
             text=True,
             cwd=folder,

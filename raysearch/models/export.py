@@ -6,7 +6,6 @@ What is made is tried in a process that has the model alone, before it is put an
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from raysearch.models.refit import Say, ensemble, refit
 from raysearch.models.registering import Package, check_names, register, run_of, save
 from raysearch.models.source import Source, source_of
 from raysearch.stages.outage import telling
+from raysearch.stages.temporary import temporary_folder
 from raysearch.study.wording import grave
 from raysearch.study.wording import params as written
 
@@ -79,11 +79,11 @@ def export(
     train, store = refit if how == "refit" else ensemble, source.store
     with telling(store.place, lambda: store.trouble, say):
         members = train(source, source.executor(), data, say)
-    with tempfile.TemporaryDirectory(prefix="raysearch-model-") as scratch:
-        place = Path(scratch, "data")
+    with temporary_folder("raysearch-model-") as scratch:
+        place = scratch / "data"
         place.mkdir()
         facts = archive.write(place, source, data, how, members, heat)
-        package = _package(Path(scratch), source, facts, say)
+        package = _package(scratch, source, facts, say)
         if to is not None:
             save(package, to, Path(source.study.home))
             where = str(to)

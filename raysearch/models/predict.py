@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from raysearch.data.corpora.folders import DECODED, audio_files
 from raysearch.errors import BadInput
 from raysearch.models.model import FACTS, Model, Sound
+from raysearch.stages.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,8 @@ def open_model(
             raise BadInput(f"model={name} is no folder of a model")
         from raysearch.models import registering
 
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="raysearch-fetch-"))
-        place = registering.fetch(name, home, tracking, Path(scratch))
+        scratch = stack.enter_context(temporary_folder("raysearch-fetch-"))
+        place = registering.fetch(name, home, tracking, scratch)
     data = _data_of(place, name)
     return Model(data)
 

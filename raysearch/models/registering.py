@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from raysearch.errors import BadInput, RaysearchError, near, one_line
 from raysearch.models.model import Facts, constants_of, perception
+from raysearch.stages.temporary import temporary_folder
 from raysearch.study.addresses import TRACKING_VARIABLE, named, shown
 from raysearch.tracking.client import (
     connect,
@@ -190,8 +191,8 @@ def register(package: Package, name: str, alias: str, study: Study, run: tuple[s
     """
     uri, home = _uri(study), Path(study.home)
     client = _client(uri, home)
-    with tempfile.TemporaryDirectory(prefix="raysearch-register-") as scratch:
-        folder = Path(scratch, "model")
+    with temporary_folder("raysearch-register-") as scratch:
+        folder = scratch / "model"
         save(package, folder, home)
         try:
             model = _log(client, package, name, folder, run)

@@ -8,8 +8,6 @@ us (the ledger is the truth) and go to a temporary folder.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +30,7 @@ from raysearch.stages.executor import Demand, FoldOutcome, StageFailed, last_lin
 from raysearch.stages.limits import is_transient
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.outage import PATIENCE
+from raysearch.stages.temporary import temporary_folder
 from raysearch.study.ledger import FoldRow
 
 if TYPE_CHECKING:  # coordinators import this file, and need neither Optuna nor scipy
@@ -388,8 +387,7 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
     if work.stopping is not None:
         race = EpochRace(work.stopping, work.context.folds, past)
     losses: dict[str, StageFailed] = {}
-    where = tempfile.mkdtemp(prefix="raysearch-tune-", dir=_fast_folder())
-    try:
+    with temporary_folder("raysearch-tune-", _fast_folder()) as where:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(_FoldStepper, work=work),
@@ -408,7 +406,7 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
             ),
             run_config=tune.RunConfig(
                 name="study",
-                storage_path=where,
+                storage_path=str(where),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=3),
                 checkpoint_config=tune.CheckpointConfig(
@@ -419,8 +417,6 @@ def search(driver: Driver, work: Work, *, concurrent: int, past: Sequence[Curve]
         )
         with _actors_may_start(), _logins_stay_here():
             tuner.fit()
-    finally:
-        shutil.rmtree(where, ignore_errors=True)
     if driver.fatal is not None:
         raise driver.fatal
 

@@ -181,9 +181,15 @@ class Store:
         """Those of the keys under which something is stored; elsewhere by one listing."""
         if self.local:
             return {key for key in keys if self.has(key)}
+        return set(keys) & set(self.sizes())
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every artifact, by its key."""
+        if self.local:
+            files = self._folder.glob("stages/*/*.safetensors")
+            return {path.stem: path.stat().st_size for path in files}
         there = self._call("read", lambda: self._files.sizes("stages"))
-        names = {path.rpartition("/")[2].partition(".")[0] for path in there}
-        return set(keys) & names
+        return {path.rpartition("/")[2].partition(".")[0]: size for path, size in there.items()}
 
     def provenance(self, key: str) -> Provenance | None:
         """Who made what is stored under the key, from its header alone; None where absent."""

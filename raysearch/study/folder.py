@@ -195,9 +195,14 @@ def study_folder(home: Path, name: str | None) -> StudyFolder:
     )
 
 
+def store_folder_of(home: Path) -> Path:
+    """The folder of the artifacts of studies that name no store."""
+    return home.absolute() / "store"
+
+
 def store_of(study: Study) -> str:
     """The folder or URI of a study's artifacts."""
-    return study.store or str(Path(study.home).absolute() / "store")
+    return study.store or str(store_folder_of(Path(study.home)))
 
 
 def store_for(study: Study) -> Store:

@@ -82,6 +82,24 @@ class Status:
         reason = self.ending.get("reason", "")
         return f"not running{f'; {reason}' if reason else ''}; {again}"
 
+    def as_facts(self) -> dict[str, object]:
+        """The same for programs: a mapping that JSON can hold."""
+        value, number = self.best or (None, None)
+        return {
+            "study": self.name,
+            "state": self.state,
+            "how": self.how,
+            "planned": self.planned,
+            "trials": {
+                state: sum(trial.state == state for trial in self.trials)
+                for state in (COMPLETE, PRUNED, FAILED, RUNNING)
+            },
+            "folds": self.folds,
+            "best": None if number is None else {"trial": number, "validation": value},
+            "metric": self.objective.metric,
+            "seconds_left": self.seconds_left,
+        }
+
     def __str__(self) -> str:
         words = [f"{len(self.ended)} of {max(self.planned, len(self.trials))} trials"]
         for state in (PRUNED, FAILED):

@@ -19,6 +19,7 @@ from raysearch.errors import BadInput
 from raysearch.report import SELECTED, Report, build
 from raysearch.selection import Score
 from raysearch.stages.store import Damaged, Store
+from raysearch.stages.temporary import sweep_leftovers
 from raysearch.study import Study
 from raysearch.study.addresses import OPTUNA_VARIABLE, TRACKING_VARIABLE, named, shown, uri_problem
 from raysearch.study.folder import StudyFolder, store_for, store_of
@@ -49,6 +50,7 @@ def check_places(study: Study) -> list[str]:
     store = Store(store_of(study))
     store.check()
     store.sweep()
+    sweep_leftovers()
     if not study.tracking.enabled:
         return []
     uri, optuna = addresses(study)

@@ -153,3 +153,13 @@ def test_a_study_with_fewer_settings_than_trials_is_done(
     )
     assert main(["watch", home]) == 0
     assert f"done: {count} of {count} trials" in capsys.readouterr().out
+
+
+def test_programs_read_the_same_as_json(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (one,) = json.loads(said(capsys, "format=json"))
+    assert one["study"] == study.name
+    assert one["state"] == "stopped"
+    assert one["trials"] == {"complete": 3, "pruned": 0, "failed": 1, "running": 1}
+    assert one["best"] == {"trial": 3, "validation": 0.53}
+    assert json.loads(said(capsys, "format=json", f"study={study.name}")) == [one]
+    assert main(["status", "format=json", "job=x"]) == 2
