@@ -38,7 +38,14 @@ HEADINGS = {
         "timeout",
         "memory",
     ),
-    "where everything is kept and shown": ("home", "store", "store_wait", "tracking", "quiet"),
+    "where everything is kept and shown": (
+        "home",
+        "store",
+        "store_wait",
+        "tracking",
+        "baseline",
+        "quiet",
+    ),
     "the raters and their votes": ("votes", "task", "raters"),
     "for the author of a space": ("description", "published", "notes"),
 }
@@ -127,6 +134,12 @@ COMMANDS: dict[str, Command] = {
             _STUDY,
             _HOME,
             *_FORMS,
+            Key(
+                "baseline",
+                "a study of the home to set this one's honest choice against, paired over the "
+                "folds that both have; none: the one that the study names",
+                "NAME",
+            ),
             Key("full", "also the tables of parameters with few settings a value", "true", False),
             Key(
                 "tsne",

@@ -35,6 +35,8 @@ def report(words: Sequence[str]) -> str:
     full, tsne = values["full"], values["tsne"]
     layers = None if tsne is None else _layers(folder, tsne)
     record = Record.read(folder)
+    if values["baseline"] is not None:
+        record = record.against(folder.home, str(values["baseline"]))
     predictions = _predictions(folder) if _is_folder(out) or values["figures"] else None
     return _give(build(record, True, layers, predictions), kind, out, values["figures"], full)
 

@@ -6,7 +6,7 @@ from the record and these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from raysearch.report.document import Comparison, Race, Report, Section, SeedSpr
 from raysearch.report.scoring import Scores, score
 from raysearch.report.scoring import race as race_of
 from raysearch.report.sections import (
+    against_baseline,
     best_settings,
     by_rater,
     calibration,
@@ -54,10 +55,11 @@ def build(
     race = race_of(record, scores)
     spread = None if scores is None else estimates.seed_spread(record, scores)
     families = () if scores is None else comparisons.comparisons(record, scores)
+    against = () if scores is None else tuple(against_baseline.sides(record))
     sections: list[Section | None] = [estimates.empty_section(record)]
     if scores is not None:
         sections = [
-            *_results(record, scores, race, families),
+            *_results(record, scores, race, families, [section for _, section in against]),
             *_parameters(record, scores, families, whole),
             *_speakers(record, scores, spread),
             None if layers_of is None else tsne.section(record, scores.best.number, layers_of),
@@ -80,7 +82,7 @@ def build(
         best_trial=scores.best.number if scores else None,
         best=dict(scores.best.params) if scores else {},
         race=race,
-        comparisons=families,
+        comparisons=(*families, *(family for family, _ in against)),
         seeds=spread,
         numbers=_figures(record, scores) if scores else {},
         predictions=predictions,
@@ -93,10 +95,15 @@ def _figures(record: Record, scores: Scores) -> dict[str, float]:
 
 
 def _results(
-    record: Record, scores: Scores, race: Race | None, families: tuple[Comparison, ...]
+    record: Record,
+    scores: Scores,
+    race: Race | None,
+    families: tuple[Comparison, ...],
+    against: Sequence[Section],
 ) -> Iterator[Section | None]:
-    """What came out, which setting is best, what it means, and how a paper's table compares."""
+    """What came out, which setting is best, what it means, and how others compare."""
     yield estimates.section(record, scores)
+    yield from against
     yield best_settings.best_section(record, scores)
     yield comparisons.strategy_section(families, record)
     yield estimates.meaning_section(record, scores, race)

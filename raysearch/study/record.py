@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from raysearch.data.section import Tree
 from raysearch.errors import BadInput
 from raysearch.selection import FoldGroups, Score
-from raysearch.study.folder import StudyFolder
+from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
 from raysearch.study.published import PublishedTable
 
@@ -67,14 +68,36 @@ class Record:
     """of the corpus: ids, labels, votes and audio"""
     instance: str
     """of this folder, among studies of one name on one tracking server"""
+    baseline: Record | None = None
+    """the study that reports set this one against; it has none itself"""
 
     @classmethod
     def read(cls, folder: StudyFolder) -> Record:
-        """The study that a folder keeps.
+        """The study that a folder keeps, with its baseline.
 
         Raises:
             BadInput: the folder holds no study.
         """
+        record = cls._alone(folder)
+        name = record.configuration.get("baseline")
+        if name is None:
+            return record
+        try:
+            return record.against(folder.home, str(name))
+        except BadInput as error:  # it was there when the study began
+            lost = f"The report has no comparison with a baseline: {error}"
+            return replace(record, notes=(*record.notes, lost))
+
+    def against(self, home: Path, name: str) -> Record:
+        """The same, with a study of a home as its baseline.
+
+        Raises:
+            BadInput: there is no such study, or it is this one.
+        """
+        return replace(self, baseline=Record._alone(baseline_folder(home, name, self.name)))
+
+    @classmethod
+    def _alone(cls, folder: StudyFolder) -> Record:
         missing = [path.name for path in folder.files if not path.is_file()]
         if missing:
             raise BadInput(
@@ -199,6 +222,26 @@ class Record:
         """A trial's finished folds, in the study's order of folds."""
         rows = (self.cells.get((trial, fold.name)) for fold in self.folds)
         return [row for row in rows if row is not None]
+
+
+def baseline_folder(home: Path, name: str, study: str) -> StudyFolder:
+    """The folder of the study that another one names as its baseline.
+
+    Args:
+        home: of both.
+        name: the baseline's, or the beginning of it.
+        study: name of the other one.
+
+    Raises:
+        BadInput: there is no such study, or it is that one itself.
+    """
+    try:
+        folder = study_folder(home, name)
+    except BadInput as error:
+        raise BadInput(f"baseline={name}: {error}") from error
+    if folder.name == study:
+        raise BadInput(f"baseline={name} is the study itself; name another study")
+    return folder
 
 
 def _folds(folder: StudyFolder) -> tuple[FoldRecord, ...]:

@@ -335,6 +335,14 @@ class Study(ConfigSection):
     )
     stopping: StoppingConfig = Field(default_factory=StoppingConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    baseline: str | None = key(
+        None,
+        "a study of the same home: every report sets this study's honest choice against that "
+        "one's, paired over the folds that both have",
+        "the name of a study, or null",
+        "NAME",
+        min_length=1,
+    )
     cluster: str = key(
         "local",
         "where stages run: on this machine in a Ray cluster of the study's own (local), on "
@@ -361,8 +369,8 @@ class Study(ConfigSection):
     def identity(self) -> Tree:
         """What makes this study this study; a study of equal identity continues this one.
 
-        The budget, the sampler, racing, stopping, paths, resources, cluster and tracking are no
-        part of it.
+        The budget, the sampler, racing, stopping, a baseline, paths, resources, cluster and
+        tracking are no part of it.
         """
         domains = Space.parse(self.params)[0].domains
         return {

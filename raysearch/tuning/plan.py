@@ -16,6 +16,7 @@ from raysearch.study import Study
 from raysearch.study.folder import StudyFolder, store_of, study_folders
 from raysearch.study.ledger import RUNNING, TrialRow
 from raysearch.study.wording import duration
+from raysearch.tuning.baseline_check import check_baseline
 from raysearch.tuning.prepare import StudyInputs, prepare, runtime_of
 
 _LOOKED_AT = 200
@@ -86,6 +87,7 @@ def plan(study: Study) -> Plan:
     store = Store(store_of(study))
     store.check(writing=False)
     inputs = prepare(study)
+    check_baseline(inputs)
     StudyFolder.of(study).check_fingerprint(study, inputs.fingerprint)
     rows = _ledger_rows(study)
     ended = [row for row in rows if row.state != RUNNING]

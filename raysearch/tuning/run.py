@@ -28,6 +28,7 @@ from raysearch.study.published import published_table
 from raysearch.study.record import Record
 from raysearch.study.software import versions
 from raysearch.study.wording import duration
+from raysearch.tuning.baseline_check import check_baseline
 from raysearch.tuning.ends import plain_failure, record_end, recorded_failure
 from raysearch.tuning.mirror import Mirror, check_places, mirror_of
 from raysearch.tuning.outcomes import keep_predictions
@@ -98,6 +99,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     if study.cluster == "local":
         check_here(runtime_of(study))
     inputs = prepare(study, progress.stage)
+    check_baseline(inputs)
     for note in [*places, *inputs.notes]:
         progress.note(note)
     folder, count = StudyFolder.of(study), _Count()
