@@ -35,6 +35,8 @@ install -m 0644 "$here/Caddyfile" "$root/etc/caddy/Caddyfile"
 for unit in mlflow.service optuna-dashboard.service mlflow-backup.service mlflow-backup.timer; do
     install -m 0644 "$here/systemd/$unit" "$root/etc/systemd/system/$unit"
 done
+install -d "$root/opt"
+install -m 0755 "$here/systemd/backup.sh" "$root/opt/mlflow-backup.sh"
 install -d "$root/etc/systemd/system/caddy.service.d"
 printf '[Service]\nEnvironment=MLFLOW_HOST=%s MLFLOW_UPSTREAM=127.0.0.1:5000\n' "$host" \
     >"$root/etc/systemd/system/caddy.service.d/mlflow.conf"

@@ -26,6 +26,7 @@ def test_the_files_are_here_and_the_readme_has_the_command_of_each() -> None:
         "example.yaml",
         "kuberay-cluster.yaml",
         "kuberay-job.yaml",
+        "kuberay-volume.yaml",
         "on-premise.yaml",
         "slurm.sh",
     }
@@ -158,6 +159,28 @@ def check_cluster(spec: dict[str, Any], claims: set[str], label: dict[str, str])
                 assert re.fullmatch(r"[a-z0-9-]{1,15}", port["name"])
 
 
+def claims() -> set[str]:
+    """The volumes that are applied once."""
+    return {documents("kuberay-volume.yaml")["PersistentVolumeClaim"]["metadata"]["name"]}
+
+
+def test_deleting_a_cluster_or_a_job_keeps_the_results() -> None:
+    for name in ("kuberay-cluster.yaml", "kuberay-job.yaml"):
+        assert "PersistentVolumeClaim" not in documents(name)
+
+
+def test_the_machines_of_aws_have_a_python_that_the_project_supports() -> None:
+    config = yaml.safe_load((CLUSTER / "aws.yaml").read_text())
+    project = tomllib.loads((CLUSTER.parent / "pyproject.toml").read_text())["project"]
+    least = tuple(map(int, project["requires-python"].removeprefix(">=").split(".")))
+    pythons = {"22.04": (3, 10), "24.04": (3, 12), "26.04": (3, 14)}
+    for kind in config["available_node_types"].values():
+        (release,) = re.findall(
+            r"canonical/ubuntu/server/([\d.]+)/", kind["node_config"]["ImageId"]
+        )
+        assert pythons[release] >= least
+
+
 def test_the_ray_cluster_of_kuberay() -> None:
     found = documents("kuberay-cluster.yaml")
     cluster = found["RayCluster"]
@@ -166,7 +189,7 @@ def test_the_ray_cluster_of_kuberay() -> None:
     label = policy["podSelector"]["matchLabels"]
     assert policy["policyTypes"] == ["Ingress"]
     assert policy["ingress"] == [{"from": [{"podSelector": {"matchLabels": label}}]}]
-    check_cluster(cluster["spec"], {found["PersistentVolumeClaim"]["metadata"]["name"]}, label)
+    check_cluster(cluster["spec"], claims(), label)
     assert cluster["spec"]["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "127.0.0.1"
 
 
@@ -180,8 +203,7 @@ def test_the_ray_job_of_kuberay() -> None:
     assert job["spec"]["submissionMode"] in ("K8sJobMode", "HTTPMode", "SidecarMode")
     label = found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
     assert job["spec"]["submitterPodTemplate"]["metadata"]["labels"] == label
-    claims = {found["PersistentVolumeClaim"]["metadata"]["name"]}
-    check_cluster(job["spec"]["rayClusterSpec"], claims, label)
+    check_cluster(job["spec"]["rayClusterSpec"], claims(), label)
     env = yaml.safe_load(job["spec"]["runtimeEnvYAML"])["env_vars"]
     assert int(env["RAY_JOB_STOP_WAIT_TIME_S"]) >= 60
     words = shlex.split(job["spec"]["entrypoint"])

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from servers import postgres, postgres_missing
 
 FILES = Path(__file__).resolve().parents[2] / "mlflow"
 UNITS = sorted((FILES / "systemd").glob("*.service")) + sorted((FILES / "systemd").glob("*.timer"))
@@ -117,7 +118,7 @@ def unit_command(path: Path) -> list[str]:
 def test_the_units_are_ones(tmp_path: Path) -> None:
     for unit in UNITS:
         # the programs are not here
-        text = re.sub(r"/opt/mlflow/bin/\S+|/usr/bin/(pg_dump|tar)", "/bin/true", unit.read_text())
+        text = re.sub(r"/opt/mlflow/bin/\S+|/opt/mlflow-backup.sh", "/bin/true", unit.read_text())
         (tmp_path / unit.name).write_text(text)
     (tmp_path / "postgresql.service").write_text("[Service]\nExecStart=/bin/true\n")
     done = subprocess.run(
@@ -256,6 +257,47 @@ def test_install_sh_puts_everything_in_its_place_and_keeps_secrets(tmp_path: Pat
     ]
     places = [log.read_text().index(step) for step in steps]
     assert places == sorted(places)
+
+
+@pytest.mark.slow
+def test_a_backup_is_restored_although_a_file_grew_and_seven_are_kept(tmp_path: Path) -> None:
+    if postgres_missing():
+        pytest.skip(postgres_missing())
+    artifacts, place = tmp_path / "data" / "artifacts", tmp_path / "backup"
+    artifacts.mkdir(parents=True)
+    place.mkdir()
+    for day in range(1, 10):
+        (place / f"2026-01-{day:02d}").mkdir()
+    (artifacts / "report.html").write_text("whole")
+    with postgres(("mlflow_auth", "optuna")) as folder:
+        environment = {**os.environ, "PGHOST": str(folder), "PGUSER": "mlflow"}
+
+        def run(*words: str) -> str:
+            done = subprocess.run(words, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        run("psql", "-qc", "create table runs as select 7 as ua", "mlflow")
+        grow = 'while :; do head -c 100000 /dev/zero >> "$1"; done'
+        writer = subprocess.Popen(["sh", "-c", grow, "sh", str(artifacts / "grows.bin")])
+        try:
+            for _ in range(2):  # the day's second replaces its first
+                run("sh", str(FILES / "systemd" / "backup.sh"), str(place), str(tmp_path / "data"))
+        finally:
+            writer.kill()
+            writer.wait()
+        days = sorted(path.name for path in place.iterdir())
+        assert len(days) == 7
+        assert days[:6] == [f"2026-01-{day:02d}" for day in range(4, 10)]
+        today = place / days[-1]
+        run("psql", "-qc", "drop table runs", "mlflow")
+        restore = ("pg_restore", "--clean", "--if-exists", "--dbname=mlflow")
+        run(*restore, str(today / "mlflow.dump"))
+        assert run("psql", "-qtAc", "select ua from runs", "mlflow").strip() == "7"
+    (artifacts / "report.html").unlink()
+    unpack = ["tar", "-xzf", str(today / "artifacts.tar.gz"), "-C", str(tmp_path / "data")]
+    subprocess.run(unpack, check=True)
+    assert (artifacts / "report.html").read_text() == "whole"
 
 
 def test_every_unit_that_is_installed_is_there_and_the_other_way_round() -> None:
