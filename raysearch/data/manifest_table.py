@@ -1,9 +1,13 @@
-"""Where a manifest's table is, and what it names: known before anything is read."""
+"""Where one's own data lies, and what names it: known before anything is read."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
+
+OWN = ("manifest", "audformat", "huggingface")
+"""corpora that are anyone's own data, and need a name"""
 
 
 def table_of(root: Path, csv: object = None) -> Path:
@@ -18,3 +22,14 @@ def name_of_table(table: Path) -> str:
     folder = table.parent.resolve()
     name = folder.name if table.stem.lower() == "manifest" else table.stem
     return unicodedata.normalize("NFC", name) or "manifest"
+
+
+def name_of_folder(folder: Path) -> str:
+    """What a database's or a dataset's study is named by: db.yaml's own name, or the folder."""
+    header = folder / "db.yaml"
+    if header.is_file():
+        with header.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if match := re.fullmatch(r"name:\s*['\"]?(.+?)['\"]?\s*", line):
+                    return unicodedata.normalize("NFC", match[1])
+    return unicodedata.normalize("NFC", folder.resolve().name) or "dataset"

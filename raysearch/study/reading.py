@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
-from raysearch.data.manifest_table import name_of_table, table_of
+from raysearch.data.manifest_table import OWN, name_of_folder, name_of_table, table_of
 from raysearch.data.rules import TASKS
 from raysearch.data.section import Tree, thaw
 from raysearch.errors import BadInput, near
@@ -72,7 +72,7 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
     _check_keys(tree, "", problems)
     _place_roots(tree, problems)
     _place_paths(tree, cwd)
-    _name_manifest(tree)
+    _name_sources(tree)
     _read_cluster_file(tree, problems)
     study = _validate(tree, problems, missing)
     check_names(tree, problems)
@@ -234,19 +234,27 @@ def _place_feature(name: object, cwd: Path) -> object:
     return f"files:{_absolute(name.removeprefix('files:'), cwd)}"
 
 
-def _name_manifest(tree: Tree) -> None:
-    """Keep a manifest's name in the study: another table is another study, wherever it lies."""
+def _name_sources(tree: Tree) -> None:
+    """Keep the name of one's own data in the study: another table is another study.
+
+    A manifest's is its file's, a dataset's its folder's, a database's its own.
+    """
     corpus = tree.get("corpus")
     if not isinstance(corpus, dict) or not isinstance(corpus.get("root"), dict):
         return
-    root, options = corpus["root"].get("manifest"), corpus.get("options") or {}
-    if not isinstance(root, str) or not root or not isinstance(options, dict):
-        return
-    own = options.get("manifest")
-    own = {**options, **(own if isinstance(own, dict) else {})}
-    if not own.get("name"):
-        name = name_of_table(table_of(Path(root), own.get("csv")))
-        corpus["options"] = {**options, "name": name}
+    for source in OWN:
+        root, options = corpus["root"].get(source), corpus.get("options") or {}
+        if not isinstance(root, str) or not root or not isinstance(options, dict):
+            continue
+        inner = options.get(source)
+        inner = inner if isinstance(inner, dict) else {}
+        own = {**options, **inner}
+        if source == "manifest" and not own.get("name"):
+            name = name_of_table(table_of(Path(root), own.get("csv")))
+            corpus["options"] = {**options, "name": name}
+        elif source != "manifest" and not (inner.get("name") or options.get("name")):
+            name = name_of_folder(Path(root))
+            corpus["options"] = {**options, source: {**inner, "name": name}}
 
 
 def _read_cluster_file(tree: Tree, problems: list[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
+from raysearch.data.manifest_table import OWN
 from raysearch.data.rules import CorpusConfig, RatersConfig, Task, Votes
 from raysearch.data.section import Anything, ConfigSection, Names, Tree, freeze, key, names, thaw
 from raysearch.errors import near
@@ -421,11 +422,10 @@ class Study(ConfigSection):
         return f"{_slug(self.method, 24)}-{_slug('-'.join(self._corpora()), 32)}-{digest}"
 
     def _corpora(self) -> list[str]:
-        """The corpora's names; for a manifest, what names it."""
+        """The corpora's names; for one's own data, what names it."""
         options = self.corpus.options
-        own = {**options, **options.get("manifest", {})} if "manifest" in self.corpus.name else {}
         return [
-            str(own.get("name") or name) if name == "manifest" else name
+            str({**options, **options.get(name, {})}.get("name") or name) if name in OWN else name
             for name in self.corpus.name
         ]
 

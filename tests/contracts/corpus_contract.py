@@ -35,7 +35,7 @@ class CorpusCase:
 
     @property
     def labelled(self) -> bool:
-        return bool(self.info.classes) or self.name == "manifest"
+        return bool(self.info.classes) or self.name in ("manifest", "audformat", "huggingface")
 
     def read(self) -> corpora.Raw:
         """What the reader gives."""

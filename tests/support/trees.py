@@ -299,6 +299,49 @@ def manifest(root: Path) -> Path:
     return root
 
 
+DATABASE = """name: mine
+source: here
+usage: unrestricted
+languages: [deu]
+schemes:
+  emotion: {dtype: str, labels: [anger, neutral, sadness]}
+  gender: {dtype: str, labels: [female, male]}
+  speaker:
+    dtype: str
+    labels: {s1: {gender: female}, s2: {gender: male}, s3: {gender: female}}
+tables:
+  emotion:
+    type: filewise
+    columns:
+      emotion: {scheme_id: emotion}
+  files:
+    type: filewise
+    columns:
+      speaker: {scheme_id: speaker}
+"""
+FEW = [
+    (f"wav/{who}{n}", who, what)
+    for who in ("s1", "s2", "s3")
+    for n, what in enumerate(("anger", "neutral", "sadness"))
+]
+
+
+def audformat(root: Path) -> Path:
+    _tones(root, *(name for name, _, _ in FEW))
+    (root / "db.yaml").write_text(DATABASE)
+    for table, column, place in (("emotion", "emotion", 2), ("files", "speaker", 1)):
+        rows = "".join(f"{row[0]}.wav,{row[place]}\n" for row in FEW)
+        (root / f"db.{table}.csv").write_text(f"file,{column}\n{rows}")
+    return root
+
+
+def huggingface(root: Path) -> Path:
+    _tones(root, *(name for name, _, _ in FEW))
+    rows = "".join(f"{name}.wav,{who},{what}\n" for name, who, what in FEW)
+    (root / "metadata.csv").write_text(f"file_name,speaker,label\n{rows}")
+    return root
+
+
 TREES: Mapping[str, Callable[[Path], Path]] = {
     "emodb": emodb,
     "ravdess": ravdess,
@@ -311,5 +354,7 @@ TREES: Mapping[str, Callable[[Path], Path]] = {
     "casia": casia,
     "librispeech": librispeech,
     "manifest": manifest,
+    "audformat": audformat,
+    "huggingface": huggingface,
 }
 """corpus -> a function that writes its small tree; one with labels has three speakers or more"""

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raysearch.data.corpora import (
+    audformat_tables,
     casia,
     cremad,
     demo,
     emodb,
     emovo,
+    hugging_face,
     iemocap,
     librispeech,
     manifest,
@@ -33,7 +35,8 @@ from raysearch.stages.methods import plugins
 def known() -> dict[str, CorpusInfo]:
     """Every corpus by name: the built-in ones, then those of the group `raysearch.corpora`."""
     files = (emodb, ravdess, cremad, iemocap, msp_improv, msp_podcast, emovo, savee, casia)
-    built_in = (*demo.INFOS, *(f.INFO for f in files), librispeech.INFO, manifest.INFO)
+    anyone = (librispeech, manifest, audformat_tables, hugging_face)
+    built_in = (*demo.INFOS, *(f.INFO for f in (*files, *anyone)))
     infos = {info.name: info for info in built_in}
     return plugins("raysearch.corpora", CorpusInfo) | infos
 

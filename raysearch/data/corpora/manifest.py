@@ -52,6 +52,7 @@ import numpy as np
 import pandas as pd
 
 from raysearch.data.corpora.agreement import TIES, count_votes, labels_by_votes
+from raysearch.data.corpora.clip_frame import label_notes, missing_words
 from raysearch.data.corpora.columns import (
     COLUMNS,
     KNOWN,
@@ -78,8 +79,6 @@ from raysearch.data.manifest_table import table_of
 from raysearch.errors import BadInput
 
 _REQUIRED = ("file", "speaker")
-_MISSING = {"none", "nan", "null", "na", "n/a", "<na>", "nat", "#n/a", "?", "-", "unknown"}
-"""labels that look like no label"""
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def read_manifest(
             frame = frame.drop(columns=["label"], errors="ignore")
     problems: list[Problem] = []
     idle = [c for c in frame.columns if c not in {*COLUMNS, *_vote_columns(frame)}]
-    notes = _label_notes(name, frame, missing)
+    notes = label_notes(name, frame.get("label", ()), missing)
     notes += unused_note(name, "manifest", idle, frame.columns)
     table, rows = _clips(frame, place, name, missing, problems)
     votes = _votes(frame.loc[rows], table, path, problems)
@@ -177,29 +176,6 @@ def _check_columns(frame: pd.DataFrame, path: Path, with_ratings: bool) -> None:
             f"'speaker' and 'label' (or votes); the columns found are: "
             f"{', '.join(map(repr, frame.columns)) or 'none'}{hint}"
         )
-
-
-def _label_notes(name: str, frame: pd.DataFrame, missing: Sequence[str]) -> list[str]:
-    """Labels that look like no label, or like another label in other letters."""
-    labels = Counter(label for label in frame.get("label", ()) if label and label not in missing)
-    notes = [
-        f"{name}: {count} clips have the label {label!r}, which looks like none and counts as a "
-        f"class: corpus.options.missing=[{label}] makes them clips without a label."
-        for label, count in labels.items()
-        if label.lower() in _MISSING
-    ]
-    spellings: dict[str, set[str]] = {}
-    for label in map(common_name, labels):
-        spellings.setdefault("".join(filter(str.isalnum, label.casefold())) or label, set()).add(
-            label
-        )
-    notes += [
-        f"{name}: {' and '.join(map(repr, sorted(alike)))} are different classes, though only "
-        "their spelling differs: write them alike if they are one."
-        for alike in spellings.values()
-        if len(alike) > 1
-    ]
-    return notes
 
 
 def _further(row: Mapping[Hashable, Any], columns: Collection[str], part: str) -> dict[str, str]:
@@ -430,15 +406,13 @@ def _ratings(
 def _read(root: Path, options: Options) -> Raw:
     folder = root.parent if root.is_file() else root
     csv, audio, ratings = (options.get(name) for name in ("csv", "audio", "ratings"))
-    missing = options.get("missing", ())
-    words = [missing] if isinstance(missing, str) or not isinstance(missing, Sequence) else missing
     return read_manifest(
         table_of(root, csv),
         audio=folder / str(audio) if audio else None,
         ratings=folder / str(ratings) if ratings else None,
         ties=one_of(options, "ties", TIES),
         columns=columns_option(options),
-        missing=tuple("null" if word is None else str(word) for word in words),
+        missing=missing_words(options),
     )
 
 
