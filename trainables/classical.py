@@ -346,11 +346,24 @@ def _lesson(
 def _splits(
     clips: Part, rows: NDArray[np.int64], own: Setting
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """The inner folds: the rows that each learns from, and those that it predicts."""
+    """The inner folds: the rows that each learns from, and those that it predicts.
+
+    Speakers are dealt out by scikit-learn, so that the folds have about as many clips each.
+    """
     if own["inner_by"] is None:
         return []
-    fold = fitting.inner_folds(clips, own["inner"] or CALIBRATION_FOLDS, own["inner_by"])
+    number_of = own["inner"] or CALIBRATION_FOLDS
     y = labels_of(clips)
+    if own["inner_by"] == "speaker":
+        from sklearn.model_selection import GroupKFold
+
+        fitting.check_speakers(clips, "inner_by=speaker", "inner_by=utterance")
+        fold = np.empty(len(clips), dtype=np.int64)
+        divider = GroupKFold(min(number_of, len(np.unique(clips.speaker))))
+        for number, (_, mine) in enumerate(divider.split(clips.x, y, clips.speaker)):
+            fold[mine] = number
+    else:
+        fold = fitting.inner_folds(clips, number_of, "utterance")
     for number in np.unique(fold):
         if lost := set(y.tolist()) - set(y[fold != number].tolist()):
             raise ValueError(

@@ -14,7 +14,7 @@ import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -27,7 +27,7 @@ from tests.contracts.method_contract import (
     Effect,
     ExportedContract,
 )
-from trainables import classical, classifier_files, fitting
+from trainables import classical, classifier_files
 from trainables.classical import GRIDS, METHOD
 from trainables.stage import Artifact, Part
 
@@ -163,13 +163,12 @@ def test_inner_folds_choose_what_a_grid_search_chooses() -> None:
     parts = unbalanced()
     train = parts["train"]
     artifact = run(parts, model="svm_rbf", inner=3, fit_on="train", calibration="none")
-    fold = fitting.inner_folds(train, 3, "speaker")
     search = GridSearchCV(
         make_pipeline(StandardScaler(), SVC(class_weight="balanced")),
         {"svc__C": list(GRIDS["svm_rbf"]["C"])},
         scoring="balanced_accuracy",
-        cv=PredefinedSplit(fold),
-    ).fit(train.x.astype(float), train.y)
+        cv=GroupKFold(3),
+    ).fit(train.x.astype(float), train.y, groups=train.speaker)
     assert artifact.info["chosen"] == {"C": search.best_params_["svc__C"]}
     guess = search.predict(parts["test"].x.astype(float))
     assert (artifact.arrays["test"].argmax(axis=1) == guess).mean() > 0.95
