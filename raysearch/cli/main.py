@@ -16,7 +16,9 @@ from types import FrameType
 from raysearch.cli.commands import COMMANDS
 from raysearch.cli.help import help_text
 from raysearch.errors import BadInput, RaysearchError
+from raysearch.stages.atomic import READ_ONLY, is_text
 from raysearch.study.software import version
+from raysearch.study.terminal import silence, take_any_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.insert(0, os.getcwd())
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(words).parse_args(words)
+    take_any_text()
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _terminated)
     try:
+        _check_names(arguments.words)
         code = _run(arguments.command, arguments.words)
         sys.stdout.flush()
         return code
@@ -42,8 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("raysearch: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our pipe has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 0
+    except OSError as error:
+        if error.errno not in READ_ONLY or not error.filename:
+            raise
+        print(
+            f"raysearch: {error.filename} cannot be written: {error.strerror}; see that its folder "
+            "may be written to, or name another home=",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def _run(name: str, words: list[str]) -> int:
@@ -54,8 +69,26 @@ def _run(name: str, words: list[str]) -> int:
     return 0
 
 
+def _check_names(words: Sequence[str]) -> None:
+    """Refuse words that are no UTF-8 text: tables, ledgers and MLflow cannot hold them.
+
+    Raises:
+        BadInput: names each of them.
+    """
+    texts = {f"The word {word}": word for word in words}
+    texts["This folder,"] = os.getcwd()
+    wrong = [what for what, text in texts.items() if not is_text(text)]
+    if wrong:
+        raise BadInput(
+            [
+                f"{what} is no UTF-8 text: give the file or folder a UTF-8 name (mv)"
+                for what in wrong
+            ]
+        )
+
+
 def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM stops as cleanly as Ctrl-C does."""
+    """SIGTERM and SIGHUP stop as cleanly as Ctrl-C does."""
     raise KeyboardInterrupt
 
 

@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from raysearch.cli.commands import COMMANDS
 from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
@@ -25,6 +23,7 @@ from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.ledger import RUNNING
 from raysearch.study.record import Record
 from raysearch.study.status import DONE, FAILURE, RUNS, Status, status_of
+from raysearch.study.terminal import console as terminal
 from raysearch.study.wording import duration
 from raysearch.tuning.progress import Progress
 
@@ -75,7 +74,7 @@ def _last_standing(folder: StudyFolder, every: float) -> Status:
     now = status_of(folder)
     if now.state != RUNS:
         return now
-    console = Console(file=sys.stdout, highlight=False)
+    console = terminal()
     view = _View(folder)
     with Progress(console=console, every=every, foot=view.foot, left=view.left) as progress:
         view.begin(now, progress)

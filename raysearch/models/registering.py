@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
-    from raysearch.study import Study
-
+    from raysearch.stages.store import local_path
+from raysearch.study import Study
 
 LOADER = "raysearch.models.model"
 _RESERVED = "latest"
@@ -300,7 +300,7 @@ def fetch(name: str, home: Path, tracking: str | None, into: Path) -> Path:
         from mlflow.artifacts import download_artifacts
 
         address = _files_of(client, name.removeprefix("models:/")) if registered else name
-        local = Path(address.removeprefix("file://"))
+        local = Path(local_path(address))
         if local.is_dir():  # on this machine: read where it lies
             return local
         return Path(download_artifacts(artifact_uri=address, dst_path=str(into), tracking_uri=uri))

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""what the system answers where one may not write"""
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is UTF-8 text; the bytes of other names are lone surrogates in Python."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 @contextmanager

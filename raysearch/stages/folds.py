@@ -247,11 +247,18 @@ def _parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
             f"class, but {name!r} has {counts.min()}; lower protocol.folds or leave the class out"
         )
     part = np.empty(len(labels), dtype="<U8")
-    divider = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    divider = StratifiedGroupKFold(folds, shuffle=True, random_state=_state(seed))
     groups = _clip(rows)
     for index, (_, test) in enumerate(divider.split(labels, labels, groups)):
         part[test] = f"part-{index:02d}"
     return part
+
+
+def _state(seed: int) -> int | np.random.RandomState:
+    """A seed for scikit-learn, which takes 32 bits alone."""
+    if seed < 2**32:
+        return seed
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
 
 
 def _even_parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
@@ -56,6 +57,11 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("file://")
 
 
+def local_path(address: str) -> str:
+    """The path of a file:// address, in which %23 stands for #; any other text as it is."""
+    return unquote(urlsplit(address).path) if address.startswith("file://") else address
+
+
 class Store:
     """Artifacts by key under a local path or any fsspec URI.
 
@@ -79,7 +85,7 @@ class Store:
     @cached_property
     def _folder(self) -> Path:
         """Of a local store."""
-        return Path(self.uri.removeprefix("file://")).absolute()
+        return Path(local_path(self.uri)).absolute()
 
     @property
     def trouble(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -198,6 +199,25 @@ def study_folder(home: Path, name: str | None) -> StudyFolder:
 def store_folder_of(home: Path) -> Path:
     """The folder of the artifacts of studies that name no store."""
     return home.absolute() / "store"
+
+
+def check_writable(home: Path) -> None:
+    """Refuse a home that one may only read, before any work.
+
+    Raises:
+        BadInput: it is no folder, or nothing can be written into it.
+    """
+    place = home.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    why = "" if place.is_dir() else f"{place} is no folder"
+    if not why and not os.access(place, os.W_OK | os.X_OK):
+        why = f"{place} may only be read"
+    if why:
+        raise BadInput(
+            f"home={home} cannot be written: {why}; name another home= (report, status and plan "
+            "read a home without writing there)"
+        )
 
 
 def store_of(study: Study) -> str:

@@ -7,9 +7,13 @@ and MLflow's runs are rebuilt from it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,9 +131,7 @@ class Ledger:
             for column in _LATER.keys() - self._columns():
                 self._db.execute(f"alter table folds add column {column} {_LATER[column]}")
         else:
-            self._db = sqlite3.connect(
-                f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-            )
+            self._db = _reader(path)
 
     def __enter__(self) -> Ledger:
         return self
@@ -251,6 +253,28 @@ class Ledger:
     def count_folds(self) -> int:
         """How many folds are finished, of all trials."""
         return int(self._db.execute("select count(*) from folds").fetchone()[0])
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads, also in a folder that may only be read.
+
+    SQLite itself has to write beside the database there: its index of the log. A ledger whose log
+    is empty is read as a file that does not change, and any other from a copy.
+    """
+    words: dict[str, Any] = {"uri": True, "isolation_level": None, "check_same_thread": False}
+    address = path.absolute().as_uri()
+    if os.access(path.parent, os.W_OK):
+        return sqlite3.connect(f"{address}?mode=ro", **words)
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or not log.stat().st_size:
+        return sqlite3.connect(f"{address}?mode=ro&immutable=1", **words)
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with tempfile.TemporaryDirectory(prefix="raysearch-") as folder:
+        for file in (path, log):
+            shutil.copyfile(file, Path(folder, file.name))
+        with contextlib.closing(sqlite3.connect(Path(folder, path.name))) as copy:
+            copy.backup(memory)
+    return memory
 
 
 def _dump(value: object) -> str:

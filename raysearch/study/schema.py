@@ -236,9 +236,10 @@ class Study(ConfigSection):
     seeds: int = key(
         1,
         "trainings of each fold, each from another seed; their mean is the fold's score",
-        "a whole number of at least 1",
+        "a whole number from 1 to 1000",
         "5",
         ge=1,
+        le=1000,
     )
     sampler: Literal["tpe", "random", "grid", "listed"] = key(
         "tpe",

@@ -39,7 +39,10 @@ _METRICS, _NAMES = 800, 90
 # -- the client ------------------------------------------------------------------------------------
 def default_uri(home: Path) -> str:
     """The tracking URI of a home that names none: SQLite under it."""
-    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+    from sqlalchemy import URL
+
+    database = str(home.resolve() / "mlflow.db")
+    return URL.create("sqlite", database=database).render_as_string(hide_password=False)
 
 
 def experiment_name(study: str) -> str:
@@ -80,7 +83,8 @@ def settle(home: Path) -> None:
     warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic)(\.|$)")
     import mlflow  # noqa: F401  (its import sets up the loggers that are redirected here)
 
-    home.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # a log is nothing to stop for
+        home.mkdir(parents=True, exist_ok=True)
     for name in ("mlflow", "alembic", "sqlalchemy.engine"):
         _log_to(logging.getLogger(name), str(home / "mlflow.log"))
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
@@ -99,7 +103,9 @@ def _database(uri: str) -> Path | None:
     """The file of a SQLite database; None for any other address."""
     if not uri.startswith("sqlite:///"):
         return None
-    return Path(uri.removeprefix("sqlite:///").split("?")[0])
+    from sqlalchemy import make_url
+
+    return Path(make_url(uri).database or "")
 
 
 @contextlib.contextmanager

@@ -34,9 +34,14 @@ def record_end(ledger: Ledger, how: str, reason: str = "") -> None:
 
 @contextmanager
 def recorded_failure(ledger: Ledger, mirror: Mirror | None) -> Iterator[None]:
-    """An error of the block is recorded in the ledger and in MLflow, and goes on."""
+    """An error of the block, or Ctrl-C, is recorded in the ledger and in MLflow, and goes on."""
     try:
         yield
+    except KeyboardInterrupt:
+        if mirror is not None:
+            mirror.finish(interrupted=True, failure="")
+        record_end(ledger, "interrupted", "it was interrupted by its user")
+        raise
     except Exception as error:
         reason = one_line(error)
         if mirror is not None:

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from raysearch.selection import metric_of
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
+from raysearch.study.terminal import console as terminal
 from raysearch.study.wording import amount, bare, clean, duration, params
 
 _SILENCE, _SILENCE_OF_TRIALS = 12.0, 60.0
@@ -69,7 +70,7 @@ class Progress:
     ) -> None:
         self._objective = objective
         self._quiet = quiet
-        self._out = console or Console(stderr=True, highlight=False)
+        self._out = console or terminal(stderr=True)
         self._every = every
         self._clock = clock
         self._foot = foot
@@ -93,7 +94,8 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._ended.clear()
-        if not self._quiet and self._out.is_terminal and not self._out.is_dumb_terminal:
+        drawn = self._out.is_terminal and not self._out.is_dumb_terminal
+        if drawn and not self._quiet and self._out.encoding.startswith("utf"):
             self._live = Live(
                 get_renderable=self._picture,
                 console=self._out,

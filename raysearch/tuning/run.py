@@ -12,6 +12,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from raysearch.cluster.capacity import check_cluster, check_here, stages_at_once
 from raysearch.report import Report, build
@@ -21,7 +22,14 @@ from raysearch.search.racing import RULES
 from raysearch.selection import Score
 from raysearch.stages.outage import telling
 from raysearch.study import Study
-from raysearch.study.folder import StudyFolder, ray_log, scratch_of, store_for, store_of
+from raysearch.study.folder import (
+    StudyFolder,
+    check_writable,
+    ray_log,
+    scratch_of,
+    store_for,
+    store_of,
+)
 from raysearch.study.lease import Lease
 from raysearch.study.ledger import FoldRow, Ledger, TrialRow
 from raysearch.study.published import published_table
@@ -92,6 +100,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         StudyFailed: a disk or the network ended it.
     """
     started = time.monotonic()
+    check_writable(Path(study.home))
     store = store_for(study)
     if not store.local:
         progress.stage(f"asking {store.place}")

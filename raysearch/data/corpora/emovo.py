@@ -24,6 +24,23 @@ EMOTIONS = {
     "dis": "disgust",
     "sor": "surprised",
 }
+SENTENCES = {
+    "b1": "Gli operai si alzano presto.",
+    "b2": "I vigili sono muniti di pistola.",
+    "b3": "La cascata fa molto rumore.",
+    "l1": "L'autunno prossimo Tony partirà per la Spagna nella prima metà di ottobre.",
+    "l2": "Ora prendo la felpa di là ed esco per fare una passeggiata.",
+    "l3": "Un attimo dopo s'è incamminato ed è inciampato.",
+    "l4": "Vorrei il numero telefonico del Signor Piatti.",
+    "n1": "La casa forte vuole col pane.",
+    "n2": "La forza trova il passo e l'aglio rosso.",
+    "n3": "Il gatto sta scorrendo nella pera.",
+    "n4": "Insalata pastasciutta coscia d'agnello limoncello.",
+    "n5": "Uno quarantatré dieci mille cinquantasette venti.",
+    "d1": "Sabato sera cosa farà?",
+    "d2": "Porti con te quella cosa?",
+}
+"""short, long and nonsense sentences, and questions, by the corpus's own description"""
 _NAME = re.compile(r"(neu|gio|tri|rab|pau|dis|sor)-([fm]\d)-([a-z]+\d*)", re.IGNORECASE)
 
 
@@ -31,8 +48,9 @@ def _fields(path: Path) -> NameParts | None:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         return None
-    emotion, actor, _ = match.groups()
-    return NameParts(actor.lower(), EMOTIONS[emotion.lower()])
+    emotion, actor, sentence = match.groups()
+    text = SENTENCES.get(sentence.lower(), "")
+    return NameParts(actor.lower(), EMOTIONS[emotion.lower()], transcript=text)
 
 
 LAYOUT = "give the folder that holds f1/dis-f1-b1.wav and the others"

@@ -13,7 +13,14 @@ from raysearch.data.corpora.corpus import PART, Corpus, Options, Problem, Progre
 from raysearch.data.corpora.corpus_sources import CorpusSources, read_sources
 from raysearch.data.corpora.joining import agreement_sentences, join, select_rows, stacked
 from raysearch.data.corpora.names import ClassChoice, choose
-from raysearch.data.corpora.problems import CorpusCheck, clip_problems, count_notices, sentences
+from raysearch.data.corpora.problems import (
+    CorpusCheck,
+    clip_problems,
+    count_notices,
+    length_notices,
+    sentences,
+    transcript_notices,
+)
 from raysearch.data.corpora.sound import Clip, inspect_all
 from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput
@@ -177,6 +184,7 @@ def _hear(
     table = table.assign(
         audio=[clip.digest for clip in clips], seconds=[clip.seconds for clip in clips]
     )
+    problems += [*length_notices(table), *transcript_notices(table)]
     return table[~table["id"].isin(published)], problems
 
 

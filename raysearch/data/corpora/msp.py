@@ -94,7 +94,11 @@ def rating(line: str) -> Rating | None:
             values[match[1]] = np.nan
     if not words or not values or " " in cells[0]:
         return None
-    word = words[0].split(",")[0].strip()  # 'Other-Concerned' and the like are other
-    label = "other" if word.lower().startswith("other") else common_name(word)
     attributes = (values.get(name, np.nan) for name in "VAD")
-    return Rating(cells[0], label, *attributes)
+    return Rating(cells[0], emotion(words[0]), *attributes)
+
+
+def emotion(words: str) -> str:
+    """The class of a rater's primary emotion; 'Other-Concerned' and the like are other."""
+    word = words.split(",")[0].strip()
+    return "other" if word.lower().startswith("other") else common_name(word)

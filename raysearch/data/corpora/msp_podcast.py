@@ -1,9 +1,8 @@
 """MSP-Podcast: natural English speech from podcasts, with its raters' votes.
 
-Lotfian and Busso, IEEE Transactions on Affective Computing 10(4), 2019. Labels/labels_consensus.csv
-has a row a clip (FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender, Split_Set; older
-releases spell it labels_concensus.csv). The single ratings are rows of Labels/labels_detailed.csv
-(FileName and a line of the format of `corpora.msp`), or lines of Labels/labels.txt. Clips of
+Lotfian and Busso, IEEE Transactions on Affective Computing 10(4), 2019. Labels/ holds a row a clip
+(FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender, Split_Set) and the single ratings, in
+the forms of `corpora.msp_labels`. Clips of
 speakers whom the release does not know share a speaker with the unknown ones of the same podcast.
 The session is the official part (Train, Development, Test1, ...), so that protocol=loseso leaves
 one part out.
@@ -11,15 +10,14 @@ one part out.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from pathlib import Path
 
 from raysearch.data.corpora.agreement import count_votes
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
-from raysearch.data.corpora.folders import child, find_file, find_folders
-from raysearch.data.corpora.msp import LETTERS, Rating, blocks, rating
+from raysearch.data.corpora.folders import child, find_folders
+from raysearch.data.corpora.msp import LETTERS
+from raysearch.data.corpora.msp_labels import consensus_of, ratings_of
 from raysearch.data.corpora.readers import (
     ClipRow,
     RatingRow,
@@ -41,10 +39,11 @@ _NEEDED = ("FileName", "EmoClass", "SpkrID", "Split_Set")
 def _read(root: Path, options: Options) -> Raw:
     labels = next(iter(find_folders(root, "labels?")), root)
     audio = child(labels.parent if labels != root else root, "Audios", "Audio") or root
-    consensus = find_file([labels], "labels_consensus.csv", "labels_concensus.csv")
+    consensus, frame = consensus_of(labels)
     if consensus is None:
-        raise BadInput(f"corpus.root={root} holds no Labels/labels_consensus.csv: {LAYOUT}.")
-    frame = list(csv.DictReader(io.StringIO("\n".join(text_lines(consensus)))))
+        raise BadInput(
+            f"corpus.root={root} holds no Labels/labels_consensus.csv (or .json): {LAYOUT}."
+        )
     if lacking := [name for name in _NEEDED if not frame or name not in frame[0]]:
         columns = ", ".join(frame[0]) if frame else "none"
         raise BadInput(
@@ -95,24 +94,18 @@ def _read(root: Path, options: Options) -> Raw:
 
 
 def _single(labels: Path, clips: set[str]) -> list[RatingRow]:
-    """The single ratings, from the CSV or else the text, of clips that are in the table."""
-    pairs: list[tuple[str, Rating | None]] = []
-    detailed = find_file([labels], "labels_detailed.csv")
-    text = find_file([labels], "labels.txt")
-    if detailed is not None:
-        cells = csv.reader(io.StringIO("\n".join(text_lines(detailed))))
-        pairs = [(row[0].rpartition(".")[0], rating(row[1])) for row in cells if len(row) > 1]
-    elif text is not None:
-        pairs = [(b.clip, one) for b in blocks(text_lines(text)) for one in b.ratings]
+    """The single ratings of clips that are in the table."""
+    path, pairs = ratings_of(labels)
     rows = [
         one.row(clip)
-        for stem, one in pairs
-        if one is not None and (clip := f"msp_podcast/{stem}") in clips
+        for name, one in pairs
+        if (clip := f"msp_podcast/{name.removesuffix('.wav')}") in clips
     ]
-    if not rows and (path := detailed or text) is not None:
+    if not rows and path is not None:
         raise BadInput(
             f"{path} holds no single rating of a clip of this corpus, as "
-            "'WORKER0000001; Neutral; Neutral; A:1.0; V:4.0; D:1.0;' after the clip's name: take "
+            "'WORKER0000001; Neutral; Neutral; A:1.0; V:4.0; D:1.0;' after the clip's name, or "
+            "columns FileName, Worker, EmoClass_Major, EmoVal, EmoAct and EmoDom: take "
             "the file of the same release, or put it elsewhere to do without votes."
         )
     return rows

@@ -10,7 +10,11 @@ from typing import Literal
 import pandas as pd
 
 from raysearch.data.corpora.corpus import CorpusInfo, Problem
-from raysearch.data.corpora.sound import Clip
+from raysearch.data.corpora.sound import OTHER_SIGNALS, Clip
+
+_FEW = 10
+"""clips from which on one length is no chance"""
+_CUT = 0.9
 
 _VERDICTS = {
     "missing": "is missing",
@@ -39,13 +43,52 @@ def clip_problems(table: pd.DataFrame, clips: Sequence[Clip]) -> list[Problem]:
             )
             continue
         if clip.detail:
-            sentence = f"{name} has a silent channel ({path}): {clip.detail}."
-            problems.append(Problem("channel", "notice", corpus, name, sentence, cause=clip.detail))
+            different = clip.detail.startswith(OTHER_SIGNALS)
+            kind, what = (
+                ("signals", "two signals") if different else ("channel", "a silent channel")
+            )
+            sentence = f"{name} has {what} ({path}): {clip.detail}."
+            cause = "" if different else clip.detail
+            problems.append(Problem(kind, "notice", corpus, name, sentence, cause=cause))
         if clip.digest:
             same[clip.digest].append(row)
     for rows in same.values():
         if len(rows) > 1:
             problems.extend(_duplicates(table.iloc[rows]))
+    return problems
+
+
+def length_notices(table: pd.DataFrame) -> list[Problem]:
+    """Corpora whose clips were cut or padded to one length: nearly all have the same seconds."""
+    problems = []
+    for corpus, group in table.groupby("corpus"):
+        lengths = group["seconds"].round(3)
+        lengths = lengths[lengths > 0]
+        if len(lengths) < _FEW:
+            continue
+        usual = lengths.mode().iloc[0]
+        share = float((lengths == usual).mean())
+        if share >= _CUT:
+            what = "Every clip" if share == 1 else f"{share:.0%} of the clips"
+            sentence = (
+                f"{corpus}: {what} is exactly {usual:g} s long: they were cut or padded to one "
+                "length, so words may be missing, and silence may tell one corpus from another."
+            )
+            problems.append(Problem("length", "notice", str(corpus), "", sentence))
+    return problems
+
+
+def transcript_notices(table: pd.DataFrame) -> list[Problem]:
+    """Corpora of which some clips have a transcript and others none."""
+    problems = []
+    for corpus, group in table.groupby("corpus"):
+        without = int((group["transcript"] == "").sum())
+        if 0 < without < len(group):
+            sentence = (
+                f"{corpus}: {without} of {len(group)} clips have no transcript: they count in no "
+                "comparison of sentences between training and test."
+            )
+            problems.append(Problem("transcript", "notice", str(corpus), "", sentence))
     return problems
 
 
@@ -130,6 +173,7 @@ _HEADINGS = {
     "scale": "clips are far beyond full scale",
     "short": "clips are too short",
     "channel": "clips have a silent channel",
+    "signals": "clips have channels that are different signals, whose mean is used",
     "duplicate": "clips are byte-identical to others",
     "conflict": "clips are byte-identical under different labels or speakers",
     "name": "files are not named as this corpus names its clips, and are left out",

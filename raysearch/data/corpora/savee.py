@@ -24,6 +24,10 @@ EMOTIONS = {
     "d": "disgust",
     "su": "surprised",
 }
+REMARK = (
+    "names give the number of a sentence and not its words, so that shared sentences are not "
+    "counted: all four actors speak the same sentences, and three are spoken in every emotion"
+)
 _NAME = re.compile(r"(?:([A-Z]{2})_)?(n|h|sa|a|f|d|su)(\d\d)")
 _ACTOR = re.compile(r"[A-Z]{2}")
 
@@ -54,5 +58,6 @@ INFO = CorpusInfo(
     speakers=4,
     source="http://kahlan.eps.surrey.ac.uk/savee (on request)",
     layout=LAYOUT,
+    remarks=(REMARK,),
     counted="Mao et al. 2022, section V: 30 neutral and 15 other sentences an emotion, 480 in all",
 )

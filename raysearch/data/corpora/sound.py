@@ -21,16 +21,22 @@ import soundfile
 from numpy.typing import NDArray
 
 from raysearch.data.corpora.places import PartError, clip_bytes
-from raysearch.stages.atomic import write_whole
+from raysearch.stages.atomic import READ_ONLY, write_whole
 
 MIN_SECONDS = 0.1
-_VERSION = 3  # raise it whenever a verdict may change
+_VERSION = 4  # raise it whenever a verdict may change
 _UNKNOWN = 0x7FFF0000
 """lengths from here on are of writers into pipes: sox 0x7FFFF000, others 0x7FFFFFFF, 0xFFFFFFFF"""
 _PEAK = 8.0
 """the largest sample that may be meant: full scale is 1, and mixing goes beyond it by little"""
 _CANCELLED = 1e-3
 """the peak of averaged channels, as a share of the loudest one's, below which nothing is left"""
+_ALIKE = 0.3
+"""the correlation of two channels' envelopes below which they are two signals: those of one voice
+in two microphones are above 0.9"""
+_PIECES = 100
+"""into how many parts a clip is cut for an envelope"""
+OTHER_SIGNALS = "its channels are different signals"
 _NO_SOUND = (
     (
         b"version https://git-lfs",
@@ -116,7 +122,26 @@ def _heard(samples: NDArray[np.float32], rate: int) -> tuple[str, str]:
     if not peaks.all():
         silent = int((peaks == 0).sum())
         return "ok", f"{silent} of its {len(peaks)} channels hold silence; the mean of all is used"
+    if (alike := _alike(samples)) < _ALIKE:
+        return "ok", f"{OTHER_SIGNALS} (correlation {alike:.2f}); their mean is used"
     return "ok", ""
+
+
+def _alike(samples: NDArray[np.float32]) -> float:
+    """The least correlation of a channel [frames, channels] with the first, in [-1, 1].
+
+    Pearson's, of the envelopes: microphones in one room differ by delays of some milliseconds, so
+    that the samples of one voice may not correlate at all.
+    """
+    if samples.shape[1] < 2:
+        return 1.0
+    size = max(1, len(samples) // _PIECES)
+    pieces = np.abs(samples[: size * (len(samples) // size)])
+    envelopes = pieces.reshape(-1, size, samples.shape[1]).mean(axis=1)
+    spread = envelopes.std(axis=0)
+    if not spread.all():
+        return 1.0
+    return float(np.corrcoef(envelopes.T)[0].min())
 
 
 def inspect_all(
@@ -192,7 +217,12 @@ def _read_index(index: Path) -> dict[str, tuple[tuple[int, int], Clip]]:
 
 def _write_index(index: Path, cache: dict[str, tuple[tuple[int, int], Clip]]) -> None:
     files = {path: [*state, *astuple(clip)] for path, (state, clip) in cache.items()}
-    write_whole(index, json.dumps({"version": _VERSION, "files": files}))
+    try:
+        write_whole(index, json.dumps({"version": _VERSION, "files": files}))
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        # only a cache: a home that one may only read is read without it
 
 
 def _plain(error: Exception) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from raysearch.report.cells import cell, groups, term
 from raysearch.report.document import Column, Report, Section, Table
+from raysearch.study.terminal import console as terminal
 from raysearch.study.wording import grave, listed, many
 
 CAUTIONS = 3
@@ -30,7 +31,7 @@ def show(report: Report, console: Console | None = None) -> None:
         report: what to print.
         console: where to (default: stdout, in colour and as wide as the terminal if it is one).
     """
-    out = console or Console(highlight=False)
+    out = console or terminal()
     _print_screen(report, out, "all of them stand below")
     if len(_first(report.warnings, out.width)) < len(report.warnings):
         out.print()
@@ -44,7 +45,7 @@ def show(report: Report, console: Console | None = None) -> None:
 
 def show_screen(report: Report, console: Console | None = None) -> None:
     """Print what a study's end is worth on one screen; `console` as for `show`."""
-    _print_screen(report, console or Console(highlight=False), "the report has all of them")
+    _print_screen(report, console or terminal(), "the report has all of them")
 
 
 def render(report: Report, width: int = 80, colour: bool = False) -> str:
