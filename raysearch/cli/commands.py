@@ -218,7 +218,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "predict": Command(
         "models:predict_files",
-        "say what a model makes of audio files and folders",
+        "say what a model makes of audio files and folders, or of a CSV's files and segments",
         "python -m raysearch predict model=MODEL one.wav clips/ format=csv",
         keys=(
             Key(

@@ -1,4 +1,7 @@
-"""The command `predict`: audio files and folders in, a table of class probabilities out.
+"""The command `predict`: audio files, folders and lists in, a table of class probabilities out.
+
+A list is a CSV with a column `file`, and perhaps `start` and `end` (seconds: a segment), `speaker`
+and `transcript`.
 
 A model's folder is read without MLflow. The code of raysearch that lies in a model is enough to
 run this: `PYTHONPATH=MODEL/code python -m raysearch predict model=MODEL FILE.wav`.
@@ -8,13 +11,25 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from soundfile import SoundFileError
+
+from raysearch.data.corpora.csv_cells import read_cells
 from raysearch.data.corpora.folders import DECODED, audio_files
+from raysearch.data.corpora.places import (
+    PartError,
+    clip_bytes,
+    seconds_of,
+    seconds_text,
+    segment,
+    suffix_of,
+    times_of,
+)
 from raysearch.errors import BadInput
 from raysearch.models.model import FACTS, Model, Sound
 from raysearch.stages.temporary import temporary_folder
@@ -25,12 +40,27 @@ if TYPE_CHECKING:
 _AT_ONCE = 64
 
 
+class _Clip(NamedTuple):
+    """A file, or a part of one, and what a list says of it."""
+
+    file: Path
+    part: str = ""
+    speaker: str = ""
+    transcript: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file, and the segment's times behind it."""
+        return f"{self.file}{suffix_of(self.part)}"
+
+
 @dataclass(frozen=True)
 class PredictionTable:
     """What a model says of files."""
 
     table: pd.DataFrame
-    """file, speaker, the model's constants (`rater`, `task`), label and one column a class"""
+    """file, where there are segments start and end (text, in seconds), speaker, the model's
+    constants (`rater`, `task`), label and one column a class"""
     failures: tuple[tuple[str, str], ...]
     """(file, one sentence that names it)"""
     classes: tuple[str, ...]
@@ -88,48 +118,57 @@ def predict(
 
     Args:
         model: of `open_model`.
-        paths: files of any format that libsndfile reads, and folders.
+        paths: files of any format that libsndfile reads, folders, and lists of files (.csv).
         speaker: whose clips a file is among, where the model asks: "folder", "one", or a pattern
-            with one group, searched in the file's name.
+            with one group, searched in the file's name. What a list says goes before.
+
+    Raises:
+        BadInput: a list is no table of files.
     """
     import pandas as pd
 
-    files, failures = _files(paths)
-    of = {file: "" for file in files}
-    for file in files if model.by_speaker else ():
-        who = _speaker_of(file, speaker)
+    clips, failures = _clips(paths)
+    of = {clip: "" for clip in clips}
+    for clip in clips if model.by_speaker else ():
+        who = clip.speaker or _speaker_of(clip.file, speaker)
         if who is None:
-            failures.append((str(file), f"{file}: speaker= finds no speaker in its name"))
-            del of[file]
+            failures.append((clip.name, f"{clip.file}: speaker= finds no speaker in its name"))
+            del of[clip]
         else:
-            of[file] = who
+            of[clip] = who
+    order = {clip: place for place, clip in enumerate(clips)}
     rows: list[dict[str, Any]] = []
     for group in _groups(of, model.by_speaker):
         sounds, readable = [], []
-        for file in group:
+        for clip in group:
             try:
-                sounds.append(Sound(str(file), file.read_bytes(), of[file]))
-                readable.append(file)
-            except OSError as error:
-                failures.append((str(file), f"{file} cannot be read: {error.strerror or error}"))
+                data = clip_bytes(str(clip.file), clip.part)
+                sounds.append(Sound(clip.name, data, of[clip], clip.transcript))
+                readable.append(clip)
+            except (OSError, PartError, SoundFileError) as error:
+                why = getattr(error, "strerror", None) or error
+                failures.append((clip.name, f"{clip.name} cannot be read: {why}"))
         predictions = model.hear(sounds)
         reasons = predictions.failures
-        failures += [(str(readable[i]), reasons[i]) for i in sorted(reasons)]
+        failures += [(readable[i].name, reasons[i]) for i in sorted(reasons)]
         good = [i for i in range(len(readable)) if i not in reasons]
         probabilities = predictions.probabilities[good]
         for i, row, label in zip(good, probabilities, model.names(probabilities), strict=True):
             row_by_class = dict(zip(model.classes, map(float, row), strict=True))
-            whose = {"file": str(readable[i]), "speaker": of[readable[i]], **model.constants}
-            rows.append(whose | {"label": label} | row_by_class)
-    columns = ["file", "speaker", *model.constants, "label", *model.classes]
-    order = {str(file): place for place, file in enumerate(files)}
-    rows.sort(key=lambda row: order[row["file"]])
+            clip = readable[i]
+            start, end = times_of(clip.part)
+            times = {"start": seconds_text(start), "end": "" if end is None else seconds_text(end)}
+            whose = {"file": str(clip.file), **times, "speaker": of[clip], **model.constants}
+            rows.append(whose | {"label": label, "place": order[clip]} | row_by_class)
+    rows.sort(key=lambda row: row["place"])
+    segments = ["start", "end"] if any(clip.part for clip in clips) else []
+    columns = ["file", *segments, "speaker", *model.constants, "label", *model.classes]
     return PredictionTable(pd.DataFrame(rows, columns=columns), tuple(failures), model.classes)
 
 
-def _files(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str]]]:
-    """Every file once, and what is wrong with what was named."""
-    by_path: dict[Path, Path] = {}
+def _clips(paths: Sequence[str | Path]) -> tuple[list[_Clip], list[tuple[str, str]]]:
+    """Every file and segment once, and what is wrong with what was named."""
+    by_path: dict[tuple[Path, str], _Clip] = {}
     failures = []
     for name in paths:
         path = Path(name).expanduser()
@@ -143,12 +182,38 @@ def _files(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str
                     )
                 )
             for file in inside:
-                by_path.setdefault(file.resolve(), file)
+                by_path.setdefault((file.resolve(), ""), _Clip(file))
+        elif path.suffix.lower() == ".csv" and path.is_file():
+            for clip in _listed(path, failures):
+                by_path.setdefault((clip.file.resolve(), clip.part), clip)
         elif path.exists():
-            by_path.setdefault(path.resolve(), path)
+            by_path.setdefault((path.resolve(), ""), _Clip(path))
         else:
             failures.append((str(name), f"{name}: there is no such file or folder"))
     return list(by_path.values()), failures
+
+
+def _listed(path: Path, failures: list[tuple[str, str]]) -> Iterator[_Clip]:
+    """The clips of a list; rows whose times are none are told.
+
+    Raises:
+        BadInput: it has no column `file`.
+    """
+    table = read_cells(path, "list of files")
+    if "file" not in table:
+        raise BadInput(
+            f"{path} has no column 'file', as a list of files has; it has "
+            f"{', '.join(table.columns)}."
+        )
+    for line, row in zip(table.index, table.to_dict("records"), strict=True):
+        try:
+            start, end = seconds_of(row.get("start", "")), seconds_of(row.get("end", ""))
+        except ValueError as error:
+            failures.append((row["file"], f"row {line} of {path}: {error} is no time"))
+            continue
+        file = path.parent / row["file"]
+        part = segment(start or 0.0, end)
+        yield _Clip(file, part, row.get("speaker", ""), row.get("transcript", ""))
 
 
 def _speaker_of(file: Path, speaker: re.Pattern[str] | str) -> str | None:
@@ -158,12 +223,12 @@ def _speaker_of(file: Path, speaker: re.Pattern[str] | str) -> str | None:
     return str(file.parent) if speaker == "folder" else "one"
 
 
-def _groups(of: dict[Path, str], by_speaker: bool) -> list[list[Path]]:
-    """Files that are in memory together."""
+def _groups(of: dict[_Clip, str], by_speaker: bool) -> list[list[_Clip]]:
+    """Clips that are in memory together."""
     if not by_speaker:
-        files = list(of)
-        return [files[i : i + _AT_ONCE] for i in range(0, len(files), _AT_ONCE)]
-    groups: dict[str, list[Path]] = {}
-    for file, who in of.items():
-        groups.setdefault(who, []).append(file)
+        clips = list(of)
+        return [clips[i : i + _AT_ONCE] for i in range(0, len(clips), _AT_ONCE)]
+    groups: dict[str, list[_Clip]] = {}
+    for clip, who in of.items():
+        groups.setdefault(who, []).append(clip)
     return list(groups.values())

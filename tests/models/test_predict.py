@@ -68,6 +68,23 @@ def test_csv_and_json_say_the_same(model: Model, clips: Path, capsys: Any) -> No
         assert {name: float(row[name]) for name in values} == pytest.approx(values)
 
 
+def test_a_list_names_files_and_segments(model: Model, clips: Path, capsys: Any) -> None:
+    file = clips / "s1" / "s1_00.wav"
+    samples, rate = soundfile.read(file, dtype="int16")
+    soundfile.write(clips / "cut.wav", samples[: len(samples) // 2], rate)
+    half = len(samples) // 2 / rate
+    rows = f"s1/s1_00.wav,0,{half}\ns1/s1_00.wav,,\ncut.wav,,\ns1/s1_00.wav,0,99\n"
+    (clips / "list.csv").write_text(f"file,start,end\n{rows}")
+    code, out, err = run(capsys, f"model={model.folder}", "clips/list.csv", "format=csv")
+    assert code == 1
+    assert "the segment from 0 s to 99 s is not in the file" in err
+    part, whole, cut = csv.DictReader(io.StringIO(out))
+    assert (part["start"], float(part["end"]), whole["end"]) == ("0", pytest.approx(half), "")
+    for name in model.classes:
+        assert float(part[name]) == pytest.approx(float(cut[name]), abs=1e-5)
+    assert any(abs(float(part[n]) - float(whole[n])) > 1e-3 for n in model.classes)
+
+
 def test_bad_files_cost_a_line_and_exit_1(model: Model, clips: Path, capsys: Any) -> None:
     (clips / "s1" / "broken.wav").write_bytes(b"RIFF")
     (clips / "empty").mkdir()
