@@ -3,13 +3,15 @@
 #
 # A study on the nodes of one Slurm allocation: Ray's head and the driver on the first node, a
 # raylet on each of the others. The words are those of `tune`; home must be on a disk that outlives
-# the allocation. Ask for other sizes on sbatch's command line: sbatch --nodes=8 cluster/slurm.sh ...
+# the allocation. Activate the environment that has raysearch before sbatch, which hands it on; it must
+# lie on a disk that all nodes see. The sizes below fit any partition; ask for more on the command
+# line: sbatch --nodes=8 --cpus-per-task=16 --time=1-0 cluster/slurm.sh ...
 #SBATCH --job-name=raysearch
-#SBATCH --nodes=2
+#SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
-#SBATCH --cpus-per-task=16
+#SBATCH --cpus-per-task=2
 #SBATCH --mem-per-cpu=2G
-#SBATCH --time=08:00:00
+#SBATCH --time=04:00:00
 #SBATCH --output=raysearch-%j.log
 # Slurm ends the driver this long before the limit, so that it closes its study; sbatch again goes on
 #SBATCH --signal=B:TERM@180
@@ -21,8 +23,17 @@ if [ "$#" -eq 0 ]; then
 fi
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-head=${nodes[0]}
+# where the head is reached: its name, unless Slurm's configuration says otherwise
+head=$(scontrol show node "${nodes[0]}" --oneliner | grep -o ' NodeAddr=[^ ]*' | cut -d= -f2)
+head=${head:-${nodes[0]}}
 cpus=${SLURM_CPUS_PER_TASK:-1}
+
+if ! srun --ntasks="${#nodes[@]}" --ntasks-per-node=1 --overlap --cpus-per-task="$cpus" \
+    sh -c 'command -v ray >/dev/null && python -c "import raysearch"'; then
+    echo "a node of this job has no ray, or no raysearch: activate the environment that has them" \
+        "before sbatch, and see that every node has the disk it lies on" >&2
+    exit 2
+fi
 # two studies may share a node: ports from the job's number, files in a folder of its own
 port=$((20000 + SLURM_JOB_ID % 20000))
 RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID
@@ -44,19 +55,34 @@ ended() {
     fi
     kill "${started[@]}" 2>/dev/null || true
     wait
+    rm -rf "$RAY_TMPDIR"
 }
 trap ended EXIT
 trap 'ended; exit 143' TERM INT
 
+# Ray on one node, and its temporary folder gone with it
+# shellcheck disable=SC2016
+raylet='
+cleared() {
+    kill "$ray" 2>/dev/null
+    for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$ray" 2>/dev/null && sleep 0.5; done
+    rm -rf "$RAY_TMPDIR" || { sleep 2; rm -rf "$RAY_TMPDIR"; }
+}
+trap "cleared; exit 143" TERM INT
+"$@" &
+ray=$!
+wait "$ray"
+cleared'
 start() {
     local node=$1
     shift
     env -u RAY_ADDRESS srun --nodes=1 --ntasks=1 --overlap --cpus-per-task="$cpus" \
-        --nodelist="$node" ray start --block --num-cpus="$cpus" --disable-usage-stats "$@" &
+        --nodelist="$node" sh -c "$raylet" raylet ray start --block --num-cpus="$cpus" \
+        --disable-usage-stats --dashboard-agent-listen-port=0 "$@" &
     started+=("$!")
 }
 
-start "$head" --head --port="$port" --include-dashboard=false --temp-dir="$RAY_TMPDIR"
+start "${nodes[0]}" --head --port="$port" --include-dashboard=false --temp-dir="$RAY_TMPDIR"
 for _ in $(seq 60); do
     if (exec 3<>"/dev/tcp/$head/$port") 2>/dev/null; then break; fi
     sleep 1

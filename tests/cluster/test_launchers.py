@@ -214,11 +214,18 @@ def test_the_ray_job_of_kuberay() -> None:
 
 
 # -- Slurm -------------------------------------------------------------------------------------
-FAKE = """#!/usr/bin/env bash
-echo "{name} $*" >> "$CALLS"
+FAKE = r"""#!/usr/bin/env bash
+printf '%s\n' "{name} $(echo "$*" | tr '\n' ' ')" >> "$CALLS"
 {body}
 """
+SCONTROL = """
+case "$*" in
+*hostnames*) printf 'localhost\\nnode2\\nnode3\\n' ;;
+*) echo "NodeName=$3 NodeAddr=$3 State=IDLE" ;;
+esac
+"""
 SRUN = """
+case "$*" in *"import raysearch"*) exit "${BARE:-0}";; esac
 [ -n "$RAY_AUTH_TOKEN" ] && [ "$RAY_AUTH_MODE" = token ] || exit 3
 echo "token $RAY_AUTH_TOKEN" >> "$CALLS"
 case "$*" in *--head*)
@@ -244,7 +251,7 @@ exit "${DRIVER_CODE:-0}"
 @pytest.fixture
 def slurm(tmp_path: Path) -> dict[str, str]:
     """The environment of an allocation of three nodes, its commands fakes that note their calls."""
-    bodies = {"scontrol": "printf 'localhost\\nnode2\\nnode3\\n'", "srun": SRUN, "python": DRIVER}
+    bodies = {"scontrol": SCONTROL, "srun": SRUN, "python": DRIVER}
     for name, body in bodies.items():
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
@@ -272,8 +279,8 @@ def test_the_slurm_script_starts_a_head_and_workers_and_then_the_study(
         ["bash", script, *words], env=slurm, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    calls = Path(slurm["CALLS"]).read_text().splitlines()
-    starts = [call for call in calls if call.startswith("srun ")]
+    calls = [call.rstrip() for call in Path(slurm["CALLS"]).read_text().splitlines()]
+    starts = [call for call in calls if call.startswith("srun ") and " ray start " in call]
     assert len(starts) == 3
     port = 20_000 + int(slurm["SLURM_JOB_ID"]) % 20_000
     for start, node in zip(sorted(starts, key=lambda c: "--head" not in c), range(3), strict=True):
