@@ -118,6 +118,7 @@ def test_what_raysearch_imports_of_the_science_has_no_torch() -> None:
         "trainables",
         "trainables.stage",
         "trainables.excerpts",
+        "trainables.memory",
         "trainables.metrics",
         "trainables.labels",
         "trainables.pure_torchaudio",

@@ -87,7 +87,7 @@ def train(
         collate=functools.partial(collate, every=own["every"]),
     )
     assert result.weights is not None
-    read = _frozen(own, size, k, result.weights, inputs.threads, inputs.device)
+    read = _frozen(own, size, k, result.weights, inputs.threads, inputs.own_device)
     return Submodel(result, read, size)
 
 

@@ -125,13 +125,13 @@ def _graph(setting: Setting) -> tuple[Node, ...]:
     base = fitting.pick(SUBMODEL, own)
     theirs = base | fitting.pick(OTHERS, own)
     nodes = [
-        Node(name, others, {**theirs, "labels": labels}, parts=parts, ratings="others")
+        Node(name, others, {**theirs, "labels": labels}, parts=parts, ratings="others", group=True)
         for name, labels in (("others_h", "hard"), ("others_s", "soft"))
         if name in submodels
     ]
     if "rater" in submodels:
         mine = base | fitting.pick(RATER, own)
-        nodes.append(Node("rater", rater, mine, parts=parts, ratings="target"))
+        nodes.append(Node("rater", rater, mine, parts=parts, ratings="target", group=True))
     if len(submodels) > 1:
         last = fitting.pick(COMMON, own) | fitting.second("fusion", FUSION, own)
         # all that it reads comes from its parents: no clip, and no rating of its own
@@ -263,7 +263,6 @@ def fusion(inputs: StageInputs, own: Setting) -> Artifact:
         train={"x": train, "target": target},
         validation={"x": validation[stop]},
         predict={"validation": {"x": validation}, "test": {"x": test}},
-        workers=1,
     )
     info = result.facts | {"clips": len(rows), "validation_clips": len(stop)}
     if result.weights is not None:

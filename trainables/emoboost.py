@@ -161,7 +161,9 @@ def canonical(setting: Setting) -> Setting:
 
 
 def _graph(setting: Setting) -> tuple[Node, ...]:
-    return (Node("fit", fit, canonical(setting), parts=("train", "validation", "test")),)
+    return (
+        Node("fit", fit, canonical(setting), parts=("train", "validation", "test"), group=True),
+    )
 
 
 def _needs(setting: Setting) -> frozenset[str]:

@@ -156,7 +156,8 @@ def canonical(setting: Setting) -> dict[str, Any]:
 def _graph(setting: Setting) -> tuple[Node, ...]:
     own = canonical(setting)
     undecided = ("undecided",) if _divides(own) else ()
-    last = Node("student", student, own, parts=("train", "validation", "test", *undecided))
+    parts = ("train", "validation", "test", *undecided)
+    last = Node("student", student, own, parts=parts, group=True)
     if "predictions" not in STRATEGIES[own["strategy"]].needs:
         return (last,)
     # Where the labels divide, S_A and S_B are all clips with a label: one teacher whatever divides
@@ -172,7 +173,11 @@ def _graph(setting: Setting) -> tuple[Node, ...]:
         "crossfit": int(setting["teacher_folds"]) if setting["teacher"] == "crossfit" else None,
     }
     before = Node(
-        "teacher", teacher, fitting.typed(PARAMS, first), parts=("train", "validation", "undecided")
+        "teacher",
+        teacher,
+        fitting.typed(PARAMS, first),
+        parts=("train", "validation", "undecided"),
+        group=True,
     )
     return (before, replace(last, parents={"teacher": "teacher"}))
 

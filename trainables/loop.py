@@ -23,8 +23,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from trainables.memory import memory_limit
 from trainables.optimisation import Fit, train_epochs
-from trainables.passes import NonFinite
 from trainables.training import Training as Training
 
 
@@ -33,12 +33,16 @@ def fit(training: Training) -> Fit:
 
     Raises:
         NonFinite: a loss term or a prediction is not finite
+        Exception: whatever else a worker raised, or Ray's error of a worker that was lost
     """
     import ray.train
     from ray.train.torch import TorchTrainer
 
     def train_loop_per_worker() -> Any:
-        return train_epochs(training)
+        if training.workers == 1:  # its own process has the limit
+            return train_epochs(training)
+        with memory_limit(training.memory):
+            return train_epochs(training)
 
     # Ray announces its local mode at every fit; a search has thousands.
     noisy = logging.getLogger("ray.train.v2.api.config")
@@ -69,9 +73,28 @@ def fit(training: Training) -> Fit:
         try:
             result: Any = trainer.fit()
             return result.return_value
-        except ray.train.WorkerGroupError as error:
-            for failure in error.worker_failures.values():
-                for cause in (failure, getattr(failure, "cause", None), failure.__cause__):
-                    if isinstance(cause, NonFinite):
-                        raise NonFinite(*cause.args) from error
-            raise
+        except ray.train.TrainingFailedError as error:
+            raise cause_of(error) from error
+
+
+def cause_of(error: Exception) -> Exception:
+    """What a worker group failed of, without what Ray Train wraps it in.
+
+    What the training itself raised goes before the loss of a worker: where one worker fails, the
+    others are lost with it.
+    """
+    failures = list(getattr(error, "worker_failures", {}).values())
+    controller = getattr(error, "controller_failure", None)
+    causes = [_innermost(each) for each in [*failures, *([controller] if controller else [])]]
+    own = [each for each in causes if not type(each).__module__.startswith("ray.")]
+    return next(iter([*own, *causes]), error)
+
+
+def _innermost(error: Exception) -> Exception:
+    """The error that Ray and Ray Train have wrapped, through as many wrappings as there are."""
+    inner: Any = error
+    while True:
+        wrapped = getattr(inner, "_base_exc", None) or getattr(inner, "cause", None)
+        if not isinstance(wrapped, Exception):
+            return inner
+        inner = wrapped

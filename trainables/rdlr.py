@@ -207,7 +207,7 @@ def _graph(setting: Setting) -> tuple[Node, ...]:
     # Label correction also learns from the clips that have votes and no label.
     undecided = ("undecided",) if "sets" in needs else ()
     parts = ("train", "validation", "test", *undecided, *_side(own))
-    last = Node("student", student, params={**own, "cuts": None}, parts=parts)
+    last = Node("student", student, params={**own, "cuts": None}, parts=parts, group=True)
     if "predictions" not in needs:
         return (last,)
     mask = _mask_setting(setting)
@@ -221,6 +221,7 @@ def _graph(setting: Setting) -> tuple[Node, ...]:
             "cuts": None,
         },
         parts=("train", "validation", *undecided, *_side(mask)),
+        group=True,
     )
     return (teacher, replace(last, parents={"pretrained": "pretrained"}))
 

@@ -208,12 +208,11 @@ def _graph(setting: Setting) -> tuple[Node, ...]:
         if t == last or not nested:
             whole = {**params, **dict.fromkeys(DIVISION)}
             parts = ("train", "validation", "test")
-            nodes.append(Node(f"iteration_{t}", network, whole, parts=parts, **source))
+            nodes.append(Node(f"iteration_{t}", network, whole, parts=parts, group=True, **source))
         if nested and (t < last or grows):
             inner = {**params, **division}
-            nodes.append(
-                Node(f"inner_{t}", network, inner, parts=("train", "validation"), **source)
-            )
+            source |= {"parts": ("train", "validation"), "group": True}
+            nodes.append(Node(f"inner_{t}", network, inner, **source))
     return (*nodes, _last_node(own))
 
 

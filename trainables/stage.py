@@ -169,6 +169,8 @@ class StageInputs:
     workers: int = 1
     """Ray Train workers; 1 trains in this process"""
     device: Literal["cpu", "cuda"] = "cpu"
+    memory: float | None = None
+    """GB (10^9 bytes) that each worker of a group may add to what it holds; None: any number"""
     scratch: Path | None = None
     """a folder for checkpoints of this key; whatever lies there was written under the same key"""
     raters: tuple[str, ...] = ()
@@ -190,9 +192,15 @@ class StageInputs:
     by fold"""
 
     @property
+    def own_device(self) -> Literal["cpu", "cuda"]:
+        """Where this process itself may compute: the cards of a group are its workers'."""
+        return self.device if self.workers == 1 else "cpu"
+
+    @property
     def training(self) -> dict[str, Any]:
         """What of a `loop.Training` a stage passes on as it was given it."""
-        names = ("seed", "threads", "workers", "device", "scratch", "on_epoch", "keep_weights")
+        where = ("threads", "workers", "device", "memory", "scratch")
+        names = ("seed", *where, "on_epoch", "keep_weights")
         return {name: getattr(self, name) for name in names}
 
 
@@ -264,6 +272,9 @@ class Node:
     ratings: Literal["none", "others", "target", "all"] = "none"
     """whose single ratings it is handed, of RATINGS; those of others are masked, and not in its
     key"""
+    group: bool = False
+    """whether it trains by `loop.fit`, so that the N Ray Train workers of `workers=N` may share its
+    training. Any other stage runs in one process, and has the CPUs or the card of one stage"""
 
     def __post_init__(self) -> None:
         own = {

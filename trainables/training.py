@@ -150,6 +150,8 @@ class Training(Steps):
     """1 runs here; N starts N Ray Train workers of `threads` CPUs (or one GPU) each, all of which
     must see `scratch`"""
     device: Literal["cpu", "cuda"] = "cpu"
+    memory: float | None = None
+    """GB (10^9 bytes) that each of several workers may add to what it holds; None: any number"""
     scratch: Path | None = None
     """folder for checkpoints; what lies there is gone on from"""
     checkpoint_every: int = 0

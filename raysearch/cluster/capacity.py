@@ -10,23 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raysearch.errors import BadInput
+from raysearch.stages.bundles import Resources, bundles, times
 from raysearch.stages.running import Runtime
-
-Node = Mapping[str, float]
-"""a node's resources in all, by Ray's names: CPU, GPU"""
 
 _WORDS = {"CPU": "CPUs", "GPU": "GPUs"}
 
 
-def bundles(runtime: Runtime) -> list[dict[str, float]]:
-    """What one stage asks for: a dictionary for each of its processes, which is on one node."""
-    if runtime.workers == 1:
-        return [{"CPU": runtime.cpus, "GPU": runtime.gpus}]
-    each = {"GPU": 1.0} if runtime.gpus > 0 else {"CPU": float(runtime.threads)}
-    return [each] * runtime.workers
-
-
-def shortage(runtime: Runtime, nodes: Sequence[Node]) -> str:
+def shortage(runtime: Runtime, nodes: Sequence[Resources]) -> str:
     """Why a stage would wait for ever on these nodes, as one sentence; '' where it would not.
 
     Args:
@@ -34,26 +24,13 @@ def shortage(runtime: Runtime, nodes: Sequence[Node]) -> str:
         nodes: the resources of each node in all, whether they are free or not.
     """
     request = bundles(runtime)
-    room = sum(_times(request[0], node) for node in nodes)
+    room = sum(times(request[0], node) for node in nodes)
     if room >= len(request):
         return ""
     ask = " and ".join(f"{n:g} {_WORDS[name]}" for name, n in request[0].items() if n)
     if len(request) > 1:
         ask = f"{len(request)} times {ask}"
     return f"a stage asks for {ask} ({_keys(runtime)}), but {_offer(request[0], nodes)}"
-
-
-def stages_at_once(runtime: Runtime, nodes: Sequence[Node]) -> int:
-    """How many stages the nodes have room for side by side, by CPUs, GPUs and worker groups; 1 at
-    least."""
-    request = bundles(runtime)
-    return max(1, sum(_times(request[0], node) for node in nodes) // len(request))
-
-
-def _times(bundle: Mapping[str, float], node: Node) -> int:
-    """How often a bundle fits a node."""
-    counts = [int(node.get(name, 0.0) / n + 1e-9) for name, n in bundle.items() if n > 0]
-    return min(counts, default=0)
 
 
 def _keys(runtime: Runtime) -> str:
@@ -68,7 +45,7 @@ def _keys(runtime: Runtime) -> str:
     return " and ".join(words)
 
 
-def _offer(bundle: Mapping[str, float], nodes: Sequence[Node]) -> str:
+def _offer(bundle: Mapping[str, float], nodes: Sequence[Resources]) -> str:
     """What the nodes have of the resources that a bundle names."""
     names = [name for name, n in bundle.items() if n]
     sizes = Counter(tuple(node.get(name, 0.0) for name in names) for node in nodes)

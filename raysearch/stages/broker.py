@@ -33,6 +33,7 @@ from ray.util.scheduling_strategies import (
     PlacementGroupSchedulingStrategy,
 )
 
+from raysearch.stages.bundles import GroupGate
 from raysearch.stages.executor import (
     Demand,
     Executor,
@@ -90,6 +91,7 @@ class Broker(Executor[ray.ObjectRef]):
         self._tasks: dict[str, _Task] = {}
         self._parents: OrderedDict[str, ray.ObjectRef] = OrderedDict()
         self._news = asyncio.Condition()
+        self._groups = GroupGate()
 
     async def fold(self, demand: Demand[ray.ObjectRef]) -> FoldOutcome:
         """As of any executor; where the demand has a `watch`, `epochs_after` tells its epochs."""
@@ -150,6 +152,13 @@ class Broker(Executor[ray.ObjectRef]):
         self, call: Call, demand: Demand[ray.ObjectRef], needs: Sequence[Artifact]
     ) -> tuple[Artifact, Provenance]:
         refs = [self._parent(key, one) for key, one in zip(call.needs, needs, strict=True)]
+        async with self._groups.place(demand.runtime.of(call)):
+            return await self._tried(call, demand, refs)
+
+    async def _tried(
+        self, call: Call, demand: Demand[ray.ObjectRef], refs: list[ray.ObjectRef]
+    ) -> tuple[Artifact, Provenance]:
+        """Run a stage; where its worker is lost, some times."""
         limits = demand.runtime
         for pause in (*_PAUSES, None):
             task = self._tasks[call.key] = _Task(self._start(call, demand, refs))
@@ -180,7 +189,7 @@ class Broker(Executor[ray.ObjectRef]):
     def _start(
         self, call: Call, demand: Demand[ray.ObjectRef], refs: list[ray.ObjectRef]
     ) -> ray.ObjectRef:
-        runtime = demand.runtime
+        runtime = demand.runtime.of(call)
         group = runtime.workers > 1
         me = ray.get_runtime_context().current_actor
         sender = None

@@ -341,7 +341,8 @@ class LocalExecutor(Executor[Dataset]):
         """
         scratch = None if self._scratch is None else self._scratch / call.key
         try:
-            return timed(call, demand.study, demand.runtime, demand.data, needs, scratch)
+            runtime = demand.runtime.of(call)
+            return timed(call, demand.study, runtime, demand.data, needs, scratch)
         except Exception as error:  # whatever a stage may raise
             trace = last_lines(traceback.format_exc())
             limits = demand.runtime if is_transient(error) else None

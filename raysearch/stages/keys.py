@@ -88,6 +88,8 @@ class Call:
     ratings: str = "none"
     """whose, of `trainables.stage.RATINGS`"""
     use: Use = AS_STUDIED
+    group: bool = False
+    """whether the worker group of `workers=N` trains it"""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -336,6 +338,7 @@ def _call(
         seed,
         across,
         node.ratings,
+        group=node.group,
     )
 
 

@@ -1,15 +1,14 @@
-"""A stage's limits: the seconds it may take, and the memory that it may add to its process."""
+"""A stage's limits: the seconds it may take, and which failures may pass at another time."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import resource
 import signal
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
+
+from trainables.memory import says_no_memory
 
 _PASSING = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EAGAIN),
@@ -26,12 +25,8 @@ def is_transient(error: BaseException) -> bool:
         return error.errno in _PASSING
     # torch's error of a full card is a RuntimeError of a class of its own
     return isinstance(error, RuntimeError) and (
-        type(error).__name__ == "OutOfMemoryError" or _says_no_memory(error)
+        type(error).__name__ == "OutOfMemoryError" or says_no_memory(error)
     )
-
-
-def _says_no_memory(error: RuntimeError) -> bool:
-    return any(words in str(error) for words in _NO_MEMORY)
 
 
 def overrun(seconds: float) -> TimeoutError:
@@ -56,42 +51,3 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-_NO_MEMORY = ("allocate memory", "not enough memory", "bad_alloc", "start new thread")
-"""how torch and Python say, in a RuntimeError, that memory has run out"""
-
-
-@contextlib.contextmanager
-def memory_limit(gigabytes: float | None) -> Iterator[None]:
-    """Let this process's own memory grow by so much and no more; what is mapped or shared is free.
-
-    Raises:
-        MemoryError: where it is not enough, with the limit's name.
-    """
-    if gigabytes is None:
-        yield
-        return
-    if sys.platform != "linux":
-        raise RuntimeError(f"memory={gigabytes:g} can be kept on Linux alone; leave it out")
-    soft, hard = before = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = _private_bytes() + int(gigabytes * 1e9)
-    limits = [each for each in (soft, hard, limit) if each != resource.RLIM_INFINITY]
-    try:
-        try:
-            resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
-            yield
-        finally:  # before anything else asks for memory
-            resource.setrlimit(resource.RLIMIT_DATA, before)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or _says_no_memory(error):
-            raise MemoryError(f"it needed more than memory={gigabytes:g} GB") from None
-        raise
-
-
-def _private_bytes() -> int:
-    """What RLIMIT_DATA counts of this process: private and writable memory."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status has no VmData")

@@ -43,7 +43,18 @@ class Runtime:
     timeout: float | None = None
     """seconds a stage may take"""
     memory: float | None = None
-    """GB (10^9 bytes) that a stage may add to what its process holds"""
+    """GB (10^9 bytes) that a stage may add to what its process, or all of its group, holds"""
+
+    def of(self, call: Call) -> Runtime:
+        """How one stage runs: N workers train those alone whose nodes want the group."""
+        return self if call.group else replace(self, workers=1)
+
+    @property
+    def share(self) -> float | None:
+        """GB of `memory` for each process: of a group, its workers and the one that starts them."""
+        if self.memory is None or self.workers == 1:
+            return self.memory
+        return self.memory / (self.workers + 1)
 
     def within(self, other: Runtime) -> bool:
         """Whether a stage has no more room and no more time here than `other` gives it."""
@@ -91,6 +102,7 @@ def inputs_of(
         threads=runtime.threads,
         workers=runtime.workers,
         device=runtime.device,
+        memory=runtime.share if runtime.workers > 1 else None,
         scratch=scratch,
         on_epoch=on_epoch,
         across=across,

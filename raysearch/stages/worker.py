@@ -13,9 +13,10 @@ import ray
 from raysearch.stages.dataset import Dataset
 from raysearch.stages.executor import Watch, timed
 from raysearch.stages.keys import Call
-from raysearch.stages.limits import memory_limit, time_limit
+from raysearch.stages.limits import time_limit
 from raysearch.stages.running import Runtime
 from raysearch.stages.store import Provenance
+from trainables.memory import memory_limit
 from trainables.stage import Artifact
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _run(
     """
     if clock is not None:
         clock.start_clock.remote(call.key, runtime.timeout)
-    with time_limit(runtime.timeout), memory_limit(runtime.memory):
+    with time_limit(runtime.timeout), memory_limit(runtime.share):
         return timed(call, study, runtime, _dataset(data[0]), needs, scratch, sender)
 
 

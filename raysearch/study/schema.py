@@ -298,7 +298,7 @@ class Study(ConfigSection):
     )
     workers: int = key(
         1,
-        "the Ray Train workers that train together in each stage",
+        "the Ray Train workers that train together in each stage that trains a network",
         "a whole number of at least 1",
         "1",
         ge=1,
@@ -321,8 +321,8 @@ class Study(ConfigSection):
     memory: float | None = key(
         None,
         "GB by which a stage may make its process grow, with the libraries that it loads "
-        "and without the data that all stages share; a stage that needs more fails its "
-        "trial; on Linux only",
+        "and without the data that all stages share (under workers=N, all processes of the "
+        "group together); a stage that needs more fails its trial; on Linux only",
         "a number above 0, or null",
         "2",
         gt=0,

@@ -7,13 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
 from raysearch.cluster.capacity import check_here
 from raysearch.stages import calls
 from raysearch.stages.store import Store
 from raysearch.study import Study
-from raysearch.study.folder import StudyFolder, store_of, study_folders
+from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.ledger import RUNNING, TrialRow
 from raysearch.study.wording import duration
 from raysearch.tuning.baseline_check import check_baseline
@@ -45,7 +44,7 @@ class Plan:
     sampled: bool
     """whether the counts are scaled up from the first settings"""
     seconds: float | None
-    """core seconds of computing; None where nothing of the kind has run in this home"""
+    """core seconds of computing; None where no stage of this study of the kind is stored"""
     cores: int
 
     def text(self) -> str:
@@ -69,7 +68,7 @@ class Plan:
         if not rest:
             lines.append("  time      nothing to compute")
         elif self.seconds is None:
-            lines.append("  time      unknown: no stage of this kind has run in this home yet")
+            lines.append("  time      unknown: not every kind of stage of this study has run yet")
         else:
             wall = duration(self.seconds / self.cores)
             lines.append(f"  time      about {wall} on {self.cores} cores")
@@ -106,12 +105,9 @@ def plan(study: Study) -> Plan:
     stored = Counter(names[key] for key in there)
     missing = stages - stored
     times = _seconds_by_stage(store, names, there)
-    fallback = _seconds_a_fold(study)
     seconds: float | None = None
     if all(name in times for name in missing):
         seconds = scale * sum(count * times[name] for name, count in missing.items())
-    elif fallback is not None:
-        seconds = fallback * len(settings) * len(inputs.folds)
     if scale > 1:
         stages = Counter({name: round(count * scale) for name, count in stages.items()})
     return Plan(
@@ -173,13 +169,3 @@ def _seconds_by_stage(store: Store, names: dict[str, str], there: set[str]) -> d
             if provenance is not None:
                 seconds[names[key]].append(provenance.seconds)
     return {name: sum(times) / len(times) for name, times in seconds.items() if times}
-
-
-def _seconds_a_fold(study: Study) -> float | None:
-    """Mean core seconds of a computed fold over this home's studies of the same method."""
-    seconds: list[float] = []
-    for folder in study_folders(Path(study.home)):
-        if folder.configuration().get("method") == study.method:
-            with folder.ledger() as ledger:
-                seconds += [row.seconds for row in ledger.folds() if row.seconds > 0]
-    return sum(seconds) / len(seconds) if seconds else None

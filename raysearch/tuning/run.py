@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from raysearch.cluster.capacity import check_cluster, check_here, stages_at_once
+from raysearch.cluster.capacity import check_cluster, check_here
 from raysearch.report import Report, build
 from raysearch.search.driver import Driver, Listener
 from raysearch.search.epoch_race import Curve, Stopping, past_curves
@@ -253,6 +253,7 @@ def _run(
         from raysearch.data.features import ray_chunks
         from raysearch.search.tune import Work, search
         from raysearch.stages.broker import serving
+        from raysearch.stages.bundles import stages_at_once
 
         dataset = inputs.dataset(
             run_chunks=ray_chunks,

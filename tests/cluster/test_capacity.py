@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.cluster.capacity import bundles, has_autoscaler, shortage, stages_at_once
+from raysearch.cluster.capacity import has_autoscaler, shortage
+from raysearch.stages.bundles import bundles, stages_at_once
 from raysearch.stages.running import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -57,7 +57,7 @@ def test_a_store_elsewhere_grants_every_claim() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can limit a process so")
 def test_a_stage_that_needs_too_much_memory_is_told_and_the_limit_goes_again() -> None:
-    from raysearch.stages.limits import memory_limit
+    from trainables.memory import memory_limit
 
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with memory_limit(0.5):
@@ -96,7 +96,7 @@ def test_which_failures_may_pass(error: Exception, transient: bool) -> None:
 @pytest.mark.slow
 def test_torch_that_runs_out_of_memory_is_told_alike() -> None:
     torch = pytest.importorskip("torch")
-    from raysearch.stages.limits import memory_limit
+    from trainables.memory import memory_limit
 
     with pytest.raises(MemoryError, match=r"more than memory=0\.5 GB"), memory_limit(0.5):
         torch.ones(10**9, dtype=torch.uint8)

@@ -424,3 +424,18 @@ def test_kept_weights_predict_what_the_training_predicted() -> None:
         predict({"x": data(2, 20)["x"][:0]})
     with pytest.raises(NonFinite, match="1 of 20 predictions"):
         predict({"x": np.where(np.arange(20)[:, None] == 4, np.nan, data(2, 20)["x"])})
+
+
+def test_what_a_worker_raised_is_told_through_all_that_ray_train_wraps_it_in() -> None:
+    from ray.exceptions import ActorDiedError, RayTaskError
+    from ray.train import ControllerError, WorkerGroupError
+    from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+
+    from trainables.loop import cause_of
+
+    memory, lost = MemoryError("it needed more"), ActorDiedError("gone")
+    wrapped = RayTaskError("run", "a trace", memory)
+    each = UserExceptionWithTraceback(wrapped, "a trace")
+    assert cause_of(WorkerGroupError("two failed", {0: lost, 1: each})) is memory
+    assert cause_of(WorkerGroupError("one was lost", {0: lost})) is lost
+    assert cause_of(ControllerError(each)) is memory
