@@ -103,9 +103,16 @@ class _Watched:
         raise BrokenPipeError(*error.args) from error
 
 
+class _Lasting(Console):
+    """A console without rich's own answer to a broken pipe, an exit past every handler."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console on stdout, or on stderr, that outlives its reader; without highlighting."""
     stream = sys.stderr if stderr else sys.stdout
     if stream is None:  # closed by the shell
         return Console(stderr=stderr, highlight=False)
-    return Console(file=_Watched(stream), highlight=False)  # type: ignore[arg-type]
+    return _Lasting(file=_Watched(stream), highlight=False)  # type: ignore[arg-type]

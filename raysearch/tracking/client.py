@@ -82,7 +82,10 @@ def settle(home: Path) -> None:
     # what MLflow and SQLAlchemy have to settle between them (3.17 uses what 2.1 deprecates)
     warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic)(\.|$)")
     import mlflow  # noqa: F401  (its import sets up the loggers that are redirected here)
+    from mlflow.store.db import utils
 
+    # it would make the folder of a SQLite address as it is written there, with %23 for #
+    utils._make_parent_dirs_if_sqlite = lambda db_uri: None
     with contextlib.suppress(OSError):  # a log is nothing to stop for
         home.mkdir(parents=True, exist_ok=True)
     for name in ("mlflow", "alembic", "sqlalchemy.engine"):

@@ -76,6 +76,11 @@ def ui(
         )
     try:
         _await_server(process, host, port, wait, path)
+        # MLflow has made the folder of its address as it is written there, with %23 for #
+        written = Path(default_uri(home).removeprefix("sqlite:///")).parent
+        if written != home.resolve():
+            with contextlib.suppress(OSError):
+                os.removedirs(written)
         yield process
     finally:
         # The server's workers are its children: the whole session goes.

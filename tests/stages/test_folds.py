@@ -115,6 +115,14 @@ def test_kfold_is_stratified_and_names_its_parts() -> None:
         assert fold.test_groups == {fold.name}
 
 
+def test_kfold_takes_a_seed_of_any_size() -> None:
+    data = table(5, 4)
+    large = divide(data, CLASSES, protocol="kfold", folds=5, seed=2**32)
+    again = divide(data, CLASSES, protocol="kfold", folds=5, seed=2**32)
+    check_partition(large, data)
+    assert all((a.test == b.test).all() for a, b in zip(large, again, strict=True))
+
+
 def test_folds_do_not_depend_on_the_order_of_rows() -> None:
     data = table(5)
     shuffled = data.sample(frac=1.0, random_state=0).reset_index(drop=True)

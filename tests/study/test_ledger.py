@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
+
+import pytest
 
 from raysearch.study.ledger import FoldRow, Ledger
 
@@ -36,3 +39,19 @@ def test_an_older_ledger_is_read_and_goes_on(tmp_path: Path) -> None:
         with Ledger(path, write=True) as ledger:
             ledger.record_folds([second])
             assert ledger.folds() == [first, second]
+
+
+@pytest.mark.parametrize("logged", [False, True])
+def test_a_ledger_is_read_in_a_folder_that_may_only_be_read(
+    logged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "50%25 #1?" / "ledger.sqlite"
+    with Ledger(path, write=True) as ledger:
+        ledger.set_fact("study", "a")
+        if not logged:
+            ledger.close()
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        before = sorted(path.parent.iterdir())
+        with Ledger(path) as reader:
+            assert reader.fact("study") == "a"
+        assert sorted(path.parent.iterdir()) == before

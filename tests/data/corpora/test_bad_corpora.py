@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
 from raysearch.data import corpora
+from raysearch.data.corpora.problems import length_notices
 from raysearch.data.corpora.sound import inspect
 from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput
@@ -209,6 +211,29 @@ def test_loud_clips_and_unequal_channels_are_used_without_a_word(
     soundfile.write(path, noise(*scales), RATE, subtype="FLOAT")
     clip = inspect(path)
     assert (clip.verdict, clip.detail) == ("ok", "")
+
+
+def test_two_signals_in_one_clip_are_told(tmp_path: Path) -> None:
+    path, rng = tmp_path / "a.wav", np.random.default_rng(0)
+    first, second = np.repeat(rng.uniform(0, 1, (2, 50)), RATE // 50, axis=1)
+    noises = rng.uniform(-0.5, 0.5, (2, first.size))
+    soundfile.write(path, np.stack([first * noises[0], second * noises[1]], axis=1), RATE)
+    assert inspect(path).detail.startswith("its channels are different signals")
+    # two microphones: other noise, one envelope
+    soundfile.write(path, np.stack([first * noises[0], first * noises[1]], axis=1), RATE)
+    assert inspect(path).detail == ""
+
+
+@pytest.mark.parametrize(
+    ("lengths", "words"),
+    [([2.0] * 12, "Every clip is exactly 2 s"), ([2.0] * 11 + [1.0], "92% of the clips")],
+)
+def test_clips_of_one_length_are_told(lengths: list[float], words: str) -> None:
+    table = pd.DataFrame({"corpus": "a", "seconds": lengths})
+    assert words in length_notices(table)[0].sentence
+    table["seconds"] = np.linspace(1, 2, len(table))
+    assert length_notices(table) == []
+    assert length_notices(pd.DataFrame({"corpus": "a", "seconds": [2.0] * 4})) == []
 
 
 def test_many_problems_keep_their_causes(root: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from raysearch.data import corpora
@@ -272,6 +274,43 @@ def test_older_msp_podcast_says_the_same(tmp_path: Path) -> None:
     assert one.votes is not None
     assert other.votes is not None
     assert (one.votes == other.votes).all()
+
+
+def test_msp_podcast_with_json_or_named_columns_says_the_same(tmp_path: Path) -> None:
+    new = trees.msp_podcast(tmp_path / "new" / "podcast")
+    (new / "Labels" / "labels_detailed.csv").write_text(trees.DETAILED)
+    one = load("msp_podcast", new, tmp_path)
+    assert one.ratings is not None
+    single = one.ratings.to_dict("records")
+    about = [
+        {
+            "Name": row["rater"],
+            "EmoClass_Major": row["label"].title() or "Other-Concerned",
+            "EmoVal": str(row["valence"]),
+            "EmoAct": str(row["activation"]),
+            "EmoDom": str(row["dominance"]),
+            "FileName": row["id"].removeprefix("msp_podcast/") + ".wav",
+        }
+        for row in single
+    ]
+    by_clip: dict[str, dict[str, dict[str, str]]] = {}
+    for row in about:
+        by_clip.setdefault(row["FileName"], {})[row["Name"]] = row
+    both = trees.msp_podcast(tmp_path / "json" / "podcast")
+    table = both / "Labels" / "labels_consensus.csv"
+    clips = pd.read_csv(table, dtype=str, keep_default_na=False).to_dict("records")
+    table.unlink()
+    (table.with_suffix(".json")).write_text(json.dumps({row.pop("FileName"): row for row in clips}))
+    (both / "Labels" / "labels_detailed.json").write_text(json.dumps(by_clip))
+    named = trees.msp_podcast(tmp_path / "named" / "podcast")
+    frame = pd.DataFrame(about).rename(columns={"Name": "Worker_ID"})
+    frame.to_csv(named / "Labels" / "labels_detailed.csv", index=False)
+    for root in (both, named):
+        other = load("msp_podcast", root, tmp_path)
+        assert other.ratings is not None
+        assert other.table["id"].tolist() == one.table["id"].tolist()
+        columns = ["id", "rater", "label", "valence", "activation", "dominance"]
+        assert other.ratings[columns].equals(one.ratings[columns])
 
 
 @pytest.mark.parametrize(
