@@ -77,6 +77,7 @@ SUBMODEL: dict[str, Param] = {
         lr=(5e-4, "paper: 5e-4; NNIME 5e-3"),
         epochs=(200, "paper: 200"),
         patience=(10, "paper: unsaid"),
+        patience_steps=(120, ""),
         bucket=(16, ""),
     ),
 }
@@ -101,7 +102,7 @@ RATER: dict[str, Param] = {
     )
 }
 """Parameters of the target's own ratings."""
-FUSION = ("lr", "epochs", "patience")
+FUSION = ("lr", "epochs", "patience", "patience_steps")
 """Those of SUBMODEL that the fusion has of its own, and those that it shares."""
 COMMON = ("class_weight", "width", "dropout", "optimiser", "batch")
 PARAMS: dict[str, Param] = {
@@ -321,6 +322,7 @@ METHOD = Method(
     features=("emobase-frames",),
     inputs=("frames",),
     per_rater=True,
+    inherits={f"fusion_{name}": name for name in FUSION},
     paper="Chou, Lee: Learning to recognize per-rater's emotion perception using co-rater training "
     "strategy with soft and hard labels (Interspeech 2020)",
     export=Exporter(_predictor, keeps=("others_h", "others_s", "rater"), remarks=_remarks),

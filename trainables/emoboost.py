@@ -111,6 +111,7 @@ PARAMS: dict[str, Param] = {
         weight_decay=(0.0, "CA-MSER: 0.01, of AdamW"),
         epochs=(100, "paper: 100 or 150"),
         patience=(8, "paper: 8 or 20"),
+        patience_steps=(120, ""),
     ),
     # Audio
     "longest": Param(3.0, "seconds of a clip (paper: 3)", low=0.5, high=30.0),

@@ -88,6 +88,7 @@ TRAINING: dict[str, Param] = {
         weight_decay=(0.0, ""),
         epochs=(100, ""),
         patience=(8, ""),
+        patience_steps=(120, ""),
         precision=("fp32", ""),
         accumulate=(1, ""),
         clip_norm=(0.0, ""),

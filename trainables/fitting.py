@@ -53,6 +53,13 @@ STEPS: dict[str, Param] = {
     "patience": Param(
         5, "epochs without a better validation UA until the end", low=1, high=10000
     ),
+    "patience_steps": Param(
+        120,
+        "steps without one, at least, until the end; 0: epochs alone count",
+        low=0,
+        high=1000000,
+        matters=lambda own: own["patience_steps"] > 0 and own["patience"] < own["epochs"],
+    ),
     "plateau_patience": Param(
         2,
         "epochs without a better validation UA until the step size is cut",
@@ -142,6 +149,25 @@ def pick(names: Iterable[str], setting: Setting) -> dict[str, Any]:
 def typed(params: Mapping[str, Param], own: Setting) -> dict[str, Any]:
     """`own` with each number of its parameter's kind: 0 and 0.0 must not differ in a key."""
     return {name: params[name].typed(v) if name in params else v for name, v in own.items()}
+
+
+def settle_wait(own: Setting, clips: int) -> dict[str, Any]:
+    """`own` with its patience in epochs alone, where the rows of the training are known.
+
+    A number of steps that has no effect in a fold is then in no key.
+
+    Args:
+        own: parameters of `STEPS`
+        clips: rows that one training learns from
+    """
+    epochs = -(-(own["patience_steps"] or 0) // steps_of(clips, own["batch"]))
+    return {**own, "patience": max(own["patience"], epochs), "patience_steps": None}
+
+
+def steps_of(rows: int, batch: int) -> int:
+    """Steps of an epoch: batches of so many rows, of which a last single one joins another."""
+    steps = -(-rows // batch)
+    return steps - 1 if steps > 1 and rows % batch == 1 else max(steps, 1)
 
 
 def settle(params: Mapping[str, Param], own: Setting) -> dict[str, Any]:

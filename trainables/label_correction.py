@@ -89,6 +89,7 @@ TRAINING: dict[str, Param] = {
         weight_decay=(5e-4, "paper: 5e-4"),
         epochs=(100, "paper: 100"),
         patience=(8, "paper: 8"),
+        patience_steps=(120, ""),
     ),
     # Network
     "arch": Param("fused", "both inputs, or one of them alone", ("fused", "spatial", "temporal")),
@@ -114,7 +115,7 @@ TRAINING: dict[str, Param] = {
 }
 """Parameters of one training, whatever its targets."""
 FIT = (*TRAINING, "ssl_digest")
-TEACHER = ("lr", "epochs", "patience")
+TEACHER = ("lr", "epochs", "patience", "patience_steps")
 """Those of TRAINING that the teacher has of its own."""
 PARAMS: dict[str, Param] = {
     **TARGETS,
@@ -445,6 +446,7 @@ METHOD = Method(
     graph=_graph,
     in_fold=_in_fold,
     needs=_needs,
+    inherits={f"teacher_{name}": name for name in TEACHER},
     notes=lambda setting: () if setting["arch"] == "spatial" else encoder_training.notes(setting),
     features=("wave", "logmel40"),
     inputs=("frames",),

@@ -162,7 +162,7 @@ class _Run:
         for epoch, score in enumerate(self.curves.get(self.job.monitor, ()), start=1):
             self._tell(epoch, score)
         while self.epoch < self.job.epochs and (
-            self.validation is None or self.epoch - self.best_epoch < self.job.patience
+            self.validation is None or self.epoch - self.best_epoch < self.job.wait
         ):
             self._one_epoch()
             self._save()

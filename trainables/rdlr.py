@@ -142,6 +142,7 @@ TRAINING: dict[str, Param] = {
         weight_decay=(0.0, ""),
         epochs=(100, ""),
         patience=(5, "paper: 5"),
+        patience_steps=(120, ""),
         plateau_patience=(2, "paper: 2"),
         plateau_factor=(1.0, "paper: 0.1; 1 is 3 points better on corpora of hundreds of clips"),
     ),
@@ -245,7 +246,8 @@ def _in_fold(node: Node, facts: FoldFacts) -> dict[str, Any]:
         own["batch"] = clips
     if own.get("mask_folds") is not None:
         own["mask_folds"] = min(own["mask_folds"], len(lesson.speakers))
-    return own
+        return own
+    return fitting.settle_wait(own, clips)
 
 
 def _side(own: Setting) -> tuple[str, ...]:

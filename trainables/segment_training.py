@@ -113,6 +113,10 @@ def _backbone(classes: int, bands: int, own: Setting) -> nn.Module:
 
         return DenseNet(classes, growth=own["growth"], **norm)
     scale = {"width": own["width"], "dropout": own["dropout"]}
+    if own["backbone"] == "compact":
+        from trainables.networks.compact import Compact
+
+        return Compact(classes, **scale, **norm)
     if own["backbone"] == "mobilenet_v2":
         from trainables.networks.mobilenet_v2 import MobileNetV2
 

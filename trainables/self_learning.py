@@ -67,7 +67,8 @@ from trainables.targets import STRATEGIES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BACKBONES = ("efficientnet_b0", "mobilenet_v2", "densenet22", "vgg19")
+BACKBONES = ("efficientnet_b0", "mobilenet_v2", "densenet22", "vgg19", "compact")
+"""the paper's four, and one for small corpora"""
 TREES = 100
 """scikit-learn's default since 0.22; the paper's date makes it 100"""
 
@@ -96,12 +97,12 @@ TRAINING: dict[str, Param] = {
     # Network
     "backbone": Param("efficientnet_b0", "network that reads a segment", BACKBONES),
     **where(
-        equals("backbone", "efficientnet_b0", "mobilenet_v2", "vgg19"),
+        equals("backbone", "efficientnet_b0", "mobilenet_v2", "vgg19", "compact"),
         width=Param(1.0, "multiplies its channels; not of densenet22", low=1 / 16, high=4.0),
         dropout=Param(
             1.0,
-            "multiplies the published dropout: mobilenet_v2 0.2, efficientnet_b0 0.2 and "
-            "stochastic depth 0.2, vgg19 0.5",
+            "multiplies the network's dropout: mobilenet_v2 0.2, efficientnet_b0 0.2 and "
+            "stochastic depth 0.2, vgg19 0.5 (all as published), compact 0.3",
             low=0.0,
             high=1.5,
         ),
@@ -134,6 +135,7 @@ TRAINING: dict[str, Param] = {
         adam_eps=(1e-7, "Keras: 1e-7"),
         epochs=(12, "paper: 12; CASIA 20, SAVEE 8"),
         patience=(3, "paper: 3"),
+        patience_steps=(120, ""),
     ),
 }  # fmt: skip
 """Parameters of one training, whatever its targets."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainables.fitting import steps_of
 from trainables.passes import Precision
 from trainables.rows import Arrays, Collate, Infer, Rows, length
 from trainables.stage import Array, Sequences
@@ -75,6 +76,9 @@ class Steps:
     """at most, >= 1"""
     patience: int = 5
     """epochs without a new best score until the end, >= 1"""
+    patience_steps: int = 0
+    """and at least so many steps without one: where an epoch has few steps, `patience` epochs end
+    a training before it has begun"""
     plateau_patience: int = 2
     """of ReduceLROnPlateau on `monitor`"""
     plateau_factor: float = 1.0
@@ -202,11 +206,18 @@ class Training(Steps):
         """Rows a step: `batch`, or all there are."""
         return min(self.batch, length(self.train, "train"))
 
+    @property
+    def wait(self) -> int:
+        """Epochs without a new best score until the end: `patience`, in steps if need be."""
+        steps = steps_of(length(self.train, "train"), self.step)
+        return max(self.patience, -(-self.patience_steps // steps))
+
 
 _FLOORS = {
     "batch": 1,
     "epochs": 1,
     "patience": 1,
+    "patience_steps": 0,
     "threads": 1,
     "workers": 1,
     "bucket": 0,

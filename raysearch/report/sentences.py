@@ -111,8 +111,35 @@ def warnings(record: Record, scores: Scores | None) -> tuple[str, ...]:
         )
     lines += record.notes
     lines += scores.estimates.notes if scores else ()
+    lines += _crowded_epochs(record, scores) if scores else []
     sentences = dict.fromkeys(_sentence(clean(line)) for line in lines)
     return tuple(sorted(sentences, key=lambda line: not grave(line)))
+
+
+_FEW = 0.25
+"""share of trainings that are best in their first epoch, or in their last, of which people are told
+"""
+
+
+def _crowded_epochs(record: Record, scores: Scores) -> list[str]:
+    """Whether the selected setting's trainings are best at once, or would have gone on."""
+    rows = record.rows_of(scores.best.number)
+    runs = [run for row in rows for run in (row.repeats or [row.scores]) if "best_epoch" in run]
+    first = sum(run["best_epoch"] == 1 < run["last_epoch"] for run in runs)
+    last = sum(run["best_epoch"] == run["last_epoch"] > 1 for run in runs)
+    of = f"of {many(len(runs), 'training')} of the selected setting"
+    lines = []
+    if runs and first >= _FEW * len(runs):
+        lines.append(
+            f"the first epoch was the best of {first} {of}: such networks have hardly learnt; a "
+            "larger params.patience or params.patience_steps, or another step size, may do better"
+        )
+    if runs and last >= _FEW * len(runs):
+        lines.append(
+            f"the last epoch allowed was the best of {last} {of}: a larger params.epochs may do "
+            "better"
+        )
+    return lines
 
 
 def _sentence(text: str) -> str:

@@ -63,6 +63,9 @@ class Scorer:
             val = _Part(answers.unseen[:cut], unseen[:cut])
         scores = {**val.scores("val", k), **test.scores("test", k)}
         reliability = _calibration(val, test, scores)
+        epochs = {"best_epoch": outcome.best_epoch, "last_epoch": outcome.last_epoch}
+        if None not in epochs.values():
+            scores |= {name: float(epoch) for name, epoch in epochs.items() if epoch is not None}
         for name, inside in answers.sets.items():
             part = test.only(inside)
             if part.known.any():  # a fold may have no clip of a set

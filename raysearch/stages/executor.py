@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,10 @@ class FoldOutcome:
     """that these took"""
     curve: tuple[float, ...] = ()
     """validation scores by epoch, where the fold was watched and the scored stage has them"""
+    best_epoch: int | None = None
+    """of the scored stage's training, counted from 1, where it has one"""
+    last_epoch: int | None = None
+    """that this training might have reached"""
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,9 @@ class Executor(ABC, Generic[Data]):
                 owner = await asyncio.to_thread(self._store.provenance, call.key)
             uses.append((call.name, call.key, owner is not None and owner.study == demand.study))
         curve = final.info.get("curves", {}).get(CURVE, ()) if demand.watch is not None else ()
+        limits = [
+            c.params["epochs"] for c in demand.calls if isinstance(c.params.get("epochs"), int)
+        ]
         return FoldOutcome(
             validation=final.arrays["validation"],
             test=final.arrays["test"],
@@ -186,6 +193,8 @@ class Executor(ABC, Generic[Data]):
             new=tuple(job.new),
             seconds=sum(job.provenance[key].seconds for key in job.new),
             curve=tuple(curve),
+            best_epoch=final.info.get("best_epoch"),
+            last_epoch=cast("int", limits[-1]) if limits else None,
         )
 
     async def artifacts(self, demand: Demand[Data], keys: Sequence[str]) -> list[Artifact]:

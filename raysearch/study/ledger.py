@@ -44,7 +44,8 @@ class FoldRow:
     index: int
     scores: Mapping[str, float]
     """val_NAME and test_NAME of each metric (`raysearch.selection.METRICS`), means over the fold's
-    seeds; test_nll_scaled and test_brier_scaled are at `temperature`, fitted on its validation"""
+    seeds; test_nll_scaled and test_brier_scaled are at `temperature`, fitted on its validation;
+    best_epoch and last_epoch are of its training, where it has epochs"""
     confusion: list[list[int]]
     """test counts [K][K], rows true, columns predicted; sums over the fold's seeds"""
     seconds: float

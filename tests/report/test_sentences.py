@@ -15,6 +15,7 @@ from raysearch.report.scoring import Scores, score
 from raysearch.selection import compare
 from raysearch.study.folder import StudyFolder
 from raysearch.study.record import Record
+from tests.support.scored_study import write_scored
 from tests.support.study_folders import report_of, speakers
 
 STRATEGIES = ("hard", "soft", "lr")
@@ -35,6 +36,25 @@ def test_differences() -> None:
     assert up.endswith("p = 0.030 after Holm's correction).")
     down = sentences.difference(compare(b - 0.04 + noise / 10, b, ten), "lr", "hard")
     assert "4.0 points lower" in down
+
+
+@pytest.mark.parametrize(
+    ("best", "sentence"),
+    [
+        ((), None),
+        ((1, 4, 5, 5, 6, 9), None),
+        ((1, 1, 5, 5, 6, 9), "The first epoch was the best of 2 of 6 trainings of the selected"),
+        ((2, 10, 10, 10, 6, 9), "The last epoch allowed was the best of 3 of 6 trainings"),
+    ],
+    ids=["no epochs", "one of six", "first", "last"],
+)
+def test_best_epochs_that_crowd_are_a_warning(
+    tmp_path: Path, best: tuple[int, ...], sentence: str | None
+) -> None:
+    study = write_scored(tmp_path / "study", best_epochs=best)
+    record = Record.read(StudyFolder(study.folder))
+    lines = [line for line in sentences.warnings(record, score(record)) if "epoch" in line]
+    assert [line.startswith(str(sentence)) for line in lines] == [True] * (sentence is not None)
 
 
 def test_one_fold_shows_no_difference() -> None:

@@ -121,7 +121,7 @@ def test_words_go_over_the_demos_settings(tmp_path: Path) -> None:
     parts = load_study(["space=self_learning", "corpus=[demo-studio,demo-phone]"], cwd=tmp_path)
     assert parts.params["hop"] == 48
     mixed = ["corpus=[demo,emodb]", "corpus.root.emodb=DIR"]
-    assert load_study(["space=self_learning", *mixed], cwd=tmp_path).params["hop"] == 4
+    assert load_study(["space=self_learning", *mixed], cwd=tmp_path).params["hop"] == 8
 
 
 @pytest.mark.parametrize(

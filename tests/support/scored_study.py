@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,13 @@ class Scored:
 
 
 def write_scored(
-    folder: Path, *, settings: int = 3, objective: Any = "ua", clips: int = 24, seed: int = 0
+    folder: Path,
+    *,
+    settings: int = 3,
+    objective: Any = "ua",
+    clips: int = 24,
+    seed: int = 0,
+    best_epochs: Sequence[int] = (),
 ) -> Scored:
     """Six speakers, every second one female, whose settings are worse and more certain each.
 
@@ -44,6 +51,7 @@ def write_scored(
         objective: of the study.
         clips: n, of each speaker.
         seed: of everything.
+        best_epochs: by fold, of ten; none: the trainings have no epochs.
     """
     rng, k = np.random.default_rng(seed), 6
     y = np.tile(np.arange(clips) % 3, (k, 1))
@@ -64,6 +72,7 @@ def write_scored(
         Answers(validation=y[following[f]], unseen=y[f], selected=0, test=clips, groups=both[f])
         for f in range(k)
     ]
+    ends = [{"best_epoch": n, "last_epoch": 10} for n in best_epochs] or [{}] * k
     scorer = Scorer(tuple(names), tuple(answers), 3, ())
     folder.mkdir(parents=True)
     choice = {"strategy": {"choice": ["soft", "hard"]}}
@@ -82,7 +91,7 @@ def write_scored(
             setting = {"strategy": ("soft", "hard")[c % 2], "lr": 0.1 * (c + 1)}
             ledger.add_trial(c, setting, "enqueued" if c == 0 else "tpe")
             rows = [
-                scorer.row(c, f, [FoldOutcome(p[c, following[f]], p[c, f], (), (), 1.0)])
+                scorer.row(c, f, [FoldOutcome(p[c, following[f]], p[c, f], (), (), 1.0, **ends[f])])
                 for f in range(k)
             ]
             ledger.record_folds(rows)

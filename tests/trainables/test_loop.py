@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.contracts.method_contract import Interruption
 from trainables import losses, metrics, optimisation, rows
+from trainables.fitting import steps_of
 from trainables.loop import Training, fit
 from trainables.networks import MLP
 from trainables.optimisation import Fit
@@ -127,6 +130,22 @@ def test_read_only_arrays_are_fine() -> None:
     for column in columns.values():
         column.setflags(write=False)
     assert_same(train(), train(train=columns))
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs"), [(0, 5), (16, 5), (17, 6), (41, 12)], ids=["none", "less", "more", "most"]
+)
+def test_patience_is_so_many_steps_at_least(steps: int, epochs: int) -> None:
+    """61 rows in batches of 16 are four steps an epoch: 17 steps are five epochs."""
+    same = train(
+        score=lambda p: {"validation_ua": 0.5}, patience=4, patience_steps=steps, epochs=12
+    )
+    assert same.epochs == epochs
+
+
+@given(st.integers(1, 400), st.integers(2, 70))
+def test_steps_of_an_epoch_are_its_batches(rows: int, batch: int) -> None:
+    assert steps_of(rows, batch) == len(batches(rows, batch))
 
 
 def test_it_stops_when_patience_ends() -> None:

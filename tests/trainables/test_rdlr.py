@@ -16,7 +16,15 @@ from trainables.stage import Artifact, FoldFacts, Node, Part, PartFacts
 from trainables.targets import STRATEGIES
 
 K, D = 3, 12
-SMALL = {"width": 1 / 16, "lr": 5e-3, "epochs": 8, "patience": 8, "dropout": 0.1, "batch": 16}
+SMALL = {
+    "width": 1 / 16,
+    "lr": 5e-3,
+    "epochs": 8,
+    "patience": 8,
+    "dropout": 0.1,
+    "batch": 16,
+    "patience_steps": 0,
+}
 PRE = {f"pretrained_{name}": value for name, value in SMALL.items()}
 
 
@@ -146,6 +154,8 @@ OUTSIDE = LR | {"mask": "out_of_fold"}
         (HARD | {"batch": 62}, {"batch": 4096}, inputs(), True),
         (HARD | {"batch": 61}, {"batch": 62}, inputs(), True),
         (HARD | {"batch": 60}, {"batch": 62}, inputs(), False),
+        (HARD | {"patience": 1}, {"patience_steps": 4}, inputs(), True),
+        (HARD | {"patience": 2}, {"patience": 1, "patience_steps": 8}, inputs(), True),
         (LR | {"pretrained_lambda_w": 0.0}, {"pretrained_lambda_w": 3.0}, inputs(), True),
         (LR | {"pretrained_lambda_w": 0.0}, {"pretrained_lambda_w": 3.0}, inputs(corpora=2), False),
         (OUTSIDE | {"mask_folds": 3}, {"mask_folds": 5}, inputs(), True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainables.networks.compact import Compact
 from trainables.networks.convolutions import batch_norm, init, scale_channels
 from trainables.networks.densenet22 import DenseNet
 from trainables.networks.efficientnet_b0 import EfficientNetB0
@@ -57,10 +59,21 @@ def test_densenets_weights_are_those_of_its_formula() -> None:
         DenseNet(7, layers=23)
 
 
+def test_the_compact_network_hears_a_segment_at_full_resolution() -> None:
+    """Weights by hand: 3 x 3 x 1-32-32-64-64-128, two a channel of batch norm, the last layer."""
+    sizes = (1, 32, 32, 64, 64, 128)
+    convolutions = sum(9 * a * b + 2 * b for a, b in itertools.pairwise(sizes))
+    assert weights(shapes(lambda: Compact(7))) == convolutions + 128 * 7 + 7
+    first, second = [m for m in Compact(7).modules() if isinstance(m, nn.Conv2d)][:2]
+    x = torch.zeros(1, 1, 64, 32)
+    assert second(first(x)).shape == (1, 32, 64, 32)
+
+
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_v2": lambda **more: MobileNetV2(5, width=1 / 8, **more),
     "efficientnet_b0": lambda **more: EfficientNetB0(5, width=1 / 8, **more),
     "densenet22": lambda **more: DenseNet(5, growth=2, **more),
+    "compact": lambda **more: Compact(5, width=1 / 8, **more),
     "vgg19": lambda **more: VGG19(5, width=1 / 8, hidden=8, norm=True, **more),
 }
 
