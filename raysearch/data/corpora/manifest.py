@@ -170,7 +170,7 @@ def _check_columns(frame: pd.DataFrame, path: Path, with_ratings: bool) -> None:
     if rated and "rating" not in frame and "label" not in frame and not graded:
         lacking.append("rating")
     if lacking:
-        hint = remedy(lacking, frame.columns) or "."
+        hint = remedy((*lacking, "start", "end"), frame.columns) or "."
         raise BadInput(
             f"The manifest {path} has no column {', '.join(map(repr, lacking))}: it needs 'file', "
             f"'speaker' and 'label' (or votes); the columns found are: "
@@ -226,7 +226,8 @@ def _clips(
         elif real in first:
             what = "segment" if part else "file"
             fault = f"({file}) names the same {what} as row {first[real]}"
-            fault += remedy(("start", "end"), frame.columns).removesuffix("?")
+            if hint := remedy(("start", "end"), frame.columns):
+                fault += f" ({hint.removeprefix('; ')})"
         if fault:
             problems.append(_row_problem(place, name, line, file, fault))
             continue

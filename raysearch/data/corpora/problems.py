@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,8 @@ from typing import Literal
 
 import pandas as pd
 
-from raysearch.data.corpora.corpus import CorpusInfo, Problem
+from raysearch.data.corpora.corpus import PART, CorpusInfo, Problem
+from raysearch.data.corpora.places import suffix_of, times_of
 from raysearch.data.corpora.sound import OTHER_SIGNALS, Clip
 
 _FEW = 10
@@ -55,7 +57,34 @@ def clip_problems(table: pd.DataFrame, clips: Sequence[Clip]) -> list[Problem]:
     for rows in same.values():
         if len(rows) > 1:
             problems.extend(_duplicates(table.iloc[rows]))
-    return problems
+    return problems + _overlaps(table)
+
+
+def _overlaps(table: pd.DataFrame) -> list[Problem]:
+    """One notice a corpus of segments that share sound with the segment before them."""
+    if PART not in table:
+        return []
+    cut = table[table[PART].map(suffix_of) != ""]
+    pairs: dict[str, list[str]] = defaultdict(list)
+    for _, group in cut.groupby("path", sort=False):
+        last, before = 0.0, ""
+        columns = zip(group[PART].map(times_of), group["corpus"], group["id"], strict=True)
+        for (start, end), corpus, clip in sorted(columns, key=lambda row: row[0][0]):
+            if start < last:
+                pairs[corpus].append(f"{clip} with {before}")
+            if end is None or end > last:
+                last, before = math.inf if end is None else end, clip
+    return [
+        Problem(
+            "overlap",
+            "notice",
+            corpus,
+            "",
+            f"{corpus}: {len(these)} segments overlap another of their file ({these[0]}): the same "
+            "sound is then in two clips, and may be in two parts of a fold.",
+        )
+        for corpus, these in pairs.items()
+    ]
 
 
 def length_notices(table: pd.DataFrame) -> list[Problem]:

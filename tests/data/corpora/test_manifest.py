@@ -374,6 +374,11 @@ def test_segments_of_one_file_are_clips_of_their_own(folder: Path) -> None:
         "manifest/a1@0.05-0.2": 0.15,
         "manifest/a2": 0.25,
     }
+    assert [note for note in corpus.notes if "overlap" in note] == [
+        "manifest: 2 segments overlap another of their file (manifest/a1@0.05-0.2 with "
+        "manifest/a1@0-0.1): the same sound is then in two clips, and may be in two parts of a "
+        "fold."
+    ]
     sound = places.clip_bytes(clips["path"]["manifest/a1@0.05-0.2"], "t=0.05,0.2")
     heard, _ = soundfile.read(io.BytesIO(sound), dtype="int16")
     np.testing.assert_array_equal(heard, data[800:3200])
