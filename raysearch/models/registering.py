@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from raysearch.errors import BadInput, RaysearchError, near, one_line
 from raysearch.models.model import Facts, constants_of, perception
 from raysearch.stages.temporary import temporary_folder
 from raysearch.study.addresses import TRACKING_VARIABLE, named, shown
+from raysearch.study.folder import StudyFolder
 from raysearch.tracking.client import (
     connect,
     default_uri,
@@ -166,10 +168,11 @@ def run_of(study: Study, instance: str) -> tuple[str, str]:
             f"MLflow at {shown(uri)} cannot be asked: {one_line(error)}"
         ) from error
     if not runs:
+        words = [f"space={StudyFolder.of(study).configuration_file}", f"home={study.home}"]
+        again = shlex.join(["python", "-m", "raysearch", "tune", *words, "tracking=true"])
         raise BadInput(
             f"study {study.id} has no run in MLflow at {shown(uri)} to register a model with; "
-            "to=DIR writes the model into a folder, or run the tune command again with "
-            "tracking=true"
+            f"bring it up again ({again}), or give to=DIR, which writes the model into a folder"
         )
     return runs[0].info.experiment_id, runs[0].info.run_id
 
