@@ -206,7 +206,10 @@ class Mirror:
     @cached_property
     def _mark(self) -> list[object]:
         """What the ledger keeps once all sinks have been brought up to it."""
-        return [[sink.name for sink in self._sinks], Record.read(self._folder).states]
+        # a home that was copied or moved has its database with it: that is the same sink
+        home = str(Path(self._inputs.study.home).resolve())
+        names = [sink.name.replace(home, "home") for sink in self._sinks]
+        return [names, Record.read(self._folder).states]
 
     @property
     def current(self) -> bool:
