@@ -284,7 +284,7 @@ for package in (raysearch, trainables):
     assert inside in pathlib.Path(package.__file__).resolve().parents, package.__file__
 from raysearch.models.model import Model, Sound
 model = Model(pathlib.Path(sys.argv[1]))
-files = sorted(pathlib.Path(sys.argv[3]).iterdir())
+files = sorted(pathlib.Path(sys.argv[3]).glob("*.wav"))
 answer = model.hear([Sound(file.name, file.read_bytes()) for file in files])
 assert not answer.failures, list(answer.failures.values())
 tops = sorted({name.partition(".")[0] for name in sys.modules})
