@@ -250,8 +250,8 @@ def fit(inputs: StageInputs, own: Setting) -> Artifact:
         if both is not inputs.train:
             own_validation, _ = _learn(inputs, inputs.train, own)
         arrays: dict[str, Array] = {
-            "validation": probabilities(own_validation, inputs.validation.x, k),
-            "test": probabilities(model, inputs.test.x, k),
+            "validation": classifier_files.probabilities(own_validation, inputs.validation.x, k),
+            "test": classifier_files.probabilities(model, inputs.test.x, k),
         }
     if inputs.keep_weights:
         import sklearn
@@ -259,30 +259,6 @@ def fit(inputs: StageInputs, own: Setting) -> Artifact:
         arrays |= weight_arrays({"skops": classifier_files.dump(model)})
         facts["sklearn"] = sklearn.__version__
     return Artifact(arrays, facts)
-
-
-def probabilities(model: Any, x: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """Class probabilities [n, k] of rows [n, D]; 0 for classes that the model has not learnt.
-
-    Args:
-        model: fitted to class indices in 0 .. k - 1
-        x: finite
-        k: number of classes
-    """
-    shares = np.zeros((len(x), k))
-    if not len(x):
-        return shares.astype(np.float32)
-    rows = x.astype(np.float64)
-    if hasattr(model, "predict_proba"):
-        shares[:, model.classes_] = model.predict_proba(rows)
-    else:
-        from scipy.special import softmax
-
-        scores = model.decision_function(rows)
-        if scores.ndim == 1:  # two classes have one score, that of the second
-            scores = np.stack([np.zeros(len(rows)), scores], axis=1)
-        shares[:, model.classes_] = softmax(scores, axis=1)
-    return shares.astype(np.float32)
 
 
 def _learn(inputs: StageInputs, part: Part, own: Setting) -> tuple[Any, dict[str, Any]]:
@@ -328,19 +304,19 @@ def _lesson(
     """What is learnt: by row, the clip, a class of it, and how much it counts (None: all alike).
 
     A clip has a row for each class that its target holds; `class_weight` multiplies a class's rows
-    by n / (K mass of the class), which has mean one.
+    by n / (K mass of the class), which has mean one. Hard labels are weighed by the classifier,
+    which does the same with the rows of each fit.
     """
     y = labels_of(clips)
     if own["strategy"] == "hard":
-        rows, classes, weight = np.arange(len(y)), y, np.ones(len(y))
-    else:
-        target = targets.of_setting(own, y=y, k=k, votes=clips.votes)
-        rows, classes = np.nonzero(target > 0)
-        weight = target[rows, classes].astype(np.float64)
+        return np.arange(len(y)), y, None
+    target = targets.of_setting(own, y=y, k=k, votes=clips.votes)
+    rows, classes = np.nonzero(target > 0)
+    weight = target[rows, classes].astype(np.float64)
     if own["class_weight"] == "inverse":
         mass = np.bincount(classes, weight, minlength=k)
         weight = weight * (mass.sum() / (np.count_nonzero(mass) * np.maximum(mass, 1e-12)))[classes]
-    return rows, classes, None if (weight == 1).all() else weight
+    return rows, classes, weight
 
 
 def _splits(
@@ -422,16 +398,25 @@ def _classifier(own: Setting, width: int, seed: int, threads: int) -> BaseEstima
     from sklearn.svm import SVC, LinearSVC
 
     values = {name: own[name] for name in PARAMS if own[name] is not None}
+    hard = own["class_weight"] == "inverse" and own["strategy"] == "hard"
+    balance = "balanced" if hard else None
     match own["model"]:
         case "majority":
             return DummyClassifier(strategy="prior")
         case "logistic":
-            return LogisticRegression(C=values.get("C", 1.0), max_iter=5000)
+            return LogisticRegression(C=values.get("C", 1.0), max_iter=5000, class_weight=balance)
         case "svm_linear":
-            return LinearSVC(C=values.get("C", 1.0), max_iter=20000, random_state=seed)
+            return LinearSVC(
+                C=values.get("C", 1.0), max_iter=20000, class_weight=balance, random_state=seed
+            )
         case "svm_rbf":
             # ties of its votes are broken by the scores that become probabilities
-            return SVC(C=values.get("C", 1.0), gamma=own["rbf_gamma"] / width, break_ties=True)
+            return SVC(
+                C=values.get("C", 1.0),
+                gamma=own["rbf_gamma"] / width,
+                break_ties=True,
+                class_weight=balance,
+            )
         case "knn":
             # `brute`: a tree of rows is nothing that skops writes
             return KNeighborsClassifier(
@@ -443,6 +428,7 @@ def _classifier(own: Setting, width: int, seed: int, threads: int) -> BaseEstima
                 max_features=None if own["split_features"] == "all" else own["split_features"],
                 min_samples_leaf=values.get("min_leaf", 1),
                 n_jobs=threads,
+                class_weight=balance,
                 random_state=seed,
             )
     return HistGradientBoostingClassifier(
@@ -450,6 +436,7 @@ def _classifier(own: Setting, width: int, seed: int, threads: int) -> BaseEstima
         max_iter=own["rounds"],
         max_leaf_nodes=own["leaves"],
         l2_regularization=own["l2"],
+        class_weight=balance,
         early_stopping=False,  # by clips of speakers that it learns from
         random_state=seed,
     )
@@ -482,7 +469,7 @@ def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     """
     data = np.asarray(state.weights["skops"], dtype=np.uint8).tobytes()
     model = classifier_files.load(data, state.info["sklearn"])
-    return lambda part: probabilities(model, part.x, len(state.classes))
+    return lambda part: classifier_files.probabilities(model, part.x, len(state.classes))
 
 
 METHOD = Method(

@@ -1,4 +1,4 @@
-"""A fitted classifier as bytes without a pickle, and back: skops, with its types and trees checked.
+"""A fitted classifier: what it predicts, and its bytes without a pickle, checked when they are read.
 
 skops builds the types that it trusts, and those that are named here. scikit-learn and skops are
 imported inside functions: processes that only plan import this module.
@@ -13,6 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.stage import Array
+
+
+def probabilities(model: Any, x: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """Class probabilities [n, k] of rows [n, D]; 0 for classes that the model has not learnt.
+
+    Args:
+        model: fitted to class indices in 0 .. k - 1
+        x: finite
+        k: number of classes
+    """
+    shares = np.zeros((len(x), k))
+    if not len(x):
+        return shares.astype(np.float32)
+    rows = x.astype(np.float64)
+    if hasattr(model, "predict_proba"):
+        shares[:, model.classes_] = model.predict_proba(rows)
+    else:
+        from scipy.special import softmax
+
+        scores = model.decision_function(rows)
+        if scores.ndim == 1:  # two classes have one score, that of the second
+            scores = np.stack([np.zeros(len(rows)), scores], axis=1)
+        shares[:, model.classes_] = softmax(scores, axis=1)
+    return shares.astype(np.float32)
+
 
 _TREES = {
     "sklearn.tree._tree.Tree",

@@ -113,7 +113,7 @@ def run(parts: dict[str, Part] | None = None, **setting: Any) -> Artifact:
 BALANCED = {"class_weight": "balanced"}
 ORACLES: list[tuple[dict[str, Any], Any]] = [
     ({"model": "logistic", "C": 0.1}, LogisticRegression(C=0.1, max_iter=5000, **BALANCED)),
-    ({"model": "svm_linear", "C": 0.1, "class_weight": "none"}, LinearSVC(C=0.1, random_state=3)),
+    ({"model": "svm_linear", "C": 0.1}, LinearSVC(C=0.1, random_state=3, **BALANCED)),
     ({"model": "svm_rbf", "C": 10.0}, SVC(C=10.0, gamma="scale", break_ties=True, **BALANCED)),
     ({"model": "knn", "neighbours": 7}, KNeighborsClassifier(7)),
     (
