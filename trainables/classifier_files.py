@@ -1,4 +1,4 @@
-"""A fitted classifier: what it predicts, and its bytes without a pickle, checked when they are read.
+"""A fitted classifier: what it predicts, and its bytes without a pickle, checked when read.
 
 skops builds the types that it trusts, and those that are named here. scikit-learn and skops are
 imported inside functions: processes that only plan import this module.
