@@ -250,3 +250,32 @@ def proxy_anchor(
     push = torch.logsumexp(torch.cat([zero, far]), dim=0)
     present = of.any(dim=0).sum().clamp_min(1)
     return pull.sum() / present + push.mean()
+
+
+# --- Numbers --------------------------------------------------------------------------------
+
+
+def concordance(
+    prediction: Tensor, target: Tensor, weight: Tensor | None = None, eps: float = 1e-8
+) -> Tensor:
+    """1 - CCC, the mean over attributes, in 0 .. 2 (Lin 1989; as a loss: Weninger et al. 2016).
+
+    CCC = 2 cov(p, t) / (var p + var t + (mean p - mean t)^2) over the rows of the batch.
+
+    Args:
+        prediction, target: [n, A]
+        weight: [n] of each row in the means, variances and covariance, or None for 1
+        eps: added to the denominator, so that a batch of one value has CCC 0
+    """
+    w = torch.ones(len(target), 1, device=target.device) if weight is None else weight[:, None]
+    w = w / w.sum()
+    p, t = (w * prediction).sum(0), (w * target).sum(0)
+    dp, dt = prediction - p, target - t
+    apart = (w * dp * dp).sum(0) + (w * dt * dt).sum(0) + (p - t) ** 2
+    return (1.0 - 2.0 * (w * dp * dt).sum(0) / (apart + eps)).mean()
+
+
+def squared_error(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """(1/n) sum_i w_i mean_a (p_ia - t_ia)^2, >= 0. Arguments as of `concordance`."""
+    rows = ((prediction - target) ** 2).mean(dim=-1)
+    return (rows if weight is None else rows * weight).mean()

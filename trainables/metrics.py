@@ -147,3 +147,81 @@ def validation_scores(
         "validation_wa": weighted_accuracy(y, guess, k),
         "validation_loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
     }
+
+
+# --- Numbers: from sums that add up over clips ----------------------------------------------
+
+SUMS = ("n", "p", "t", "pp", "tt", "pt", "abs")
+"""what `sums` holds of predictions p and truths t, by the last axis: their number, the sums of p,
+t, p squared, t squared, p times t, and of |p - t|"""
+
+
+def sums(prediction: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
+    """[A, 7] of `SUMS`, from which `ccc_of`, `rmse_of` and `mae_of` follow; they add up over parts.
+
+    Args:
+        prediction: [n, A]
+        truth: [n, A]; rows with a NaN are not scored
+
+    Raises:
+        ValueError: shapes differ
+    """
+    p, t = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
+    if p.ndim != 2 or p.shape != t.shape:
+        raise ValueError(f"predictions and truths must be one [n, A], not {p.shape} and {t.shape}")
+    known = np.isfinite(t).all(axis=1)
+    p, t = p[known], t[known]
+    each = (np.ones_like(p), p, t, p * p, t * t, p * t, np.abs(p - t))
+    return np.stack([column.sum(axis=0) for column in each], axis=-1)
+
+
+def each_ccc(table: ArrayLike) -> NDArray[np.float64]:
+    """CCC of each attribute [..., A] in -1 .. 1, from sums [..., A, 7].
+
+    2 cov(p, t) / (var p + var t + (mean p - mean t)^2), variances over n (Lin, A concordance
+    correlation coefficient to evaluate reproducibility, Biometrics 45, 1989). A constant prediction
+    has 0, also where the truth is constant too, and even the same.
+    """
+    n, p, t, pp, tt, pt, _ = np.moveaxis(np.asarray(table, np.float64), -1, 0)
+    n = np.maximum(n, 1.0)
+    p, t = p / n, t / n
+    var_p, var_t, cov = pp / n - p * p, tt / n - t * t, pt / n - p * t
+    apart = np.maximum(var_p, 0.0) + np.maximum(var_t, 0.0) + (p - t) ** 2
+    # a difference of sums of squares is exact to their last digits alone
+    least = 1e-12 * (1.0 + (pp + tt) / n)
+    flat = (var_p <= least) | (var_t <= least)
+    ccc: NDArray[np.float64] = np.where(flat, 0.0, 2 * cov / np.where(flat, 1.0, apart))
+    return ccc
+
+
+def each_rmse(table: ArrayLike) -> NDArray[np.float64]:
+    """Root of the mean squared error of each attribute [..., A], on its own scale."""
+    n, _, _, pp, tt, pt, _ = np.moveaxis(np.asarray(table, np.float64), -1, 0)
+    squares = np.maximum(pp + tt - 2 * pt, 0.0) / np.maximum(n, 1.0)
+    return np.asarray(np.sqrt(squares))
+
+
+def each_mae(table: ArrayLike) -> NDArray[np.float64]:
+    """Mean absolute error of each attribute [..., A], on its own scale."""
+    x = np.asarray(table, np.float64)
+    return np.asarray(x[..., 6] / np.maximum(x[..., 0], 1.0))
+
+
+def ccc_of(table: ArrayLike) -> NDArray[np.float64]:
+    """Mean of `each_ccc` over the attributes [...]; the arguments of the others are alike.
+
+    Example:
+        >>> round(float(ccc_of(sums([[1.0], [2.0], [3.0]], [[1.0], [2.0], [4.0]]))), 4)
+        0.8571
+    """
+    return np.asarray(each_ccc(table).mean(axis=-1))
+
+
+def rmse_of(table: ArrayLike) -> NDArray[np.float64]:
+    """Mean of `each_rmse` over the attributes [...]."""
+    return np.asarray(each_rmse(table).mean(axis=-1))
+
+
+def mae_of(table: ArrayLike) -> NDArray[np.float64]:
+    """Mean of `each_mae` over the attributes [...]."""
+    return np.asarray(each_mae(table).mean(axis=-1))

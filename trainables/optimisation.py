@@ -173,10 +173,11 @@ class _Run:
                 continue
             table, layer = _table(self.job, columns, self.device), self.job.embed.get(name)
             how = (self.module, table, self.job.infer, self.job.precision)
+            link = self.job.link
             if layer is None:
-                parts[name] = probabilities_of(*how)
+                parts[name] = probabilities_of(*how, link)
             else:
-                parts[name], layers[name] = with_layer(*how, layer)
+                parts[name], layers[name] = with_layer(*how, layer, link)
             self._check_predictions(name, parts[name])
         weights = {name: value.cpu() for name, value in self.best.items()}
         idle = self.rows.idle if isinstance(self.rows, Ragged) else 0.0
@@ -198,14 +199,18 @@ class _Run:
         values |= self._steps()
         score: float | None = None
         if self.validation is not None:
-            probabilities = probabilities_of(self.module, self.validation, job.infer, job.precision)
+            probabilities = probabilities_of(
+                self.module, self.validation, job.infer, job.precision, job.link
+            )
             self._check_predictions("validation", probabilities)
             values |= {name: float(value) for name, value in job.score(probabilities).items()}
             score = values[job.monitor]
             if not math.isfinite(score):
                 raise NonFinite(f"{job.monitor} is {score} after epoch {self.epoch}")
         if job.refresh is not None:
-            probabilities = probabilities_of(self.module, self.rows, job.infer, job.precision)
+            probabilities = probabilities_of(
+                self.module, self.rows, job.infer, job.precision, job.link
+            )
             fresh = job.refresh(probabilities)
             self.refreshed = tensors(fresh.columns, self.device)
             self.rows.replace(self.refreshed)

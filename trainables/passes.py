@@ -16,6 +16,8 @@ from trainables import workers
 from trainables.rows import Arrays, Collate, Dense, Infer, Ragged, length
 from trainables.stage import Array
 
+Link = Literal["softmax", "identity"]
+"""from a network's outputs to what it predicts: class probabilities, or numbers as they are"""
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -95,6 +97,7 @@ def predictor(
     bucket: int = 16,
     batch: int = 64,
     precision: Precision = "fp32",
+    link: Link = "softmax",
 ) -> Callable[[Arrays], NDArray[np.float32]]:
     """A trained network as a function: columns of n rows -> class probabilities [n, K].
 
@@ -119,7 +122,7 @@ def predictor(
             Dense(columns, cpu) if collate is None else Ragged(columns, cpu, collate, bucket, batch)
         )
         with quiet_corner(1, cpu):
-            probabilities = probabilities_of(module, table, infer, precision)
+            probabilities = probabilities_of(module, table, infer, precision, link)
         bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
         if bad:
             raise NonFinite(f"{bad} of {len(probabilities)} predictions are not finite")
@@ -133,13 +136,15 @@ def probabilities_of(
     table: Dense | Ragged,
     infer: Infer,
     precision: Precision,
+    link: Link = "softmax",
 ) -> NDArray[np.float32]:
-    """Eval-mode softmax [n, K] of all rows; each worker does its share and all get the whole."""
+    """Eval-mode predictions [n, K] of all rows; each worker does its share, and all get all."""
     module.eval()
     with torch.inference_mode(), cast(precision, table.device):
         own = table.logits(functools.partial(infer, module))
     with torch.inference_mode():
-        return _whole(torch.softmax(own.float(), dim=-1), table)
+        own = own.float()
+        return _whole(own if link == "identity" else torch.softmax(own, dim=-1), table)
 
 
 def _whole(own: Tensor, table: Dense | Ragged) -> NDArray[np.float32]:
@@ -154,6 +159,7 @@ def with_layer(
     infer: Infer,
     precision: Precision,
     name: str,
+    link: Link = "softmax",
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """`probabilities_of`, and what the layer of that name gets as input [n, E] on the way."""
     inputs: list[Tensor] = []
@@ -165,7 +171,7 @@ def with_layer(
     last = layer[-1] if isinstance(layer, nn.Sequential) else layer
     hook = last.register_forward_pre_hook(look)
     try:
-        probabilities = probabilities_of(module, table, infer, precision)
+        probabilities = probabilities_of(module, table, infer, precision, link)
     finally:
         hook.remove()
     with torch.inference_mode():

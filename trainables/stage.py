@@ -25,8 +25,8 @@ PARTS = ("train", "validation", "test", "unlabelled", "undecided")
 speakers that have votes and no label."""
 RATINGS = ("none", "others", "target", "all")
 """Which raters' single ratings a stage may see: nobody's, all but the target's, the target's."""
-CURVE = "validation_ua"
-"""The curve of `info["curves"]` whose values a stage tells by `StageInputs.on_epoch`."""
+CURVES = ("validation_ua", "validation_ccc")
+"""The curves of `info["curves"]` of which a stage tells one by `StageInputs.on_epoch`."""
 WEIGHTS = "weights/"
 """what the names of an artifact's arrays begin with that are a network's weights"""
 
@@ -92,6 +92,9 @@ class Part:
     """[n, K] number of raters for each class; None where the corpus has no votes or y is None"""
     outside: NDArray[np.float32] | None = None
     """[n, M] number of raters for each class that the study does not have; None where `votes` is"""
+    annotations: NDArray[np.float32] | None = None
+    """[n, R, A] single ratings of A attributes, NaN behind a clip's last; None where classes are
+    predicted, or `y` is None"""
     ratings: NDArray[np.int64] | None = None
     """[n, R] class index by rater, -1 where there is none that the stage may see; None for the test
     and the unlabelled part, and where the node asks for none"""
@@ -141,7 +144,7 @@ class Artifact:
     """What a stage returns and the store keeps: arrays, and facts that JSON can hold.
 
     The last stage of a graph must return `arrays["validation"]` and `arrays["test"]`, the class
-    probabilities [n, K] of those parts in their row order. It may return
+    probabilities [n, K] (or the attributes' values) of those parts in their row order. It may give
     `arrays["embedding_test"]`, what the network's last layer is given for the rows of `test`
     (`trainables.embedding`), for pictures. `info["curves"]`, where given, maps a curve's name to
     its values by epoch.
@@ -151,11 +154,18 @@ class Artifact:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
+def curve_of(info: Mapping[str, Any]) -> tuple[float, ...]:
+    """The values by epoch of which an artifact's stage told while it trained."""
+    curves = info.get("curves", {})
+    return tuple(next((curves[name] for name in CURVES if name in curves), ()))
+
+
 @dataclass(frozen=True)
 class StageInputs:
     """All that a stage may see. Parts that its node does not name are empty."""
 
     classes: tuple[str, ...]
+    """K names of a prediction's columns: classes, or attributes where numbers are predicted"""
     train: Part
     validation: Part
     test: Part
@@ -430,6 +440,8 @@ class Method:
     per_rater: bool = False
     """it learns one rater's perception: each fold has a target rater and is scored on that rater's
     own ratings. Its stages then see single ratings, as their nodes say, and no labels or votes"""
+    kinds: tuple[str, ...] = ("classes",)
+    """what it predicts (`task.kind`): 'classes', 'continuous'"""
     paper: str = ""
     export: Exporter | None = None
     """None: its studies cannot be exported"""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables.fitting import steps_of
-from trainables.passes import Precision
+from trainables.passes import Link, Precision
 from trainables.rows import Arrays, Collate, Infer, Rows, length
 from trainables.stage import Array, Sequences
 
@@ -107,6 +107,9 @@ class Training(Steps):
     """makes the module; called once a worker, right after seeding"""
     infer: Infer
     """(module, rows) -> logits [n, K]; for predictions in eval mode and without gradient"""
+    link: Link = "softmax"
+    """from these logits to predictions: their softmax, or they themselves where numbers are
+    predicted"""
     forward: Forward | None = None
     """(module, rows) -> outputs by name, one row each; `rows` holds `train`'s columns (or `side`'s)
     for a slice of the batch. None: `logits`, of `infer`"""

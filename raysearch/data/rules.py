@@ -6,18 +6,40 @@ what is wrong with the words of a command line by them, and `corpora.load` what 
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
 
-from raysearch.data.section import Anything, ConfigSection, Names, Texts, key
+from raysearch.data.section import Anything, ConfigSection, Names, Texts, key, names
 from trainables.labels import Dominant, Outside, Partition, partition
 
 _SIMULATION = ("raters", "pool", "accuracy", "spread", "ambiguous", "confusions", "bias", "seed")
 """fields of `Votes` that simulated raters alone have"""
 TaskName = Literal["categories", "valence", "activation", "dominance"]
 TASKS: tuple[str, ...] = get_args(TaskName)
+ATTRIBUTES = TASKS[1:]
+"""what raters give on a scale"""
+OTHER_NAMES = {"arousal": "activation"}
+"""what others call an attribute"""
+
+
+def _task_names(value: object) -> object:
+    """A task's name or several, arousal being activation."""
+    if isinstance(value, str):
+        return OTHER_NAMES.get(value, value)
+    several = names(value)
+    if not isinstance(several, tuple):
+        return value
+    several = tuple(OTHER_NAMES.get(name, name) for name in several)
+    return several[0] if len(several) == 1 else several
+
+
+TaskNames = Annotated[
+    TaskName | Annotated[tuple[TaskName, ...], Field(min_length=2)], BeforeValidator(_task_names)
+]
+"""one name, or several attributes"""
 
 
 class CorpusConfig(ConfigSection):
@@ -199,14 +221,22 @@ class Votes(ConfigSection):
 
 
 class Task(ConfigSection):
-    """What the classes are: categories, or an attribute that raters gave, in three levels."""
+    """What is predicted: classes, or attributes that raters gave, as levels or as numbers."""
 
-    name: TaskName = key(
+    name: TaskNames = key(
         "categories",
-        "what the classes are: categories, or the levels low, middle and high of an "
-        "attribute that raters gave",
-        "one of categories, valence, activation, dominance",
+        "what is predicted: categories, or an attribute that raters gave (arousal is another "
+        "word for activation); several attributes under task.kind=continuous",
+        "one of categories, valence, activation (or arousal), dominance, or a list of different "
+        "attributes",
         "valence",
+    )
+    kind: Literal["classes", "continuous"] = key(
+        "classes",
+        "how an attribute is predicted: as the levels low, middle and high (classes), or as a "
+        "number, the mean of the raters (continuous)",
+        "classes or continuous",
+        "continuous",
     )
     low: float = key(
         3.0, "ratings of the attribute below this are low", "a number", "3", allow_inf_nan=False
@@ -220,18 +250,43 @@ class Task(ConfigSection):
     )
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The attributes of the task; none where it is of categories."""
+        every = (self.name,) if isinstance(self.name, str) else self.name
+        return tuple(name for name in every if name != "categories")
+
+    @property
+    def continuous(self) -> bool:
+        """Whether numbers are predicted."""
+        return self.kind == "continuous"
+
+    @property
     def graded(self) -> bool:
         """Whether the classes are levels of an attribute."""
-        return self.name != "categories"
+        return bool(self.names) and not self.continuous
 
     def problems(self) -> list[str]:
         """What is wrong with these values together, a sentence each."""
-        if self.low <= self.high:
-            return []
-        return [
-            f"task.low={self.low:g} and task.high={self.high:g} leave nothing in the middle: "
-            "`low <= high` must hold"
-        ]
+        words = list(self.names if isinstance(self.name, str) else self.name)
+        found = []
+        if "categories" in words or len(set(words)) < len(words):
+            found.append(f"task.name=[{','.join(words)}] must name different attributes")
+        if self.continuous and not self.names:
+            found.append(
+                "task.kind=continuous needs an attribute: task={name: valence, kind: continuous}, "
+                f"or {', '.join(ATTRIBUTES[1:])}"
+            )
+        if not self.continuous and len(words) > 1:
+            found.append(
+                f"task.name=[{','.join(words)}] are several attributes, which are predicted as "
+                "numbers alone: set task.kind=continuous, or name one"
+            )
+        if self.low > self.high:
+            found.append(
+                f"task.low={self.low:g} and task.high={self.high:g} leave nothing in the middle: "
+                "`low <= high` must hold"
+            )
+        return found
 
 
 class RatersConfig(ConfigSection):

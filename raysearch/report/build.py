@@ -17,6 +17,7 @@ from raysearch.report.scoring import race as race_of
 from raysearch.report.sections import (
     against_baseline,
     best_settings,
+    by_attribute,
     by_rater,
     calibration,
     comparisons,
@@ -134,6 +135,7 @@ def _speakers(
     yield by_rater.section(record, scores)
     yield by_rater.settings_section(record, scores)
     yield selected_setting.classes_section(record, scores)
+    yield by_attribute.section(record, scores)
     yield speaker_groups.section(record, scores)
     yield calibration.section(record, scores)
     yield selected_setting.sets_section(record, scores)

@@ -52,7 +52,9 @@ def headline(record: Record) -> tuple[str, ...]:
     what = f"Method {record.method} on {corpus}: {clips}"
     if record.raters:
         what += f" by {many(len(record.raters), 'target rater')} ({', '.join(record.raters)})"
-    if classes:
+    if record.continuous:
+        what += f", {listed(classes)} as {'a number' if len(classes) == 1 else 'numbers'}"
+    elif classes:
         what += f", {len(classes)} classes ({', '.join(classes)})"
     ended = ", ".join(f"{n} {STATES[state]}" for state, n in record.states.items() if n)
     trials = many(len(record.trials), "trial") + (f" ({ended})" if ended else "")

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from raysearch.stages.executor import Watch
 from raysearch.stages.store import Damaged, Store
 from raysearch.study.ledger import Ledger
-from trainables.stage import CURVE
+from trainables.stage import curve_of
 
 _OTHERS = 3
 """how many others `median` needs"""
@@ -236,4 +236,4 @@ def _scores(store: Store, key: str) -> tuple[float, ...]:
         entry = store.get(key)
     except Damaged:
         return ()
-    return () if entry is None else tuple(entry[0].info.get("curves", {}).get(CURVE, ()))
+    return () if entry is None else curve_of(entry[0].info)

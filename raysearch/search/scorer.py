@@ -1,4 +1,4 @@
-"""Scores of a fold: from class probabilities to every metric of the table of scores."""
+"""Scores of a fold: from class probabilities, or numbers, to the metrics of the table of scores."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Scorer:
     """names, by index"""
     answers: tuple[Answers, ...]
     """by fold"""
-    classes: int
+    outputs: tuple[str, ...]
+    """the classes; the attributes where numbers are predicted"""
     speaker_clips: tuple[int, ...]
     """the test part is predicted once more with statistics from so few clips of a speaker"""
 
@@ -52,11 +53,13 @@ class Scorer:
         return _over_seeds([self._row(trial, fold, one) for one in outcomes])
 
     def _row(self, trial: int, fold: int, outcome: FoldOutcome) -> FoldRow:
-        k, answers = self.classes, self.answers[fold]
+        k, answers = len(self.outputs), self.answers[fold]
         validation = self._checked(fold, "validation", outcome.validation, answers.validation)
         unseen = self._checked(fold, "test", outcome.test, answers.unseen)
         cut = answers.selected
         end = cut + answers.test
+        if answers.continuous:
+            return self._numbers(trial, fold, outcome, validation, unseen)
         test = _Part(answers.unseen[cut:end], unseen[cut:end])
         val = _Part(answers.validation, validation)
         if cut:
@@ -94,15 +97,57 @@ class Scorer:
             reliability=reliability,
         )
 
+    def _numbers(
+        self,
+        trial: int,
+        fold: int,
+        outcome: FoldOutcome,
+        validation: NDArray[np.float32],
+        unseen: NDArray[np.float32],
+    ) -> FoldRow:
+        """The row of a fold whose predictions are numbers; it has sums and no confusions."""
+        answers = self.answers[fold]
+        cut, n = answers.selected, answers.test
+        truth = answers.unseen[cut : cut + n]
+        tables = {
+            "val": metrics.sums(unseen[:cut], answers.unseen[:cut])
+            if cut
+            else metrics.sums(validation, answers.validation),
+            "test": metrics.sums(unseen[cut : cut + n], truth),
+        }
+        scores = {
+            f"{part}_{metric.name}": float(metric.of(table))
+            for part, table in tables.items()
+            for metric in SCORED.values()
+            if metric.continuous
+        }
+        for name, ccc in zip(self.outputs, metrics.each_ccc(tables["test"]), strict=True):
+            scores |= {f"test_ccc_{name}": float(ccc)} if len(self.outputs) > 1 else {}
+        for place, clips in enumerate(self.speaker_clips, start=1):
+            start = cut + place * n
+            few = metrics.sums(unseen[start : start + n], truth)
+            scores[f"test_ccc_{clips}_clips"] = float(metrics.ccc_of(few))
+        return FoldRow(
+            trial=trial,
+            fold=self.folds[fold],
+            index=fold,
+            scores=scores,
+            confusion=[],
+            seconds=outcome.seconds,
+            stages=tuple(StageUse(*use) for use in outcome.uses),
+            sums={name: table.tolist() for name, table in tables.items()},
+        )
+
     def _checked(
         self, fold: int, part: str, probabilities: NDArray[np.float32], y: Labels
     ) -> NDArray[np.float32]:
-        """The probabilities [n, K] of a part, where they can be scored."""
+        """The predictions [n, K] of a part, where they can be scored."""
         where = f"fold {self.folds[fold]!r}"
-        if probabilities.shape != (len(y), self.classes):
+        if probabilities.shape != (len(y), len(self.outputs)):
             raise StageFailed(
-                f"{where}: the method returned {part} probabilities of shape "
-                f"{probabilities.shape} for {len(y)} utterances of {self.classes} classes"
+                f"{where}: the method returned {part} predictions of shape "
+                f"{probabilities.shape} for {len(y)} utterances of {len(self.outputs)} outputs "
+                f"({', '.join(self.outputs)})"
             )
         if not np.isfinite(probabilities).all():
             raise StageFailed(f"{where}: its {part} scores are not finite")
@@ -181,6 +226,7 @@ def _over_seeds(rows: list[FoldRow]) -> FoldRow:
             name: {part: _sum([row.groups[name][part] for row in rows]) for part in parts}
             for name, parts in rows[0].groups.items()
         },
+        sums={name: _sum([row.sums[name] for row in rows]) for name in rows[0].sums},
         reliability={
             name: _sum([row.reliability[name] for row in rows]) for name in rows[0].reliability
         },

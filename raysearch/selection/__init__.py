@@ -37,7 +37,7 @@ from raysearch.selection.intervals import (
     worst_mean,
 )
 from raysearch.selection.measures import class_f1, class_recalls, ua_of
-from raysearch.selection.pooling import SHARE, lacking, pooled_gap, pooled_ua
+from raysearch.selection.pooling import SHARE, lacking, pooled_ccc, pooled_gap, pooled_ua
 from raysearch.selection.scores import (
     METRICS,
     OBJECTIVES,
@@ -87,6 +87,7 @@ __all__ = [
     "metric_of",
     "over_groups",
     "pareto",
+    "pooled_ccc",
     "pooled_gap",
     "pooled_ua",
     "signed_rank",

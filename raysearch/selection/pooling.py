@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from raysearch.selection.estimating import Estimate
 from raysearch.selection.intervals import Groups, Matrix, t_quantile
 from raysearch.selection.measures import ua_of
+from trainables.metrics import ccc_of
 
 SHARE = 0.5
 """of the folds; where as many lack classes, the mean of their UA is no UA of all classes"""
@@ -37,6 +38,16 @@ def pooled_ua(confusions: ArrayLike, folds: Sequence[Groups]) -> Estimate:
         folds: K folds.
     """
     return _jackknife(ua_of, _by_group(confusions, folds))
+
+
+def pooled_ccc(sums: ArrayLike, folds: Sequence[Groups]) -> Estimate:
+    """The CCC of all folds' clips together, mean over attributes.
+
+    Args:
+        sums: [K, A, 7] of `trainables.metrics.sums`.
+        folds: K folds.
+    """
+    return _jackknife(ccc_of, _by_group(sums, folds))
 
 
 def pooled_gap(a: ArrayLike, b: ArrayLike, folds: Sequence[Groups]) -> Estimate:

@@ -25,14 +25,15 @@ from raysearch.selection.measures import (
     ua_of,
     wa_of,
 )
+from trainables.metrics import ccc_of, mae_of, rmse_of
 
-Needs = Literal["counts", "probabilities", "bins", "values"]
+Needs = Literal["counts", "probabilities", "bins", "sums"]
 """What a metric's function is called with.
 
 - counts: confusions [..., k, k] -> [...]
 - probabilities: (probabilities [n, k], labels [n]) -> number
 - bins: a table of `measures.reliability` -> number; of all folds together alone
-- values: (predictions [n], truths [n]) -> number, of what is no class
+- sums: `trainables.metrics.sums` [..., A, 7] -> [...], of numbers; they add up as counts do
 """
 
 
@@ -58,6 +59,11 @@ class Metric:
     raced: bool = True
     """whether a race may stop settings by its mean over folds: the rules were tried on fractions
     of which more is better"""
+
+    @property
+    def continuous(self) -> bool:
+        """Whether it scores numbers, and not classes."""
+        return self.needs == "sums"
 
     @property
     def sign(self) -> int:
@@ -87,6 +93,18 @@ _TABLE = (
         "ece", "ECE", "how far confidence is from the share that is right", "bins", ece_of,
         higher=False, objective=False, raced=False,
     ),
+    Metric(
+        "ccc", "CCC", "the concordance of predictions and raters' means", "sums", ccc_of,
+        percent=False, ends=(-1.0, 1.0),
+    ),
+    Metric(
+        "rmse", "RMSE", "the root of the mean squared error, in units of the ratings", "sums",
+        rmse_of, higher=False, percent=False, ends=(0.0, np.inf), raced=False,
+    ),
+    Metric(
+        "mae", "MAE", "the mean absolute error, in units of the ratings", "sums", mae_of,
+        higher=False, percent=False, ends=(0.0, np.inf), raced=False,
+    ),
 )  # fmt: skip
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _TABLE}
 SCORED: Mapping[str, Metric] = {n: m for n, m in METRICS.items() if m.needs != "bins"}
@@ -112,6 +130,8 @@ class FoldScores(Protocol):
     def val_confusion(self) -> Sequence[Sequence[int]]: ...
     @property
     def groups(self) -> Mapping[str, Mapping[str, Sequence[Sequence[int]]]]: ...
+    @property
+    def sums(self) -> Mapping[str, Sequence[Sequence[float]]]: ...
 
 
 @dataclass(frozen=True)
@@ -204,6 +224,8 @@ class Score:
             folds: K folds.
             names: of the groups; default those that these folds have.
         """
+        if self.row.continuous:
+            return np.array([fold.sums["val"] for fold in folds], dtype=np.float64)
         if self.over != "group":
             return np.array([fold.val_confusion for fold in folds], dtype=np.float64)
         names = names or group_names(folds)
@@ -243,7 +265,7 @@ def group_names(folds: Iterable[FoldScores]) -> tuple[str, ...]:
 
 def _objectives() -> tuple[str, ...]:
     names = [name for name, metric in METRICS.items() if metric.objective]
-    pooled = [f"pooled_{name}" for name in names if METRICS[name].needs == "counts"]
+    pooled = [f"pooled_{name}" for name in names if METRICS[name].needs in ("counts", "sums")]
     return (*names, *pooled, *(f"worst_{name}" for name in names), WORST_GROUP)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,9 @@ class Dataset:
     """[N, R] class index by rater, -1 where there is none"""
     own: NDArray[np.bool_] | None = None
     """[N, R] the rating is of the rater's own speech"""
+    annotations: NDArray[np.float32] | None = None
+    """[N, R, A] single ratings of attributes, NaN behind a clip's last, where numbers are
+    predicted: `classes` are the A attributes then, and `y` is 0 where a clip has them all"""
     speakers: tuple[str, ...] = ()
     """names by index of `speaker`, ascending; () where the index itself is the name"""
 
@@ -91,14 +94,17 @@ class Moments:
 class Answers:
     """The labels of one fold that scoring alone may see."""
 
-    validation: NDArray[np.int64]
-    """-1 for clips that are not scored: those that the target rater has not rated"""
-    unseen: NDArray[np.int64]
+    validation: NDArray[Any]
+    """[n] classes, or [n, A] numbers; -1 for clips that are not scored: those that the target rater
+    has not rated"""
+    unseen: NDArray[Any]
     """selection first, then test, then test once more for each of `speaker_clips`"""
     selected: int
     """how many of `unseen` are selection; 0 where validation itself scores the setting"""
     test: int
     """how many are test"""
+    continuous: bool = False
+    """whether numbers are predicted"""
     sets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """[test] by name: clips of the test part that are also scored by themselves"""
     groups: Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = field(default_factory=dict)

@@ -31,7 +31,7 @@ from raysearch.stages.keys import Call
 from raysearch.stages.limits import is_transient
 from raysearch.stages.running import Runtime, execute
 from raysearch.stages.store import Damaged, Provenance, Store
-from trainables.stage import CURVE, Artifact
+from trainables.stage import Artifact, curve_of
 
 Data = TypeVar("Data")
 Result = TypeVar("Result")
@@ -182,7 +182,7 @@ class Executor(ABC, Generic[Data]):
             if owner is None:  # an ancestor that nobody had to open
                 owner = await asyncio.to_thread(self._store.provenance, call.key)
             uses.append((call.name, call.key, owner is not None and owner.study == demand.study))
-        curve = final.info.get("curves", {}).get(CURVE, ()) if demand.watch is not None else ()
+        curve = curve_of(final.info) if demand.watch is not None else ()
         limits = [
             c.params["epochs"] for c in demand.calls if isinstance(c.params.get("epochs"), int)
         ]

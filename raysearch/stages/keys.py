@@ -163,6 +163,8 @@ def context(
                 ]
                 if sees_labels:
                     fact.append(int(dataset.y[row]))
+                    if dataset.annotations is not None:
+                        fact.append(dataset.annotations[row].tobytes().hex())
                     if dataset.votes is not None:
                         fact.append([float(v) for v in dataset.votes[row]])
                     if dataset.outside is not None and dataset.outside[row].any():

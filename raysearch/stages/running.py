@@ -153,6 +153,9 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
         y=dataset.y[rows] if sees_labels else None,
         votes=votes,
         outside=outside,
+        annotations=dataset.annotations[rows]
+        if sees_labels and dataset.annotations is not None
+        else None,
         ratings=ratings,
         own=own,
         frames={

@@ -61,6 +61,9 @@ class FoldRow:
     reliability: Mapping[str, list[list[float]]] = field(default_factory=dict)
     """tables of `raysearch.selection.measures.reliability` of the test part, sums over its seeds:
     as it is ("plain"), and at the temperature ("scaled")"""
+    sums: Mapping[str, list[list[float]]] = field(default_factory=dict)
+    """[A][7] of `trainables.metrics.sums` of the part that scores a setting ("val") and of "test",
+    where numbers are predicted: there are no confusions then"""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ create table if not exists folds (
     confusion text not null, seconds real not null, stages text not null,
     val_confusion text not null default '[]', repeats text not null default '[]',
     groups text not null default '{}', reliability text not null default '{}',
+    sums text not null default '{}',
     primary key (trial, fold));
 create table if not exists facts (name text primary key, value text not null);
 """
@@ -107,9 +111,9 @@ create table if not exists facts (name text primary key, value text not null);
 
 _FOLDS = (
     "trial", "fold", "idx", "scores", "confusion", "seconds", "stages", "val_confusion", "repeats",
-    "groups", "reliability",
+    "groups", "reliability", "sums",
 )  # fmt: skip
-_LATER = {name: "text not null default '{}'" for name in ("groups", "reliability")}
+_LATER = {name: "text not null default '{}'" for name in ("groups", "reliability", "sums")}
 """columns of folds that older ledgers lack"""
 
 
@@ -170,6 +174,7 @@ class Ledger:
                 _dump([dict(one) for one in row.repeats]),
                 _dump(row.groups),
                 _dump(row.reliability),
+                _dump(row.sums),
             )
             for row in rows
         ]
@@ -247,6 +252,7 @@ class Ledger:
                 repeats=json.loads(rest[1]),
                 groups=json.loads(rest[2]),
                 reliability=json.loads(rest[3]),
+                sums=json.loads(rest[4]),
             )
             for one, fold, index, scores, confusion, seconds, stages, *rest in rows
         ]

@@ -146,6 +146,11 @@ class Record:
         return str(self.configuration.get("normalise", ""))
 
     @property
+    def continuous(self) -> bool:
+        """Whether numbers are predicted; `classes` are the attributes then."""
+        return self.objectives[0].row.continuous
+
+    @property
     def objectives(self) -> tuple[Score, ...]:
         """At least one; choices follow the first."""
         names = _texts(self.configuration.get("objective", "ua"))

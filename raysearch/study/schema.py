@@ -209,10 +209,12 @@ class Study(ConfigSection):
     ] = key(
         ("ua",),
         "the validation score that chooses settings: the mean over folds of ua, wa, macro_f1 or "
-        "kappa (highest), nll or brier (lowest); pooled_NAME of all folds' clips together; "
+        "kappa (highest), nll or brier (lowest), of numbers ccc (highest), rmse or "
+        "mae (lowest); pooled_NAME of all folds' clips together; "
         "worst_NAME of the worst quarter of folds; worst_group_ua of the group (sex, age, "
         "language) with the lowest UA; recall_CLASS; with several, the first chooses",
-        "one of ua, wa, macro_f1, kappa, nll, brier, pooled_ua, worst_ua, worst_group_ua, "
+        "one of ua, wa, macro_f1, kappa, nll, brier, ccc, rmse, mae, pooled_ua, worst_ua, "
+        "worst_group_ua, "
         "recall_CLASS, ..., or a list of different ones",
         "[ua,worst_ua]",
         min_length=1,
@@ -385,7 +387,7 @@ class Study(ConfigSection):
             "validation": self.validation.model_dump(),
             # studies from before there were votes keep their names
             **({} if self.votes == Votes() else {"votes": self._votes()}),
-            **({} if self.task == Task() else {"task": self.task.model_dump()}),
+            **({} if self.task == Task() else {"task": self._task()}),
             **({} if self.raters == RatersConfig() else {"raters": self._raters()}),
             "objective": one_or_list(self.objective),
             # studies that choose by no group keep their names
@@ -403,6 +405,13 @@ class Study(ConfigSection):
         if not votes["bias"]:
             del votes["bias"]  # studies from before there was one keep their names
         return votes
+
+    def _task(self) -> Tree:
+        """Levels of one attribute are as they were before numbers were predicted."""
+        task: Tree = thaw(self.task.model_dump())
+        if self.task.continuous:
+            return {"name": list(self.task.names), "kind": task["kind"]}
+        return {name: value for name, value in task.items() if name != "kind"}
 
     def _raters(self) -> Tree:
         targets = self.raters.targets

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raysearch.errors import BadInput
 from raysearch.search.sampler import Sampler
-from raysearch.selection import SHARE
+from raysearch.selection import SHARE, Score
 from raysearch.stages.folds import Fold
 from raysearch.study import Study
 from raysearch.study.space import Scalar, Space
@@ -39,6 +39,33 @@ def corpus_facts(corpus: Corpus, folds: Sequence[Fold]) -> frozenset[str]:
     if corpus.table.loc[corpus.table["label"] != "", "corpus"].nunique() > 1:
         facts.add("corpora")
     return frozenset(facts)
+
+
+def check_kind(study: Study, method: Method) -> None:
+    """See that the method predicts what the task asks for, and that objectives can score it.
+
+    Raises:
+        BadInput: it does not, or they cannot.
+    """
+    kind, problems = study.task.kind, []
+    if kind not in method.kinds:
+        problems.append(
+            f"method={method.name} predicts {' or '.join(method.kinds)}, but task.kind={kind}; "
+            + (
+                "take space=attributes"
+                if study.task.continuous
+                else "write task={name: valence, kind: continuous}"
+            )
+        )
+    for name in study.objective:
+        if Score(name).row.continuous != study.task.continuous:
+            problems.append(
+                f"objective={name} scores {'classes' if study.task.continuous else 'numbers'}, "
+                f"but task.kind={kind}; take one of "
+                + ("ccc, rmse, mae, pooled_ccc" if study.task.continuous else "ua, wa, pooled_ua")
+            )
+    if problems:
+        raise BadInput(problems)
 
 
 def check_needs(method: Method, space: Space, facts: frozenset[str]) -> None:
@@ -109,6 +136,8 @@ def class_cautions(
         corpus: as loaded.
         truths: by fold, the class of each test clip; -1 where it is not scored.
     """
+    if corpus.numbers:
+        return []
     k = len(corpus.classes)
     each = [len(set(truth[truth >= 0].tolist())) for truth in truths]
     few, one = sum(n < k for n in each), sum(n == 1 for n in each)

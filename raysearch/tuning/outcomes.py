@@ -26,6 +26,8 @@ from raysearch.tuning.prepare import StudyInputs, prepare
 if TYPE_CHECKING:
     import pandas as pd
 
+    from raysearch.data.corpora import Corpus
+
 Choices = Mapping[str, Sequence[int]]
 """by name, the trial of each fold"""
 _CHOICES, _LACKING = "choices", "lacking"
@@ -113,7 +115,8 @@ def _frame(inputs: StudyInputs, record: Record, choices: Choices) -> pd.DataFram
     parts, lacking = [], []
     for f, (fold, answers) in enumerate(zip(inputs.folds, inputs.answers(), strict=True)):
         truth = answers.unseen[answers.selected :][: answers.test]
-        scored = np.flatnonzero(truth >= 0)
+        known = np.isfinite(truth).all(axis=1) if answers.continuous else truth >= 0
+        scored = np.flatnonzero(known)
         facts = _facts(inputs, fold, truth).iloc[scored]
         for seed in range(record.seeds):
             columns: dict[str, Any] = {}
@@ -124,7 +127,7 @@ def _frame(inputs: StudyInputs, record: Record, choices: Choices) -> pd.DataFram
                     lacking.append(f"{name} of {fold.name}")
                     p = np.full((answers.selected + answers.test, len(record.classes)), np.nan)
                 p = p[answers.selected :][: answers.test][scored]
-                columns |= _columns(name, trials[f], row, seed, p, inputs.corpus.classes)
+                columns |= _columns(name, trials[f], row, seed, p, inputs.corpus)
             part = facts.assign(**columns)
             if record.seeds > 1:
                 part.insert(2, "seed", seed)
@@ -134,7 +137,7 @@ def _frame(inputs: StudyInputs, record: Record, choices: Choices) -> pd.DataFram
     return frame
 
 
-def _facts(inputs: StudyInputs, fold: Fold, truth: NDArray[np.int64]) -> pd.DataFrame:
+def _facts(inputs: StudyInputs, fold: Fold, truth: NDArray[Any]) -> pd.DataFrame:
     """What is known of the test clips of a fold, in their order."""
     import pandas as pd
 
@@ -147,6 +150,8 @@ def _facts(inputs: StudyInputs, fold: Fold, truth: NDArray[np.int64]) -> pd.Data
     for name in ("corpus", "speaker", "session", *(x for x in more if x in table)):
         if (corpus.table[name].astype(str) != "").any():
             frame[name] = table[name].astype(str).to_numpy()
+    if corpus.numbers:
+        return frame.assign(**dict(zip(corpus.numbers, truth.T, strict=True)))
     names = np.array([*corpus.classes, ""], dtype=object)
     frame["label"] = names[truth]
     if corpus.votes is not None:
@@ -161,17 +166,20 @@ def _columns(
     row: FoldRow | None,
     seed: int,
     p: NDArray[np.float32],
-    classes: Sequence[str],
+    corpus: Corpus,
 ) -> dict[str, Any]:
     """What a choice predicts of a fold's test clips."""
     scores = {} if row is None else (row.repeats[seed] if row.repeats else row.scores)
+    each = {f"{name}.{output}": p[:, k] for k, output in enumerate(corpus.outputs)}
+    if corpus.numbers:
+        return {f"{name}_trial": trial, **each}
     known = np.isfinite(p).all(axis=1)
     best = np.where(known, np.nan_to_num(p).argmax(axis=1), -1)
     return {
-        name: np.array([*classes, ""], dtype=object)[best],
+        name: np.array([*corpus.classes, ""], dtype=object)[best],
         f"{name}_trial": trial,
         f"{name}_temperature": scores.get("temperature", np.nan),
-        **{f"{name}.{label}": p[:, k] for k, label in enumerate(classes)},
+        **each,
     }
 
 

@@ -115,7 +115,7 @@ def plan(study: Study) -> Plan:
         headline=(
             f"{study.method} on {'+'.join(study.corpus.name)}: "
             f"{int((inputs.corpus.table['label'] != '').sum())} utterances, "
-            f"{len(inputs.corpus.classes)} classes ({', '.join(inputs.corpus.classes)}), "
+            f"{inputs.outputs_in_words}, "
             f"protocol {study.protocol.name}"
         ),
         notes=inputs.notes,

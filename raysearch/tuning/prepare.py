@@ -33,6 +33,7 @@ from raysearch.study.folder import features_of, store_for
 from raysearch.study.space import Scalar, Space
 from raysearch.tuning.cautions import (
     cautions,
+    check_kind,
     check_needs,
     class_cautions,
     corpus_facts,
@@ -72,6 +73,14 @@ class StudyInputs:
     @property
     def feature_folder(self) -> Path:
         return features_of(Path(self.study.home))
+
+    @property
+    def outputs_in_words(self) -> str:
+        """What is predicted: classes, or attributes."""
+        names = ", ".join(self.corpus.outputs)
+        if self.corpus.numbers:
+            return f"{names} (numbers)"
+        return f"{len(self.corpus.classes)} classes ({names})"
 
     def dataset(self, **extraction: Any) -> Dataset:
         """Extract what is missing and lay everything side by side.
@@ -142,7 +151,7 @@ class StudyInputs:
         """By fold, the labels that scoring alone may see."""
         if self.ratings is not None:
             return tuple(self._rater_answers(fold, self.ratings) for fold in self.folds)
-        y = self.corpus.codes
+        y = self.corpus.truth
         sets = self.corpus.sets
         names = {} if sets is None else {"A": "A", "B": "B", "AB": "A+B"}
         agreed = {short: sets.where(name) for short, name in names.items()} if sets else {}
@@ -157,15 +166,16 @@ class StudyInputs:
     def scorer(self) -> Scorer:
         """What scores the study's folds."""
         names = tuple(fold.name for fold in self.folds)
-        return Scorer(names, self.answers(), len(self.corpus.classes), self.speaker_clips)
+        return Scorer(names, self.answers(), self.corpus.outputs, self.speaker_clips)
 
-    def _answers(self, fold: Fold, y: NDArray[np.int64]) -> Answers:
+    def _answers(self, fold: Fold, y: NDArray[Any]) -> Answers:
         copies = 1 + len(self.speaker_clips)
         return Answers(
             validation=y[fold.validation],
             unseen=np.concatenate([y[fold.select], *[y[fold.test]] * copies]),
             selected=len(fold.select),
             test=len(fold.test),
+            continuous=bool(self.corpus.numbers),
             groups={
                 name: (
                     rows[fold.validation],
@@ -234,7 +244,8 @@ class StudyInputs:
             speaker=speaker,
             speakers=tuple(names.tolist()),
             corpus=_corpus_numbers(table),
-            classes=self.corpus.classes,
+            classes=self.corpus.outputs,
+            annotations=self.corpus.annotations,
             folds=self.folds,
             normalise=self.study.normalise,
             speaker_clips=self.speaker_clips,
@@ -266,6 +277,7 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
         BadInput: the corpus, the protocol or the space does not fit.
     """
     method = find_method(study.method)
+    check_kind(study, method)
     corpus = _load(study, method, progress)
     ratings = ratings_of(corpus, study, method)
     folds = _divide(study, corpus, ratings)

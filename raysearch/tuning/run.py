@@ -161,13 +161,14 @@ def begin(folder: StudyFolder, inputs: StudyInputs) -> Ledger:
     """The study's files and its ledger, to be written; a study begun on other speech is refused."""
     study, space = inputs.study, inputs.space
     constants = space.constants()
-    table = published_table(study.published, study.corpus.name, study.task.name, inputs.enqueued)
+    task = study.task.name if isinstance(study.task.name, str) else ""
+    table = published_table(study.published, study.corpus.name, task, inputs.enqueued)
     return folder.begin(
         study,
         json.dumps(inputs.split_table(), indent=1),
         {
             "fingerprint": inputs.fingerprint,
-            "classes": list(inputs.corpus.classes),
+            "classes": list(inputs.corpus.outputs),
             "notes": list(inputs.notes),
             "simulated": sorted(inputs.corpus.simulated),
             "versions": versions(),

@@ -22,7 +22,7 @@ def outcome(validation: list[int], test: list[int], seconds: float = 1.0) -> Fol
 
 
 def scorer(speaker_clips: tuple[int, ...] = (), **answers: Any) -> Scorer:
-    return Scorer(("s1",), (Answers(**answers),), 2, speaker_clips)
+    return Scorer(("s1",), (Answers(**answers),), ("a", "b"), speaker_clips)
 
 
 def accuracies(row: FoldRow) -> tuple[float, ...]:

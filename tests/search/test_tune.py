@@ -98,7 +98,7 @@ def test_an_error_of_the_coordinator_itself_is_told_once_and_not_tried_again(
         method="rdlr",
         constants={},
         context=Context(0, ("a",), ({},), ()),
-        scorer=Scorer(("a",), (), 2, ()),
+        scorer=Scorer(("a",), (), ("x", "y"), ()),
         seeds=1,
         runtime=LIMITS,
         store="memory://s",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.stage import CURVE, Artifact, Method, Node, Param, StageInputs
+from trainables.stage import CURVES, Artifact, Method, Node, Param, StageInputs
 
 
 def _note(line: str) -> None:
@@ -43,7 +43,7 @@ def learner(inputs: StageInputs, *, quality: float, epochs: int, pace: float) ->
         if inputs.on_epoch is not None:
             inputs.on_epoch(epoch, curve[-1])
     _note(f"{quality} whole")
-    return Artifact(arrays, {"curves": {CURVE: curve}})
+    return Artifact(arrays, {"curves": {CURVES[0]: curve}})
 
 
 def graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:

@@ -73,7 +73,7 @@ def write_scored(
         for f in range(k)
     ]
     ends = [{"best_epoch": n, "last_epoch": 10} for n in best_epochs] or [{}] * k
-    scorer = Scorer(tuple(names), tuple(answers), 3, ())
+    scorer = Scorer(tuple(names), tuple(answers), ("a", "b", "c"), ())
     folder.mkdir(parents=True)
     choice = {"strategy": {"choice": ["soft", "hard"]}}
     configuration = {"method": "toy", "protocol": {"name": "loso"}, "seed": 0, "params": choice}

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from raysearch.data.rules import Votes
+from trainables.attribute_targets import means_of
 from trainables.labels import Partition
 
 Progress = Callable[[str], None]
@@ -21,6 +22,8 @@ Options = Mapping[str, object]
 """`corpus.options`, or the part of it that one reader takes"""
 
 RAW_COLUMNS = ("id", "path", "corpus", "speaker", "session", "label", "transcript")
+RATED = "rated"
+"""the label of a clip whose attributes are predicted as numbers"""
 TABLE_COLUMNS = (*RAW_COLUMNS, "audio", "seconds")
 PART = "part"
 """a further column of tables: what of its file a clip is (`places`); where it lacks, all of it"""
@@ -83,6 +86,10 @@ class Raw:
     notes: tuple[str, ...] = ()
     simulated: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
+    means: pd.DataFrame | None = None
+    """of attributes, on the table's index, NaN where not given: where single ratings are not"""
+    numbers: tuple[str, ...] = ()
+    """the attributes of a continuous task; clips that have them all are labelled RATED"""
 
 
 class Reader(Protocol):
@@ -153,6 +160,16 @@ class Corpus:
     outside: NDArray[np.float32] | None = None
     outside_classes: tuple[str, ...] = ()
     rules: Votes = field(default_factory=Votes)
+    numbers: tuple[str, ...] = ()
+    """names of A attributes, where numbers are predicted: `classes` is (RATED,) then"""
+    annotations: NDArray[np.float32] | None = None
+    """[N, R, A] the single ratings of the attributes, NaN behind a clip's last; a corpus that gives
+    means alone has them as its one rating. None where classes are predicted"""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the columns of a prediction are: classes, or attributes."""
+        return self.numbers or self.classes
 
     @property
     def sets(self) -> Partition | None:
@@ -174,6 +191,11 @@ class Corpus:
         """int64 [N]: each row's class as an index into `classes`, -1 where it has no label."""
         index = {name: i for i, name in enumerate(self.classes)}
         return np.array([index.get(label, -1) for label in self.table["label"]], dtype=np.int64)
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """What is predicted of each row: int64 [N] `codes`, or the attributes float32 [N, A]."""
+        return self.codes if self.annotations is None else means_of(self.annotations)
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
@@ -198,6 +220,9 @@ class Corpus:
                 ratings = ratings.drop(columns=["own"])
             for row in ratings.itertuples(index=False):
                 digest.update(("\x1d" + "\x1f".join(map(str, row))).encode())
+        if self.annotations is not None:
+            digest.update("\x1f".join(self.numbers).encode())
+            digest.update(np.ascontiguousarray(self.annotations, dtype="<f4").tobytes())
         if self.outside is not None and self.outside.any():
             digest.update("\x1f".join(self.outside_classes).encode())
             digest.update(np.ascontiguousarray(self.outside, dtype="<f4").tobytes())

@@ -25,8 +25,8 @@ from raysearch.data.corpora import (
 )
 from raysearch.data.corpora.agreement import count_votes, labels_by_votes
 from raysearch.data.corpora.corpus import PART, CorpusInfo, Options, Progress, Raw
-from raysearch.data.corpora.simulate import simulated
-from raysearch.data.corpora.tasks import as_task
+from raysearch.data.corpora.simulate import simulated, with_attributes
+from raysearch.data.corpora.tasks import as_numbers, as_task
 from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput, near
 from raysearch.stages.methods import plugins
@@ -258,7 +258,9 @@ def with_rules(name: str, raw: Raw, rules: Votes, task: Task) -> Raw:
         BadInput: the corpus has votes that simulated ones would hide, or none of the task's.
     """
     if rules.source == "simulate":
-        raw = simulated(name, raw, rules, attributes=task.graded)
+        raw = simulated(name, raw, rules, attributes=bool(task.names))
+    if task.continuous:
+        return as_numbers(name, with_attributes(name, raw, rules.seed), task, rules.self_ratings)
     raw = as_task(name, raw, task)
     own = None if raw.ratings is None else raw.ratings.get("own")
     if rules.self_ratings == "count" and raw.ratings is not None and own is not None:
@@ -266,7 +268,7 @@ def with_rules(name: str, raw: Raw, rules: Votes, task: Task) -> Raw:
         raw = replace(raw, votes=extra if raw.votes is None else raw.votes.add(extra, fill_value=0))
     if (rules.labels == "votes" or task.graded) and raw.votes is not None:
         table, _, ties = labels_by_votes(name, raw.table, raw.votes, "keep")
-        why = f"task={task.name}" if task.graded else "votes.labels=votes"
+        why = f"task={task.names[0]}" if task.graded else "votes.labels=votes"
         note = f"{name}: {why}: the label is the class that leads the votes."
         raw = replace(raw, table=table, notes=(*raw.notes, note, *ties))
     return raw

@@ -13,6 +13,7 @@ from raysearch.data.corpora.agreement import vote_partition
 from raysearch.data.corpora.corpus import RATING_COLUMNS, TABLE_COLUMNS, Corpus, Raw
 from raysearch.data.corpora.corpus_sources import CorpusSource, CorpusSources
 from raysearch.data.corpora.names import ClassChoice, choose, in_order
+from raysearch.data.corpora.tasks import annotations_of
 from raysearch.data.rules import Votes
 
 
@@ -161,6 +162,7 @@ def join(
     table = table[[*TABLE_COLUMNS, *further]].reset_index(drop=True)
     position = {clip: i for i, clip in enumerate(table["id"])}
     votes, outside, others = _joint_votes(sources.labelled, position, choice)
+    numbers = sources.labelled[0].raw.numbers
     ratings = [_usable(frame, position, choice) for frame in ratings_by_person(sources.labelled)]
     corpus = Corpus(
         table=table,
@@ -172,11 +174,27 @@ def join(
         outside=outside,
         outside_classes=others,
         rules=rules,
+        numbers=numbers,
+        annotations=_annotations(table, sources.labelled) if numbers else None,
     )
     sets = corpus.sets
     if sets is None:
         return corpus
     return replace(corpus, notes=(*corpus.notes, f"The raters' agreement: {rules.sizes(sets)}."))
+
+
+def _annotations(table: pd.DataFrame, sources: Sequence[CorpusSource]) -> NDArray[np.float32]:
+    """The annotations of all corpora together; see `annotations_of`."""
+    attributes = sources[0].raw.numbers
+    means, ratings = [], [pd.DataFrame(columns=["id", *attributes])]
+    for source in sources:
+        assert source.raw.means is not None  # `as_numbers` made them
+        means.append(source.raw.means.set_axis(source.raw.table["id"]))
+        if source.raw.ratings is not None:
+            ratings.append(source.raw.ratings[["id", *attributes]])
+    whole = pd.concat(means).reindex(table["id"])
+    given = pd.concat([one for one in ratings if len(one)] or ratings, ignore_index=True)
+    return annotations_of(table["id"], attributes, given, whole)
 
 
 def _joint_votes(

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from raysearch.data.corpora.corpus import PART, Corpus, Options, Problem, Progress
+from raysearch.data.corpora.corpus import PART, RATED, Corpus, Options, Problem, Progress
 from raysearch.data.corpora.corpus_sources import CorpusSources, read_sources
 from raysearch.data.corpora.joining import agreement_sentences, join, select_rows, stacked
 from raysearch.data.corpora.names import ClassChoice, choose
@@ -78,9 +78,9 @@ def load(
         task=task,
     )
     levels = task.graded and per_rater
-    choice = _choice(sources, classes, levels)
+    choice = _rated(classes, per_rater) if task.continuous else _choice(sources, classes, levels)
     table, notes = select_rows(sources, choice.member, rules)
-    table, problems = _hear(table, sources, home, progress, counted=not task.graded)
+    table, problems = _hear(table, sources, home, progress, counted=not task.names)
     table, problem_notes = _usable(table, problems, on_bad)
     if not levels:
         _check_enough(table, choice.classes, on_bad)
@@ -155,6 +155,25 @@ def _choice(sources: CorpusSources, classes: Sequence[str] | None, levels: bool)
     if choice.problems:
         raise BadInput(choice.problems)
     return choice
+
+
+def _rated(classes: Sequence[str] | None, per_rater: bool) -> ClassChoice:
+    """The one label of a continuous task.
+
+    Raises:
+        BadInput: classes are asked for, or a method that learns one rater's.
+    """
+    if classes is not None:
+        raise BadInput(
+            f"corpus.classes=[{','.join(classes)}] chooses classes, but task.kind=continuous "
+            "predicts numbers of all rated clips; leave one of them out"
+        )
+    if per_rater:
+        raise BadInput(
+            "task.kind=continuous learns the mean of the raters, but this method learns single "
+            "raters' classes; take space=attributes, or leave task.kind out"
+        )
+    return ClassChoice((RATED,), {RATED: RATED})
 
 
 def _hear(

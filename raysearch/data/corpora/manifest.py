@@ -76,6 +76,7 @@ from raysearch.data.corpora.readers import (
     with_root,
 )
 from raysearch.data.manifest_table import table_of
+from raysearch.data.rules import OTHER_NAMES
 from raysearch.errors import BadInput
 
 _REQUIRED = ("file", "speaker")
@@ -127,7 +128,7 @@ def read_manifest(
     Raises:
         BadInput: a file or a column that it needs is missing.
     """
-    frame = renamed(read_cells(path), columns or {}, path)
+    frame = _activation(renamed(read_cells(path), columns or {}, path))
     _check_columns(frame, path, with_ratings=ratings is not None)
     place = _Place(path, audio or path.parent)
     scores = _rating_rows(frame, ratings)
@@ -140,6 +141,7 @@ def read_manifest(
     notes = label_notes(name, frame.get("label", ()), missing)
     notes += unused_note(name, "manifest", idle, frame.columns)
     table, rows = _clips(frame, place, name, missing, problems)
+    means = _means(frame.loc[rows], table, path, problems)
     votes = _votes(frame.loc[rows], table, path, problems)
     graded = None if scores is None else _ratings(scores, table, frame.loc[rows], place, problems)
     if graded is not None and votes is None:
@@ -157,7 +159,36 @@ def read_manifest(
         ratings=graded,
         notes=tuple(notes),
         problems=tuple(problems),
+        means=means.loc[table.index] if means is not None else None,
     )
+
+
+def _means(
+    frame: pd.DataFrame, table: pd.DataFrame, path: Path, problems: list[Problem]
+) -> pd.DataFrame | None:
+    """The attributes of each clip, where its row gives them and not its raters'."""
+    attributes = [name for name in SCORES if name in frame]
+    if "rater" in frame or not attributes:
+        return None
+    means = np.full((len(table), len(attributes)), np.nan)
+    for place, (line, row) in enumerate(zip(frame.index, frame.to_dict("records"), strict=True)):
+        for name in attributes:
+            value = _real(row[name]) if row[name] else np.nan
+            if value is None:
+                sentence = (
+                    f"Row {line} of {path} has {name} {row[name]!r}, which is no number: correct "
+                    "it, or leave the cell empty."
+                )
+                clip = table.iloc[place]
+                problems.append(Problem("row", "error", clip["corpus"], clip["id"], sentence))
+                continue
+            means[place, attributes.index(name)] = value
+    return pd.DataFrame(means, index=table.index, columns=attributes)
+
+
+def _activation(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table, with arousal as activation."""
+    return frame if "activation" in frame else frame.rename(columns=OTHER_NAMES)
 
 
 def _check_columns(frame: pd.DataFrame, path: Path, with_ratings: bool) -> None:
@@ -165,7 +196,7 @@ def _check_columns(frame: pd.DataFrame, path: Path, with_ratings: bool) -> None:
     rated = "rater" in frame
     lacking = [name for name in _REQUIRED if name not in frame]
     from_raters = "rating" in frame or (rated and graded) or with_ratings
-    if "label" not in frame and not _vote_columns(frame) and not from_raters:
+    if "label" not in frame and not _vote_columns(frame) and not from_raters and not graded:
         lacking.append("label")
     if rated and "rating" not in frame and "label" not in frame and not graded:
         lacking.append("rating")
@@ -190,7 +221,7 @@ def _rating_rows(frame: pd.DataFrame, path: Path | None) -> pd.DataFrame | None:
         BadInput: the file of ratings lacks a column.
     """
     if path is not None:
-        scores = read_cells(path, "list of ratings")
+        scores = _activation(read_cells(path, "list of ratings"))
         graded = "rating" not in scores and any(name in scores for name in SCORES)
         needed = ("file", "rater") if graded else ("file", "rater", "rating")
         if lacking := [name for name in needed if name not in scores]:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from raysearch.data.corpora.agreement import count_votes
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
 from raysearch.data.corpora.folders import child, find_folders
@@ -86,10 +88,24 @@ def _read(root: Path, options: Options) -> Raw:
             f"msp_podcast: {unknown} clips are of unknown speakers: those of one podcast count as "
             "one speaker."
         )
+    attributes = {"EmoVal": "valence", "EmoAct": "activation", "EmoDom": "dominance"}
+    given = pd.DataFrame(frame, dtype=str).set_index("FileName")
+    given = given.reindex(columns=list(attributes)).rename(columns=attributes)
+    means = given.apply(pd.to_numeric, errors="coerce")
+    means = means.set_axis(
+        [f"msp_podcast/{name.rpartition('.')[0] or name}" for name in given.index]
+    )
+    means = means[~means.index.duplicated()].reindex(table["id"]).set_axis(table.index)
     ratings = rating_table(graded)
     votes = count_votes(ratings, table) if graded else None
     return Raw(
-        table, CLASSES, votes, ratings if graded else None, tuple(notes), problems=tuple(problems)
+        table,
+        CLASSES,
+        votes,
+        ratings if graded else None,
+        tuple(notes),
+        problems=tuple(problems),
+        means=means,
     )
 
 

@@ -199,6 +199,30 @@ def simulated(name: str, raw: Raw, votes: Votes, attributes: bool = False) -> Ra
     )
 
 
+def with_attributes(name: str, raw: Raw, seed: int) -> Raw:
+    """The corpus whose simulated raters also say valence and activation; others as they are.
+
+    What a rater says lies around the place of the class that the rater heard (`PLANE`), on 1 to 5.
+    """
+    ratings = raw.ratings
+    if ratings is None or "votes" not in raw.simulated or ratings["valence"].notna().any():
+        return raw
+    middle = (np.nan, np.nan)
+    places = 3 + 2 * np.array([PLANE.get(label, middle) for label in ratings["label"]])
+    noise = []
+    for clip, rater in zip(ratings["id"], ratings["rater"], strict=True):
+        digest = hashlib.sha256(f"{clip}\0{rater}".encode()).digest()
+        rng = np.random.default_rng([VERSION, seed, int.from_bytes(digest[:8], "little")])
+        noise.append(rng.standard_normal(2))
+    values = np.clip(np.rint(places + NOISE * np.array(noise)), 1, 5)
+    note = (
+        f"{name}: the ratings of valence and activation are simulated, from the simulated votes: "
+        "no person has rated these clips."
+    )
+    ratings = ratings.assign(valence=values[:, 0], activation=values[:, 1])
+    return replace(raw, ratings=ratings, notes=(*raw.notes, note))
+
+
 def _hear(
     clip: str,
     true: int,

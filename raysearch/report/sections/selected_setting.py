@@ -11,6 +11,7 @@ import pandas as pd
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import HeatMap, HeatMaps
 from raysearch.report.scoring import Scores
+from raysearch.report.units import unit_of
 from raysearch.selection import Matrix, class_f1, class_recalls
 from raysearch.study.record import Record
 
@@ -22,16 +23,18 @@ _SETS = {
 
 
 def clips_section(record: Record, scores: Scores) -> Section | None:
-    """UA of the selected setting against the clips that give a test speaker's statistics."""
+    """UA or CCC of the selected setting against the clips that give a test speaker's statistics."""
     rows = record.rows_of(scores.best.number)
-    names = [name for name in rows[0].scores if re.fullmatch(r"test_ua_\d+_clips", name)]
+    m = "ccc" if record.continuous else "ua"
+    u = unit_of(m)
+    names = [name for name in rows[0].scores if re.fullmatch(rf"test_{m}_\d+_clips", name)]
     if not names:
         return None
     each = {
         name.split("_")[2]: np.array([row.scores[name] for row in rows])
         for name in sorted(names, key=lambda name: int(name.split("_")[2]))
     }
-    full = np.array([row.scores["test_ua"] for row in rows])
+    full = np.array([row.scores[f"test_{m}"] for row in rows])
     frame = pd.DataFrame(
         [
             {
@@ -45,9 +48,9 @@ def clips_section(record: Record, scores: Scores) -> Section | None:
     )
     columns = (
         Column("clips", "clips of the speaker", "text"),
-        Column("test", "test UA", "percent"),
-        Column("sd", "± sd", "spread"),
-        Column("loss", "against all", "points"),
+        Column("test", f"test {u.heading}", u.value),
+        Column("sd", "± sd", u.spread),
+        Column("loss", "against all", u.difference),
     )
     return Section(
         "speaker_clips",
