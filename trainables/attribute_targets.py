@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.fitting import equals
+from trainables.labels import means_of
 from trainables.stage import Param, Part, Setting
 
 Numbers = NDArray[np.float32]
@@ -42,13 +43,6 @@ TARGETS_OF_NUMBERS: dict[str, Param] = {
         matters=equals("strategy", "spread_weighted"),
     ),
 }
-
-
-def means_of(annotations: Numbers) -> Numbers:
-    """[n, A] the mean of each clip's ratings [n, R, A]; NaN where it has none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a clip without any
-        return np.asarray(np.nanmean(annotations, axis=1), dtype=np.float32)
 
 
 def spreads_of(annotations: Numbers) -> Numbers:
@@ -93,11 +87,7 @@ def spread_weights(annotations: Numbers, power: float) -> Numbers:
 
     A clip of one rating has the mean spread. power 0, or raters who always agree: ones.
     """
-    squares = (
-        np.nanmean(np.nan_to_num(spreads_of(annotations) ** 2, nan=np.nan), axis=1)
-        if annotations.shape[1] > 1
-        else np.full(len(annotations), np.nan)
-    )
+    squares = means_of(spreads_of(annotations)[..., None] ** 2)[:, 0]
     known = np.isfinite(squares)
     mean = float(squares[known].mean()) if known.any() else 0.0
     if mean == 0:

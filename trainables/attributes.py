@@ -19,7 +19,6 @@ from trainables import fitting
 from trainables.attribute_targets import (
     TARGETS_OF_NUMBERS,
     annotations_of_part,
-    means_of,
     sampled,
     settle_numbers,
     shrunk,
@@ -27,6 +26,7 @@ from trainables.attribute_targets import (
 )
 from trainables.embedding import embedding
 from trainables.fitting import equals
+from trainables.labels import means_of
 from trainables.metrics import ccc_of, mae_of, rmse_of, sums
 from trainables.stage import (
     Artifact,

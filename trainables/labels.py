@@ -12,6 +12,7 @@ here. Plain functions of numpy arrays, for the stages of methods and for the pro
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -183,6 +184,16 @@ def have_votes(part: Part, strategy: str) -> NDArray[np.bool_]:
     if not keep.any():
         raise ValueError(f"the strategy {strategy!r} needs votes, but no training clip has one")
     return keep
+
+
+# --- Ratings of attributes ---------------------------------------------------------------------
+
+
+def means_of(annotations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[n, A] the mean of each clip's ratings [n, R, A]; NaN where it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a clip without any
+        return np.asarray(np.nanmean(annotations, axis=1), dtype=np.float32)
 
 
 # --- Single ratings -------------------------------------------------------------------------

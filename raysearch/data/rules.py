@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from raysearch.data.section import Anything, ConfigSection, Names, Texts, key, names
+from raysearch.data.section import Anything, ConfigSection, Names, Texts, Tree, key, names
 from trainables.labels import Dominant, Outside, Partition, partition
 
 _SIMULATION = ("raters", "pool", "accuracy", "spread", "ambiguous", "confusions", "bias", "seed")
@@ -259,6 +259,13 @@ class Task(ConfigSection):
     def continuous(self) -> bool:
         """Whether numbers are predicted."""
         return self.kind == "continuous"
+
+    @property
+    def identity(self) -> Tree:
+        """What makes it another task; that of levels is as it was before there were numbers."""
+        if self.continuous:
+            return {"name": list(self.names), "kind": self.kind}
+        return {"name": self.name, "low": self.low, "high": self.high}
 
     @property
     def graded(self) -> bool:

@@ -387,7 +387,7 @@ class Study(ConfigSection):
             "validation": self.validation.model_dump(),
             # studies from before there were votes keep their names
             **({} if self.votes == Votes() else {"votes": self._votes()}),
-            **({} if self.task == Task() else {"task": self._task()}),
+            **({} if self.task == Task() else {"task": self.task.identity}),
             **({} if self.raters == RatersConfig() else {"raters": self._raters()}),
             "objective": one_or_list(self.objective),
             # studies that choose by no group keep their names
@@ -405,13 +405,6 @@ class Study(ConfigSection):
         if not votes["bias"]:
             del votes["bias"]  # studies from before there was one keep their names
         return votes
-
-    def _task(self) -> Tree:
-        """Levels of one attribute are as they were before numbers were predicted."""
-        task: Tree = thaw(self.task.model_dump())
-        if self.task.continuous:
-            return {"name": list(self.task.names), "kind": task["kind"]}
-        return {name: value for name, value in task.items() if name != "kind"}
 
     def _raters(self) -> Tree:
         targets = self.raters.targets

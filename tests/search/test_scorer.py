@@ -114,7 +114,7 @@ def test_seeds_are_averaged_and_their_counts_summed() -> None:
 
 def test_what_cannot_be_scored_fails_the_trial_with_its_reason() -> None:
     judge = scorer(validation=np.array([0, 1]), unseen=np.array([0, 1]), selected=0, test=2)
-    with pytest.raises(StageFailed, match=r"fold 's1': .* test probabilities of shape \(3, 2\)"):
+    with pytest.raises(StageFailed, match=r"fold 's1': .* test predictions of shape \(3, 2\)"):
         judge.row(0, 0, [outcome([0, 1], [0, 1, 1])])
     ill = outcome([0, 1], [0, 1])
     ill.validation[0, 0] = np.nan

@@ -63,7 +63,7 @@ def test_a_row_says_what_it_is_and_who_may_use_it(name: str) -> None:
     assert score.row.heading in score.words + " " + score.heading
     assert score.row.ends[0] < score.row.ends[1]
     # a race stops by means of fractions that are to be high
-    assert score.raced == (name in ("ua", "wa", "macro_f1", "kappa"))
+    assert score.raced == (name in ("ua", "wa", "macro_f1", "kappa", "ccc"))
 
 
 def test_what_is_no_objective() -> None:

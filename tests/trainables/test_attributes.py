@@ -1,4 +1,4 @@
-"""Attributes as numbers: metrics and losses against other implementations, strategies, the stage."""
+"""Attributes as numbers: metrics and losses against other code, strategies, the stage."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from trainables.attribute_targets import (
-    means_of,
     sampled,
     shrunk,
     spread_weights,
     spreads_of,
 )
 from trainables.attributes import METHOD, canonical, predictor
+from trainables.labels import means_of
 from trainables.losses import concordance, squared_error
 from trainables.metrics import ccc_of, each_ccc, each_mae, each_rmse, mae_of, rmse_of, sums
 from trainables.stage import NetworkState, Part, StageInputs, weights_of
@@ -84,7 +84,8 @@ def test_strategies() -> None:
     means = means_of(RATINGS)
     assert shrunk(means, 0.5)[:, 0].tolist() == [2.5, 3.0, 3.5]
     drawn = np.stack([sampled(RATINGS, np.random.default_rng(s))[:, 0] for s in range(200)])
-    assert set(drawn[:, 0]) == {1.0, 3.0} and set(drawn[:, 2]) == {4.0}
+    assert set(drawn[:, 0]) == {1.0, 3.0}
+    assert set(drawn[:, 2]) == {4.0}
     assert np.mean(drawn[:, 1] == 5.0) == pytest.approx(1 / 3, abs=0.1)
     weights = spread_weights(RATINGS, 1.0)
     # spreads squared 2, 3, and their mean where there is one rating alone

@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raysearch.data.rules import Votes
-from trainables.attribute_targets import means_of
-from trainables.labels import Partition
+from trainables.labels import Partition, means_of
 
 Progress = Callable[[str], None]
 """told a sentence whenever something long begins"""

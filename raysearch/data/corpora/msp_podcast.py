@@ -88,14 +88,6 @@ def _read(root: Path, options: Options) -> Raw:
             f"msp_podcast: {unknown} clips are of unknown speakers: those of one podcast count as "
             "one speaker."
         )
-    attributes = {"EmoVal": "valence", "EmoAct": "activation", "EmoDom": "dominance"}
-    given = pd.DataFrame(frame, dtype=str).set_index("FileName")
-    given = given.reindex(columns=list(attributes)).rename(columns=attributes)
-    means = given.apply(pd.to_numeric, errors="coerce")
-    means = means.set_axis(
-        [f"msp_podcast/{name.rpartition('.')[0] or name}" for name in given.index]
-    )
-    means = means[~means.index.duplicated()].reindex(table["id"]).set_axis(table.index)
     ratings = rating_table(graded)
     votes = count_votes(ratings, table) if graded else None
     return Raw(
@@ -105,8 +97,19 @@ def _read(root: Path, options: Options) -> Raw:
         ratings if graded else None,
         tuple(notes),
         problems=tuple(problems),
-        means=means,
+        means=_means(frame, table),
     )
+
+
+def _means(frame: list[dict[str, str]], table: pd.DataFrame) -> pd.DataFrame:
+    """The attributes that the consensus gives, on the table's index."""
+    names = {"EmoVal": "valence", "EmoAct": "activation", "EmoDom": "dominance"}
+    given = pd.DataFrame(frame, dtype=str)
+    stems = [name.rpartition(".")[0] or name for name in given["FileName"]]
+    means = given.reindex(columns=list(names)).rename(columns=names)
+    means = means.apply(pd.to_numeric, errors="coerce")
+    means = means.set_axis([f"msp_podcast/{stem}" for stem in stems])
+    return means[~means.index.duplicated()].reindex(table["id"]).set_axis(table.index)
 
 
 def _single(labels: Path, clips: set[str]) -> list[RatingRow]:
