@@ -66,9 +66,7 @@ class Scorer:
             val = _Part(answers.unseen[:cut], unseen[:cut])
         scores = {**val.scores("val", k), **test.scores("test", k)}
         reliability = _calibration(val, test, scores)
-        epochs = {"best_epoch": outcome.best_epoch, "last_epoch": outcome.last_epoch}
-        if None not in epochs.values():
-            scores |= {name: float(epoch) for name, epoch in epochs.items() if epoch is not None}
+        scores |= _epochs(outcome)
         for name, inside in answers.sets.items():
             part = test.only(inside)
             if part.known.any():  # a fold may have no clip of a set
@@ -121,6 +119,7 @@ class Scorer:
             for metric in SCORED.values()
             if metric.continuous
         }
+        scores |= _epochs(outcome)
         for name, ccc in zip(self.outputs, metrics.each_ccc(tables["test"]), strict=True):
             scores |= {f"test_ccc_{name}": float(ccc)} if len(self.outputs) > 1 else {}
         for place, clips in enumerate(self.speaker_clips, start=1):
@@ -152,6 +151,14 @@ class Scorer:
         if not np.isfinite(probabilities).all():
             raise StageFailed(f"{where}: its {part} scores are not finite")
         return probabilities
+
+
+def _epochs(outcome: FoldOutcome) -> dict[str, float]:
+    """When the last training was best, and when it had to end, where both are known."""
+    epochs = {"best_epoch": outcome.best_epoch, "last_epoch": outcome.last_epoch}
+    if None in epochs.values():
+        return {}
+    return {name: float(epoch) for name, epoch in epochs.items() if epoch is not None}
 
 
 def _calibration(val: _Part, test: _Part, scores: dict[str, float]) -> dict[str, list[list[float]]]:
