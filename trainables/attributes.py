@@ -144,8 +144,8 @@ def numbers(inputs: StageInputs, own: Setting) -> Artifact:
     if result.weights is not None:
         info["inputs"] = inputs.train.x.shape[1]
     arrays = {name: _rated(x, mean, scale, ends) for name, x in result.probabilities.items()}
-    arrays |= embedding(result.layers) | weight_arrays(result.weights)
-    return Artifact(arrays=arrays, info=info)
+    more = embedding(result.layers) | weight_arrays(result.weights)
+    return Artifact(arrays={**arrays, **more}, info=info)
 
 
 def _rated(

@@ -89,11 +89,10 @@ def _read(root: Path, options: Options) -> Raw:
             "one speaker."
         )
     ratings = rating_table(graded)
-    votes = count_votes(ratings, table) if graded else None
     return Raw(
         table,
         CLASSES,
-        votes,
+        count_votes(ratings, table) if graded else None,
         ratings if graded else None,
         tuple(notes),
         problems=tuple(problems),
