@@ -209,12 +209,12 @@ class Study(ConfigSection):
     ] = key(
         ("ua",),
         "the validation score that chooses settings: the mean over folds of ua, wa, macro_f1 or "
-        "kappa (highest), nll or brier (lowest), of numbers ccc (highest), rmse or mae "
-        "(lowest); pooled_NAME of all folds' clips together; worst_NAME of the worst quarter of folds; worst_group_ua of the group (sex, age, "
-        "language) with the lowest UA; recall_CLASS; with several, the first chooses",
+        "kappa (highest), nll or brier (lowest), of numbers ccc (highest), rmse or mae (lowest); "
+        "pooled_NAME of all folds' clips together; worst_NAME of the worst quarter of folds; "
+        "worst_group_ua of the group (sex, age, language) with the lowest UA; recall_CLASS; with "
+        "several, the first chooses",
         "one of ua, wa, macro_f1, kappa, nll, brier, ccc, rmse, mae, pooled_ua, worst_ua, "
-        "worst_group_ua, "
-        "recall_CLASS, ..., or a list of different ones",
+        "worst_group_ua, recall_CLASS, ..., or a list of different ones",
         "[ua,worst_ua]",
         min_length=1,
     )
