@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from raysearch.selection import SCORED
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
@@ -48,7 +50,7 @@ def test_a_study_from_start_to_end_again_and_extended(shell: Any) -> None:
     for name in ("honest", "nested", "selected", "oracle"):
         assert 0 <= report["estimates"][name]["ua"] <= 1
         assert 0 <= report["estimates"][name]["wa"] <= 1
-    assert set(report["estimates"]["optimism"]) == {"ua", "wa"}
+    assert set(report["estimates"]["optimism"]) == set(SCORED)
     assert set(report["best"]) == {"shrink"}
     assert len(shell.executions()) == 35
 
