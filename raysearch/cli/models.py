@@ -121,10 +121,10 @@ def _in_format(predictions: PredictionTable, kind: str) -> str:
     if kind == "csv":
         return table.to_csv(index=False)
     if kind == "json":
+        what = "attributes" if predictions.numbers else "probabilities"
         facts = [name for name in table.columns if name not in classes]
         clips = [
-            {name: row[name] for name in facts}
-            | {"probabilities": {name: row[name] for name in classes}}
+            {name: row[name] for name in facts} | {what: {name: row[name] for name in classes}}
             for row in table.to_dict("records")
         ]
         failures = [{"file": file, "reason": reason} for file, reason in predictions.failures]
@@ -132,5 +132,8 @@ def _in_format(predictions: PredictionTable, kind: str) -> str:
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     percentages = table.astype({name: object for name in classes})
     for name in classes:
-        percentages[name] = [f"{100 * value:.1f} %" for value in table[name]]
+        percentages[name] = [
+            f"{value:.2f}" if predictions.numbers else f"{100 * value:.1f} %"
+            for value in table[name]
+        ]
     return percentages.to_string(index=False) + "\n"

@@ -79,7 +79,8 @@ def write(
         "params": setting,
         "how": how,
         "members": entries,
-        "classes": list(source.inputs.corpus.classes),
+        "classes": list(source.inputs.corpus.outputs),
+        "numbers": study.task.continuous,
         "task": study.task.model_dump() if study.task.graded else None,
         "rater": _rater(source, data),
         "features": [_feature(place, number, name) for number, name in enumerate(study.features)],
@@ -105,7 +106,7 @@ def write(
 
 def _means(source: Source) -> dict[str, float]:
     """The setting's mean test scores."""
-    names = ("test_ua", "test_wa")
+    names = ("test_ccc", "test_rmse") if source.study.task.continuous else ("test_ua", "test_wa")
     return {x: float(np.mean([row.scores[x] for row in source.rows])) for x in names}
 
 
@@ -143,13 +144,14 @@ def _clips(source: Source, data: Dataset) -> int:
 
 
 def _expected(source: Source) -> Facts:
-    """The honest estimate of UA, over the rater's folds where there is a rater."""
+    """The honest UA (CCC for numbers), over the rater's folds where there is a rater."""
     assert source.report.estimates is not None
-    estimate = source.report.estimates.honest["ua"]
+    metric = "ccc" if source.study.task.continuous else "ua"
+    estimate = source.report.estimates.honest[metric]
     mean, low, high = estimate.mean, estimate.low, estimate.high
     if source.rater:
         mean, low, high, _ = interval(np.array([estimate.values[row.index] for row in source.rows]))
-    return {"ua": mean, "interval": None if low is None else [low, high]}
+    return {metric: mean, "interval": None if low is None else [low, high]}
 
 
 def _feature(place: Path, number: int, name: str) -> Facts:
@@ -176,10 +178,11 @@ def _clips_needed(study: Study) -> int:
 
 
 def _speaker_scores(source: Source) -> dict[str, float]:
-    """Mean test UA with statistics of so few clips of a speaker, and of all."""
+    """Mean test UA (CCC for numbers) with statistics of so few clips of a speaker, and of all."""
     if source.study.normalise == "fold":
         return {}
-    names = {str(n): f"test_ua_{n}_clips" for n in source.study.speaker_clips} | {"all": "test_ua"}
+    test = "test_ccc" if source.study.task.continuous else "test_ua"
+    names = {str(n): f"{test}_{n}_clips" for n in source.study.speaker_clips} | {"all": test}
     return {
         n: float(np.mean([row.scores[name] for row in source.rows]))
         for n, name in names.items()

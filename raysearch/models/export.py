@@ -15,7 +15,7 @@ from raysearch.data.features.extract import local_chunks
 from raysearch.errors import BadInput
 from raysearch.models import archive
 from raysearch.models.archive import How, Temperature
-from raysearch.models.model import Facts, perception
+from raysearch.models.model import Facts, expected_words, perception
 from raysearch.models.refit import Say, ensemble, refit
 from raysearch.models.registering import Package, check_names, register, run_of, save
 from raysearch.models.source import Source, source_of
@@ -73,6 +73,10 @@ def export(
     source = source_of(folder, setting, rater)
     if to is None:  # before minutes of training
         run = run_of(source.study, source.instance)
+    if source.study.task.continuous and temperature == "fitted":
+        raise BadInput(
+            "temperature=fitted is for models of classes, but this one gives numbers; leave it out"
+        )
     heat = archive.temperature(source) if temperature == "fitted" else None
     say("reading features")
     data = source.inputs.dataset(run_chunks=local_chunks)
@@ -138,10 +142,13 @@ def _lines(where: str, facts: Facts, source: Source) -> Iterator[str]:
         text = ", ".join(f"{name} {n}" for name, n in member["epochs"].items())
         yield f"epochs (the median best of the folds): {text or 'none'}"
     ends = facts["expected"]["interval"]
-    between = f" (95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else ""
+    between = ""
+    if ends:
+        low, high = (f"{x:.3f}" if facts["numbers"] else f"{100 * x:.1f}" for x in ends)
+        between = f" (95 % interval {low} to {high})"
     by = f" over the folds of {rater['name']}" if rater else ""
     yield (
-        f"expect {100 * facts['expected']['ua']:.1f} % UA{between} on new speakers: the study's "
+        f"expect {expected_words(facts)}{between} on new speakers: the study's "
         f"honest estimate{by}, of trainings on fewer speakers"
     )
     if facts["normalise"] == "speaker":

@@ -95,6 +95,11 @@ class Model:
         self._members: list[tuple[Predict, dict[str, NDArray[np.float64]]]] | None = None
 
     @property
+    def numbers(self) -> bool:
+        """Whether its `classes` are attributes, and what it says of clips their values."""
+        return bool(self.facts.get("numbers"))
+
+    @property
     def by_speaker(self) -> bool:
         """Whether a clip is normalised by its speaker's other clips."""
         return bool(self.facts["normalise"] == "speaker")
@@ -125,7 +130,7 @@ class Model:
         return bool(self.facts["source"] != source_digest(self._method.graph.__module__))
 
     def hear(self, sounds: Sequence[Sound]) -> Predictions:
-        """Class probabilities of clips, which fail one by one.
+        """Class probabilities (or attributes' values) of clips, which fail one by one.
 
         Raises:
             BadInput: an extractor cannot work here at all, or weights are damaged.
@@ -292,11 +297,18 @@ def constants_of(facts: Facts) -> dict[str, str]:
     return constants
 
 
+def expected_words(facts: Facts) -> str:
+    """The honest estimate: "78.9 % UA", or "0.540 CCC" of numbers."""
+    if facts.get("numbers"):
+        return f"{facts['expected']['ccc']:.3f} CCC"
+    return f"{100 * facts['expected']['ua']:.1f} % UA"
+
+
 def perception(facts: Facts) -> str:
     """Whose perception a model is of, and of what, in words; "" where it is of a corpus's labels
     in categories."""
     constants = constants_of(facts)
-    of = ""
+    of = f"{', '.join(facts['classes'])} as numbers" if facts.get("numbers") else ""
     if "task" in constants:
         of = f"{constants['task']} in the levels {', '.join(facts['classes'])}"
     if "rater" in constants:
@@ -407,6 +419,8 @@ class _Served:
         table = pd.DataFrame(
             predictions.probabilities.astype(np.float64), columns=list(self._model.classes)
         )
+        if self._model.numbers:
+            return table
         return table.assign(
             label=self._model.names(predictions.probabilities), **self._model.constants
         )

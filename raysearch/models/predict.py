@@ -64,6 +64,8 @@ class PredictionTable:
     failures: tuple[tuple[str, str], ...]
     """(file, one sentence that names it)"""
     classes: tuple[str, ...]
+    numbers: bool = False
+    """the columns `classes` are attributes' values, and there is no label"""
 
 
 def open_model(
@@ -162,8 +164,11 @@ def predict(
             rows.append(whose | {"label": label, "place": order[clip]} | row_by_class)
     rows.sort(key=lambda row: row["place"])
     segments = ["start", "end"] if any(clip.part for clip in clips) else []
-    columns = ["file", *segments, "speaker", *model.constants, "label", *model.classes]
-    return PredictionTable(pd.DataFrame(rows, columns=columns), tuple(failures), model.classes)
+    named = [] if model.numbers else ["label"]
+    columns = ["file", *segments, "speaker", *model.constants, *named, *model.classes]
+    return PredictionTable(
+        pd.DataFrame(rows, columns=columns), tuple(failures), model.classes, model.numbers
+    )
 
 
 def _clips(paths: Sequence[str | Path]) -> tuple[list[_Clip], list[tuple[str, str]]]:

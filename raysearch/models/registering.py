@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raysearch.errors import BadInput, RaysearchError, near, one_line
-from raysearch.models.model import Facts, constants_of, perception
+from raysearch.models.model import Facts, constants_of, expected_words, perception
 from raysearch.stages.temporary import temporary_folder
 from raysearch.study.addresses import TRACKING_VARIABLE, named, shown
 from raysearch.study.folder import StudyFolder
@@ -84,7 +84,8 @@ def save(package: Package, to: Path, home: Path) -> None:
     answers: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.double, name) for name in package.facts["classes"]
     ]
-    answers += [ColSpec(DataType.string, name) for name in ("label", *constants_of(package.facts))]
+    named = () if package.facts["numbers"] else ("label", *constants_of(package.facts))
+    answers += [ColSpec(DataType.string, name) for name in named]
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".raysearch-", dir=to.parent) as aside:
         # aside, then moved: a folder that is there is whole
@@ -260,7 +261,11 @@ def _tags(facts: Facts) -> dict[str, str]:
         "raysearch.study": str(facts["study"]),
         "raysearch.trial": str(facts["trial"]),
         "raysearch.how": str(facts["how"]),
-        "raysearch.honest_ua": f"{facts['expected']['ua']:.4f}",
+        **{
+            f"raysearch.honest_{name}": f"{facts['expected'][name]:.4f}"
+            for name in ("ua", "ccc")
+            if name in facts["expected"]
+        },
         **{f"raysearch.{name}": value for name, value in constants_of(facts).items()},
     }
     if facts["simulated"]:
@@ -273,7 +278,7 @@ def _description(facts: Facts) -> str:
     text = f"{facts['method']} on {', '.join(facts['corpus'])}, {ways[facts['how']]}"
     whose = perception(facts)
     text += f", {whose}" if whose else ""
-    text += f"; honest estimate {facts['expected']['ua']:.1%} UA"
+    text += f"; honest estimate {expected_words(facts)}"
     simulated = f" Simulated: {', '.join(facts['simulated'])}." if facts["simulated"] else ""
     return f"{text}.{simulated}"
 
