@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import audmetric
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
 from raysearch.search.scorer import Scorer
+from raysearch.selection import Score
 from raysearch.selection.measures import fit_temperature, reliability, scaled
 from raysearch.stages import Answers, FoldOutcome, StageFailed
 from raysearch.study.ledger import FoldRow
@@ -120,3 +122,26 @@ def test_what_cannot_be_scored_fails_the_trial_with_its_reason() -> None:
     ill.validation[0, 0] = np.nan
     with pytest.raises(StageFailed, match="its validation scores are not finite"):
         judge.row(0, 0, [ill])
+
+
+def test_numbers_have_sums_and_no_confusion() -> None:
+    truth = np.array([[1.0, 2.0], [3.0, 4.0], [np.nan, np.nan], [5.0, 3.0]])
+    guess = np.array([[1.5, 2.0], [2.5, 2.0], [9.0, 9.0], [4.0, 2.0]], np.float32)
+    answers = {"validation": truth[:2], "unseen": truth, "selected": 0, "test": 4}
+    one = Scorer(("s1",), (Answers(**answers, continuous=True),), ("valence", "dominance"), ())
+    row = one.row(0, 0, [FoldOutcome(guess[:2], guess, (), (), 1.0)])
+    assert row.confusion == []
+    known = [0, 1, 3]
+    expected = audmetric.concordance_cc(truth[known, 0], guess[known, 0])
+    assert row.scores["test_ccc_valence"] == pytest.approx(expected)
+    assert row.scores["test_ccc_dominance"] == 0  # it never varies
+    assert row.scores["test_ccc"] == pytest.approx(expected / 2)
+    assert row.scores["test_mae"] == pytest.approx(
+        np.mean([sk.mean_absolute_error(truth[known, a], guess[known, a]) for a in (0, 1)])
+    )
+    # the CCC of folds together is of their summed tables
+    assert Score("pooled_ccc").of([row, row]) == pytest.approx(row.scores["val_ccc"])
+    assert Score("rmse").merit([1.0, 2.0]).tolist() == [-1.0, -2.0]
+    seeds = one.row(0, 0, [FoldOutcome(guess[:2], guess, (), (), 1.0)] * 2)
+    assert seeds.scores["test_ccc"] == pytest.approx(row.scores["test_ccc"])
+    assert np.array(seeds.sums["test"])[0, 0] == 6

@@ -134,6 +134,23 @@ def test_whatever_a_stage_reads_is_in_its_key(toy: ModuleType, change: str) -> N
     assert not set(base.values()) & set(other.values())
 
 
+def test_ratings_of_attributes_are_in_the_keys_and_those_of_the_test_part_in_none(
+    toy: ModuleType,
+) -> None:
+    ratings = np.random.default_rng(0).normal(size=(60, 3, 1)).astype(np.float32)
+    data = dataclasses.replace(dataset(), annotations=ratings)
+    base, rows = keys(toy.METHOD, data), data.folds[0]
+    for changed, alike in ((rows.test, True), (rows.train, False)):
+        other = ratings.copy()
+        other[changed] += 1
+        same = keys(toy.METHOD, dataclasses.replace(data, annotations=other)) == base
+        assert same == alike
+    inputs = handed(data)
+    assert inputs.test.annotations is None
+    assert inputs.train.annotations is not None
+    assert np.array_equal(inputs.train.annotations, ratings[rows.train])
+
+
 def test_test_labels_are_in_no_key_and_in_no_stage(toy: ModuleType) -> None:
     data = dataset()
     rows = data.folds[0].test

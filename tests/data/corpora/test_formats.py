@@ -51,6 +51,15 @@ def iemocap(tmp_path: Path) -> Path:
     return trees.iemocap(tmp_path / "IEMOCAP_full_release")
 
 
+def test_valence_of_iemocap_is_the_mean_of_its_observers(iemocap: Path, tmp_path: Path) -> None:
+    task = Task.model_validate({"name": "valence", "kind": "continuous"})
+    corpus = load("iemocap", iemocap, tmp_path, task=task)
+    row = corpus.table.index[corpus.table["id"] == "iemocap/Ses01F_impro01_F000"][0]
+    assert corpus.truth[row].tolist() == [2.5]  # 3 and 2; the actor's own 3 is none of theirs
+    both = load("iemocap", iemocap, tmp_path, task=task, votes=Votes(self_ratings="count"))
+    assert both.truth[row].tolist() == pytest.approx([8 / 3])
+
+
 def test_iemocap(iemocap: Path, tmp_path: Path) -> None:
     corpus = load("iemocap", iemocap, tmp_path, classes=FOUR)
     first = of(corpus, "iemocap/Ses01F_impro01_F000")
@@ -237,6 +246,14 @@ MSP-PODCAST_0001_0019.wav; X; A:3.200000; V:4.000000; D:2.600000;
 WORKER0000001; Happy; A:1.000000; V:4.000000; D:1.000000;
 WORKER0000003; Neutral; A:1.000000; V:4.000000; D:1.000000;
 """
+
+
+def test_msp_podcast_gives_means_where_there_are_no_single_ratings(tmp_path: Path) -> None:
+    root = trees.msp_podcast(tmp_path / "podcast")
+    task = Task.model_validate({"name": ["valence", "arousal"], "kind": "continuous"})
+    corpus = load("msp_podcast", root, tmp_path, task=task)
+    row = corpus.table.index[corpus.table["id"] == "msp_podcast/MSP-PODCAST_0001_0008"][0]
+    assert corpus.truth[row].tolist() == pytest.approx([4.0, 2.2])
 
 
 def test_msp_podcast(tmp_path: Path) -> None:
