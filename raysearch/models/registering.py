@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from raysearch.errors import BadInput, RaysearchError, near, one_line
 from raysearch.models.model import Facts, constants_of, expected_words, perception
+from raysearch.stages.store import local_path
 from raysearch.stages.temporary import temporary_folder
 from raysearch.study.addresses import TRACKING_VARIABLE, named, shown
 from raysearch.study.folder import StudyFolder
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
-    from raysearch.stages.store import local_path
-from raysearch.study import Study
+    from raysearch.study import Study
 
 LOADER = "raysearch.models.model"
 _RESERVED = "latest"

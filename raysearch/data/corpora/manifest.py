@@ -25,7 +25,9 @@
 
   or those rows (file, rater, rating, weight) in a file of their own: `corpus.options.ratings=FILE`.
   A rating may have the columns `valence`, `activation` and `dominance` as well, or instead of a
-  class; `task=valence` makes classes of them. A rater with a speaker's name is that speaker, whose
+  class; `task=valence` makes classes of them, and `task={name: valence, kind: continuous}` predicts
+  the mean of the raters. Without raters these columns of a clip's row are that mean. `arousal` is
+  another name of `activation`. A rater with a speaker's name is that speaker, whose
   own clips' ratings are no votes.
 
 - segments, optional: `start` and `end`, in seconds (1.25) or as audformat writes them (0 days
