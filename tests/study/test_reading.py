@@ -423,7 +423,7 @@ def test_one_objective_is_written_as_a_text_and_several_as_a_list(tmp_path: Path
     ("words", "said"),
     [
         (["objective=[ua,ua]"], "a list of different ones, but got"),
-        (["objective=[ua,f1]"], "one of ua, wa, macro_f1, kappa, nll, brier, ccc, rmse, mae, pooled_ua"),
+        (["objective=[ua,f1]"], "one of ua, wa, macro_f1, kappa, nll, brier, ccc, rmse, mae"),
         (["objective=ece"], "objective must be one of ua, wa"),
         (["objective=nll", "racing=mixed"], "is no fraction of which more is better"),
         (["objective=worst_group_ua", "racing=mixed"], "is no mean of folds"),
