@@ -6,7 +6,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-OWN = ("manifest", "audformat", "huggingface")
+OWN = ("manifest", "audformat", "huggingface", "emobox")
 """corpora that are anyone's own data, and need a name"""
 
 

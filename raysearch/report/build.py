@@ -7,6 +7,7 @@ from the record and these.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -21,6 +22,7 @@ from raysearch.report.sections import (
     by_rater,
     calibration,
     comparisons,
+    corpus_pairs,
     curves,
     estimates,
     importance,
@@ -32,6 +34,7 @@ from raysearch.report.sections import (
     tsne,
 )
 from raysearch.report.sections.tsne import Layers
+from raysearch.report.speaker_intervals import with_speaker_intervals
 from raysearch.study.record import Record
 
 
@@ -53,6 +56,9 @@ def build(
         ValueError: a trial said to be complete lacks a fold, or a score is not finite.
     """
     scores = score(record)
+    if scores is not None:
+        over = with_speaker_intervals(scores.estimates, record, scores.trials)
+        scores = replace(scores, estimates=over)
     race = race_of(record, scores)
     spread = None if scores is None else estimates.seed_spread(record, scores)
     families = () if scores is None else comparisons.comparisons(record, scores)
@@ -104,6 +110,7 @@ def _results(
 ) -> Iterator[Section | None]:
     """What came out, which setting is best, what it means, and how others compare."""
     yield estimates.section(record, scores)
+    yield corpus_pairs.section(record, scores)
     yield from against
     yield best_settings.best_section(record, scores)
     yield comparisons.strategy_section(families, record)

@@ -38,11 +38,13 @@ from raysearch.selection.intervals import (
 )
 from raysearch.selection.measures import class_f1, class_recalls, ua_of
 from raysearch.selection.pooling import SHARE, lacking, pooled_ccc, pooled_gap, pooled_ua
+from raysearch.selection.resampling import over_speakers
 from raysearch.selection.scores import (
     METRICS,
     OBJECTIVES,
     RECALL,
     SCORED,
+    SPEAKER,
     WORST_GROUP,
     Metric,
     Score,
@@ -58,6 +60,7 @@ __all__ = [
     "RECALL",
     "SCORED",
     "SHARE",
+    "SPEAKER",
     "WORST_GROUP",
     "Difference",
     "Estimate",
@@ -86,6 +89,7 @@ __all__ = [
     "lacking",
     "metric_of",
     "over_groups",
+    "over_speakers",
     "pareto",
     "pooled_ccc",
     "pooled_gap",

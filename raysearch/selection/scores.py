@@ -259,8 +259,9 @@ class Score:
 
 
 def group_names(folds: Iterable[FoldScores]) -> tuple[str, ...]:
-    """The groups that folds have clips of, as "sex=female", in order."""
-    return tuple(sorted({name for fold in folds for name in fold.groups}))
+    """The groups that folds have clips of, as "sex=female", in order; single speakers are none."""
+    every = {name for fold in folds for name in fold.groups}
+    return tuple(sorted(name for name in every if not name.startswith(SPEAKER)))
 
 
 def _objectives() -> tuple[str, ...]:
@@ -269,6 +270,8 @@ def _objectives() -> tuple[str, ...]:
     return (*names, *pooled, *(f"worst_{name}" for name in names), WORST_GROUP)
 
 
+SPEAKER = "speaker:"
+"""what the name of a single speaker's clips begins with, among a fold's groups"""
 OBJECTIVES = _objectives()
 """names that a study may give as its objective, beside `recall_CLASS`"""
 

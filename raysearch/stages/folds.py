@@ -4,6 +4,7 @@
 - `loseso` leave one session out
 - `loco`   leave one corpus out; validation is a share of the speakers of every other corpus
 - `kfold`  stratified by class over utterances; speakers are on both sides, and the report says so
+- `split`, `column`, `pairs`   of `divisions`
 
 Validation is the next groups of the circle, or a share of the other speakers. It stops the
 training, which flatters its own score; `select` holds out further groups that score a setting and
@@ -20,7 +21,7 @@ which part depends on no rating; which of the clips are scored, on the target's 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -28,8 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.errors import BadInput
+from raysearch.stages.divisions import (
+    COLUMNS,
+    pair_name,
+    pairs_of,
+    parts_of,
+    unknown_speakers,
+    values_of,
+)
 
 Rows = NDArray[np.int64]
+Protocol = Literal["loso", "loseso", "loco", "kfold", "split", "column", "pairs"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +84,10 @@ def divide(
     table: pd.DataFrame,
     classes: Sequence[str],
     *,
-    protocol: Literal["loso", "loseso", "loco", "kfold"] = "loso",
+    protocol: Protocol = "loso",
     folds: int = 10,
+    column: str | None = None,
+    parts: Mapping[str, Sequence[str]] | None = None,
     validation: Literal["next", "share"] = "next",
     speakers: int = 1,
     share: float = 0.2,
@@ -93,6 +105,8 @@ def divide(
         classes: class names in order.
         protocol: see the module.
         folds: number of folds of `kfold`.
+        column: of the table, which `split` and `column` read; None for their own.
+        parts: the names of the parts of `split`; see `divisions.parts_of`.
         validation: `next` holds out the next groups of the circle as validation; `share` a seeded
             share of the remaining speakers, of each corpus. `loco` always takes a share.
         speakers: how many groups `next` takes.
@@ -117,43 +131,141 @@ def divide(
     voted = np.zeros(len(table), dtype=bool) if voted is None else voted
     extra = np.flatnonzero(without)
     rows = table.iloc[labelled]
-    who = rows["speaker"].to_numpy(dtype=str)
-    parts = _parts if rated is None else _even_parts
-    groups = parts(rows, folds, seed) if protocol == "kfold" else _groups(rows, protocol)
-    names = sorted(set(groups.tolist()))
-    circle = protocol != "loco" and validation == "next"
-    _check_enough(names, protocol, 2 + speakers + select if circle else 2)
-    by = "label" if protocol == "kfold" and rated is None else "corpus"
-    strata = rows[by].to_numpy(dtype=str)
-    unit = rows["id"].to_numpy(dtype=str) if protocol == "kfold" else who
-    unit = groups if circle else unit
+    rule = _Rule(protocol, validation, speakers, share, select, seed)
+    if protocol == "pairs":
+        cuts = _pairs(rows, rule)
+    elif protocol == "split":
+        cuts = _split(rows, values_of(rows, protocol, column), parts or {}, rule)
+    else:
+        cuts = _circle(rows, _names_of(rows, protocol, folds, column, seed, rated), rule, rated)
     division = []
-    for index, name in enumerate(names):
-        test = groups == name
-        if circle:
-            val, chosen = _next(groups, names, index, speakers, select)
-        else:
-            val, chosen = _share(rows, strata, who, ~test, share, select, seed, protocol)
-        held = test | val | chosen
-        apart = {name, *(groups[val | chosen].tolist() if circle else ())}
-        free = extra[_trainable(table.iloc[extra], protocol, apart, rows[held])]
+    for index, cut in enumerate(cuts):
+        held = cut.test | cut.validation | cut.select
+        free = extra[_trainable(table.iloc[extra], protocol, cut.apart, rows[held])]
+        if protocol in COLUMNS and (name := column or COLUMNS[protocol]) in table:
+            free = free[table[name].to_numpy(dtype=str)[free] == ""]
         division.append(
             Fold(
-                name=name,
+                name=cut.name,
                 index=index,
-                train=labelled[~test & ~val & ~chosen],
-                validation=labelled[val],
-                test=labelled[test],
+                train=labelled[cut.train & ~held],
+                validation=labelled[cut.validation],
+                test=labelled[cut.test],
                 unlabelled=free[~voted[free]],
-                select=labelled[chosen],
-                test_groups=frozenset(unit[test].tolist()),
-                val_groups=frozenset(unit[val | chosen].tolist()),
+                select=labelled[cut.select],
+                test_groups=frozenset(cut.unit[cut.test].tolist()),
+                val_groups=frozenset(cut.unit[cut.validation | cut.select].tolist()),
                 undecided=free[voted[free]],
             )
         )
     # a rater's classes are checked where the rater is known
-    _check(division, table, classes if rated is None else ())
+    _check(division, table, classes if rated is None else (), given=protocol in COLUMNS)
     return tuple(division)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How validation and selection are chosen: arguments of `divide`."""
+
+    protocol: str
+    validation: str
+    speakers: int
+    share: float
+    select: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One division of the labelled rows [n]."""
+
+    name: str
+    train: NDArray[np.bool_]
+    """perhaps with rows that are held out, too"""
+    test: NDArray[np.bool_]
+    validation: NDArray[np.bool_]
+    select: NDArray[np.bool_]
+    unit: NDArray[np.str_]
+    """of what a fold's groups are"""
+    apart: frozenset[str]
+    """groups that the fold holds out, where these are groups"""
+
+
+def _names_of(
+    rows: pd.DataFrame,
+    protocol: str,
+    folds: int,
+    column: str | None,
+    seed: int,
+    rated: NDArray[np.bool_] | None,
+) -> NDArray[np.str_]:
+    """[n] the group of each row; "" for what no fold tests."""
+    if protocol == "kfold":
+        return (_parts if rated is None else _even_parts)(rows, folds, seed)
+    if protocol == "column":
+        return values_of(rows, protocol, column)
+    return _groups(rows, protocol)
+
+
+def _circle(
+    rows: pd.DataFrame,
+    groups: NDArray[np.str_],
+    rule: _Rule,
+    rated: NDArray[np.bool_] | None,
+) -> Iterator[_Cut]:
+    """A fold for each group, in order."""
+    protocol = rule.protocol
+    names = sorted(set(groups.tolist()) - {""})
+    circle = protocol != "loco" and rule.validation == "next"
+    least = 1 if protocol == "column" else 2
+    _check_enough(names, protocol, 2 + rule.speakers + rule.select if circle else least)
+    by = "label" if protocol == "kfold" and rated is None else "corpus"
+    strata = rows[by].to_numpy(dtype=str)
+    unit = rows["id" if protocol in ("kfold", "column") else "speaker"].to_numpy(dtype=str)
+    unit = groups if circle else unit
+    everything = np.ones(len(rows), dtype=bool)
+    for index, name in enumerate(names):
+        test = groups == name
+        if circle:
+            val, chosen = _next(groups, names, index, rule.speakers, rule.select)
+        else:
+            val, chosen = _share(rows, strata, ~test, rule, _by_clip(rows, test, rule))
+        apart = frozenset({name, *(groups[val | chosen].tolist() if circle else ())})
+        yield _Cut(name, everything, test, val, chosen, unit, apart)
+
+
+def _split(
+    rows: pd.DataFrame, values: NDArray[np.str_], named: Mapping[str, Sequence[str]], rule: _Rule
+) -> Iterator[_Cut]:
+    """A fold for each test part; all are trained and validated on the same rows."""
+    parts = parts_of(values, named)
+    train, dev = np.isin(values, parts.train), np.isin(values, parts.dev)
+    chosen = np.zeros(len(rows), dtype=bool)
+    if not parts.dev or rule.select:
+        by_clip = bool(unknown_speakers(rows[train]).any())
+        strata = rows["corpus"].to_numpy(dtype=str)
+        val, chosen = _share(rows, strata, train, rule, by_clip)
+        dev = dev if parts.dev else val
+    unit = rows["id"].to_numpy(dtype=str)
+    for name in parts.test:
+        yield _Cut(name, train, values == name, dev, chosen, unit, frozenset({name}))
+
+
+def _pairs(rows: pd.DataFrame, rule: _Rule) -> Iterator[_Cut]:
+    """A fold for each two corpora, validated on speakers of the one that it is trained on."""
+    corpora = rows["corpus"].to_numpy(dtype=str)
+    who = rows["speaker"].to_numpy(dtype=str)
+    for a, b in pairs_of(corpora):
+        val, chosen = _share(rows, corpora, corpora == a, rule, by_clip=False)
+        yield _Cut(pair_name(a, b), corpora == a, corpora == b, val, chosen, who, frozenset({b}))
+
+
+def _by_clip(rows: pd.DataFrame, test: NDArray[np.bool_], rule: _Rule) -> bool:
+    """Whether a share is of clips: where speakers are on both sides of a division, or unknown."""
+    if rule.protocol != "column":
+        return rule.protocol == "kfold"
+    both = rows["speaker"][test].isin(rows["speaker"][~test]).any()
+    return bool(both or unknown_speakers(rows).any())
 
 
 def by_rater(
@@ -186,7 +298,7 @@ def by_rater(
 
 
 def _trainable(
-    extra: pd.DataFrame, protocol: str, groups: set[str], held: pd.DataFrame
+    extra: pd.DataFrame, protocol: str, groups: frozenset[str], held: pd.DataFrame
 ) -> NDArray[np.bool_]:
     """Which clips without a label a fold may train on: none of those that it holds out.
 
@@ -200,7 +312,7 @@ def _trainable(
     if protocol == "kfold":
         return free
     free &= ~extra["speaker"].isin(held["speaker"]).to_numpy(dtype=bool)
-    if protocol == "loso":
+    if protocol in ("loso", "split", "column"):
         return free
     # An unlabelled corpus may have no sessions: its clips are then of no session that is held out.
     return free & ~np.isin(_group_names(extra, protocol), sorted(groups))
@@ -209,13 +321,17 @@ def _trainable(
 def _check_enough(names: Sequence[str], protocol: str, least: int) -> None:
     if len(names) >= least:
         return
-    unit = {"loso": "speaker", "loseso": "session", "loco": "corpus", "kfold": "part"}[protocol]
+    unit = {"loso": "speaker", "loseso": "session", "loco": "corpus"}.get(protocol, "part")
     units = {"corpus": "corpora"}.get(unit, unit + "s")
     there = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     raise BadInput(
         f"protocol={protocol} needs at least {least} {units} (train, validation, selection and "
-        f"test are kept apart), but the corpus has {len(names)}: {there}; add {units}, or choose "
-        "another protocol (protocol=kfold divides by utterance)"
+        f"test are kept apart), but the corpus has {len(names)}: {there}; "
+        + (
+            "validation=share validates on a share of the others"
+            if protocol == "column"
+            else f"add {units}, or choose another protocol (protocol=kfold divides by utterance)"
+        )
     )
 
 
@@ -229,8 +345,8 @@ def _groups(rows: pd.DataFrame, protocol: str) -> NDArray[np.str_]:
 
 
 def _group_names(rows: pd.DataFrame, protocol: str) -> NDArray[np.str_]:
-    if protocol in ("loco", "loso"):
-        return rows[{"loco": "corpus", "loso": "speaker"}[protocol]].to_numpy(dtype=str)
+    if protocol in ("loco", "loso", "pairs"):
+        return rows["speaker" if protocol == "loso" else "corpus"].to_numpy(dtype=str)
     return (rows["corpus"] + "/" + rows["session"]).to_numpy(dtype=str)
 
 
@@ -292,24 +408,22 @@ def _next(
 def _share(
     rows: pd.DataFrame,
     strata: NDArray[np.str_],
-    speakers: NDArray[np.str_],
     allowed: NDArray[np.bool_],
-    share: float,
-    select: int,
-    seed: int,
-    protocol: str,
+    rule: _Rule,
+    by_clip: bool,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Validation and selection: seeded speakers of each corpus (utterances for kfold)."""
-    units = _clip(rows) if protocol == "kfold" else speakers
+    """Validation and selection: seeded speakers (or clips) of each stratum."""
+    share, select, seed = rule.share, rule.select, rule.seed
+    units = _clip(rows) if by_clip else rows["speaker"].to_numpy(dtype=str)
     val, chosen = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
     several = len(set(strata[allowed])) > 1
     for stratum in sorted(set(strata[allowed])):
         inside = allowed & (strata == stratum)
         names = np.array(sorted(set(units[inside].tolist())))
         size = max(1, round(share * len(names)))
-        further = round(share * len(names)) * bool(select) if protocol == "kfold" else select
+        further = round(share * len(names)) * bool(select) if by_clip else select
         if len(names) < 1 + size + further:
-            if several and protocol != "kfold":
+            if several and not by_clip:
                 continue  # a corpus of too few speakers trains only
             raise BadInput(
                 f"{stratum!r} leaves {len(names)} speakers for training and validation, but "
@@ -332,8 +446,13 @@ def _rank(names: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
     )
 
 
-def _check(folds: Sequence[Fold], table: pd.DataFrame, classes: Sequence[str]) -> None:
-    """Every fold can train every class, and has something to validate and test on."""
+def _check(
+    folds: Sequence[Fold], table: pd.DataFrame, classes: Sequence[str], *, given: bool
+) -> None:
+    """Every fold can train every class, and has something to validate and test on.
+
+    What a given division has on two sides is told, not refused (`divisions.sides`).
+    """
     labels = table["label"].to_numpy(dtype=str)
     clips = _clip(table)
     problems = []
@@ -352,7 +471,7 @@ def _check(folds: Sequence[Fold], table: pd.DataFrame, classes: Sequence[str]) -
             )
         sides = [set(clips[rows]) for rows in (fold.train, fold.validation, fold.unseen)]
         both = (sides[0] & sides[1]) | (sides[0] & sides[2]) | (sides[1] & sides[2])
-        if both:
+        if both and not given:
             first = table["id"].to_numpy(dtype=str)[np.isin(clips, sorted(both))]
             problems.append(
                 f"fold {fold.name!r} has {len(both)} identical clips on two sides (first: "

@@ -6,14 +6,9 @@
 A new key is a field in `schema`; `reading` and `checks` tell all that is wrong in one `BadInput`.
 """
 
+from raysearch.study.division_keys import ProtocolConfig, ValidationConfig
 from raysearch.study.reading import dump, load_study
-from raysearch.study.schema import (
-    ProtocolConfig,
-    StoppingConfig,
-    Study,
-    TrackingConfig,
-    ValidationConfig,
-)
+from raysearch.study.schema import StoppingConfig, Study, TrackingConfig
 from raysearch.study.space_file import spaces
 
 __all__ = [

@@ -237,12 +237,13 @@ def _place_feature(name: object, cwd: Path) -> object:
 def _name_sources(tree: Tree) -> None:
     """Keep the name of one's own data in the study: another table is another study.
 
-    A manifest's is its file's, a dataset's its folder's, a database's its own.
+    A manifest's is its file's, a dataset's its folder's, a database's its own; EmoBox's corpora
+    have names there.
     """
     corpus = tree.get("corpus")
     if not isinstance(corpus, dict) or not isinstance(corpus.get("root"), dict):
         return
-    for source in OWN:
+    for source in (name for name in OWN if name != "emobox"):
         root, options = corpus["root"].get(source), corpus.get("options") or {}
         if not isinstance(root, str) or not root or not isinstance(options, dict):
             continue

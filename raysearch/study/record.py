@@ -21,6 +21,9 @@ _PROTOCOLS = {
     "loseso": ("leave one session out", "session", "sessions"),
     "loco": ("leave one corpus out", "corpus", "corpora"),
     "kfold": ("stratified k-fold over clips", "part", "parts"),
+    "split": ("the given parts", "test part", "test parts"),
+    "column": ("the given folds", "part", "parts"),
+    "pairs": ("train on each corpus, test on each other", "pair", "pairs"),
 }
 
 

@@ -19,6 +19,7 @@ from raysearch.errors import near
 from raysearch.selection import OBJECTIVES, WORST_GROUP, Score, is_objective
 from raysearch.stages import methods as registry
 from raysearch.stages.outage import PATIENCE
+from raysearch.study.division_keys import ProtocolConfig, ValidationConfig
 from raysearch.study.plain_text import plain_names, plain_text
 from raysearch.study.space import Space
 from trainables.stage import Method
@@ -47,54 +48,6 @@ def _path(value: object) -> Any:
 
 def _switch(value: object) -> Any:
     return "off" if value is False else value  # YAML reads a bare off as false
-
-
-class ProtocolConfig(ConfigSection):
-    """How utterances are divided into train, validation and test."""
-
-    name: Literal["loso", "loseso", "loco", "kfold"] = key(
-        "loso",
-        "what a fold holds out: a speaker (loso), a session (loseso), a corpus (loco), or a "
-        "part of all clips with the same share of each class (kfold)",
-        "one of loso, loseso, loco, kfold",
-        "loso",
-    )
-    folds: int = key(10, "the number of folds of kfold", "a whole number of at least 2", "10", ge=2)
-
-
-class ValidationConfig(ConfigSection):
-    """Who stops the training, and who scores a setting."""
-
-    rule: Literal["next", "share"] = key(
-        "next",
-        "which speakers validate a fold: the next ones in the list (next; sessions under "
-        "loseso), or a random share of those that are not tested (share; always so under loco)",
-        "next or share",
-        "next",
-    )
-    speakers: int = key(
-        1,
-        "how many speakers (or sessions) validation=next takes",
-        "a whole number of at least 1",
-        "1",
-        ge=1,
-    )
-    share: float = key(
-        0.2,
-        "the share of the speakers that validation=share takes",
-        "a number above 0 and at most 0.5",
-        "0.2",
-        gt=0,
-        le=0.5,
-    )
-    select: int = key(
-        0,
-        "how many further speakers (or sessions) score a setting without stopping its "
-        "training; with 0 the same ones do both",
-        "a whole number of at least 0",
-        "1",
-        ge=0,
-    )
 
 
 class StoppingConfig(ConfigSection):
@@ -382,7 +335,7 @@ class Study(ConfigSection):
             "features": list(self.features),
             "normalise": self.normalise,
             "speaker_clips": list(self.speaker_clips) if self.normalise == "speaker" else [],
-            "protocol": self.protocol.model_dump(),
+            "protocol": self.protocol.identity(),
             "validation": self.validation.model_dump(),
             # studies from before there were votes keep their names
             **({} if self.votes == Votes() else {"votes": self._votes()}),

@@ -94,6 +94,8 @@ _GRAVE = {
     "simulated": "simulated votes",
     "untrained": "untrained weights",
     "reach training": "test labels in training",
+    "on two sides": "speakers or clips on two sides of the division",
+    "nobody can check": "unknown speakers",
 }
 
 

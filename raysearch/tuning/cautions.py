@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from raysearch.errors import BadInput
 from raysearch.search.sampler import Sampler
 from raysearch.selection import SHARE, Score
+from raysearch.stages.divisions import COLUMNS, sides, unknown_speakers
 from raysearch.stages.folds import Fold
 from raysearch.study import Study
 from raysearch.study.space import Scalar, Space
@@ -110,6 +111,8 @@ def cautions(
     settings = [method.resolve(example) for example in space.examples(enqueued)]
     notes = []
     notes += [_across_folds(method, settings), _shared_sentences(corpus, folds)]
+    if study.protocol.name in COLUMNS:
+        notes += sides(folds, corpus.table)
     if study.validation.select:
         notes.append(
             f"validation.select={study.validation.select}: the training is stopped by the "
@@ -136,6 +139,11 @@ def class_cautions(
         corpus: as loaded.
         truths: by fold, the class of each test clip; -1 where it is not scored.
     """
+    if study.normalise == "speaker" and unknown_speakers(corpus.table).any():
+        raise BadInput(
+            "normalise=speaker needs the speaker of every clip, but some are not known; use "
+            "normalise=fold"
+        )
     if corpus.numbers:
         return []
     k = len(corpus.classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from raysearch.errors import BadInput
 from raysearch.report import Layers, Truth
 from raysearch.search.sampler import Sampler
 from raysearch.search.scorer import Scorer
+from raysearch.selection import SPEAKER
 from raysearch.stages import (
     Answers,
     Context,
@@ -26,6 +28,7 @@ from raysearch.stages import (
     facts_of,
     setting_identity,
 )
+from raysearch.stages.divisions import BY_SPEAKER, COLUMNS, values_of
 from raysearch.stages.folds import Fold, divide
 from raysearch.stages.methods import method as find_method
 from raysearch.study import Study
@@ -170,6 +173,9 @@ class StudyInputs:
 
     def _answers(self, fold: Fold, y: NDArray[Any]) -> Answers:
         copies = 1 + len(self.speaker_clips)
+        groups = dict(self.groups)
+        if self.study.protocol.name in BY_SPEAKER:
+            groups |= self._speakers(fold)
         return Answers(
             validation=y[fold.validation],
             unseen=np.concatenate([y[fold.select], *[y[fold.test]] * copies]),
@@ -181,9 +187,14 @@ class StudyInputs:
                     rows[fold.validation],
                     np.concatenate([rows[fold.select], *[rows[fold.test]] * copies]),
                 )
-                for name, rows in self.groups.items()
+                for name, rows in groups.items()
             },
         )
+
+    def _speakers(self, fold: Fold) -> dict[str, NDArray[np.bool_]]:
+        """The clips of each test speaker: the intervals of such a study are over speakers."""
+        speaker = self.corpus.table["speaker"].to_numpy(dtype=str)
+        return {SPEAKER + name: speaker == name for name in np.unique(speaker[fold.test]).tolist()}
 
     def _rater_answers(self, fold: Fold, ratings: corpora.Ratings) -> Answers:
         return self._answers(fold, ratings.codes[:, ratings.raters.index(fold.rater)])
@@ -302,7 +313,7 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
         enqueued=tuple(enqueued),
         corpus=corpus,
         folds=folds,
-        fingerprint=features.fingerprint(study.features, corpus),
+        fingerprint=_fingerprint(study, corpus),
         notes=tuple(notes),
         ratings=ratings,
         groups=groups,
@@ -312,6 +323,16 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
     )
     notes += [*inputs.feature_notes(), *grid_caution(study, inputs.sampler())]
     return replace(inputs, notes=tuple(dict.fromkeys(notes)))
+
+
+def _fingerprint(study: Study, corpus: Corpus) -> str:
+    """Of all in the corpus that can change a result: of a given division too."""
+    text = features.fingerprint(study.features, corpus)
+    name = study.protocol.name
+    if name not in COLUMNS:
+        return text
+    values = values_of(corpus.table, name, study.protocol.column)
+    return hashlib.sha256("\x1f".join([text, *values.tolist()]).encode()).hexdigest()
 
 
 def _load(study: Study, method: Method, progress: Callable[[str], None] | None) -> Corpus:
@@ -338,6 +359,8 @@ def _divide(study: Study, corpus: Corpus, ratings: corpora.Ratings | None) -> tu
         corpus.classes,
         protocol=study.protocol.name,
         folds=study.protocol.folds,
+        column=study.protocol.column,
+        parts={name: getattr(study.protocol, name) for name in ("train", "dev", "test")},
         validation=study.validation.rule,
         speakers=study.validation.speakers,
         share=study.validation.share,

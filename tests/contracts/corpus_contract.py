@@ -35,7 +35,12 @@ class CorpusCase:
 
     @property
     def labelled(self) -> bool:
-        return bool(self.info.classes) or self.name in ("manifest", "audformat", "huggingface")
+        return bool(self.info.classes) or self.name in (
+            "manifest",
+            "audformat",
+            "huggingface",
+            "emobox",
+        )
 
     def read(self) -> corpora.Raw:
         """What the reader gives."""

@@ -431,7 +431,7 @@ def test_one_objective_is_written_as_a_text_and_several_as_a_list(tmp_path: Path
         (["objective=[ua,wa]", "racing=mixed"], "racing=mixed stops settings by one score"),
         (["objective=worst_ua", "racing=mixed"], "objective=worst_ua is no mean of folds"),
         (["objective=pooled_ua", "racing=wilcoxon"], "write racing=off, or objective=ua"),
-        (["seeds=0"], "seeds must be a whole number of at least 1, but got 0"),
+        (["seeds=0"], "seeds must be a whole number from 1 to 1000, but got 0"),
     ],
 )
 def test_objectives_and_seeds_are_checked(words: list[str], said: str, tmp_path: Path) -> None:

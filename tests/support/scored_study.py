@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from raysearch.search.scorer import Scorer
-from raysearch.selection import Score
+from raysearch.selection import SPEAKER, Score
 from raysearch.stages import Answers, FoldOutcome
 from raysearch.study.ledger import Ledger
 
@@ -42,6 +42,7 @@ def write_scored(
     clips: int = 24,
     seed: int = 0,
     best_epochs: Sequence[int] = (),
+    protocol: str = "loso",
 ) -> Scored:
     """Six speakers, every second one female, whose settings are worse and more certain each.
 
@@ -51,6 +52,7 @@ def write_scored(
         objective: of the study.
         clips: n, of each speaker.
         seed: of everything.
+        protocol: of the study; any but loso has four speakers a fold, named v0 to v3.
         best_epochs: by fold, of ten; none: the trainings have no epochs.
     """
     rng, k = np.random.default_rng(seed), 6
@@ -68,6 +70,10 @@ def write_scored(
         }
         for f in range(k)
     ]
+    if protocol != "loso":
+        every = np.arange(clips) % 4
+        speakers = {f"{SPEAKER}v{n}": (every == n, every == n) for n in range(4)}
+        both = [{**groups, **speakers} for groups in both]
     answers = [
         Answers(validation=y[following[f]], unseen=y[f], selected=0, test=clips, groups=both[f])
         for f in range(k)
@@ -76,7 +82,7 @@ def write_scored(
     scorer = Scorer(tuple(names), tuple(answers), ("a", "b", "c"), ())
     folder.mkdir(parents=True)
     choice = {"strategy": {"choice": ["soft", "hard"]}}
-    configuration = {"method": "toy", "protocol": {"name": "loso"}, "seed": 0, "params": choice}
+    configuration = {"method": "toy", "protocol": {"name": protocol}, "seed": 0, "params": choice}
     (folder / "study.yaml").write_text(yaml.safe_dump(configuration | {"objective": objective}))
     entries = [
         {"name": n, "index": f, "test_groups": [n], "val_groups": [names[following[f]]]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -342,6 +343,27 @@ def huggingface(root: Path) -> Path:
     return root
 
 
+def emobox(root: Path) -> Path:
+    """Lists of EmoBox over the small tree of EmoDB."""
+    emodb(root)
+    words = {"W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happy"}
+    words |= {"T": "sad", "N": "neutral"}
+    entries = [
+        {"key": f"emodb-{path.stem}", "wav": f"downloads/emodb/wav/{path.stem}.wav"}
+        | {"emo": words[path.stem[5]]}
+        for path in sorted(root.rglob("*.wav"))
+    ]
+    folder = root / "data" / "emodb"
+    for k in range(2):
+        (folder / f"fold_{k + 1}").mkdir(parents=True)
+        for part, own in (("test", entries[k::2]), ("train", entries[1 - k :: 2])):
+            lines = "".join(json.dumps(entry) + "\n" for entry in own)
+            (folder / f"fold_{k + 1}" / f"emodb_{part}_fold_{k + 1}.jsonl").write_text(lines)
+    (folder / "emodb.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    (folder / "label_map.json").write_text(json.dumps({word: word for word in words.values()}))
+    return root
+
+
 TREES: Mapping[str, Callable[[Path], Path]] = {
     "emodb": emodb,
     "ravdess": ravdess,
@@ -356,5 +378,6 @@ TREES: Mapping[str, Callable[[Path], Path]] = {
     "manifest": manifest,
     "audformat": audformat,
     "huggingface": huggingface,
+    "emobox": emobox,
 }
 """corpus -> a function that writes its small tree; one with labels has three speakers or more"""

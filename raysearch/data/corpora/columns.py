@@ -12,6 +12,8 @@ from raysearch.errors import BadInput, near
 SCORES = ("valence", "activation", "dominance")
 KNOWN = ("sex", "age", "language")
 """attributes of speakers and clips that have a meaning here"""
+DIVISIONS = ("split", "fold")
+"""what a given division says of a clip: its part, and the fold that tests it"""
 COLUMNS = (
     "file",
     "speaker",
@@ -27,6 +29,7 @@ COLUMNS = (
     "end",
     *SCORES,
     *KNOWN,
+    *DIVISIONS,
 )
 OTHER_NAMES = {
     "file": ("path", "filename", "file_name", "filepath", "file_path", "wav", "audio"),

@@ -12,6 +12,7 @@ from raysearch.data.corpora import (
     casia,
     cremad,
     demo,
+    emobox,
     emodb,
     emovo,
     hugging_face,
@@ -35,7 +36,7 @@ from raysearch.stages.methods import plugins
 def known() -> dict[str, CorpusInfo]:
     """Every corpus by name: the built-in ones, then those of the group `raysearch.corpora`."""
     files = (emodb, ravdess, cremad, iemocap, msp_improv, msp_podcast, emovo, savee, casia)
-    anyone = (librispeech, manifest, audformat_tables, hugging_face)
+    anyone = (librispeech, emobox, manifest, audformat_tables, hugging_face)
     built_in = (*demo.INFOS, *(f.INFO for f in (*files, *anyone)))
     infos = {info.name: info for info in built_in}
     return plugins("raysearch.corpora", CorpusInfo) | infos

@@ -32,6 +32,8 @@
 
 - segments, optional: `start` and `end`, in seconds (1.25) or as audformat writes them (0 days
   00:00:01.250000); an empty end is the file's. Such a clip's id is `wav/a1@1.25-3.5`.
+- `split` (train, dev, test; for `protocol=split`) and `fold` (the fold that tests the clip; for
+  `protocol=column`), optional: a division that is given.
 - `sex`, `age`, `language`: attributes of the speaker; further columns are used by `groups=` alone.
 
 Columns of other names are named by `corpus.options.columns={label: emotion, file: path}`. The file
@@ -57,6 +59,7 @@ from raysearch.data.corpora.agreement import TIES, count_votes, labels_by_votes
 from raysearch.data.corpora.clip_frame import label_notes, missing_words
 from raysearch.data.corpora.columns import (
     COLUMNS,
+    DIVISIONS,
     KNOWN,
     SCORES,
     columns_option,
@@ -245,7 +248,7 @@ def _clips(
     clips: list[ClipRow] = []
     lines: list[int] = []
     first: dict[tuple[str, str], int] = {}
-    others = {*COLUMNS, *TABLE_COLUMNS, PART, "", *_vote_columns(frame)} - set(KNOWN)
+    others = {*COLUMNS, *TABLE_COLUMNS, PART, "", *_vote_columns(frame)} - {*KNOWN, *DIVISIONS}
     attributes = [c for c in frame.columns if c not in others]
     for line, row in zip(frame.index, frame.to_dict("records"), strict=True):
         file, speaker = row["file"], row["speaker"]

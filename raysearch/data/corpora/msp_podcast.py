@@ -4,8 +4,8 @@ Lotfian and Busso, IEEE Transactions on Affective Computing 10(4), 2019. Labels/
 (FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender, Split_Set) and the single ratings, in
 the forms of `corpora.msp_labels`. Clips of
 speakers whom the release does not know share a speaker with the unknown ones of the same podcast.
-The session is the official part (Train, Development, Test1, ...), so that protocol=loseso leaves
-one part out.
+The session, and the column `split`, is the official part (Train, Development, Test1, ...), so that
+protocol=split takes it as published, and protocol=loseso leaves one part out.
 """
 
 from __future__ import annotations
@@ -66,7 +66,6 @@ def _read(root: Path, options: Options) -> Raw:
             continue
         who = row["SpkrID"].strip()
         speaker = who if who.isdigit() else f"unknown-{match[1]}"
-        text = texts / f"{stem}.txt"
         rows.append(
             clip_row(
                 "msp_podcast",
@@ -74,8 +73,9 @@ def _read(root: Path, options: Options) -> Raw:
                 audio / f"{stem}.wav",
                 speaker,
                 LETTERS[row["EmoClass"]],
-                transcript=" ".join(text_lines(text)) if text.is_file() else "",
+                transcript=_transcript(texts / f"{stem}.txt"),
                 session=row["Split_Set"],
+                further={"split": row["Split_Set"]},
             )
         )
     if not rows:
@@ -109,6 +109,10 @@ def _means(frame: list[dict[str, str]], table: pd.DataFrame) -> pd.DataFrame:
     means = means.apply(pd.to_numeric, errors="coerce")
     means = means.set_axis([f"msp_podcast/{stem}" for stem in stems])
     return means[~means.index.duplicated()].reindex(table["id"]).set_axis(table.index)
+
+
+def _transcript(path: Path) -> str:
+    return " ".join(text_lines(path)) if path.is_file() else ""
 
 
 def _single(labels: Path, clips: set[str]) -> list[RatingRow]:

@@ -14,6 +14,7 @@ from raysearch.report.plots import Intervals, Mark
 from raysearch.report.scoring import Scores, folds_of
 from raysearch.report.units import unit_of
 from raysearch.selection import (
+    SPEAKER,
     WORST_GROUP,
     Estimate,
     Matrix,
@@ -70,7 +71,7 @@ def figures(record: Record, scores: Scores) -> dict[str, float]:
 def _names(choices: Mapping[str, Sequence[FoldRow]]) -> list[str]:
     """The groups, as "sex=female", that any fold has, in the order of the folds."""
     every = [name for rows in choices.values() for row in rows for name in row.groups]
-    return list(dict.fromkeys(every))
+    return [name for name in dict.fromkeys(every) if not name.startswith(SPEAKER)]
 
 
 def _attributes(names: Sequence[str]) -> list[tuple[str, list[str]]]:

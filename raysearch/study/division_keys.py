@@ -1,0 +1,86 @@
+"""The keys of how utterances are divided: who is tested, and who validates."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from raysearch.data.section import ConfigSection, Names, Tree, key, thaw
+from raysearch.stages.folds import Protocol
+
+_PARTS = "the values of the column of protocol=split that are parts {}; none: those called {}"
+
+
+class ProtocolConfig(ConfigSection):
+    """How utterances are divided into train, validation and test."""
+
+    name: Protocol = key(
+        "loso",
+        "what a fold holds out: a speaker (loso), a session (loseso), a corpus (loco), a part of "
+        "all clips with the same share of each class (kfold), or what a column of the corpus names "
+        "as a test part (split) or as a fold (column); pairs trains on each corpus and tests on "
+        "each other",
+        f"one of {', '.join(get_args(Protocol))}",
+        "loso",
+    )
+    folds: int = key(10, "the number of folds of kfold", "a whole number of at least 2", "10", ge=2)
+    column: str | None = key(
+        None,
+        "the column that split and column read; none: split, or fold",
+        "the name of a column of the corpus, or null",
+        "session",
+        min_length=1,
+    )
+    train: Names = key((), _PARTS.format("to train on", "train"), "a list of names", "[Train]")
+    dev: Names = key(
+        (),
+        _PARTS.format("that stop the training and score a setting", "dev or validation")
+        + "; where there are none, a share of the training speakers (validation.share)",
+        "a list of names",
+        "[Development]",
+    )
+    test: Names = key(
+        (),
+        _PARTS.format("to test on, each scored apart", "test, test1 and so on"),
+        "a list of names",
+        "[Test1,Test2]",
+    )
+
+    def identity(self) -> Tree:
+        """What of it makes a study: studies from before there were columns keep their names."""
+        own: Tree = thaw(self.model_dump())
+        return {name: x for name, x in own.items() if name in ("name", "folds") or x}
+
+
+class ValidationConfig(ConfigSection):
+    """Who stops the training, and who scores a setting."""
+
+    rule: Literal["next", "share"] = key(
+        "next",
+        "which speakers validate a fold: the next ones in the list (next; sessions under "
+        "loseso), or a random share of those that are not tested (share; always so under loco)",
+        "next or share",
+        "next",
+    )
+    speakers: int = key(
+        1,
+        "how many speakers (or sessions) validation=next takes",
+        "a whole number of at least 1",
+        "1",
+        ge=1,
+    )
+    share: float = key(
+        0.2,
+        "the share of the speakers that validation=share takes",
+        "a number above 0 and at most 0.5",
+        "0.2",
+        gt=0,
+        le=0.5,
+    )
+    select: int = key(
+        0,
+        "how many further speakers (or sessions) score a setting without stopping its "
+        "training; with 0 the same ones do both",
+        "a whole number of at least 0",
+        "1",
+        ge=0,
+    )
