@@ -81,7 +81,7 @@ def test_two_raters_models_are_no_versions_of_one() -> None:
 def test_facts_name_the_rater_and_the_classes(perceived: Path, model: Model) -> None:
     facts = model.facts
     assert facts["rater"] == {"name": "E2", "clips": 27}
-    assert facts["task"] == {"name": "valence", "low": 3.0, "high": 3.0}
+    assert facts["task"] == {"name": "valence", "kind": "classes", "low": 3.0, "high": 3.0}
     assert facts["classes"] == ["low", "middle", "high"]
     assert (facts["clips"], facts["thresholds"]) == (36, None)
     # what to expect is of that rater's folds alone

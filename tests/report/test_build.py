@@ -231,7 +231,10 @@ def test_class_recalls_are_pooled_over_folds(make: Make) -> None:
         "f1": pytest.approx(2 * 16 / 44),
         "taken_for": "angry (4)",
     }
-    assert rows[1] == {"class": "angry", "clips": 20, "recall": 0.6, "taken_for": "sad (8)"}
+    assert rows[1] == {
+        "class": "angry", "clips": 20, "recall": 0.6, "precision": 12 / 16, "f1": 2 / 3,
+        "taken_for": "sad (8)",
+    }  # fmt: skip
 
 
 def test_a_folder_without_a_study(tmp_path: Path) -> None:

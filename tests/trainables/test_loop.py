@@ -452,7 +452,7 @@ def test_what_a_worker_raised_is_told_through_all_that_ray_train_wraps_it_in() -
 
     from trainables.loop import cause_of
 
-    memory, lost = MemoryError("it needed more"), ActorDiedError("gone")
+    memory, lost = MemoryError("it needed more"), ActorDiedError()
     wrapped = RayTaskError("run", "a trace", memory)
     each = UserExceptionWithTraceback(wrapped, "a trace")
     assert cause_of(WorkerGroupError("two failed", {0: lost, 1: each})) is memory

@@ -11,7 +11,7 @@ import pytest
 
 from raysearch.data import corpora
 from raysearch.data.corpora.corpus import Raw
-from raysearch.data.corpora.readers import clip_table
+from raysearch.data.corpora.readers import ClipRow, clip_table
 from raysearch.data.corpora.simulate import PLANE, confusions, rater_accuracies, simulated
 from raysearch.data.rules import Votes
 from raysearch.errors import BadInput
@@ -22,7 +22,7 @@ CLASSES = ("neutral", "happy", "sad", "angry")
 
 def raw(clips: int, classes: tuple[str, ...] = CLASSES, name: str = "toy") -> Raw:
     rows = [
-        (f"{name}/{i}", f"/{i}.wav", name, f"{name}/s", "", classes[i % len(classes)], "")
+        ClipRow(f"{name}/{i}", f"/{i}.wav", name, f"{name}/s", "", classes[i % len(classes)], "")
         for i in range(clips)
     ]
     return Raw(clip_table(rows), classes)

@@ -14,7 +14,7 @@ import soundfile
 from raysearch.data import corpora
 from raysearch.data.corpora.corpus_sources import CorpusSource, known
 from raysearch.data.corpora.joining import ratings_by_person
-from raysearch.data.corpora.readers import clip_table, rating_table
+from raysearch.data.corpora.readers import ClipRow, clip_table, rating_table
 from raysearch.data.corpora.simulate import leanings, simulated
 from raysearch.data.corpora.tasks import LEVELS, as_task
 from raysearch.data.rules import Task, Votes
@@ -25,7 +25,7 @@ NAN = np.nan
 
 def raw(ratings: list[tuple[Any, ...]]) -> corpora.Raw:
     clips = dict.fromkeys(row[0] for row in ratings)
-    table = clip_table([(c, f"/{c}.wav", "c", "c/s", "", "angry", "") for c in clips])
+    table = clip_table([ClipRow(c, f"/{c}.wav", "c", "c/s", "", "angry", "") for c in clips])
     return corpora.Raw(table, ("angry",), None, rating_table(ratings))
 
 
@@ -133,7 +133,7 @@ def test_a_manifest_of_attributes_alone(tmp_path: Path) -> None:
 
 def emodb() -> corpora.Raw:
     names = ("neutral", "happy", "sad", "angry")
-    rows = [(f"c/{i}", f"/{i}.wav", "c", "c/s", "", names[i % 4], "") for i in range(400)]
+    rows = [ClipRow(f"c/{i}", f"/{i}.wav", "c", "c/s", "", names[i % 4], "") for i in range(400)]
     return corpora.Raw(clip_table(rows), names)
 
 
