@@ -85,6 +85,7 @@ def refit(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -> l
         folds=(*studied.folds, *mine.folds),
         prints=(*studied.prints, *mine.prints),
         facts=(*studied.facts, *mine.facts),
+        drawn_as=(*studied.drawn_as, *mine.drawn_as),
     )
     runs = _runs(source)
     own = {

@@ -11,6 +11,7 @@ of it, and nothing is moved.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,6 +69,29 @@ def values_of(table: pd.DataFrame, protocol: str, column: str | None) -> NDArray
     return np.array(
         [str(x).removeprefix(p) for x, p in zip(table[name], prefix, strict=True)], dtype=str
     )
+
+
+def validated_by(table: pd.DataFrame) -> list[set[str]]:
+    """[N] the folds that validate on each clip, by its column `validation`.
+
+    Raises:
+        BadInput: the table has no such column, or nothing in it.
+    """
+    if "validation" not in table or not (table["validation"] != "").any():
+        raise BadInput(
+            "validation=column reads a column 'validation', the folds that validate on each clip "
+            "('2', or several, '1;2'), which the corpus does not have; add it to the manifest, or "
+            "write validation=share"
+        )
+    return [set(re.split(r"[;|\s]+", text.strip())) - {""} for text in table["validation"]]
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """An order in which fold 10 follows fold 9."""
+    return [
+        (0, int(word), "") if word.isdecimal() else (1, 0, word)
+        for word in re.split(r"(\d+)", name)
+    ]
 
 
 def parts_of(values: NDArray[np.str_], named: Mapping[str, Sequence[str]]) -> Parts:
@@ -138,8 +162,16 @@ def unknown_speakers(table: pd.DataFrame) -> NDArray[np.bool_]:
     return flags
 
 
-def sides(folds: Sequence[Fold], table: pd.DataFrame) -> list[str]:
-    """Sentences on what a given division has on two sides: speakers, and identical clips."""
+def sides(
+    folds: Sequence[Fold], table: pd.DataFrame, values: NDArray[np.str_] | None = None
+) -> list[str]:
+    """Sentences on what a given division has on two sides: speakers, and identical clips.
+
+    Args:
+        folds: of the division.
+        table: the corpus table.
+        values: [N] of `values_of`, where the validation part may be given, too.
+    """
     speakers = table["speaker"].to_numpy(dtype=str)
     clips = table["audio" if "audio" in table else "id"].to_numpy(dtype=str)
     unknown = unknown_speakers(table)
@@ -149,24 +181,51 @@ def sides(folds: Sequence[Fold], table: pd.DataFrame) -> list[str]:
             f"the speakers of {int(unknown.sum())} clips are not known: nobody can check whether "
             "test speakers are heard in training"
         )
-    for what, names, end in (
-        ("speakers", np.where(unknown, "", speakers), "the scores say little about new speakers"),
-        ("clips", clips, "these are known by heart"),
+    for what, names, shown, end in (
+        (
+            "speakers",
+            np.where(unknown, "", speakers),
+            speakers,
+            "the scores say little about new speakers",
+        ),
+        ("clips", clips, table["id"].to_numpy(dtype=str), "these are known by heart"),
     ):
-        both = {
-            fold.name: _shared(names, fold.test, np.concatenate([fold.train, fold.validation]))
-            for fold in folds
-        }
-        hit = {name: n for name, n in both.items() if n}
-        if hit:
-            most = max(hit, key=lambda name: hit[name])
-            notes.append(
-                f"the given division has {what} on two sides: in {len(hit)} of {len(folds)} folds, "
-                f"at most {hit[most]} test {what} (fold {most}) are in training or validation too; "
-                f"{end}"
-            )
+        for one, others in _SIDES:
+            both = {
+                fold.name: _shared(names, shown, fold, one, others)
+                for fold in folds
+                if one == "test" or _validation_is_given(fold, values)
+            }
+            hit = {name: found for name, found in both.items() if found}
+            if hit:
+                most = max(hit, key=lambda name: len(hit[name]))
+                notes.append(
+                    f"the given division has {what} on two sides: in {len(hit)} of {len(folds)} "
+                    f"folds, at most {len(hit[most])} {one} {what} (fold {most}; first: "
+                    f"{hit[most][0]}) are in {' or '.join(others)} too; "
+                    + (end if one == "test" else "validation flatters settings")
+                )
     return notes
 
 
-def _shared(names: NDArray[np.str_], test: NDArray[np.int64], other: NDArray[np.int64]) -> int:
-    return len((set(names[test].tolist()) & set(names[other].tolist())) - {""})
+_SIDES = (("test", ("training", "validation")), ("validation", ("training",)))
+
+
+def _validation_is_given(fold: Fold, values: NDArray[np.str_] | None) -> bool:
+    """Whether the division names the validation part, which is no share of another one then."""
+    if values is None:
+        return False
+    return set(values[fold.validation].tolist()).isdisjoint(values[fold.train].tolist())
+
+
+def _shared(
+    names: NDArray[np.str_], shown: NDArray[np.str_], fold: Fold, one: str, others: Sequence[str]
+) -> list[str]:
+    """What a part of a fold shares with others, by `names` [N], as `shown` [N] calls it."""
+    rows = {
+        "training": fold.train,
+        "validation": np.concatenate([fold.validation, fold.select]),
+        "test": fold.test,
+    }
+    there = set(names[np.concatenate([rows[other] for other in others])].tolist()) - {""}
+    return list({names[row]: str(shown[row]) for row in rows[one] if names[row] in there}.values())

@@ -14,7 +14,7 @@ What a fold holds out is a *group* (a speaker, a session, a corpus, a part), and
 estimate asks each fold which groups it tested and which it validated on.
 
 Where a method learns one rater's perception, every clip of the speakers who were rated is divided,
-whatever its label, and `by_rater` makes a fold of each division for each target rater. Who is in
+whatever its label, and `rater_folds` makes a fold of each division for each target rater. Who is in
 which part depends on no rating; which of the clips are scored, on the target's alone.
 """
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -31,12 +31,15 @@ from numpy.typing import NDArray
 from raysearch.errors import BadInput
 from raysearch.stages.divisions import (
     COLUMNS,
+    natural,
     pair_name,
     pairs_of,
     parts_of,
     unknown_speakers,
+    validated_by,
     values_of,
 )
+from raysearch.stages.grouping import joined
 
 Rows = NDArray[np.int64]
 Protocol = Literal["loso", "loseso", "loco", "kfold", "split", "column", "pairs"]
@@ -66,6 +69,9 @@ class Fold:
     """the units whose labels this fold's validation and selection read"""
     undecided: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """clips with votes and no label, of nothing that is validated, selected or tested"""
+    drawn_as: str = ""
+    """whose random numbers its trainings draw, "" for its own name: folds that train on the same
+    clips, to be tested on several parts, have one network"""
     rater: str = ""
     """whose perception is learnt and scored; "" where it is the corpus's label"""
 
@@ -86,9 +92,10 @@ def divide(
     *,
     protocol: Protocol = "loso",
     folds: int = 10,
+    group: int | None = None,
     column: str | None = None,
     parts: Mapping[str, Sequence[str]] | None = None,
-    validation: Literal["next", "share"] = "next",
+    validation: Literal["next", "share", "column"] = "next",
     speakers: int = 1,
     share: float = 0.2,
     select: int = 0,
@@ -105,10 +112,13 @@ def divide(
         classes: class names in order.
         protocol: see the module.
         folds: number of folds of `kfold`.
+        group: how many groups the speakers of `loso`, or the sessions of `loseso`, are joined into;
+            None holds out each alone.
         column: of the table, which `split` and `column` read; None for their own.
         parts: the names of the parts of `split`; see `divisions.parts_of`.
         validation: `next` holds out the next groups of the circle as validation; `share` a seeded
-            share of the remaining speakers, of each corpus. `loco` always takes a share.
+            share of the remaining speakers, of each corpus. `loco` always takes a share. `column`:
+            the clips whose own column `validation` names the fold (several: "1;2").
         speakers: how many groups `next` takes.
         share: share of speakers (at least one of each corpus), in (0, 0.5].
         select: how many further groups (speakers of each corpus under `share`) score a setting
@@ -137,13 +147,15 @@ def divide(
     elif protocol == "split":
         cuts = _split(rows, values_of(rows, protocol, column), parts or {}, rule)
     else:
-        cuts = _circle(rows, _names_of(rows, protocol, folds, column, seed, rated), rule, rated)
+        names = _names_of(rows, protocol, folds, column, seed, rated)
+        cuts = _circle(rows, names, rule, rated, group)
     division = []
     for index, cut in enumerate(cuts):
         held = cut.test | cut.validation | cut.select
         free = extra[_trainable(table.iloc[extra], protocol, cut.apart, rows[held])]
-        if protocol in COLUMNS and (name := column or COLUMNS[protocol]) in table:
-            free = free[table[name].to_numpy(dtype=str)[free] == ""]
+        if protocol in COLUMNS:
+            values = values_of(table, protocol, column)
+            free = free[np.isin(values[free], ["", *set(values[labelled[cut.train & ~held]])])]
         division.append(
             Fold(
                 name=cut.name,
@@ -156,6 +168,7 @@ def divide(
                 test_groups=frozenset(cut.unit[cut.test].tolist()),
                 val_groups=frozenset(cut.unit[cut.validation | cut.select].tolist()),
                 undecided=free[voted[free]],
+                drawn_as=cut.drawn_as,
             )
         )
     # a rater's classes are checked where the rater is known
@@ -189,6 +202,8 @@ class _Cut:
     """of what a fold's groups are"""
     apart: frozenset[str]
     """groups that the fold holds out, where these are groups"""
+    drawn_as: str = ""
+    """of `Fold`"""
 
 
 def _names_of(
@@ -212,13 +227,17 @@ def _circle(
     groups: NDArray[np.str_],
     rule: _Rule,
     rated: NDArray[np.bool_] | None,
+    group: int | None,
 ) -> Iterator[_Cut]:
     """A fold for each group, in order."""
-    protocol = rule.protocol
-    names = sorted(set(groups.tolist()) - {""})
+    protocol, single = rule.protocol, groups
+    if group is not None:
+        groups = joined(groups, rows["label"].to_numpy(dtype=str), group)
+    names = sorted(set(groups.tolist()) - {""}, key=natural)
     circle = protocol != "loco" and rule.validation == "next"
     least = 1 if protocol == "column" else 2
-    _check_enough(names, protocol, 2 + rule.speakers + rule.select if circle else least)
+    _check_enough(names, protocol, 2 + rule.speakers + rule.select if circle else least, group)
+    named = validated_by(rows) if rule.validation == "column" else []
     by = "label" if protocol == "kfold" and rated is None else "corpus"
     strata = rows[by].to_numpy(dtype=str)
     unit = rows["id" if protocol in ("kfold", "column") else "speaker"].to_numpy(dtype=str)
@@ -228,9 +247,11 @@ def _circle(
         test = groups == name
         if circle:
             val, chosen = _next(groups, names, index, rule.speakers, rule.select)
+        elif named:
+            val, chosen = np.array([name in x for x in named]) & ~test, np.zeros_like(test)
         else:
             val, chosen = _share(rows, strata, ~test, rule, _by_clip(rows, test, rule))
-        apart = frozenset({name, *(groups[val | chosen].tolist() if circle else ())})
+        apart = frozenset(single[(test | val | chosen) if circle else test].tolist())
         yield _Cut(name, everything, test, val, chosen, unit, apart)
 
 
@@ -248,7 +269,7 @@ def _split(
         dev = dev if parts.dev else val
     unit = rows["id"].to_numpy(dtype=str)
     for name in parts.test:
-        yield _Cut(name, train, values == name, dev, chosen, unit, frozenset({name}))
+        yield _Cut(name, train, values == name, dev, chosen, unit, frozenset({name}), "given")
 
 
 def _pairs(rows: pd.DataFrame, rule: _Rule) -> Iterator[_Cut]:
@@ -257,7 +278,8 @@ def _pairs(rows: pd.DataFrame, rule: _Rule) -> Iterator[_Cut]:
     who = rows["speaker"].to_numpy(dtype=str)
     for a, b in pairs_of(corpora):
         val, chosen = _share(rows, corpora, corpora == a, rule, by_clip=False)
-        yield _Cut(pair_name(a, b), corpora == a, corpora == b, val, chosen, who, frozenset({b}))
+        test, apart = corpora == b, frozenset({b})
+        yield _Cut(pair_name(a, b), corpora == a, test, val, chosen, who, apart, drawn_as=a)
 
 
 def _by_clip(rows: pd.DataFrame, test: NDArray[np.bool_], rule: _Rule) -> bool:
@@ -266,35 +288,6 @@ def _by_clip(rows: pd.DataFrame, test: NDArray[np.bool_], rule: _Rule) -> bool:
         return rule.protocol == "kfold"
     both = rows["speaker"][test].isin(rows["speaker"][~test]).any()
     return bool(both or unknown_speakers(rows).any())
-
-
-def by_rater(
-    folds: Sequence[Fold], codes: NDArray[np.int64], raters: Sequence[str], classes: int
-) -> tuple[tuple[Fold, ...], dict[str, list[str]]]:
-    """Each fold once for each target rater, and by rater the folds that cannot serve it.
-
-    A fold serves a rater who rated clips of its test and its validation part (of its selection
-    too), and clips of every class in its training part.
-
-    Args:
-        folds: of `divide`.
-        codes: [N, R] each target's class of each clip, -1 where there is none.
-        raters: R names.
-        classes: how many there are.
-    """
-    rater_folds: list[Fold] = []
-    unserved: dict[str, list[str]] = {}
-    for place, rater in enumerate(raters):
-        mine = codes[:, place]
-        for fold in folds:
-            scored = [fold.test, fold.validation, *([fold.select] if len(fold.select) else [])]
-            trained = set(mine[fold.train].tolist()) >= set(range(classes))
-            if trained and all((mine[rows] >= 0).any() for rows in scored):
-                name = f"{fold.name}/{rater}"
-                rater_folds.append(replace(fold, name=name, index=len(rater_folds), rater=rater))
-            else:
-                unserved.setdefault(rater, []).append(fold.name)
-    return tuple(rater_folds), unserved
 
 
 def _trainable(
@@ -318,9 +311,16 @@ def _trainable(
     return free & ~np.isin(_group_names(extra, protocol), sorted(groups))
 
 
-def _check_enough(names: Sequence[str], protocol: str, least: int) -> None:
+def _check_enough(
+    names: Sequence[str], protocol: str, least: int, group: int | None = None
+) -> None:
     if len(names) >= least:
         return
+    if group is not None:
+        raise BadInput(
+            f"protocol.group={group}: at least {least} groups are needed (train, validation, "
+            "selection and test are kept apart); raise it, or write validation=share"
+        )
     unit = {"loso": "speaker", "loseso": "session", "loco": "corpus"}.get(protocol, "part")
     units = {"corpus": "corpora"}.get(unit, unit + "s")
     there = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

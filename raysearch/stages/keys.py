@@ -44,6 +44,8 @@ class Context:
     target rater, also "part/whose" -> that of the ratings which such a stage may see"""
     facts: tuple[FoldFacts, ...]
     """by fold index: what a method may know of the fold before a stage runs"""
+    drawn_as: tuple[str, ...] = ()
+    """by fold index: under which name its trainings draw random numbers; () for the folds' own"""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,8 @@ def context(
             }
         prints.append(parts)
     names = tuple(fold.name for fold in dataset.folds)
-    return Context(seed, names, tuple(prints), facts_of(dataset))
+    drawn_as = tuple(fold.drawn_as or fold.name for fold in dataset.folds)
+    return Context(seed, names, tuple(prints), facts_of(dataset), drawn_as)
 
 
 def _speaker_name(dataset: Dataset, speaker: int) -> str | int:
@@ -308,7 +311,7 @@ def _call(
     repeat: int,
 ) -> Call:
     target, params = _target(node), _plain_params(node)
-    seed = stage_seed(where.seed, node.name, where.folds[fold], repeat)
+    seed = stage_seed(where.seed, node.name, (where.drawn_as or where.folds)[fold], repeat)
     identity: dict[str, Any] = {
         "format": 1,
         "stage": node.name,

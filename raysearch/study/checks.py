@@ -52,6 +52,7 @@ def check_together(study: Study, problems: list[str]) -> None:
             "is faster, but deterministic=true wants the same trials always; write stopping=off, "
             "or deterministic=false"
         )
+    problems += study.protocol.problems(study.validation.rule)
     problems += study.votes.problems()
     problems += study.task.problems()
     _check_tracking(study, problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from raysearch.data.section import ConfigSection, Names, Tree, key, thaw
+from raysearch.stages.divisions import COLUMNS
 from raysearch.stages.folds import Protocol
 
 _PARTS = "the values of the column of protocol=split that are parts {}; none: those called {}"
@@ -23,6 +24,14 @@ class ProtocolConfig(ConfigSection):
         "loso",
     )
     folds: int = key(10, "the number of folds of kfold", "a whole number of at least 2", "10", ge=2)
+    group: int | None = key(
+        None,
+        "join the speakers of loso, or the sessions of loseso, into so many groups with like "
+        "shares of the classes, and hold out one group at a time",
+        "a whole number of at least 2, or null",
+        "10",
+        ge=2,
+    )
     column: str | None = key(
         None,
         "the column that split and column read; none: split, or fold",
@@ -50,15 +59,43 @@ class ProtocolConfig(ConfigSection):
         own: Tree = thaw(self.model_dump())
         return {name: x for name, x in own.items() if name in ("name", "folds") or x}
 
+    def problems(self, validation: str) -> list[str]:
+        """What is wrong with these values together, and with a rule of validation."""
+        problems = []
+        if self.group is not None and self.name not in ("loso", "loseso"):
+            problems.append(
+                f"protocol.group={self.group} joins speakers or sessions that are held out, but "
+                f"protocol={self.name}; leave it out, or write protocol=loso"
+            )
+        for part in ("train", "dev", "test"):
+            if getattr(self, part) and self.name != "split":
+                problems.append(
+                    f"protocol.{part} names parts of a column of protocol=split, but "
+                    f"protocol={self.name}; leave it out, or write protocol=split"
+                )
+        if self.column is not None and self.name not in COLUMNS:
+            problems.append(
+                f"protocol.column={self.column} is read by protocol=split and protocol=column, but "
+                f"protocol={self.name}; leave it out, or write one of these"
+            )
+        if validation == "column" and self.name != "column":
+            problems.append(
+                "validation=column reads the column validation under protocol=column, but "
+                f"protocol={self.name}; write validation=next or validation=share"
+            )
+        return problems
+
 
 class ValidationConfig(ConfigSection):
     """Who stops the training, and who scores a setting."""
 
-    rule: Literal["next", "share"] = key(
+    rule: Literal["next", "share", "column"] = key(
         "next",
         "which speakers validate a fold: the next ones in the list (next; sessions under "
-        "loseso), or a random share of those that are not tested (share; always so under loco)",
-        "next or share",
+        "loseso, folds under column), a random share of those that are not tested (share; always "
+        "so under loco and pairs), or the clips whose column validation names the fold (column; "
+        "under protocol=column)",
+        "next, share or column",
         "next",
     )
     speakers: int = key(

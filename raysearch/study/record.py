@@ -196,18 +196,27 @@ class Record:
         return str(protocol.get("name", "") if isinstance(protocol, dict) else protocol)
 
     @property
+    def _words(self) -> tuple[str, str, str]:
+        """How utterances were divided, what a fold holds out, and its plural."""
+        division, unit, units = _PROTOCOLS.get(self.protocol, (self.protocol, "fold", "folds"))
+        protocol = self.configuration.get("protocol")
+        if isinstance(protocol, dict) and protocol.get("group") is not None:
+            return f"leave one group of {units} out", f"group of {units}", f"groups of {units}"
+        return division, unit, units
+
+    @property
     def division(self) -> str:
         """How utterances were divided, in words."""
-        return _PROTOCOLS.get(self.protocol, ("", "", ""))[0] or self.protocol
+        return self._words[0]
 
     @property
     def unit(self) -> str:
         """What a fold holds out: "speaker", "session", ..."""
-        return _PROTOCOLS.get(self.protocol, ("", "fold", "folds"))[1]
+        return self._words[1]
 
     @property
     def units(self) -> str:
-        return _PROTOCOLS.get(self.protocol, ("", "fold", "folds"))[2]
+        return self._words[2]
 
     # -- what it did ---------------------------------------------------------------------------
     @property

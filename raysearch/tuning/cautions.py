@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from raysearch.errors import BadInput
 from raysearch.search.sampler import Sampler
 from raysearch.selection import SHARE, Score
-from raysearch.stages.divisions import COLUMNS, sides, unknown_speakers
+from raysearch.stages.divisions import COLUMNS, sides, unknown_speakers, values_of
 from raysearch.stages.folds import Fold
+from raysearch.stages.grouping import whole_groups
 from raysearch.study import Study
 from raysearch.study.space import Scalar, Space
 from trainables.stage import Method
@@ -112,7 +113,8 @@ def cautions(
     notes = []
     notes += [_across_folds(method, settings), _shared_sentences(corpus, folds)]
     if study.protocol.name in COLUMNS:
-        notes += sides(folds, corpus.table)
+        values = values_of(corpus.table, study.protocol.name, study.protocol.column)
+        notes += sides(folds, corpus.table, values)
     if study.validation.select:
         notes.append(
             f"validation.select={study.validation.select}: the training is stopped by the "
@@ -159,6 +161,8 @@ def class_cautions(
             text += ", so that the report's headline is the UA of all clips pooled"
         if "pooled_ua" not in study.objective:
             text += "; objective=pooled_ua chooses settings by all validation clips together"
+        if (count := _whole_groups(study, corpus)) is not None:
+            text += f"; protocol.group={count} tests groups of speakers that have every class"
         notes.append(text)
     if study.normalise == "speaker":
         labelled = corpus.table[corpus.table["label"] != ""]
@@ -171,6 +175,18 @@ def class_cautions(
                 "normalise=fold"
             )
     return notes
+
+
+def _whole_groups(study: Study, corpus: Corpus) -> int | None:
+    """The groups to propose where speakers lack classes; None where there are none."""
+    column = {"loso": "speaker", "loseso": "session"}.get(study.protocol.name)
+    if column is None or study.protocol.group is not None:
+        return None
+    table = corpus.table[corpus.table["label"] != ""]
+    units, labels = (table[name].to_numpy(dtype=str) for name in (column, "label"))
+    circle = study.validation.rule == "next"
+    least = 2 + study.validation.speakers + study.validation.select if circle else 2
+    return whole_groups(units, labels, len(corpus.classes), least)
 
 
 def grid_caution(study: Study, sampler: Sampler) -> list[str]:

@@ -331,8 +331,10 @@ def _fingerprint(study: Study, corpus: Corpus) -> str:
     name = study.protocol.name
     if name not in COLUMNS:
         return text
-    values = values_of(corpus.table, name, study.protocol.column)
-    return hashlib.sha256("\x1f".join([text, *values.tolist()]).encode()).hexdigest()
+    values = [text, *values_of(corpus.table, name, study.protocol.column).tolist()]
+    if study.validation.rule == "column" and "validation" in corpus.table:
+        values += corpus.table["validation"].tolist()
+    return hashlib.sha256("\x1f".join(values).encode()).hexdigest()
 
 
 def _load(study: Study, method: Method, progress: Callable[[str], None] | None) -> Corpus:
@@ -359,6 +361,7 @@ def _divide(study: Study, corpus: Corpus, ratings: corpora.Ratings | None) -> tu
         corpus.classes,
         protocol=study.protocol.name,
         folds=study.protocol.folds,
+        group=study.protocol.group,
         column=study.protocol.column,
         parts={name: getattr(study.protocol, name) for name in ("train", "dev", "test")},
         validation=study.validation.rule,

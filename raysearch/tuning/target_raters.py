@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from raysearch.data import corpora
 from raysearch.data.rules import RatersConfig
 from raysearch.errors import BadInput
-from raysearch.stages.folds import Fold, by_rater
+from raysearch.stages.folds import Fold
+from raysearch.stages.rater_folds import by_rater
 from raysearch.study import Study
 from trainables.stage import Method
 

@@ -153,4 +153,50 @@ def test_unlabelled_clips_of_a_given_part_train_nothing() -> None:
     free = extra.assign(id=["u/2", "u/3"], speaker=["u/2", "u/3"], split="", audio=["u2", "u3"])
     whole = pd.concat([frame, extra, free], ignore_index=True)
     (fold,) = divide(whole, CLASSES, protocol="split")
-    assert ids(whole, fold.unlabelled) == {"u/2", "u/3"}
+    assert ids(whole, fold.unlabelled) == {"u/0", "u/2", "u/3"}, "u/0 is of the training part"
+
+
+def test_a_leak_into_a_given_validation_part_is_told() -> None:
+    frame = table()
+    names = {s: "dev" if s == 5 else "test" if s > 5 else "train" for s in range(8)}
+    frame["split"] = by_speaker(frame, names)
+    frame.loc[0, "split"] = "dev"
+    folds = divide(frame, CLASSES, protocol="split")
+    (note,) = sides(folds, frame, frame["split"].to_numpy(dtype=str))
+    assert "1 validation speakers (fold test; first: c/0) are in training too" in note
+    assert "c/0-0" in ids(frame, folds[0].validation)
+
+
+def test_validation_by_a_second_column_and_clips_that_no_fold_tests() -> None:
+    frame = table(speakers=6)
+    frame["fold"] = by_speaker(frame, dict(enumerate(["1", "1", "2", "2", "", ""])))
+    with pytest.raises(BadInput, match="validation=column reads a column 'validation'"):
+        divide(frame, CLASSES, protocol="column", validation="column")
+    frame["validation"] = by_speaker(frame, dict(enumerate(["2", "", "1", "", "1;2", ""])))
+    one, two = divide(frame, CLASSES, protocol="column", validation="column")
+    who = frame["speaker"].str[-1].to_numpy()
+    parts = [
+        {part: set(who[getattr(fold, part)]) for part in ("train", "validation", "test")}
+        for fold in (one, two)
+    ]
+    assert parts[0] == {"train": {"3", "5"}, "validation": {"2", "4"}, "test": {"0", "1"}}
+    assert parts[1] == {"train": {"1", "5"}, "validation": {"0", "4"}, "test": {"2", "3"}}
+
+
+def test_folds_follow_each_other_as_numbers_do() -> None:
+    frame = table(speakers=12)
+    frame["fold"] = by_speaker(frame, {s: f"fold_{s + 1}" for s in range(12)})
+    folds = divide(frame, CLASSES, protocol="column")
+    assert [fold.name for fold in folds] == [f"fold_{n}" for n in range(1, 13)]
+    assert folds[8].val_groups == {"fold_10"}
+
+
+def test_parts_of_one_training_are_tested_with_one_network() -> None:
+    frame = table(corpora=("a", "b", "c"))
+    folds = divide(frame, CLASSES, protocol="pairs")
+    assert [fold.drawn_as for fold in folds] == ["a", "a", "b", "b", "c", "c"]
+    frame["split"] = by_speaker(frame, {s: f"test{s}" if s > 5 else "train" for s in range(8)})
+    one, two = divide(frame, CLASSES, protocol="split")
+    assert one.drawn_as == two.drawn_as != ""
+    assert one.train.tolist() == two.train.tolist()
+    assert one.validation.tolist() == two.validation.tolist()

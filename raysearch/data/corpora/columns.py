@@ -12,8 +12,9 @@ from raysearch.errors import BadInput, near
 SCORES = ("valence", "activation", "dominance")
 KNOWN = ("sex", "age", "language")
 """attributes of speakers and clips that have a meaning here"""
-DIVISIONS = ("split", "fold")
-"""what a given division says of a clip: its part, and the fold that tests it"""
+DIVISIONS = ("split", "fold", "validation")
+"""what a given division says of a clip: its part, the fold that tests it, those that validate on
+it"""
 COLUMNS = (
     "file",
     "speaker",

@@ -33,7 +33,8 @@
 - segments, optional: `start` and `end`, in seconds (1.25) or as audformat writes them (0 days
   00:00:01.250000); an empty end is the file's. Such a clip's id is `wav/a1@1.25-3.5`.
 - `split` (train, dev, test; for `protocol=split`) and `fold` (the fold that tests the clip; for
-  `protocol=column`), optional: a division that is given.
+  `protocol=column`), optional: a division that is given. `validation`, the folds that validate on
+  the clip (`1;2`), is for `validation=column`.
 - `sex`, `age`, `language`: attributes of the speaker; further columns are used by `groups=` alone.
 
 Columns of other names are named by `corpus.options.columns={label: emotion, file: path}`. The file
