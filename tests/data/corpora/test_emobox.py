@@ -59,7 +59,7 @@ def read(home: Path, root: Path, options: dict[str, Any]) -> Any:
 def test_labels_folds_and_what_the_corpus_own_reader_knows(tmp_path: Path) -> None:
     raw = read(tmp_path, **emodb(tmp_path))
     table = raw.table.set_index("id")
-    assert not raw.problems
+    assert all(problem.severity == "notice" for problem in raw.problems)
     assert table["label"].to_dict() == {
         "emodb/03a01Fa": "happy", "emodb/03a02Wb": "angry", "emodb/08a01Na": "neutral",
         "emodb/08b02Fb": "happy", "emodb/09a05Wc": "angry", "emodb/09b01Nb": "neutral",
@@ -91,8 +91,52 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds the lists of no corpus: give the folder"):
         read(tmp_path, tmp_path / "audio", {})
     (tmp_path / "audio" / "deep" / "03a01Fa.flac").unlink()
-    (problem,) = read(tmp_path, **given).problems
+    problem, *counts = read(tmp_path, **given).problems
     assert "downloads/emodb/wav/03a01Fa.wav is not below" in problem.sentence
+    assert [one.sentence for one in counts] == [
+        "emodb has 6 clips in its list; EmoBox counts 535.",
+        "emodb has 5 clips here; EmoBox counts 6.",
+        "emodb has 3 classes; EmoBox counts 7.",
+        "emodb has 3 speakers; EmoBox counts 10.",
+    ]
+    with pytest.raises(BadInput, match="has no group"):
+        read(tmp_path, given["root"], given["options"] | {"speaker": "^.."})
+
+
+def test_files_of_one_name_are_told_apart_by_folders_or_not_taken(tmp_path: Path) -> None:
+    for name in ("JE/n01", "DC/n01", "x/one", "y/one"):
+        sound(tmp_path / "audio" / f"{name}.wav")
+    entries = [
+        {"key": "mine-a", "wav": "downloads/mine/JE_n01.wav", "emo": "happy"},
+        {"key": "mine-b", "wav": "downloads/mine/DC_n01.wav", "emo": "anger"},
+        {"key": "mine-c", "wav": "downloads/mine/one.wav", "emo": "anger"},
+    ]
+    root = lists(tmp_path / "lists", "mine", entries, 1)
+    options = {"name": "mine", "audio": str(tmp_path / "audio"), "speaker": "^(n)"}
+    raw = read(tmp_path, root, options)
+    assert [Path(path).parent.name for path in raw.table["path"]] == ["JE", "DC"]
+    assert set(raw.table["speaker"]) == {"mine/n"}
+    (problem,) = raw.problems
+    assert "may be" in problem.sentence
+    assert "lay them into folders" in problem.sentence
+
+
+def test_a_valid_list_and_several_test_lists_are_parts(tmp_path: Path) -> None:
+    given = emodb(tmp_path, folds=1)
+    folder = given["root"] / "data" / "emodb" / "fold_1"
+    whole = [json.dumps(x) for x in _all(folder / "emodb_test_fold_1.jsonl")]
+    train = [json.dumps(x) for x in _all(folder / "emodb_train_fold_1.jsonl")]
+    for part, lines in (("test1", whole[:1]), ("test2", whole[1:]), ("valid", train[:1])):
+        (folder / f"emodb_{part}_fold_1.jsonl").write_text("\n".join(lines))
+    (folder / "emodb_train_fold_1.jsonl").write_text("\n".join(train[1:]))
+    table = read(tmp_path, **given).table
+    assert table["split"].tolist() == ["test1", "test2", "valid", "train", "train", "train"]
+    assert table["fold"].tolist() == ["fold_1", "fold_1", "", "", "", ""]
+    assert table["validation"].tolist() == ["", "", "fold_1", "", "", ""]
+    (fold,) = divide(table, (), protocol="column", validation="column")
+    assert fold.validation.tolist() == [2]
+    one, two = divide(table, (), protocol="split")
+    assert (one.name, two.name) == ("test1", "test2")
 
 
 OWN_FOLDS = [("emodb", 5), ("ravdess", 6), ("ased", 1), ("urdu", 1)]
@@ -117,6 +161,11 @@ def test_its_own_folds_clip_by_clip(
             want = sorted(Path(json.loads(line)["wav"]).stem for line in lines)
             assert sorted(stems[rows].tolist()) == want
     labels = {Path(e["wav"]).stem: e["emo"] for e in _all(root / f"{name}.jsonl")}
+    assert not raw.problems, "as many clips, classes and speakers as EmoBox counts"
+    if name == "urdu":
+        named = read(tmp_path, root.parent.parent, options | {"speaker": "^(S[A-Z]+[0-9]+)_"})
+        assert named.table["speaker"].nunique() == 29
+        assert not named.problems
     if name == "ravdess":
         want_label = {stem: common_name(word) for stem, word in labels.items()}
         assert dict(zip(stems, raw.table["label"], strict=True)) == want_label
