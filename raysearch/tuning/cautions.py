@@ -115,18 +115,23 @@ def cautions(
     if study.protocol.name in COLUMNS:
         values = values_of(corpus.table, study.protocol.name, study.protocol.column)
         notes += sides(folds, corpus.table, values)
+    if any(name.endswith("patience") for name in method.params):
+        notes.append(_stopping(study))
+    notes += [note for setting in settings for note in method.notes(setting)]
+    return [note for note in notes if note]
+
+
+def _stopping(study: Study) -> str:
+    """Whether the speakers that score a setting stop its training too."""
     if study.validation.select:
-        notes.append(
+        return (
             f"validation.select={study.validation.select}: the training is stopped by the "
             "validation speakers, and settings are scored on further ones"
         )
-    else:
-        notes.append(
-            "settings are scored on the validation speakers that also stop the training, which "
-            "flatters validation scores (not test scores); validation.select=1 keeps them apart"
-        )
-    notes += [note for setting in settings for note in method.notes(setting)]
-    return [note for note in notes if note]
+    return (
+        "settings are scored on the validation speakers that also stop the training, which "
+        "flatters validation scores (not test scores); validation.select=1 keeps them apart"
+    )
 
 
 def class_cautions(
