@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raysearch.stages.dataset import LABELLED, Dataset, rows_of, visible_ratings
 from raysearch.stages.folds import Fold
@@ -140,12 +141,8 @@ def context(
         seed: the study's seed.
     """
     head = json.dumps([list(feature_ids), dataset.normalise, list(dataset.classes)])
-    speakers = dataset.speaker
-    whole: dict[int, list[str]] = {}
-    if dataset.normalise == "speaker":
-        # a speaker's statistics read all of that speaker's clips, whatever part they are in
-        for row in np.argsort(dataset.ids, kind="stable"):
-            whole.setdefault(int(speakers[row]), []).append(audio[row])
+    speakers, whole = dataset.speaker, _speaker_prints(dataset, audio)
+    bare, full = (_row_prints(dataset, audio, labels) for labels in (False, True))
     prints = []
     for fold in dataset.folds:
         parts: dict[str, str] = {}
@@ -156,24 +153,9 @@ def context(
             if part == "test" and dataset.speaker_clips:
                 # this part alone comes again, its test rows normalised by fewer clips
                 digest.update(json.dumps([*dataset.speaker_clips, len(fold.test)]).encode())
-            for row in rows:
-                fact: list[Any] = [
-                    str(dataset.ids[row]),
-                    audio[row],
-                    _speaker_name(dataset, int(speakers[row])),
-                    int(dataset.corpus[row]),
-                ]
-                if sees_labels:
-                    fact.append(int(dataset.y[row]))
-                    if dataset.annotations is not None:
-                        fact.append(dataset.annotations[row].tobytes().hex())
-                    if dataset.votes is not None:
-                        fact.append([float(v) for v in dataset.votes[row]])
-                    if dataset.outside is not None and dataset.outside[row].any():
-                        fact.append([float(v) for v in dataset.outside[row]])
-                digest.update(json.dumps(fact).encode())
-            for speaker in sorted(set(speakers[rows].tolist())):
-                digest.update(json.dumps(whole.get(speaker, [])).encode())
+            digest.update((full if sees_labels else bare)[rows].tobytes())
+            if len(whole):
+                digest.update(whole[np.unique(speakers[rows])].tobytes())
             parts[part] = digest.hexdigest()
         if dataset.normalise == "fold":
             # the other parts are normalised with the statistics of the training part
@@ -190,6 +172,40 @@ def context(
     names = tuple(fold.name for fold in dataset.folds)
     drawn_as = tuple(fold.drawn_as or fold.name for fold in dataset.folds)
     return Context(seed, names, tuple(prints), facts_of(dataset), drawn_as)
+
+
+def _row_prints(dataset: Dataset, audio: Sequence[str], labels: bool) -> NDArray[np.uint8]:
+    """[N, 32] digest of what a stage is handed of each row: hashed once, not once a fold."""
+    digests = bytearray()
+    for row in range(len(dataset.ids)):
+        fact: list[Any] = [
+            str(dataset.ids[row]),
+            audio[row],
+            _speaker_name(dataset, int(dataset.speaker[row])),
+            int(dataset.corpus[row]),
+        ]
+        if labels:
+            fact.append(int(dataset.y[row]))
+            if dataset.annotations is not None:
+                fact.append(dataset.annotations[row].tobytes().hex())
+            if dataset.votes is not None:
+                fact.append([float(v) for v in dataset.votes[row]])
+            if dataset.outside is not None and dataset.outside[row].any():
+                fact.append([float(v) for v in dataset.outside[row]])
+        digests += hashlib.sha256(json.dumps(fact).encode()).digest()
+    return np.frombuffer(digests, np.uint8).reshape(-1, 32)
+
+
+def _speaker_prints(dataset: Dataset, audio: Sequence[str]) -> NDArray[np.uint8]:
+    """[S, 32] digest of all clips of each speaker, whatever part they are in: what a speaker's
+    statistics read. Empty where none are read."""
+    if dataset.normalise != "speaker":
+        return np.zeros((0, 32), np.uint8)
+    clips: list[list[str]] = [[] for _ in range(int(dataset.speaker.max(initial=-1)) + 1)]
+    for row in np.argsort(dataset.ids, kind="stable"):
+        clips[int(dataset.speaker[row])].append(audio[row])
+    digests = b"".join(hashlib.sha256(json.dumps(own).encode()).digest() for own in clips)
+    return np.frombuffer(digests, np.uint8).reshape(-1, 32)
 
 
 def _speaker_name(dataset: Dataset, speaker: int) -> str | int:
