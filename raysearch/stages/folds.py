@@ -454,10 +454,14 @@ def _check(
     What a given division has on two sides is told, not refused (`divisions.sides`).
     """
     labels = table["label"].to_numpy(dtype=str)
-    clips = _clip(table)
+    # as numbers: texts of a large corpus would be compared once a fold
+    place = {name: code for code, name in enumerate(classes)}
+    codes = np.array([place.get(label, -1) for label in labels.tolist()], dtype=np.int64)
+    names, clips = np.unique(_clip(table), return_inverse=True)
     problems = []
     for fold in folds:
-        absent = [name for name in classes if name not in set(labels[fold.train])]
+        trained = set(np.unique(codes[fold.train]).tolist())
+        absent = [name for name, code in place.items() if code not in trained]
         if absent:
             problems.append(
                 f"fold {fold.name!r} has no training clip of {', '.join(map(repr, absent))}: all "
@@ -469,10 +473,12 @@ def _check(
                 f"fold {fold.name!r} has no validation clip: only one speaker is left beside the "
                 "test; add speakers"
             )
-        sides = [set(clips[rows]) for rows in (fold.train, fold.validation, fold.unseen)]
-        both = (sides[0] & sides[1]) | (sides[0] & sides[2]) | (sides[1] & sides[2])
-        if both and not given:
-            first = table["id"].to_numpy(dtype=str)[np.isin(clips, sorted(both))]
+        sides = np.zeros(len(names), dtype=np.int8)
+        for rows in (fold.train, fold.validation, fold.unseen):
+            sides[np.unique(clips[rows])] += 1
+        both = np.flatnonzero(sides > 1)
+        if len(both) and not given:
+            first = table["id"].to_numpy(dtype=str)[np.isin(clips, both)]
             problems.append(
                 f"fold {fold.name!r} has {len(both)} identical clips on two sides (first: "
                 f"{', '.join(first[:2])}); leave one of them out"
