@@ -9,6 +9,10 @@ its metric:
         rows:                          # or tasks: such rows for each task
           CE: {wa: 0.452, ua: 0.431}
           RD: {ua: 0.455}
+          _best: {ua: 0.484}           # of a search: the paper's best, wherever it was
+
+A metric is `ua`, `wa`, or the recall of a class (`recall_sad`). Where raters are learnt, a row may
+give the UA of each beside their mean: `CE: {ua: 0.431, raters: {E1: 0.44, E2: 0.42}}`.
 
 A study keeps the table of its corpora and task, its rows joined to the settings of their names.
 Figures of other corpora say nothing of it: beside a corpus that the paper has not, none is kept.
@@ -17,13 +21,18 @@ Figures of other corpora say nothing of it: beside a corpus that the paper has n
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from raysearch.errors import near
+from raysearch.selection import RECALL
 
 METRICS = ("ua", "wa")
-"""what a figure may be, in the order in which a report shows them"""
+"""what a figure may be beside recalls, in the order in which a report shows them"""
+BEST = "_best"
+"""the row of the best setting, which papers choose on test scores"""
+RATERS = "raters"
+"""beside a row's metrics: the UA of each rater"""
 _KEYS = ("source", "corpora")
 _OF_A_CORPUS = ("rows", "tasks")
 _FORM = "as in CE: {wa: 0.452, ua: 0.431}"
@@ -38,6 +47,8 @@ class PublishedRow:
     """the setting that the row stands for"""
     values: Mapping[str, float]
     """metric -> the paper's figure, in [0, 1]"""
+    raters: Mapping[str, float] = field(default_factory=dict)
+    """rater -> the paper's UA of that rater alone"""
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,14 @@ class PublishedTable:
     metrics: tuple[str, ...]
     """those that the table prints, in the order of a report"""
     rows: tuple[PublishedRow, ...]
+    best: Mapping[str, float] = field(default_factory=dict)
+    """metric -> the paper's figure of its best setting"""
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> PublishedTable:
         """The table of which `dataclasses.asdict` made plain values."""
         rows = tuple(PublishedRow(**row) for row in plain["rows"])
-        return cls(str(plain["source"]), tuple(plain["metrics"]), rows)
+        return cls(str(plain["source"]), tuple(plain["metrics"]), rows, dict(plain.get("best", {})))
 
 
 def published_table(
@@ -72,22 +85,28 @@ def published_table(
 
     Returns: None where the space repeats no table, or the paper has none of these corpora.
     """
-    figures = {frozenset(n.split("+")): x for n, x in published.get("corpora", {}).items()}
-    of_these = figures.get(frozenset(corpora))
+    printed = {frozenset(n.split("+")): x for n, x in published.get("corpora", {}).items()}
+    of_these = printed.get(frozenset(corpora))
     if of_these is None:
         return None
     tables = of_these.get("tasks", {task: of_these.get("rows", {})})
-    values = tables.get(task, {})
-    printed = {metric for rows in tables.values() for row in rows.values() for metric in row}
+    figures = tables.get(task, {})
+    every = [m for rows in tables.values() for row in rows.values() for m in _by_metric(row)]
     return PublishedTable(
         published["source"],
-        tuple(metric for metric in METRICS if metric in printed),
+        tuple(dict.fromkeys([*(m for m in METRICS if m in every), *every])),
         tuple(
-            PublishedRow(name, dict(setting), dict(values.get(name, {})))
+            PublishedRow(name, dict(setting), _by_metric(row), dict(row.get(RATERS, {})))
             for name, setting in enqueued
             if name
+            for row in (figures.get(name, {}),)
         ),
+        _by_metric(figures.get(BEST, {})),
     )
+
+
+def _by_metric(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name: x for name, x in row.items() if name != RATERS}
 
 
 def published_problems(published: Mapping[str, object], tasks: Collection[str]) -> list[str]:
@@ -167,7 +186,17 @@ def _row(row: object) -> Iterator[str]:
         yield f"must give figures by metric, {_FORM}, but got {row!r}"
         return
     for metric, value in row.items():
-        if metric not in METRICS:
-            yield f"names a metric {metric!r}{near(metric, METRICS)}; give {' or '.join(METRICS)}"
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        if metric == RATERS:
+            if not isinstance(value, Mapping) or not all(map(_fraction, value.values())):
+                yield f"must give raters as in raters: {{E1: 0.44, E2: 0.42}}, but got {value!r}"
+        elif metric not in METRICS and not (metric.startswith(RECALL) and metric != RECALL):
+            yield (
+                f"names a metric {metric!r}{near(metric, METRICS)}; give {' or '.join(METRICS)}, "
+                f"or the recall of a class as in {RECALL}sad"
+            )
+        elif not _fraction(value):
             yield f"must give {metric} as a fraction from 0 to 1, but got {value!r}"
+
+
+def _fraction(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

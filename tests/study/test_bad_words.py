@@ -161,6 +161,14 @@ def problems(cwd: Path) -> Callable[..., list[str]]:
             ["the row 'b' names a metric 'uaa'", "did you mean 'ua'", "ua or wa"],
         ),
         (
+            "published={source: x, corpora: {c: {rows: {a: {ua: 0.4, raters: {E1: 44}}}}}}",
+            ["the row 'a' must give raters as in raters: {E1: 0.44, E2: 0.42}", "{'E1': 44}"],
+        ),
+        (
+            "published={source: x, corpora: {c: {rows: {a: {recall_: 0.4}}}}}",
+            ["the row 'a' names a metric 'recall_'", "the recall of a class as in recall_sad"],
+        ),
+        (
             "published={source: x, corpora: {c: {rows: {a: {wa: 43.1}}}}}",
             ["the row 'a' must give wa as a fraction from 0 to 1", "got 43.1"],
         ),

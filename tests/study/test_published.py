@@ -68,3 +68,19 @@ def test_figures_stand_beside_the_papers_own_corpora_alone(
     }
     table = published_table(published, corpora, "categories", ENQUEUED)
     assert (table.rows[0].values["ua"] if table else None) == ua
+
+
+def test_recalls_raters_and_a_papers_best_are_kept() -> None:
+    rows = {
+        "CE": {"recall_sad": 0.3, "ua": 0.4, "raters": {"E1": 0.5}},
+        "_best": {"wa": 0.7, "ua": 0.6},
+    }
+    published = {"source": "x", "corpora": {"emodb": {"rows": rows}}}
+    table = published_table(published, ["emodb"], "categories", ENQUEUED)
+    assert table is not None
+    assert table.metrics == ("ua", "wa", "recall_sad")
+    first, second = table.rows
+    assert (first.values, first.raters) == ({"recall_sad": 0.3, "ua": 0.4}, {"E1": 0.5})
+    assert (second.values, second.raters) == ({}, {})
+    assert table.best == {"wa": 0.7, "ua": 0.6}
+    assert PublishedTable.from_plain(json.loads(json.dumps(asdict(table)))) == table

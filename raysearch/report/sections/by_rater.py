@@ -60,7 +60,10 @@ def section(record: Record, scores: Scores) -> Section | None:
 
 
 def settings_section(record: Record, scores: Scores) -> Section | None:
-    """The first metric of every named setting (of the best ones, where none is) by target rater."""
+    """The first metric of every named setting (of the best ones, where none is) by target rater.
+
+    Where the metric is UA and a paper prints it by rater, its line stands beneath the setting's.
+    """
     if not record.raters:
         return None
     names = _names(record)
@@ -72,13 +75,28 @@ def settings_section(record: Record, scores: Scores) -> Section | None:
     for name, c in settings:
         each = {f"r{i}": test[c, _folds_of(record, x)].mean() for i, x in enumerate(record.raters)}
         rows.append({"setting": name} | each | {MEAN: float(np.mean(list(each.values())))})
+        if scores.metric == "ua" and (paper := _paper(record, name)) is not None:
+            rows.append({"setting": f"{name} (paper)"} | paper)
     columns = (
         Column("setting", "setting", "text"),
         *(Column(f"r{i}", name, u.value) for i, name in enumerate(record.raters)),
         Column(MEAN, MEAN, u.value),
     )
     title = f"Test {u.heading} of each setting by target rater"
-    return Section("raters_settings", title, (), Table(pd.DataFrame(rows), columns))
+    frame = pd.DataFrame(rows, columns=[column.name for column in columns], dtype=object)
+    return Section("raters_settings", title, (), Table(frame, columns))
+
+
+def _paper(record: Record, name: str) -> dict[str, float | None] | None:
+    """The published UA of a named setting by rater; None where there are none."""
+    rows = () if record.published is None else record.published.rows
+    row = next((row for row in rows if row.name == name and row.raters), None)
+    if row is None:
+        return None
+    each = [row.raters.get(rater) for rater in record.raters]
+    printed = [x for x in each if x is not None]
+    mean = float(np.mean(printed)) if len(printed) == len(each) else None
+    return {f"r{i}": x for i, x in enumerate(each)} | {MEAN: mean}
 
 
 def _folds_of(record: Record, rater: str) -> list[int]:

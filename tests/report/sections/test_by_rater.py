@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from raysearch.report.formats import text
+from raysearch.study.ledger import Ledger
 from tests.support.study_folders import report_of
 
 GROUPS, RATERS = 4, ("E1", "E2")
@@ -75,6 +76,28 @@ def test_named_settings_are_told_by_rater(study: tuple[Path, np.ndarray]) -> Non
     for row, of in zip(rows, scores[:, :, 2], strict=True):
         each = [of[:GROUPS].mean(), of[GROUPS:].mean()]
         assert [row["r0"], row["r1"], row["mean"]] == pytest.approx([*each, np.mean(each)])
+
+
+def test_a_papers_figures_by_rater_stand_beneath_the_setting(
+    study: tuple[Path, np.ndarray],
+) -> None:
+    folder, scores = study
+    rows = [
+        {"name": "Rater", "params": PARAMS[0], "values": {"ua": 0.5}, "raters": {"E1": 0.4}},
+        {"name": "Fusion S", "params": PARAMS[1], "values": {"ua": 0.5}}
+        | {"raters": {"E1": 0.42, "E2": 0.6, "E3": 0.9}},
+    ]
+    ledger = Ledger(folder / "ledger.sqlite", write=True)
+    ledger.set_fact("published", {"source": "x", "metrics": ["ua"], "rows": rows})
+    ledger.close()
+    table = report_of(folder).section("raters_settings").table
+    assert table is not None
+    found = {row["setting"]: row for row in table.frame.to_dict("records")}
+    assert list(found) == ["Rater", "Rater (paper)", "Fusion S", "Fusion S (paper)"]
+    assert found["Rater"]["r0"] == pytest.approx(scores[0, :GROUPS, 2].mean())
+    first, second = found["Rater (paper)"], found["Fusion S (paper)"]
+    assert (first["r0"], first["r1"], first["mean"]) == (0.4, None, None)
+    assert (second["r0"], second["r1"], second["mean"]) == (0.42, 0.6, pytest.approx(0.51))
 
 
 def test_differences_are_over_sessions_not_over_folds(study: tuple[Path, np.ndarray]) -> None:
