@@ -85,6 +85,10 @@ def for_targets(
         "Clips with 2 ratings or more by raters other than the target (without self-ratings): "
         + ", ".join(f"{name} {_by_others(ratings, name)}" for name in targets)
         + ".",
+        "Root mean squared distance of a target's classes from the others' majority and from their "
+        "shares, on clips with 2 ratings or more by others: "
+        + ", ".join(f"{name} {_distances(ratings, name, classes)}" for name in targets)
+        + ".",
     ]
     if idle:
         notes.append(
@@ -112,3 +116,9 @@ def _by_others(ratings: corpora.Ratings, target: str) -> str:
     there[:, ratings.raters.index(target)] = False
     every, without = ((rated.sum(axis=1) >= 2).sum() for rated in (there, there & ~ratings.own))
     return f"{every} ({without})"
+
+
+def _distances(ratings: corpora.Ratings, target: str, classes: int) -> str:
+    """Both, as in "0.421 and 0.423"."""
+    each = corpora.distances(ratings, target, classes)
+    return " and ".join("none" if x is None else f"{x:.3f}" for x in each)

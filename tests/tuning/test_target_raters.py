@@ -125,6 +125,7 @@ def test_a_fold_is_a_session_for_a_rater(corpus: Path) -> None:
     assert "Target raters (raters.least=10 clips or more): E1 (45 clips)" in told
     assert "of 15 raters in all" in told
     assert "raters other than the target (without self-ratings): E1 60 (60), E2 60 (60)" in told
+    assert "from the others' majority and from their shares" in told
 
 
 def test_the_honest_choice_hears_no_fold_of_the_session_for_any_rater(corpus: Path) -> None:

@@ -17,7 +17,7 @@ from raysearch.data.corpora.corpus_sources import known, naming_problems
 from raysearch.data.corpora.loading import check, load
 from raysearch.data.corpora.names import COMMON, common_name
 from raysearch.data.corpora.problems import CorpusCheck, sentences
-from raysearch.data.corpora.raters import Ratings, by_rater, candidates
+from raysearch.data.corpora.raters import Ratings, by_rater, candidates, distances
 from raysearch.data.corpora.tasks import LEVELS
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "candidates",
     "check",
     "common_name",
+    "distances",
     "known",
     "load",
     "naming_problems",

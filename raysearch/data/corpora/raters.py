@@ -91,3 +91,37 @@ def candidates(ratings: Ratings, names: Sequence[str] | None, least: int) -> lis
     if problems:
         raise BadInput(problems)
     return list(names)
+
+
+def distances(
+    ratings: Ratings, target: str, classes: int, least: int = 2
+) -> tuple[float | None, float | None]:
+    """How far a rater is from what others say of a clip (Chou and Lee 2020, Table 3).
+
+    The root mean square, over clips and classes, of the rater's one-hot class less the others'
+    majority (clips that several classes lead are left out) and less their vote shares. The paper
+    does not say over what it takes the mean; it is 0 for equal labels, at most sqrt(2 / K).
+
+    Args:
+        ratings: of the corpus.
+        target: the rater.
+        classes: K.
+        least: ratings by others that a clip needs.
+
+    Returns: from the majority, and from the shares; None where no clip has both.
+    """
+    column = ratings.raters.index(target)
+    mine = ratings.codes[:, column]
+    votes = (np.delete(ratings.codes, column, axis=1)[..., None] == np.arange(classes)).sum(axis=1)
+    rows = (mine >= 0) & (votes.sum(axis=1) >= least)
+    mine, votes = np.eye(classes)[mine[rows]], votes[rows]
+    leads = votes == votes.max(axis=1, keepdims=True)
+    sole = leads.sum(axis=1) == 1
+    return (
+        _root_mean_square(mine[sole] - leads[sole]),
+        _root_mean_square(mine - votes / votes.sum(axis=1, keepdims=True)),
+    )
+
+
+def _root_mean_square(x: NDArray[np.float64]) -> float | None:
+    return float(np.sqrt(np.mean(x**2))) if x.size else None
