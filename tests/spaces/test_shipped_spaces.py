@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import yaml
 
 from raysearch.data.corpora import known as known_corpora
@@ -20,6 +19,7 @@ from raysearch.study import Study, dump, load_study, spaces
 from raysearch.study.published import BEST
 from raysearch.study.space import NAME
 from raysearch.tuning.prepare import StudyInputs, prepare
+from tests.support.iemocap_release import RELEASE, write_iemocap
 
 FOLDER = Path(__file__).resolve().parents[2] / "spaces"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -526,51 +526,6 @@ def test_published_figures_are_of_the_papers_corpora(
 
 
 # -- the papers' IEMOCAP -----------------------------------------------------------------------
-RELEASE = {
-    "neu": 1708, "hap": 595, "exc": 1041, "sad": 1084, "ang": 1103,
-    "fru": 1849, "fea": 40, "dis": 2, "sur": 107, "oth": 3, "xxx": 2507,
-}  # fmt: skip
-"""Turns of the release by its consensus labels."""
-SHARE = 50
-"""The tree has a fiftieth of them, rounded up."""
-HEARD = {
-    "neu": "Neutral", "hap": "Happiness", "exc": "Excited", "sad": "Sadness", "ang": "Anger",
-    "fru": "Frustration", "fea": "Fear", "dis": "Disgust", "sur": "Surprise", "oth": "Other",
-    "xxx": "Anger",
-}  # fmt: skip
-
-
-def write_iemocap(root: Path) -> dict[str, int]:
-    """A tree in IEMOCAP's format, with its classes in their proportions; returns turns by label.
-
-    Two raters of each turn hear its label and a third hears frustration; nobody agrees on `xxx`.
-    """
-    counts = {code: -(-count // SHARE) for code, count in RELEASE.items()}
-    turns = [code for code, count in counts.items() for _ in range(count)]
-    dialogues: dict[str, list[str]] = {}
-    for number, code in enumerate(turns):
-        session, actor = 1 + number % 5, "FM"[number // 5 % 2]
-        dialogue = f"Ses0{session}F_impro01"
-        name = f"{dialogue}_{actor}{number:03d}"
-        second = "Sadness" if code == "xxx" else HEARD[code]
-        dialogues.setdefault(dialogue, []).append(
-            f"[{number}.0 - {number}.9]\t{name}\t{code}\t[2.5, 2.5, 2.5]\n"
-            f"C-E1:\t{HEARD[code]};\t()\nC-E2:\t{second};\t()\nC-E3:\tFrustration;\t()\n"
-            "".join(
-                f"A-E{rater}:\tval {1 + number // 10 % 5}; act 3; dom 3;\t()\n" for rater in (1, 2)
-            )
-        )
-        wav = root / f"Session{session}" / "sentences" / "wav" / dialogue / f"{name}.wav"
-        wav.parent.mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(number).uniform(-0.3, 0.3, 1600)
-        soundfile.write(wav, noise, 16_000)
-    for dialogue, blocks in dialogues.items():
-        folder = root / f"Session{dialogue[4]}" / "dialog" / "EmoEvaluation"
-        folder.mkdir(parents=True)
-        (folder / f"{dialogue}.txt").write_text("\n".join(blocks))
-    return counts
-
-
 @pytest.fixture(scope="module")
 def iemocap(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
     root = tmp_path_factory.mktemp("iemocap")
