@@ -139,7 +139,7 @@ def divide(
         labelled = labelled[np.argsort(table["id"].to_numpy(dtype=str)[labelled], kind="stable")]
         voted = None  # every rated clip is in a part
     voted = np.zeros(len(table), dtype=bool) if voted is None else voted
-    extra = np.flatnonzero(without)
+    extra = _Extra(np.flatnonzero(without), table, protocol)
     rows = table.iloc[labelled]
     rule = _Rule(protocol, validation, speakers, share, select, seed)
     if protocol == "pairs":
@@ -149,12 +149,12 @@ def divide(
     else:
         names = _names_of(rows, protocol, folds, column, seed, rated)
         cuts = _circle(rows, names, rule, rated, group)
+    values = values_of(table, protocol, column) if protocol in COLUMNS else None
     division = []
     for index, cut in enumerate(cuts):
         held = cut.test | cut.validation | cut.select
-        free = extra[_trainable(table.iloc[extra], protocol, cut.apart, rows[held])]
-        if protocol in COLUMNS:
-            values = values_of(table, protocol, column)
+        free = extra.trainable(labelled[held], cut.apart)
+        if values is not None:
             free = free[np.isin(values[free], ["", *set(values[labelled[cut.train & ~held]])])]
         division.append(
             Fold(
@@ -290,25 +290,34 @@ def _by_clip(rows: pd.DataFrame, test: NDArray[np.bool_], rule: _Rule) -> bool:
     return bool(both or unknown_speakers(rows).any())
 
 
-def _trainable(
-    extra: pd.DataFrame, protocol: str, groups: frozenset[str], held: pd.DataFrame
-) -> NDArray[np.bool_]:
-    """Which clips without a label a fold may train on: none of those that it holds out.
+class _Extra:
+    """The clips without a label, and which of them each fold may train on.
 
-    Args:
-        extra: the clips without a label.
-        protocol: see the module. `kfold` holds out no speaker, so the same clip alone is left out.
-        groups: what the fold tests, and validates and selects on, where these are groups.
-        held: the rows that it tests, validates and selects on.
+    Names are numbered once: those of a large corpus would be compared once a fold.
     """
-    free = ~np.isin(_clip(extra), _clip(held))
-    if protocol == "kfold":
-        return free
-    free &= ~extra["speaker"].isin(held["speaker"]).to_numpy(dtype=bool)
-    if protocol in ("loso", "split", "column"):
-        return free
-    # An unlabelled corpus may have no sessions: its clips are then of no session that is held out.
-    return free & ~np.isin(_group_names(extra, protocol), sorted(groups))
+
+    def __init__(self, rows: Rows, table: pd.DataFrame, protocol: str) -> None:
+        self.rows = rows
+        # `kfold` holds out no speaker: the same clip alone is left out
+        by_speaker = [] if protocol == "kfold" else [table["speaker"].to_numpy(dtype=str)]
+        names = [_clip(table), *by_speaker] if len(rows) else []
+        self._codes = [np.unique(each, return_inverse=True)[1] for each in names]
+        self._groups: tuple[NDArray[np.str_], Rows] | None = None
+        if len(rows) and protocol in ("loco", "loseso", "pairs"):
+            self._groups = np.unique(_group_names(table.iloc[rows], protocol), return_inverse=True)
+
+    def trainable(self, held: Rows, groups: frozenset[str]) -> Rows:
+        """Those that a fold may train on, which holds out the rows `held` and these groups."""
+        free = np.ones(len(self.rows), dtype=bool)
+        for codes in self._codes:
+            barred = np.zeros(int(codes.max(initial=-1)) + 1, dtype=bool)
+            barred[codes[held]] = True
+            free &= ~barred[codes[self.rows]]
+        if self._groups is not None:
+            # an unlabelled corpus may have no sessions: its clips are of none that is held out
+            names, of_row = self._groups
+            free &= ~np.isin(names, sorted(groups))[of_row]
+        return self.rows[free]
 
 
 def _check_enough(
@@ -460,8 +469,10 @@ def _check(
     names, clips = np.unique(_clip(table), return_inverse=True)
     problems = []
     for fold in folds:
-        trained = set(np.unique(codes[fold.train]).tolist())
-        absent = [name for name, code in place.items() if code not in trained]
+        # one place more, the last, for clips of no class: their code is -1
+        trained = np.zeros(len(place) + 1, dtype=bool)
+        trained[codes[fold.train]] = True
+        absent = [name for name, code in place.items() if not trained[code]]
         if absent:
             problems.append(
                 f"fold {fold.name!r} has no training clip of {', '.join(map(repr, absent))}: all "
@@ -475,7 +486,9 @@ def _check(
             )
         sides = np.zeros(len(names), dtype=np.int8)
         for rows in (fold.train, fold.validation, fold.unseen):
-            sides[np.unique(clips[rows])] += 1
+            there = np.zeros(len(names), dtype=bool)
+            there[clips[rows]] = True
+            sides += there
         both = np.flatnonzero(sides > 1)
         if len(both) and not given:
             first = table["id"].to_numpy(dtype=str)[np.isin(clips, both)]

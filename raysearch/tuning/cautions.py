@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from raysearch.errors import BadInput
@@ -229,14 +230,36 @@ def _reads_other_folds(method: Method, setting: Mapping[str, object]) -> bool:
 
 def _shared_sentences(corpus: Corpus, folds: Sequence[Fold]) -> str:
     """How many of the test speakers' sentences training speakers say; '' where it is unknown."""
-    sentences = corpus.table["transcript"].to_numpy(dtype=str)
-    test = {(f.index, text) for f in folds for text in sentences[f.test] if text}
+    counts = [shared_sentences(spoken, f) for spoken in [spoken_in(corpus)] for f in folds]
+    test, shared = (sum(each) for each in zip(*counts, strict=True))
     if not test:
         return ""
-    shared = {(f.index, text) for f in folds for text in sentences[f.train] if text} & test
     return (
-        f"{len(shared) / len(test):.0%} of the test speakers' sentences are also spoken in "
+        f"{shared / test:.0%} of the test speakers' sentences are also spoken in "
         "training: the scores say nothing about new sentences"
         if shared
         else "no sentence of the test speakers is spoken in training"
     )
+
+
+def spoken_in(corpus: Corpus) -> NDArray[np.int64]:
+    """[N] a number for the sentence of each clip, from 1 on; 0 where it is not known."""
+    texts = corpus.table["transcript"]
+    codes, _ = pd.factorize(texts.where(texts != ""))
+    return np.asarray(codes + 1, dtype=np.int64)
+
+
+def shared_sentences(spoken: NDArray[np.int64], fold: Fold) -> tuple[int, int]:
+    """How many sentences the test clips of a fold say, and how many of these are in training.
+
+    Args:
+        spoken: [N], of `spoken_in`.
+        fold: of the study.
+    """
+    parts = []
+    for rows in (fold.test, fold.train):
+        there = np.zeros(int(spoken.max(initial=0)) + 1, dtype=bool)
+        there[spoken[rows]] = True
+        there[0] = False
+        parts.append(there)
+    return int(parts[0].sum()), int((parts[0] & parts[1]).sum())

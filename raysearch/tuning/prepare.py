@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,12 @@ from raysearch.tuning.cautions import (
     class_cautions,
     corpus_facts,
     grid_caution,
+    shared_sentences,
+    spoken_in,
 )
 from raysearch.tuning.clip_groups import Members, check_objectives, groups_of
 from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratings_of
-from trainables.stage import Method
+from trainables.stage import FoldFacts, Method
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,13 +129,15 @@ class StudyInputs:
         )
 
     def _identities(self) -> Callable[[Mapping[str, Scalar]], str]:
-        facts = facts_of(self._without_features())
-
         def identity(setting: Mapping[str, Scalar]) -> str:
             full = self.method.resolve({**self.space.constants(), **setting})
-            return setting_identity(self.method, full, facts)
+            return setting_identity(self.method, full, self._facts)
 
         return identity
+
+    @cached_property
+    def _facts(self) -> tuple[FoldFacts, ...]:
+        return facts_of(self._without_features())
 
     def _without_features(self) -> Dataset:
         return self._dataset(np.empty((len(self.corpus.table), 0), dtype=np.float32))
@@ -206,12 +211,11 @@ class StudyInputs:
 
     def split_table(self) -> list[Tree]:
         """One row a fold: who is where, and how many sentences test shares with training."""
-        table = self.corpus.table
-        speakers = table["speaker"].to_numpy(dtype=str)
-        sentences = table["transcript"].to_numpy(dtype=str)
+        speakers = np.unique(self.corpus.table["speaker"].to_numpy(dtype=str), return_inverse=True)
+        spoken = spoken_in(self.corpus)
         rows = []
         for fold in self.folds:
-            test = set(sentences[fold.test]) - {""}
+            test, shared = shared_sentences(spoken, fold)
             row = {
                 "name": fold.name,
                 "index": fold.index,
@@ -222,11 +226,10 @@ class StudyInputs:
                 "n_select": len(fold.select),
                 "n_test": len(fold.test),
                 **self._rated(fold),
-                "speakers_train": len(set(speakers[fold.train])),
+                "speakers_train": int((np.bincount(speakers[1][fold.train]) > 0).sum()),
             }
             if test:
-                shared = test & set(sentences[fold.train])
-                row |= {"test_sentences": len(test), "also_in_training": len(shared)}
+                row |= {"test_sentences": test, "also_in_training": shared}
             rows.append(row)
         return rows
 

@@ -291,3 +291,39 @@ def test_planted_clips_of_what_is_held_out_are_in_no_stream_that_trains(
     free = [set(data["id"].to_numpy()[getattr(fold, part)]) for fold in folds]
     assert all("free" in names for names in free)
     assert any("clip" in names for names in free), "other folds keep it"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    protocol=st.sampled_from(["loso", "loseso", "loco", "kfold"]),
+    seed=st.integers(0, 50),
+)
+def test_a_fold_trains_on_no_unlabelled_clip_of_what_it_holds_out(protocol: str, seed: int) -> None:
+    """Against the rule in plain words, on names that collide: clips, speakers, sessions."""
+    rng = np.random.default_rng(seed)
+    data = table(8, 8, corpora=3)
+    data["audio"] = data["id"]
+    data["session"] = data["corpus"] + "-" + data["session"]
+    extra = data.iloc[rng.choice(len(data), 25, replace=False)].copy()
+    extra["label"], extra["id"] = "", [f"extra/{i}" for i in range(25)]
+    stranger = rng.random(25) < 0.5
+    extra.loc[stranger, "speaker"] = "u/nobody"
+    extra.loc[rng.random(25) < 0.5, "audio"] = "a sound of its own"
+    extra.loc[rng.random(25) < 0.3, ["corpus", "session"]] = ["u", ""]
+    data = pd.concat([data, extra], ignore_index=True)
+    group = {"loseso": data["corpus"] + "/" + data["session"], "loco": data["corpus"]}.get(protocol)
+    some = 0
+    for fold in divide(data, CLASSES, protocol=protocol, folds=4, seed=seed):  # type: ignore[arg-type]
+        rows = [fold.test] if protocol == "loco" else [fold.test, fold.validation, fold.select]
+        held = data.iloc[np.concatenate([fold.test, fold.validation, fold.select])]
+        apart = set() if group is None else set(group.iloc[np.concatenate(rows)])
+        expected = [
+            row
+            for row in np.flatnonzero(data["label"] == "")
+            if data["audio"][row] not in set(held["audio"])
+            and (protocol == "kfold" or data["speaker"][row] not in set(held["speaker"]))
+            and (group is None or group[row] not in apart)
+        ]
+        assert fold.unlabelled.tolist() == expected
+        some += len(expected)
+    assert some > 0

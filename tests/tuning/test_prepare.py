@@ -73,3 +73,24 @@ def test_one_more_unlabelled_speaker_computes_nothing_anew_that_does_not_hear_it
     again = keys(lambda_pel=0.1)
     assert not [fold for fold in range(5) if again[fold] == heard[fold]]
     assert len(heard) == 5
+
+
+def test_sentences_of_test_and_training_are_counted_as_sets(planted: Path) -> None:
+    with (planted / "manifest.csv").open(newline="") as file:
+        head, *rows = list(csv.reader(file))
+    texts = ["", "one", "two", "three", "two", "only s0"]
+    with (planted / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([[*head, "transcript"]])
+        csv.writer(file).writerows(
+            [*row, "mine alone" if i == 3 else texts[i % 5]] for i, row in enumerate(rows)
+        )
+    inputs = study_inputs(planted)
+    said = inputs.corpus.table["transcript"].to_numpy(dtype=str)
+    assert "mine alone" in said
+    shared = total = 0
+    for fold, row in zip(inputs.folds, inputs.split_table(), strict=True):
+        test, train = (set(said[rows]) - {""} for rows in (fold.test, fold.train))
+        assert (row["test_sentences"], row["also_in_training"]) == (len(test), len(test & train))
+        total, shared = total + len(test), shared + len(test & train)
+    assert 0 < shared < total
+    assert any(note.startswith(f"{shared / total:.0%} of the test") for note in inputs.notes)

@@ -71,7 +71,7 @@ from raysearch.data.corpora.columns import (
 from raysearch.data.corpora.corpus import PART, TABLE_COLUMNS, CorpusInfo, Options, Problem, Raw
 from raysearch.data.corpora.csv_cells import read_cells
 from raysearch.data.corpora.names import common_name, in_order
-from raysearch.data.corpora.places import seconds_of, segment, suffix_of
+from raysearch.data.corpora.places import real_path, seconds_of, segment, suffix_of
 from raysearch.data.corpora.readers import (
     ClipRow,
     RatingRow,
@@ -249,13 +249,14 @@ def _clips(
     clips: list[ClipRow] = []
     lines: list[int] = []
     first: dict[tuple[str, str], int] = {}
+    folders: dict[str, str] = {}
     others = {*COLUMNS, *TABLE_COLUMNS, PART, "", *_vote_columns(frame)} - {*KNOWN, *DIVISIONS}
     attributes = [c for c in frame.columns if c not in others]
     for line, row in zip(frame.index, frame.to_dict("records"), strict=True):
         file, speaker = row["file"], row["speaker"]
         path = place.file(file)
         part, fault = _part(row)
-        real = (os.path.realpath(path), part)
+        real = (real_path(path, folders), part)
         if not file:
             fault = "has no file"
         elif not speaker:

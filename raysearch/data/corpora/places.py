@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -28,6 +29,20 @@ _SLACK = 0.1
 """seconds by which a segment may end after its file: tables round"""
 _BATCH, _BATCHES = 16, 8
 """rows of a table read at once, and how many such batches stay in memory"""
+
+
+def real_path(path: Path, folders: dict[str, str]) -> str:
+    """`os.path.realpath` of a file, whose folder is followed once for all files in it.
+
+    Args:
+        path: of the file.
+        folders: what is known already, by folder; it grows.
+    """
+    folder = str(path.parent)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    whole = os.path.join(folders[folder], path.name)
+    return os.path.realpath(whole) if path.name == ".." or os.path.islink(whole) else whole
 
 
 class PartError(ValueError):

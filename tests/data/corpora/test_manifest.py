@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import unicodedata
 import wave
 from pathlib import Path
@@ -35,6 +36,19 @@ def write(folder: Path, text: str, name: str = "manifest.csv") -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_a_files_real_path_follows_links_of_folders_and_of_files(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a", target_is_directory=True)
+    (tmp_path / "a" / "b" / "x.wav").touch()
+    (tmp_path / "a" / "y.wav").symlink_to("b/x.wav")
+    (tmp_path / "loop").symlink_to("loop")
+    known: dict[str, str] = {}
+    for name in ("a/b/x.wav", "link/b/x.wav", "link/y.wav", "link/../a/y.wav", "a/b/..", "loop",
+                 "link/absent.wav", "absent/x.wav"):  # fmt: skip
+        path = tmp_path / name
+        assert places.real_path(path, known) == os.path.realpath(path), name
 
 
 def load(root: Path, home: Path, **other: Any) -> corpora.Corpus:

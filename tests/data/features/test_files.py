@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raysearch.data.corpora import Corpus
+from raysearch.data.corpora.folders import DECODED
 from raysearch.data.features import (
     check,
     extract,
+    files,
     fingerprint,
     known,
     local_chunks,
@@ -137,3 +141,32 @@ def test_what_is_missing_surplus_or_no_number_is_told(corpus: Corpus, tmp_path: 
     assert "1 of its 4 names are no clips of this study, and are not used (other)" in note
     with pytest.raises(BadInput, match="write features=files:PATH"):
         check(["files"], corpus)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(["a", "b.c", ".", "..", "/", ".wav", ".FLAC", "x", " "])))
+def test_a_name_is_its_folders_and_its_stem(words: list[str]) -> None:
+    """As pathlib cuts them, which is too slow for a large corpus."""
+    name = "".join(words)
+    path = PurePosixPath(name.strip())
+    stem = path.stem if path.suffix.lower() in DECODED else path.name
+    folders = [part for part in path.parts[:-1] if part not in ("/", "//")]
+    assert files._key(name) == (*folders, "" if stem in ("/", "//") else stem)
+
+
+def test_values_are_matched_once_for_a_table_and_anew_for_another_or_a_new_file(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "x.npz"
+    np.savez(place, names=np.array(NAMES), values=X)
+    feature, counts = f"files:{place}", []
+    match = files._match
+    monkeypatch.setattr(files, "_match", lambda *a: counts.append(1) or match(*a))
+    first = row_digests([feature], corpus)
+    check([feature], corpus)
+    assert row_digests([feature], corpus) == first
+    assert len(counts) == 1
+    less = replace(corpus, table=corpus.table.iloc[::-1].reset_index(drop=True))
+    assert row_digests([feature], less) == first[::-1]
+    np.savez(place, **{name: row + 1 for name, row in zip(NAMES, X, strict=True)})
+    assert not set(row_digests([feature], corpus)) & set(first)
