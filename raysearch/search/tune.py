@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # coordinators import this file, and need neither Optuna nor 
     from ray.tune.experiment import Trial
 
     from raysearch.search.driver import Driver
+    from trainables.stage import Method
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ class Work:
         return connect(self.store, scratch=self.scratch, node=self.node, patience=self.patience)
 
     def demand(
-        self, setting: Mapping[str, object], fold: int, repeat: int
+        self, method: Method, setting: Mapping[str, object], fold: int, repeat: int
     ) -> Demand[ray.ObjectRef]:
-        """What a setting asks of the broker on a fold, for one of its seeds."""
-        stages = calls(find_method(self.method), setting, fold, self.context, repeat)
+        """What a setting of a method asks of the broker on a fold, for one of its seeds."""
+        stages = calls(method, setting, fold, self.context, repeat)
         watch = None if self.stopping is None else self.stopping.watch(fold)
         return Demand(stages, self.study, self.runtime, self.data, watch)
 
@@ -218,7 +219,7 @@ class _FoldStepper(tune.Trainable):
         size = self._work.wave
         folds, self._folds = self._folds[:size], self._folds[size:]
         demands = {
-            (fold, repeat): self._work.demand(self._setting, fold, repeat)
+            (fold, repeat): self._work.demand(self._method, self._setting, fold, repeat)
             for fold in folds
             for repeat in range(self._work.seeds)
         }

@@ -155,9 +155,18 @@ def scaled(probabilities: ArrayLike, temperature: float) -> Matrix:
         probabilities: [n, k], as of `distributions`.
         temperature: T > 0; above 1 answers become less certain.
     """
-    z = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), _LEAST)) / temperature
-    z = np.exp(z - z.max(axis=1, keepdims=True))
-    return z / z.sum(axis=1, keepdims=True)
+    return _softmax(_logits(probabilities) / temperature)
+
+
+def _logits(probabilities: ArrayLike) -> Matrix:
+    logits: Matrix = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), _LEAST))
+    return logits
+
+
+def _softmax(z: Matrix) -> Matrix:
+    powers = np.exp(z - z.max(axis=1, keepdims=True))
+    softmax: Matrix = powers / powers.sum(axis=1, keepdims=True)
+    return softmax
 
 
 def fit_temperature(probabilities: ArrayLike, y: NDArray[np.int64]) -> float:
@@ -166,11 +175,11 @@ def fit_temperature(probabilities: ArrayLike, y: NDArray[np.int64]) -> float:
     The loss is convex in 1/T, so its slope, mean_i(sum_c p_ic(T) z_ic - z_i,label) with z = ln p,
     is bisected for its zero. Arguments as for `nll_of`.
     """
-    z = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), _LEAST))
+    z = _logits(probabilities)
     own = z[np.arange(len(y)), y].mean()
     low, high = 1 / _HOTTEST, 1 / _COLDEST
     for _ in range(40):
         middle = (low * high) ** 0.5
-        slope = float((scaled(np.exp(z), 1 / middle) * z).sum(axis=1).mean() - own)
+        slope = float((_softmax(z * middle) * z).sum(axis=1).mean() - own)
         low, high = (middle, high) if slope < 0 else (low, middle)
     return float(1 / (low * high) ** 0.5)
