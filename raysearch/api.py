@@ -112,7 +112,9 @@ class Result:
     @cached_property
     def report(self) -> Report:
         """Its sentences and tables; `str(result)` is the text that the command prints."""
-        return build(self._record)
+        from raysearch.tuning.outcomes import kept_predictions
+
+        return build(self._record, predictions=kept_predictions(StudyFolder(self.folder)))
 
     @cached_property
     def _record(self) -> Record:

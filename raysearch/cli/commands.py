@@ -46,7 +46,7 @@ HEADINGS = {
         "baseline",
         "quiet",
     ),
-    "the raters and their votes": ("votes", "task", "raters"),
+    "labels, and the raters and their votes": ("labels", "votes", "task", "raters"),
     "for the author of a space": ("description", "published", "notes"),
 }
 """The keys of a study as the help groups them: a key, or a section with all of its keys."""

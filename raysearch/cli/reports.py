@@ -37,7 +37,7 @@ def report(words: Sequence[str]) -> str:
     record = Record.read(folder)
     if values["baseline"] is not None:
         record = record.against(folder.home, str(values["baseline"]))
-    predictions = _predictions(folder) if _is_folder(out) or values["figures"] else None
+    predictions = _predictions(folder, _is_folder(out) or values["figures"] is not None)
     return _give(build(record, True, layers, predictions), kind, out, values["figures"], full)
 
 
@@ -109,10 +109,17 @@ def _is_folder(out: Path | None) -> bool:
     return out is not None and (out.is_dir() or not out.suffix)
 
 
-def _predictions(folder: StudyFolder) -> pd.DataFrame | None:
-    """Every test clip's outcome; None, with the reason on stderr, where it cannot be had."""
-    from raysearch.tuning.outcomes import incomplete, predictions
+def _predictions(folder: StudyFolder, files: bool) -> pd.DataFrame | None:
+    """Every test clip's outcome; None, with the reason on stderr, where it cannot be had.
 
+    Args:
+        folder: of the study.
+        files: whether they are written, too: then they are made where the folder has none.
+    """
+    from raysearch.tuning.outcomes import incomplete, kept_predictions, predictions
+
+    if not files:
+        return kept_predictions(folder)
     try:
         frame = predictions(folder)
     except BadInput as error:

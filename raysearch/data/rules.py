@@ -1,4 +1,4 @@
-"""What a study asks of its corpora: the sections `corpus`, `votes`, `task` and `raters`.
+"""What a study asks of its corpora: the sections `corpus`, `labels`, `votes`, `task` and `raters`.
 
 Each rule of a value, and each of values together, is written here and nowhere else: `study` tells
 what is wrong with the words of a command line by them, and `corpora.load` what a caller gave.
@@ -218,6 +218,62 @@ class Votes(ConfigSection):
             f"votes.outside={self.outside}, votes.self_ratings={self.self_ratings}, "
             f"votes.least={self.least:g})"
         )
+
+
+class LabelNoise(ConfigSection):
+    """Wrong labels, planted in what is learnt from: which label strategy survives them."""
+
+    flip: float = key(
+        0.0,
+        "the share of labels that are made wrong on purpose, in training and validation; test "
+        "clips, and those of validation.select, keep the corpus's",
+        "a number of at least 0 and below 1",
+        "0.2",
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
+    )
+    kind: Literal["uniform", "confusable"] = key(
+        "uniform",
+        "what a wrong label is: any other class alike (uniform), or one that labels.confusion "
+        "names (confusable)",
+        "uniform or confusable",
+        "confusable",
+    )
+    confusion: Anything = key(
+        {},
+        "for labels.kind=confusable: by class, the class that it is taken for, a list of such "
+        "classes, or their weights; classes that are not listed keep their labels",
+        "a mapping from classes to classes, lists or weights",
+        "{happy: angry, sad: [neutral, bored]}",
+    )
+    seed: int = key(
+        0,
+        "the seed of the wrong labels, which do not change with the study's",
+        "a whole number of at least 0",
+        "1",
+        ge=0,
+    )
+
+    def problems(self) -> list[str]:
+        """What is wrong with these values together, a sentence each."""
+        idle = [
+            f"labels.{name}={getattr(self, name)} is of wrong labels, and labels.flip=0 plants "
+            "none: set labels.flip=0.2, say, or leave it out"
+            for name in ("kind", "confusion", "seed")
+            if not self.flip and getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if idle or (self.kind == "confusable") == bool(self.confusion):
+            return idle
+        if self.confusion:
+            return [
+                "labels.confusion says what classes are taken for, but labels.kind=uniform takes "
+                "every other class alike: set labels.kind=confusable, or leave it out"
+            ]
+        return [
+            "labels.kind=confusable needs labels.confusion, which says what classes are taken "
+            "for, as in labels.confusion='{happy: angry}'"
+        ]
 
 
 class Task(ConfigSection):

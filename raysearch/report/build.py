@@ -26,6 +26,7 @@ from raysearch.report.sections import (
     curves,
     estimates,
     importance,
+    label_audit,
     pareto,
     published_tables,
     selected_setting,
@@ -50,7 +51,7 @@ def build(
         record: of the study.
         whole: with what takes seconds: the importance of parameters.
         layers_of: with pictures of the last layers of these trials.
-        predictions: with these, of every test clip, among its files.
+        predictions: of every test clip: audited, and among its files.
 
     Raises:
         ValueError: a trial said to be complete lacks a fold, or a score is not finite.
@@ -69,6 +70,7 @@ def build(
             *_results(record, scores, race, families, [section for _, section in against]),
             *_parameters(record, scores, families, whole),
             *_speakers(record, scores, spread),
+            label_audit.section(record, predictions),
             None if layers_of is None else tsne.section(record, scores.best.number, layers_of),
         ]
     uses = [use for row in record.fold_rows for use in row.stages]

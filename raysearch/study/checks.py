@@ -53,6 +53,7 @@ def check_together(study: Study, problems: list[str]) -> None:
             "or deterministic=false"
         )
     problems += study.protocol.problems(study.validation.rule)
+    problems += study.labels.problems()
     problems += study.votes.problems()
     problems += study.task.problems()
     _check_tracking(study, problems)

@@ -47,9 +47,9 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
             dotted. A value is YAML, but where its key is a path, an address or a name it is what
             is typed. `space=` names the file to start from: a name under `./spaces`, a path to a
             `.yaml`, or a space that comes with raysearch. `corpus=`, `protocol=`, `validation=`,
-            `stopping=`, `votes=`, `task=`, `raters=` and `tracking=` stand for `corpus.name=`,
-            `protocol.name=`, `validation.rule=`, `stopping.rule=`, `votes.source=`, `task.name=`,
-            `raters.targets=` and `tracking.uri=`.
+            `stopping=`, `labels=`, `votes=`, `task=`, `raters=` and `tracking=` stand for
+            `corpus.name=`, `protocol.name=`, `validation.rule=`, `stopping.rule=`, `labels.flip=`,
+            `votes.source=`, `task.name=`, `raters.targets=` and `tracking.uri=`.
         cwd: the folder that relative paths start from.
 
     Raises:

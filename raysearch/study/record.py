@@ -149,6 +149,12 @@ class Record:
         return str(self.configuration.get("normalise", ""))
 
     @property
+    def flip(self) -> float:
+        """The share of labels that were made wrong on purpose in what was learnt from."""
+        labels = self.configuration.get("labels")
+        return float(labels.get("flip", 0.0)) if isinstance(labels, dict) else 0.0
+
+    @property
     def continuous(self) -> bool:
         """Whether numbers are predicted; `classes` are the attributes then."""
         return self.objectives[0].row.continuous

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from raysearch.data.manifest_table import OWN
-from raysearch.data.rules import CorpusConfig, RatersConfig, Task, Votes
+from raysearch.data.rules import CorpusConfig, LabelNoise, RatersConfig, Task, Votes
 from raysearch.data.section import Anything, ConfigSection, Names, Tree, freeze, key, names, thaw
 from raysearch.errors import near
 from raysearch.selection import OBJECTIVES, WORST_GROUP, Score, is_objective
@@ -152,6 +152,7 @@ class Study(ConfigSection):
     )
     protocol: ProtocolConfig = Field(default_factory=ProtocolConfig)
     validation: ValidationConfig = Field(default_factory=ValidationConfig)
+    labels: LabelNoise = Field(default_factory=LabelNoise)
     votes: Votes = Field(default_factory=Votes)
     task: Task = Field(default_factory=Task)
     raters: RatersConfig = Field(default_factory=RatersConfig)
@@ -337,7 +338,8 @@ class Study(ConfigSection):
             "speaker_clips": list(self.speaker_clips) if self.normalise == "speaker" else [],
             "protocol": self.protocol.identity(),
             "validation": self.validation.model_dump(),
-            # studies from before there were votes keep their names
+            # studies that plant no wrong labels keep their names; so do those from before votes
+            **({} if self.labels == LabelNoise() else {"labels": thaw(self.labels.model_dump())}),
             **({} if self.votes == Votes() else {"votes": self._votes()}),
             **({} if self.task == Task() else {"task": self.task.identity}),
             **({} if self.raters == RatersConfig() else {"raters": self._raters()}),
@@ -412,6 +414,7 @@ NESTED: dict[str, type[BaseModel]] = {
     "protocol": ProtocolConfig,
     "stopping": StoppingConfig,
     "validation": ValidationConfig,
+    "labels": LabelNoise,
     "votes": Votes,
     "task": Task,
     "raters": RatersConfig,
@@ -422,6 +425,7 @@ SHORT = {
     "protocol": "protocol.name",
     "validation": "validation.rule",
     "stopping": "stopping.rule",
+    "labels": "labels.flip",
     "votes": "votes.source",
     "task": "task.name",
     "raters": "raters.targets",

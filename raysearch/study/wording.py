@@ -93,6 +93,7 @@ _GRAVE = {
     "synthetic": "synthetic speech",
     "simulated": "simulated votes",
     "untrained": "untrained weights",
+    "labels are planted": "planted wrong labels",
     "reach training": "test labels in training",
     "on two sides": "speakers or clips on two sides of the division",
     "nobody can check": "unknown speakers",

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raysearch.data.corpora.corpus import RECOGNISED
 from raysearch.errors import BadInput
 from raysearch.report.scoring import Scores, score
+from raysearch.report.sections.label_audit import PLANTED
 from raysearch.stages.atomic import replacing
 from raysearch.stages.folds import Fold
 from raysearch.stages.store import Damaged, Store
@@ -38,11 +40,13 @@ def predictions(folder: StudyFolder) -> pd.DataFrame:
     """A row a test clip of a fold (and a seed): what it is, and what was predicted of it.
 
     Columns: `clip`, `fold`, `rater` and `seed` where there are several, `corpus`, `speaker`,
-    `session`, the columns of groups (sex, ...), `label`, `votes.CLASS` where there are votes; then
-    for each choice (`honest`, `nested`, `selected`, `oracle`, and `baseline`, the first setting
-    that was enqueued): the predicted class, `CHOICE_trial`, `CHOICE_temperature` (of the fold's
-    validation clips) and `CHOICE.CLASS`, the probabilities. `oracle_NAME` is the oracle of another
-    metric that the report shows, where it is another trial. Clips that are not scored are left out.
+    `session`, the columns of groups (sex, ...), `recognised` (by listeners), `label`, `planted`
+    (the label that was learnt from, where a study plants wrong ones), `votes.CLASS` where there are
+    votes; then for each choice (`honest`, `nested`, `selected`, `oracle`, and `baseline`, the first
+    setting that was enqueued): the predicted class, `CHOICE_trial`, `CHOICE_temperature` (of the
+    fold's validation clips) and `CHOICE.CLASS`, the probabilities. `oracle_NAME` is the oracle of
+    another metric that the report shows, where it is another trial. Clips that are not scored are
+    left out.
 
     Args:
         folder: of a study, finished or not.
@@ -61,6 +65,12 @@ def predictions(folder: StudyFolder) -> pd.DataFrame:
         folder.check_fingerprint(study, inputs.fingerprint)
         frame = _written(folder, inputs, record, scores)
     return frame
+
+
+def kept_predictions(folder: StudyFolder) -> pd.DataFrame | None:
+    """Those that lie in the folder, where they are of the study as it is now; None otherwise."""
+    scores = score(Record.read(folder))
+    return None if scores is None else _kept(folder, _choices(scores))
 
 
 def keep_predictions(
@@ -146,7 +156,7 @@ def _facts(inputs: StudyInputs, fold: Fold, truth: NDArray[Any]) -> pd.DataFrame
     frame = pd.DataFrame({"clip": table["id"].to_numpy(), "fold": fold.name})
     if fold.rater:
         frame["rater"] = fold.rater
-    more = dict.fromkeys([*ATTRIBUTES, *inputs.study.groups])
+    more = dict.fromkeys([*ATTRIBUTES, *inputs.study.groups, RECOGNISED])
     for name in ("corpus", "speaker", "session", *(x for x in more if x in table)):
         if (corpus.table[name].astype(str) != "").any():
             frame[name] = table[name].astype(str).to_numpy()
@@ -154,6 +164,8 @@ def _facts(inputs: StudyInputs, fold: Fold, truth: NDArray[Any]) -> pd.DataFrame
         return frame.assign(**dict(zip(corpus.numbers, truth.T, strict=True)))
     names = np.array([*corpus.classes, ""], dtype=object)
     frame["label"] = names[truth]
+    if inputs.planted is not None:
+        frame[PLANTED] = names[inputs.planted.codes[fold.test]]
     if corpus.votes is not None:
         for name, votes in zip(corpus.classes, corpus.votes[fold.test].T, strict=True):
             frame[f"votes.{name}"] = votes

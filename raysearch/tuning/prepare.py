@@ -46,6 +46,7 @@ from raysearch.tuning.cautions import (
     spoken_in,
 )
 from raysearch.tuning.clip_groups import Members, check_objectives, groups_of
+from raysearch.tuning.label_noise import PlantedLabels, noise_notes, plant
 from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratings_of
 from trainables.stage import FoldFacts, Method
 
@@ -75,6 +76,8 @@ class StudyInputs:
     """who rated what, where the method learns one rater's perception"""
     groups: Members = field(default_factory=dict)
     """of clips, for which UA is also given"""
+    planted: PlantedLabels | None = None
+    """what is learnt from, where some labels are wrong on purpose; the corpus has the right ones"""
 
     @property
     def feature_folder(self) -> Path:
@@ -177,12 +180,13 @@ class StudyInputs:
         return Scorer(names, self.answers(), self.corpus.outputs, self.speaker_clips)
 
     def _answers(self, fold: Fold, y: NDArray[Any]) -> Answers:
+        learnt = y if self.planted is None else self.planted.codes
         copies = 1 + len(self.speaker_clips)
         groups = dict(self.groups)
         if self.study.protocol.name in BY_SPEAKER:
             groups |= self._speakers(fold)
         return Answers(
-            validation=y[fold.validation],
+            validation=learnt[fold.validation],
             unseen=np.concatenate([y[fold.select], *[y[fold.test]] * copies]),
             selected=len(fold.select),
             test=len(fold.test),
@@ -246,13 +250,15 @@ class StudyInputs:
     def _dataset(self, x: NDArray[np.float32]) -> Dataset:
         table = self.corpus.table
         votes, outside, rule = self.corpus.votes, self.corpus.outside, self.corpus.rules.outside
+        if self.planted is not None:
+            votes = self.planted.votes
         if votes is not None and outside is not None and rule == "drop":
             votes = np.where(outside.sum(axis=1, keepdims=True) > 0, 0, votes)
         names, speaker = np.unique(table["speaker"].to_numpy(dtype=str), return_inverse=True)
         return Dataset(
             ids=table["id"].to_numpy(dtype=str),
             x=x,
-            y=self.corpus.codes,
+            y=self.corpus.codes if self.planted is None else self.planted.codes,
             votes=votes,
             outside=outside if rule == "count" else None,
             speaker=speaker,
@@ -305,9 +311,11 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
         check_needs(method, space, facts)
     elif not enqueued:
         raise BadInput([f"sampler=listed has no setting left to run: {line}" for line in dropped])
+    planted = plant(corpus, study, method)
     groups = groups_of(corpus.table, study.groups)
     check_objectives(study.objective, corpus.classes, groups)
     notes = [*study.notes, *corpus.notes, *target_notes, *left_out, *dropped]
+    notes += noise_notes(study, corpus, planted)
     notes += cautions(study, method, space, [setting for _, setting in enqueued], corpus, folds)
     inputs = StudyInputs(
         study=study,
@@ -320,6 +328,7 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
         notes=tuple(notes),
         ratings=ratings,
         groups=groups,
+        planted=planted,
     )
     notes += class_cautions(
         study, corpus, [one.unseen[one.selected :][: one.test] for one in inputs.answers()]

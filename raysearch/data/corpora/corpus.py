@@ -26,6 +26,9 @@ RATED = "rated"
 TABLE_COLUMNS = (*RAW_COLUMNS, "audio", "seconds")
 PART = "part"
 """a further column of tables: what of its file a clip is (`places`); where it lacks, all of it"""
+RECOGNISED = "recognised"
+"""an attribute of a clip: the share of listeners who heard the intended class, "0.95", where a
+corpus has had a listening test"""
 RATING_COLUMNS = (
     "id",
     "rater",

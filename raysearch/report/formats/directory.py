@@ -21,9 +21,12 @@ def figures(report: Report) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 def tables(report: Report) -> Iterator[tuple[str, str]]:
-    """Every table as CSV: file name and text. Values are raw: scores are fractions."""
+    """Every table as CSV: file name and text. Values are raw: scores are fractions.
+
+    Data of a section's own name are all rows of its table, and stand for it.
+    """
     for section in report.sections:
-        if section.table is not None:
+        if section.table is not None and section.name not in section.data:
             yield f"{section.name}.csv", _csv(_flat(section.table))
         for name, frame in section.data.items():
             yield f"{name}.csv", _csv(frame)

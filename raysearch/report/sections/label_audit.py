@@ -1,0 +1,256 @@
+"""Label audit: clips whose label is rejected by models that did not learn from their speaker.
+
+Clips are in the order of the confidence in their label, and marked where the confident joint counts
+their label as wrong (Northcutt, Jiang and Chuang, Confident Learning, JAIR 2021, eq. 1; cleanlab
+computes it). They are not in the joint's order, because labels that were changed on purpose come
+later in it: eGeMAPS by speaker, a logistic regression (C = 0.1), 30 of 535 labels changed, or as
+large a share, mean of ten draws: of these, the first 60 clips (or as large a share) hold 86 % by
+confidence and 73 % by the joint on EmoDB, 72 % and 64 % on RAVDESS, 90 % and 89 % on ASED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from raysearch.data.corpora.corpus import RECOGNISED
+from raysearch.report.document import Column, Section, Table
+from raysearch.report.plots import Curves, HeatMap, Line, Plot
+from raysearch.selection import Matrix
+from raysearch.selection.measures import distributions, scaled
+from raysearch.study.record import Record
+from raysearch.study.wording import clean, number, percent
+
+PLANTED = "planted"
+"""a column of predictions: the label that was learnt from, where some are wrong on purpose"""
+SHOWN_CLIPS = 20
+"""rows of the table; the file has all clips"""
+_CHOICE = "honest"
+_POINTS = 41
+"""of a curve"""
+_BY_CLIP = ("kfold", "split", "column")
+"""protocols that hold out clips: their speakers may have been heard"""
+
+
+def section(record: Record, predictions: pd.DataFrame | None) -> Section | None:
+    """The clips in the order of the confidence in their label; None where none can be audited.
+
+    Args:
+        record: of the study.
+        predictions: of every test clip; None where nobody has them. Numbers and the perception of
+            single raters are not audited.
+    """
+    if predictions is None or record.continuous or record.raters:
+        return None
+    clips, joint = audited(predictions, record.classes)
+    if clips.empty:
+        return None
+    who = "did not learn from the clip" if record.protocol in _BY_CLIP else "never heard the "
+    who += "" if record.protocol in _BY_CLIP else f"clip's {record.unit}"
+    return Section(
+        "audit",
+        "Label audit: clips whose label the models reject",
+        (
+            f"Each label is held against the probabilities of the honest choices, models that {who}"
+            " (at each fold's temperature). The first clips are those to listen to.",
+            _suspected(joint, len(clips), record.classes),
+            *_planted(clips),
+        ),
+        Table(_readable(clips.head(SHOWN_CLIPS)), _columns(clips)),
+        (*_listeners(clips), "audit.csv has all clips."),
+        plots=(_picture(joint, record.classes), *_search(clips)),
+        data={"audit": clips},
+    )
+
+
+def audited(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.DataFrame, Matrix]:
+    """A row a clip, those with the least confidence in their label first.
+
+    Args:
+        predictions: as of `tuning.outcomes`; clips without probabilities are left out. Those that
+            several folds or seeds predicted have the mean.
+        classes: K of them.
+
+    Returns:
+        The table, and the confident joint [K, K] off its diagonal, label by class, NaN on it. The
+        table's columns: clip, fold, speaker, label (that was learnt from), likely (the class that
+        is), confidence and likely_confidence (their probabilities), rejected (whether the confident
+        joint counts the label as wrong); where they are known, votes (the share of them for the
+        label), recognised, and corpus_label (where wrong labels are planted).
+    """
+    columns = [f"{_CHOICE}.{name}" for name in classes]
+    label = PLANTED if PLANTED in predictions else "label"
+    known = predictions[columns].notna().all(axis=1) & predictions[label].isin(classes)
+    frame = predictions[known].reset_index(drop=True)
+    if frame.empty:
+        return frame, np.full((len(classes), len(classes)), np.nan)
+    temperature = frame[f"{_CHOICE}_temperature"].fillna(1.0).to_numpy(dtype=np.float64)
+    p = distributions(frame[columns].to_numpy(dtype=np.float64))
+    frame[columns] = scaled(p, temperature[:, None])
+    by_clip = frame.groupby("clip", sort=False)
+    p = by_clip[columns].mean().to_numpy()
+    rows = by_clip.first().reset_index()
+    codes = pd.Index(classes).get_indexer(pd.Index(rows[label]))
+    every, (joint, rejected) = np.arange(len(rows)), confident_joint(codes, p)
+    best = p.argmax(axis=1)
+    table = pd.DataFrame(
+        {
+            "clip": rows["clip"],
+            "fold": rows["fold"],
+            "speaker": rows["speaker"],
+            "label": rows[label],
+            "likely": np.asarray(classes, dtype=object)[best],
+            "confidence": p[every, codes],
+            "likely_confidence": p[every, best],
+            "rejected": np.isin(every, rejected),
+        }
+    )
+    votes = [f"votes.{name}" for name in classes]
+    if set(votes) <= set(rows):
+        each = rows[votes].to_numpy(dtype=np.float64)
+        total = each.sum(axis=1)
+        none = np.full(len(rows), np.nan)
+        table["votes"] = np.divide(each[every, codes], total, out=none, where=total > 0)
+    if RECOGNISED in rows:
+        table[RECOGNISED] = pd.to_numeric(rows[RECOGNISED], errors="coerce")
+    if label == PLANTED:
+        table["corpus_label"] = rows["label"]
+    ordered = table.sort_values("confidence", kind="stable", ignore_index=True)
+    return ordered, np.where(np.eye(len(classes)), np.nan, joint)
+
+
+def confident_joint(
+    codes: NDArray[np.integer], p: Matrix
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many clips of a label [K] are confidently of a class [K], and which clips are of another.
+
+    A clip is confidently of a class whose probability is at least the mean that this class has over
+    the clips so labelled; of several, of the likeliest (Northcutt et al. 2021, eq. 1 and 2).
+
+    Args:
+        codes: [N] labels as class indices.
+        p: [N, K] probabilities of a model that did not learn from the clip.
+
+    Returns:
+        [K, K] counts, label by class, and [n] the clips off its diagonal.
+    """
+    from cleanlab.count import compute_confident_joint
+
+    joint, rows = compute_confident_joint(
+        codes, p, calibrate=False, return_indices_of_off_diagonals=True
+    )
+    return joint, rows
+
+
+def _suspected(joint: Matrix, n: int, classes: Sequence[str]) -> str:
+    """How many labels are rejected, and which most."""
+    count = int(np.nansum(joint))
+    text = f"The confident joint rejects {count} of {n} labels ({percent(count / n)} %)"
+    if count:
+        a, b = divmod(int(np.nanargmax(joint)), len(classes))
+        text += f", most often {classes[a]} that is rather {classes[b]} ({int(joint[a, b])})"
+    return clean(
+        f"{text}. A model's own errors look the same as wrong labels: listen before you correct "
+        "one."
+    )
+
+
+# -- what is known beside the models ---------------------------------------------------------------
+def _wrong(clips: pd.DataFrame) -> NDArray[np.bool_]:
+    """[N] whose label was changed on purpose."""
+    wrong: NDArray[np.bool_] = (clips["label"] != clips["corpus_label"]).to_numpy()
+    return wrong
+
+
+def _planted(clips: pd.DataFrame) -> list[str]:
+    """How many of the planted labels are among the first clips."""
+    if "corpus_label" not in clips or not (wrong := _wrong(clips)).any():
+        return []
+    n = int(wrong.sum())
+    first, twice = (int(wrong[:top].sum()) for top in (n, 2 * n))
+    chance = n * min(1.0, 2 * n / len(wrong))
+    return [
+        f"Planted labels: of {n} that were changed on purpose, {first} are among the first {n} "
+        f"clips and {twice} among the first {min(2 * n, len(wrong))} (by chance {chance:.1f})."
+    ]
+
+
+def _listeners(clips: pd.DataFrame) -> list[str]:
+    """What people who listened say of the labels that the models doubt."""
+    sources = {
+        "votes": "raters: the share of the raters' votes for the label",
+        RECOGNISED: "listeners: the share of listeners who heard the intended class",
+    }
+    lines = []
+    for name, what in sources.items():
+        if name not in clips:
+            continue
+        heard = clips[clips[name].notna()]
+        if name == RECOGNISED and "corpus_label" in heard:
+            heard = heard[~_wrong(heard)]  # what was intended is the corpus's label
+        if heard[name].nunique() < 2:
+            continue
+        top = heard[name].head(SHOWN_CLIPS)
+        rank = heard["confidence"].rank().corr(heard[name].rank())
+        lines.append(
+            f"{what} is {percent(float(top.mean()))} % on average for the first {len(top)} clips "
+            f"that have it and {percent(float(heard[name].mean()))} % for all {len(heard)}; "
+            f"Spearman's correlation with the models' confidence is {number(rank)}."
+        )
+    return lines
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+def _readable(clips: pd.DataFrame) -> pd.DataFrame:
+    return clips.assign(rejected=np.where(clips["rejected"], "yes", "no"))
+
+
+def _columns(clips: pd.DataFrame) -> tuple[Column, ...]:
+    columns = [
+        Column("clip", "clip"),
+        Column("label", "label", "name"),
+        Column("confidence", "its\n%", "percent"),
+        Column("likely", "likelier", "name"),
+        Column("likely_confidence", "its\n%", "percent"),
+        Column("rejected", "rejected", "name"),
+    ]
+    further = (
+        Column("votes", "raters'\n%", "percent"),
+        Column(RECOGNISED, "listeners'\n%", "percent"),
+        Column("corpus_label", "corpus's\nlabel", "name"),
+    )
+    return (*columns, *(one for one in further if one.name in clips))
+
+
+def _picture(joint: Matrix, classes: Sequence[str]) -> HeatMap:
+    names = tuple(clean(name) for name in classes)
+    return HeatMap(
+        "audit",
+        "Rejected labels: clips off the diagonal of the confident joint",
+        joint,
+        names,
+        names,
+        y="label",
+        x="class that is likelier",
+        unit="clips",
+        low=0.0,
+    )
+
+
+def _search(clips: pd.DataFrame) -> list[Plot]:
+    """The share of planted labels against the clips that one listens to."""
+    if "corpus_label" not in clips or not (wrong := _wrong(clips)).any():
+        return []
+    n = len(wrong)
+    share = np.cumsum(wrong) / wrong.sum()
+    heard = np.unique(np.linspace(1, n, _POINTS).astype(int))
+    x, nothing = tuple(heard.tolist()), (None,) * len(heard)
+    lines = (
+        Line("audit", x, tuple((100 * share[heard - 1]).tolist()), nothing, nothing),
+        Line("by chance", x, tuple((100 * heard / n).tolist()), nothing, nothing),
+    )
+    title = "Planted labels among the first clips of the audit"
+    return [Curves("audit_planted", title, "clips listened to", "planted labels in %", lines)]
