@@ -145,7 +145,7 @@ _COLDEST, _HOTTEST = 0.05, 20.0
 """temperatures that a fit keeps to: few clips that are all right would make every answer certain"""
 
 
-def scaled(probabilities: ArrayLike, temperature: float | Matrix) -> Matrix:
+def scaled(probabilities: ArrayLike, temperature: float) -> Matrix:
     """Probabilities [n, k] at another temperature: p_c^(1/T) / sum_j p_j^(1/T).
 
     It is softmax(z/T) of logits z (Guo et al. 2017, eq. 9), as ln p are logits too. The likeliest
@@ -153,7 +153,7 @@ def scaled(probabilities: ArrayLike, temperature: float | Matrix) -> Matrix:
 
     Args:
         probabilities: [n, k], as of `distributions`.
-        temperature: T > 0, or [n, 1] of each row; above 1 answers become less certain.
+        temperature: T > 0; above 1 answers become less certain.
     """
     return _softmax(_logits(probabilities) / temperature)
 
