@@ -66,9 +66,9 @@ def plant(corpus: Corpus, study: Study, method: Method) -> PlantedLabels | None:
     wrong = np.zeros(len(codes), dtype=bool)
     wrong[rows] = True
     votes = None if corpus.votes is None else _exchanged(corpus.votes, rows, codes[rows], new)
-    given = codes.copy()
-    given[rows] = new
-    return PlantedLabels(given, votes, wrong)
+    learnt = codes.copy()
+    learnt[rows] = new
+    return PlantedLabels(learnt, votes, wrong)
 
 
 def noise_notes(study: Study, corpus: Corpus, planted: PlantedLabels | None) -> list[str]:

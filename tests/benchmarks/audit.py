@@ -48,10 +48,10 @@ def main() -> None:
         common.write_space(folder / "audit.yaml", _space())
         for entry in args.corpora:
             name, _, root = entry.partition("=")
-            found = pd.DataFrame([_found(folder, name, root, s, args) for s in range(args.draws)])
-            for order in found.columns:
+            hits = pd.DataFrame([_hits(folder, name, root, s, args) for s in range(args.draws)])
+            for order in hits.columns:
                 goal = GOALS.get(name) if order == "confidence" and args.flip == 0.056 else None
-                mean, error = found[order].mean(), found[order].sem()
+                mean, error = hits[order].mean(), hits[order].sem()
                 figures.add(f"{name}, {order} (± {error:.1f})", mean, "labels", least=goal)
     figures.close(args.json)
 
@@ -63,7 +63,7 @@ def _space() -> dict[str, Any]:
     return {"method": "classical", "params": params, **speech, **search}
 
 
-def _found(
+def _hits(
     folder: Path, name: str, root: str, seed: int, args: argparse.Namespace
 ) -> dict[str, float]:
     """By order, how many of n wrong labels are among the first 2 n clips; and n itself."""

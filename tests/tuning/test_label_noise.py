@@ -92,7 +92,9 @@ def test_noise_follows_from_names_and_its_seed_alone() -> None:
     moved = planted(
         replace(corpus, table=corpus.table.iloc[order].reset_index(drop=True)), flip=0.3
     )
-    assert first is not None and other is not None and moved is not None
+    assert first is not None
+    assert other is not None
+    assert moved is not None
     assert (moved.codes == first.codes[order]).all()
     assert (other.codes != first.codes).any()
     more = planted(corpus, flip=0.4)
@@ -107,7 +109,8 @@ def test_votes_of_a_wrong_label_are_exchanged_with_it() -> None:
     votes = np.random.default_rng(0).integers(0, 5, (60, 3)).astype(np.float32)
     corpus = corpus_of([CLASSES[n % 3] for n in range(60)], votes)
     result = planted(corpus, flip=0.5)
-    assert result is not None and result.votes is not None
+    assert result is not None
+    assert result.votes is not None
     for row in range(60):
         old, new = corpus.codes[row], result.codes[row]
         expected = votes[row].copy()
@@ -140,7 +143,8 @@ def test_what_scores_keeps_the_labels_of_the_corpus(tones: Path, tmp_path: Path)
     where = noisy.planted.wrong
     for fold, a, b in zip(noisy.folds, clean.answers(), noisy.answers(), strict=True):
         assert (a.unseen == b.unseen).all()
-        assert where[fold.unseen].any() and where[fold.select].any()
+        assert where[fold.unseen].any()
+        assert where[fold.select].any()
         assert ((a.validation != b.validation) == where[fold.validation]).all()
     data, before = noisy.context(), clean.context()
     assert any(where[fold.validation].any() for fold in noisy.folds)
@@ -159,17 +163,18 @@ def test_noise_is_in_the_keys_the_name_and_the_cautions(tones: Path, tmp_path: P
         inputs_of(tones, tmp_path, *w)
         for w in ((), ("labels.flip=0.2",), ("labels.flip=0.2", "labels.seed=1"))
     )
-    assert not keys(clean) & keys(noisy) and not keys(noisy) & keys(other)
+    assert not keys(clean) & keys(noisy)
+    assert not keys(noisy) & keys(other)
     assert len({x.study.id for x in (clean, noisy, other)}) == 3
     assert "labels" not in clean.study.identity()
     assert clean.fingerprint == noisy.fingerprint
-    told = next(note for note in noisy.notes if grave(note) == "planted wrong labels")
-    assert told.startswith("wrong labels are planted: 12 of 60 were changed")
+    text = next(note for note in noisy.notes if grave(note) == "planted wrong labels")
+    assert text.startswith("wrong labels are planted: 12 of 60 were changed")
     assert not [note for note in clean.notes if "planted" in note]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "text"),
     [
         (["labels.flip=1"], "below 1"),
         (["labels.seed=1"], "labels.flip=0 plants none"),
@@ -177,9 +182,9 @@ def test_noise_is_in_the_keys_the_name_and_the_cautions(tones: Path, tmp_path: P
         (["labels=0.2", "labels.confusion={a: b}"], "set labels.kind=confusable"),
     ],
 )
-def test_keys_that_do_not_fit_are_refused(tones: Path, words: list[str], told: str) -> None:
+def test_keys_that_do_not_fit_are_refused(tones: Path, words: list[str], text: str) -> None:
     whole = [f"labels.flip={w[7:]}" if w.startswith("labels=") else w for w in words]
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=text):
         load_study([*WORDS, f"corpus.root={tones}", *whole], cwd=tones)
 
 

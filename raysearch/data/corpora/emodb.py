@@ -104,8 +104,8 @@ def _read(
     shares = {} if file is None else recognition(file)
     heard = [shares.get(path.stem.lower(), "") for path in paths]
     if file is not None and not any(heard):
-        told = f"emodb: {file} names none of the clips in its second column, so it is not used."
-        return replace(raw, notes=(*raw.notes, told))
+        note = f"emodb: {file} names none of the clips in its second column, so it is not used."
+        return replace(raw, notes=(*raw.notes, note))
     return replace(raw, table=raw.table.assign(**{RECOGNISED: heard})) if file else raw
 
 

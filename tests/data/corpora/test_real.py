@@ -53,6 +53,9 @@ def test_emodb_rows(shared_data: Path, home: Path) -> None:
     assert corpus.classes == ("neutral", "happy", "sad", "angry", "fearful", "disgust", "bored")
     flat = load(["emodb"], shared_data, home, root={"emodb": str(shared_data / "emodb" / "wav")})
     assert flat.fingerprint == corpus.fingerprint
+    heard = corpus.table["recognised"].astype(float)  # a line of erkennung.txt for each clip
+    assert heard.min() >= 0.8  # what EmoDB kept
+    assert heard.max() <= 1
 
 
 def test_the_two_identical_clips_of_ravdess_are_a_notice(shared_data: Path, home: Path) -> None:

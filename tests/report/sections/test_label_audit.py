@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,7 +93,8 @@ def test_seeds_of_a_clip_have_their_mean_and_clips_without_probabilities_are_lef
     clips, _ = audited(lost, CLASSES)
     assert len(clips) == len(frame) - 10
     empty, joint = audited(frame.assign(**dict.fromkeys(columns, np.nan)), CLASSES)
-    assert empty.empty and np.isnan(joint).all()
+    assert empty.empty
+    assert np.isnan(joint).all()
 
 
 def test_the_report_has_the_first_twenty_and_the_file_all(scored: Scored) -> None:
@@ -118,15 +117,15 @@ def test_planted_labels_are_counted_among_the_first_clips(scored: Scored) -> Non
     frame = frame_of(scored)
     codes = scored.y.ravel()
     wrong = np.random.default_rng(1).choice(len(codes), 12, replace=False)
-    given = codes.copy()
-    given[wrong] = (codes[wrong] + 1) % 3
-    report = report_with(scored, frame.assign(planted=np.array(CLASSES, dtype=object)[given]))
+    labels = codes.copy()
+    labels[wrong] = (codes[wrong] + 1) % 3
+    report = report_with(scored, frame.assign(planted=np.array(CLASSES, dtype=object)[labels]))
     section = report.section("audit")
     p = ((scored.p[1] + 2 * scored.p[0]) / 3).reshape(-1, 3)
-    order = np.argsort(p[np.arange(len(p)), given], kind="stable")
+    order = np.argsort(p[np.arange(len(p)), labels], kind="stable")
     n, m = (int(np.isin(order[:top], wrong).sum()) for top in (12, 24))
-    told = f"of 12 that were changed on purpose, {n} are among the first 12 clips and {m} among"
-    assert told in section.before[2]
+    text = f"of 12 that were changed on purpose, {n} are among the first 12 clips and {m} among"
+    assert text in section.before[2]
     assert f"(by chance {12 * 24 / len(codes):.1f})" in section.before[2]
     assert [plot.name for plot in section.plots] == ["audit", "audit_planted"]
 
@@ -135,7 +134,7 @@ def test_what_raters_and_listeners_heard_stands_beside_the_models(scored: Scored
     from scipy.stats import spearmanr
 
     rng, frame = np.random.default_rng(0), frame_of(scored)
-    votes = rng.integers(0, 4, (len(frame), 3))
+    votes = rng.integers(1, 4, (len(frame), 3))
     votes[0] = 0
     heard = rng.uniform(0.5, 1.0, len(frame)).round(2).astype(str)
     heard[1] = ""
