@@ -66,9 +66,9 @@ def plant(corpus: Corpus, study: Study, method: Method) -> PlantedLabels | None:
     wrong = np.zeros(len(codes), dtype=bool)
     wrong[rows] = True
     votes = None if corpus.votes is None else _exchanged(corpus.votes, rows, codes[rows], new)
-    learnt = codes.copy()
-    learnt[rows] = new
-    return PlantedLabels(learnt, votes, wrong)
+    labels = codes.copy()
+    labels[rows] = new
+    return PlantedLabels(labels, votes, wrong)
 
 
 def noise_notes(study: Study, corpus: Corpus, planted: PlantedLabels | None) -> list[str]:
