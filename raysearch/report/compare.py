@@ -68,6 +68,7 @@ def _result(two: Pairing, family: Comparison) -> Section:
 
 def _further(two: Pairing) -> Section:
     """Calibration and agreement of both studies."""
+    over = [sentences.paired_over(two.differences[m], two.a.units) for m in two.others]
     less = [unit_of(m).heading for m in two.others if not metric_of(m).higher]
     return Section(
         "further_scores",
@@ -75,7 +76,7 @@ def _further(two: Pairing) -> Section:
         (),
         two.table(two.others, "A", "B", "A − B"),
         (
-            f"Paired over {two.a.units}, and not corrected for their number."
+            f"Paired over {' and '.join(dict.fromkeys(over))}, and not corrected for their number."
             + (f" Of {' and '.join(less)} less is better." if less else ""),
         ),
     )

@@ -17,9 +17,11 @@ from raysearch.errors import BadInput
 from raysearch.report import sentences
 from raysearch.report.cells import bounds
 from raysearch.report.document import Column, Pair, Table
-from raysearch.report.scoring import Scores, score
+from raysearch.report.scoring import Scores, folds_of, score
+from raysearch.report.speaker_intervals import difference_over_speakers
 from raysearch.report.units import unit_of
 from raysearch.selection import Difference, Groups, Matrix, compare_over_draws
+from raysearch.study.ledger import FoldRow
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, listed, many
 
@@ -73,16 +75,18 @@ class Pairing:
 
     def rests_on(self) -> str:
         """What the pairs are, and how many."""
-        folds, n = len(self.shared), self.differences[self.metric].n
+        folds, d = len(self.shared), self.differences[self.metric]
         text = (
             "Each study is stood for by its honest choices. Differences are paired over the folds "
             f"that both have: {folds} of {len(self.a.folds)} and {len(self.b.folds)}. One pair of "
             "studies is one test, so p is not corrected."
         )
-        if n < folds:
+        if d.speakers:
+            text += f" Interval and p are over {d.n} test speakers, by the cluster bootstrap."
+        elif d.n < folds:
             text += (
                 f" Folds of one held-out {self.a.unit} share its clips, so interval and p are over "
-                f"the {n} {self.a.units}."
+                f"the {d.n} {self.a.units}."
             )
         return text
 
@@ -151,7 +155,11 @@ def pair_up(a: Record, b: Record) -> Pairing:
         for one, of_one in zip((a, b), scores, strict=True)
     )
     held_out = [a.folds[place] for place in _places(a, shared)]
-    differences = {m: _difference(first[m], second[m], held_out) for m in metrics}
+    chosen = [_honest_folds(one, s, shared) for one, s in zip((a, b), scores, strict=True)]
+    differences = {
+        m: difference_over_speakers(a, m, *chosen) or _difference(first[m], second[m], held_out)
+        for m in metrics
+    }
     honest = first, second
     return Pairing(a, b, scores, tuple(shared), honest, differences, tuple(alike), tuple(others))
 
@@ -205,6 +213,12 @@ def _honest(scores: Scores, metric: str) -> Matrix:
     """[draws, K] test scores of the honest choices; one row where nothing was drawn."""
     rows, columns = list(scores.estimates.honest_choices), np.arange(len(scores.estimates.judges))
     return np.array([t[metric][rows, columns] for _, t in scores.draws])
+
+
+def _honest_folds(record: Record, scores: Scores, names: Sequence[str]) -> list[FoldRow]:
+    """The folds of these names, by the honest choices; [] where one was not run."""
+    rows = folds_of(scores.trials, scores.estimates.honest_choices, record)
+    return [row for name in names for row in rows if row.fold == name]
 
 
 def _metrics(scores: Sequence[Scores]) -> tuple[list[str], list[str]]:

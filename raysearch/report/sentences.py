@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from raysearch.report.document import SHOWN, Comparison, Pair
 from raysearch.report.scoring import Scores
+from raysearch.report.speaker_intervals import test_speakers
 from raysearch.selection import (
     Difference,
     Estimate,
@@ -167,6 +168,16 @@ def meanings(
         unjudged: those that no other fold can judge, as all test or validate on what they hold out:
             under loco every fold, under validation=share some.
     """
+    if folds == 1:
+        same = "The same as honest: with one test part there is no choice across folds."
+        return {
+            "honest": "the test part is scored with the setting that has the best score on the "
+            "validation part. The figure to quote.",
+            "nested": same,
+            "selected": same,
+            "oracle": "the setting with the best test score. Too high, and what many papers print.",
+            "optimism": "oracle minus honest.",
+        }
     honest = (
         f"each {unit} is scored with the setting that has the best validation score over the folds "
         f"that neither test nor validate on that {unit}"
@@ -239,7 +250,9 @@ def result(record: Record, scores: Scores) -> str:
     head = pooled or scores.estimates.honest[scores.metric]
     m = "ua" if pooled else scores.metric
     metric = "UA of all clips pooled" if pooled else metric_of(m).heading
-    within = f" (95 % interval {inside})" if (inside := _within(m, head)) else ""
+    speakers = test_speakers(record)
+    how = f" by the cluster bootstrap over {speakers} test speakers:" if speakers else ""
+    within = f" (95 % interval{how} {inside})" if (inside := _within(m, head)) else ""
     stopped = f" ({scores.stopped} of them stopped early)" if scores.cut else ""
     on = f"{record.units} the model has never heard"
     if record.unit == "part":
@@ -318,6 +331,7 @@ def difference(
         unit: what a fold holds out, in the plural ("speakers", "sessions", "corpora", "folds").
         metric: of what.
     """
+    unit = paired_over(d, unit)
     of = " points" if metric_of(metric).percent else f" {metric_of(metric).heading}"
     if d.n > 1 and d.p is None:
         return (
@@ -342,6 +356,11 @@ def difference(
     )
 
 
+def paired_over(d: Difference, units: str) -> str:
+    """What a difference is over, in the plural: what folds hold out, or test speakers."""
+    return "test speakers" if d.speakers else units
+
+
 def no_difference(a: str, others: Sequence[str], n: int, *, unit: str = "speakers") -> str:
     """One sentence where none of several settings differs from `a` by what `n` folds can show."""
     return f"{a} and each of {', '.join(others)}: no difference that {_number(n)} {unit} can show."
@@ -358,11 +377,12 @@ def family(pairs: Sequence[Pair], unit: str) -> tuple[str, ...]:
     rest = [pair for pair in pairs if not pair.shown and pair.p is not None]
     for a in dict.fromkeys(pair.a for pair in rest):
         mine = [pair for pair in rest if pair.a == a]
-        n = mine[0].difference.n
+        d = mine[0].difference
         if len(mine) == 1:
             lines += [pair.sentence for pair in mine]
         else:
-            lines.append(no_difference(a, [pair.b for pair in mine], n, unit=unit))
+            over = paired_over(d, unit)
+            lines.append(no_difference(a, [pair.b for pair in mine], d.n, unit=over))
     return tuple(clean(line) for line in lines)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.selection import SCORED
+from raysearch.selection import SCORED, SPEAKER
 from raysearch.selection.measures import (
     brier_of,
     distributions,
@@ -134,6 +134,11 @@ class Scorer:
             confusion=[],
             seconds=outcome.seconds,
             stages=tuple(StageUse(*use) for use in outcome.uses),
+            groups={
+                name: {"test": metrics.sums(*_inside(unseen, truth, theirs, cut, n)).tolist()}
+                for name, (_, theirs) in answers.groups.items()
+                if name.startswith(SPEAKER)
+            },
             sums={name: table.tolist() for name, table in tables.items()},
         )
 
@@ -151,6 +156,14 @@ class Scorer:
         if not np.isfinite(probabilities).all():
             raise StageFailed(f"{where}: its {part} scores are not finite")
         return probabilities
+
+
+def _inside(
+    unseen: NDArray[np.float32], truth: NDArray[Any], rows: NDArray[np.bool_], cut: int, n: int
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Predictions and truth of some of the n test clips, which follow `cut` others."""
+    mine = rows[cut : cut + n]
+    return unseen[cut : cut + n][mine], truth[mine]
 
 
 def _epochs(outcome: FoldOutcome) -> dict[str, float]:

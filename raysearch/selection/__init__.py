@@ -38,7 +38,7 @@ from raysearch.selection.intervals import (
 )
 from raysearch.selection.measures import class_f1, class_recalls, ua_of
 from raysearch.selection.pooling import SHARE, lacking, pooled_ccc, pooled_gap, pooled_ua
-from raysearch.selection.resampling import over_speakers
+from raysearch.selection.resampling import compare_over_speakers, over_speakers
 from raysearch.selection.scores import (
     METRICS,
     OBJECTIVES,
@@ -77,6 +77,7 @@ __all__ = [
     "class_recalls",
     "compare",
     "compare_over_draws",
+    "compare_over_speakers",
     "estimates",
     "estimates_over_draws",
     "group_names",

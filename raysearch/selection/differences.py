@@ -33,11 +33,13 @@ class Difference:
     low: float | None
     high: float | None
     sd: float | None
-    """over groups (n - 1); None where n = 1"""
+    """over groups (n - 1); None where n = 1. Over speakers, the mean's standard error"""
     n: int
     """groups: folds that test the same group count as one"""
     p: float | None
     """two-sided paired t test"""
+    speakers: bool = False
+    """whether it is over n test speakers, by `compare_over_speakers`, and not over groups"""
 
 
 def compare(a: ArrayLike, b: ArrayLike, folds: Sequence[Groups]) -> Difference:

@@ -303,7 +303,7 @@ def _notes(folds: Sequence[Groups], judges: Sequence[tuple[int, ...]]) -> tuple[
             "of groups the models never heard."
         )
     alone = [_fold(folds[f], f) for f, g in enumerate(judges) if not g]
-    if alone:
+    if alone and len(folds) > 1:
         few = f"{'fold' if len(alone) == 1 else 'the folds'} {', '.join(alone)}"
         where = "every fold" if len(alone) == len(folds) else few
         notes.append(

@@ -43,6 +43,7 @@ def write_scored(
     seed: int = 0,
     best_epochs: Sequence[int] = (),
     protocol: str = "loso",
+    folds: int = 6,
 ) -> Scored:
     """Six speakers, every second one female, whose settings are worse and more certain each.
 
@@ -53,9 +54,10 @@ def write_scored(
         clips: n, of each speaker.
         seed: of everything.
         protocol: of the study; any but loso has four speakers a fold, named v0 to v3.
+        folds: K; one alone validates on labels of its own test part.
         best_epochs: by fold, of ten; none: the trainings have no epochs.
     """
-    rng, k = np.random.default_rng(seed), 6
+    rng, k = np.random.default_rng(seed), folds
     y = np.tile(np.arange(clips) % 3, (k, 1))
     female = np.arange(k) % 2 == 0
     logits = rng.normal(size=(settings, k, clips, 3)) + 1.2 * np.eye(3)[y]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.scoring import Scores, folds_of
+from raysearch.report.speaker_intervals import interval_of
 from raysearch.report.units import unit_of
-from raysearch.selection import SPEAKER, metric_of, over_speakers
 from raysearch.stages.divisions import pair_name
 from raysearch.study.record import Record
 
@@ -19,7 +18,7 @@ def section(record: Record, scores: Scores) -> Section | None:
     if record.protocol != "pairs" or not rows:
         return None
     corpora = record.corpora
-    m, metric = scores.metric, metric_of(scores.metric)
+    m = scores.metric
     u, by_name = unit_of(m), {row.fold: row for row in rows}
     lines = []
     for trained in corpora:
@@ -27,10 +26,7 @@ def section(record: Record, scores: Scores) -> Section | None:
         for tested in corpora:
             row = by_name.get(pair_name(trained, tested))
             line[tested] = None if row is None else row.scores[f"test_{m}"]
-            bounds = None
-            if row is not None and metric.needs == "counts":
-                counts = [x["test"] for n, x in row.groups.items() if n.startswith(SPEAKER)]
-                bounds = over_speakers([np.array(counts)], metric.of)
+            bounds = None if row is None else interval_of(m, [row])
             line[f"{tested}_interval"] = None if bounds is None else u.bounds(*bounds[:2])
         lines.append(line)
     columns = [Column("trained", "trained on", "name")]

@@ -11,6 +11,7 @@ from raysearch.report import sentences
 from raysearch.report.document import Column, Race, Section, SeedSpread, Table
 from raysearch.report.plots import Intervals, Mark
 from raysearch.report.scoring import Scores
+from raysearch.report.speaker_intervals import test_speakers
 from raysearch.report.units import Unit, unit_of
 from raysearch.selection import KINDS, metric_of
 from raysearch.study.ledger import FAILED, PRUNED, RUNNING
@@ -41,7 +42,7 @@ def section(record: Record, scores: Scores) -> Section:
         (sentences.result(record, scores), *sentences.pooling(record, scores)),
         Table(pd.DataFrame(rows), tuple(columns), strong=0),
         (
-            f"{_what(units.values())}, ±\u00a0sd the spread from {record.unit} to {record.unit}.",
+            f"{_what(units.values())}, ±\u00a0sd {_spread(record)}.",
             sentences.optimism(scores, record.unit),
         ),
         plots=(_picture(record, scores),),
@@ -74,6 +75,13 @@ def further_section(scores: Scores) -> Section | None:
         Table(pd.DataFrame(rows), tuple(columns), strong=0),
         (f"{_what(unit_of(m) for m in others)}. Settings are chosen as above.",),
     )
+
+
+def _spread(record: Record) -> str:
+    """What the column ± sd holds."""
+    if test_speakers(record):
+        return "how far drawing other test speakers moves the score"
+    return f"the spread from {record.unit} to {record.unit}"
 
 
 def _what(units: Iterable[Unit]) -> str:

@@ -46,7 +46,11 @@ def section(record: Record, scores: Scores) -> Section | None:
         columns.append(Column(name, f"{name}\nUA", "percent"))
         if name == first:
             columns.append(Column("interval", "95 %\ninterval", "interval"))
-    gaps = [_gap(attribute, choices[first], record) for attribute in _attributes(names)]
+    gaps = [
+        _gap(attribute, choices[first], record)
+        for attribute in _attributes(names)
+        if len(attribute[1]) > 1
+    ]
     return Section(
         "groups",
         f"By group of {'speakers' if record.unit == 'speaker' else 'clips'}",
@@ -69,8 +73,14 @@ def figures(record: Record, scores: Scores) -> dict[str, float]:
 
 
 def _names(choices: Mapping[str, Sequence[FoldRow]]) -> list[str]:
-    """The groups, as "sex=female", that any fold has, in the order of the folds."""
-    every = [name for rows in choices.values() for row in rows for name in row.groups]
+    """The groups, as "sex=female", that any fold tests clips of, in the order of the folds."""
+    every = [
+        name
+        for rows in choices.values()
+        for row in rows
+        for name, counts in row.groups.items()
+        if np.any(counts["test"])
+    ]
     return [name for name in dict.fromkeys(every) if not name.startswith(SPEAKER)]
 
 
