@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import fitting
+from trainables import augmentation, fitting
 from trainables.attribute_targets import (
     TARGETS_OF_NUMBERS,
     annotations_of_part,
@@ -73,6 +73,7 @@ PARAMS: dict[str, Param] = {
         plateau_patience=(2, "the CCC, here"),
         plateau_factor=(1.0, ""),
     ),
+    **augmentation.declare(vectors=augmentation.always),
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import blstm_training, fitting, targets
+from trainables import augmentation, blstm_training, fitting, targets
 from trainables.labels import partition, share_of, target_ratings, vote_counts
 from trainables.metrics import validation_scores
 from trainables.stage import (
@@ -57,6 +57,8 @@ MODELS = {
 }
 """What each model is made of."""
 
+AUGMENTATION = augmentation.declare(frames=augmentation.always)
+"""of the BLSTMs' frames; a fusion learns from what they say of clips as they are"""
 SUBMODEL: dict[str, Param] = {
     "class_weight": fitting.CLASS_WEIGHT,
     "every": Param(
@@ -80,6 +82,7 @@ SUBMODEL: dict[str, Param] = {
         patience_steps=(120, ""),
         bucket=(16, ""),
     ),
+    **AUGMENTATION,
 }
 """Parameters of one BLSTM's training, whatever its targets."""
 OTHERS: dict[str, Param] = {
@@ -122,7 +125,7 @@ PARAMS: dict[str, Param] = {
 def _graph(setting: Setting) -> tuple[Node, ...]:
     parts = ("train", "validation", "test")
     submodels = MODELS[setting["model"]]
-    own = fitting.typed(PARAMS, setting)
+    own = fitting.settle(AUGMENTATION, fitting.typed(PARAMS, setting))
     base = fitting.pick(SUBMODEL, own)
     theirs = base | fitting.pick(OTHERS, own)
     nodes = [

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import encoder_training, fitting, guide_clips, targets
+from trainables import augmentation, encoder_training, fitting, guide_clips, targets
 from trainables.fitting import equals, where
 from trainables.guide_clips import DECIBELS, GUIDES, guides_of
 from trainables.labels import have_votes, labels_of
@@ -144,6 +144,7 @@ PARAMS: dict[str, Param] = {
         "ca_mser: cut and pad as its public code does (wave at the front, 0 dB, an extra clip)",
         ("none", "ca_mser"),
     ),
+    **augmentation.declare(wave=augmentation.always, frames=lambda own: bool(guides_of(own))),
 }
 DIGESTS = {"ssl_digest": "ssl", "alexnet_digest": "alexnet"}
 """Parameters of the stage alone: digests of the weights that another parameter names."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trainables.optimisation import Fit
     from trainables.rows import Collate
 
-WAVE = "wave"
+WAVE = waves.WAVE
 
 ENCODER: dict[str, Param] = {
     "ssl": EncoderWeights(

@@ -1,4 +1,4 @@
-"""Rows of a wave that is held once, whatever parts, folds and pieces read it."""
+"""Rows of a wave, or of frames, held once, whatever parts, folds, pieces and segments read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.stage import Array, Sequences
 
 @dataclass(frozen=True)
 class Places:
-    """Where rows lie in a wave, and what scales each of them."""
+    """Where rows lie in a wave or in frames, and what scales each of them."""
 
     begins: NDArray[np.int64]
     """[n]"""
@@ -36,13 +36,13 @@ class Places:
 
 
 class Excerpts(Sequences):
-    """Rows of a wave by their places in it; a row is copied and scaled when it is read.
+    """Rows of a wave or of frames by their places in it; a row is copied and scaled when read.
 
     Row i is (source[begins[i] : ends[i]] - mean[i]) / scale[i], float32. `values` and `starts` are
     those of the same rows end to end: a copy, which methods on long waves do without.
 
     Args:
-        source: [samples] of all clips, of 16 bits as extracted
+        source: [samples] of all clips, of 16 bits as extracted, or [F, D] frames
         places: of the rows
     """
 

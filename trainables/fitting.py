@@ -199,7 +199,7 @@ def fit(inputs: StageInputs, own: Setting, *, validation: Arrays, **training: An
     Args:
         inputs: of the stage; its seed, threads, workers, device and scratch are the training's
         own: the stage's parameters. Those that are arguments of `training.Steps` are handed on,
-            but for None, which stands for an argument's default
+            but for None, which stands for an argument's default; `augment_*` are the augmentation
         validation: the columns that stop the training. In a refit nothing does
         training: the other arguments of `training.Training`; they go before those of `inputs`.
             Without a loss it is the cross entropy with the column `target`, weighed by classes
@@ -208,7 +208,7 @@ def fit(inputs: StageInputs, own: Setting, *, validation: Arrays, **training: An
     Raises:
         NonFinite: the training diverged
     """
-    from trainables import loop
+    from trainables import augmentation, loop
     from trainables.losses import target_loss
     from trainables.training import Steps
 
@@ -223,6 +223,7 @@ def fit(inputs: StageInputs, own: Setting, *, validation: Arrays, **training: An
                 "checkpoint_seconds": CHECKPOINT_SECONDS,
                 **inputs.training,
                 **{n: value for n, value in own.items() if n in mine and value is not None},
+                "augment": augmentation.of_setting(own),
                 **training,
             },
             validation={} if inputs.refit else validation,

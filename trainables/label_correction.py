@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import encoder_training, fitting, targets, waves
+from trainables import augmentation, encoder_training, fitting, targets, waves
 from trainables.encoder_training import WAVE, ClipNetwork, facts
 from trainables.fitting import equals
 from trainables.labels import A, have_votes, labels_of, partition
@@ -112,6 +112,9 @@ TRAINING: dict[str, Param] = {
         ("merge", "pad"),
     ),
     **fitting.steps(bucket=(16, "")),
+    **augmentation.declare(
+        wave=equals("arch", "fused", "temporal"), frames=equals("arch", "fused", "spatial")
+    ),
 }
 """Parameters of one training, whatever its targets."""
 FIT = (*TRAINING, "ssl_digest")

@@ -57,6 +57,12 @@ def fit(
             f"metric={own['metric']} needs a label of every clip, but label correction also learns "
             "from clips without one; use metric=none with it"
         )
+    if own["metric"] != "none" and own["augment_mixup"]:
+        raise ValueError(
+            f"metric={own['metric']} compares clips by their class, and "
+            f"augment_mixup={own['augment_mixup']} makes clips of two; take metric=none or "
+            "augment_mixup=0"
+        )
     unlabelled = uses_unlabelled(own)
     if unlabelled and not len(inputs.unlabelled):
         raise ValueError(

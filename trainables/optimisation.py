@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables import workers
+from trainables.augmentation import Augmenter
 from trainables.passes import NonFinite, cast, probabilities_of, quiet_corner, with_layer
 from trainables.rows import Arrays, Batch, Dense, Ragged, Rows, tensors
 from trainables.training import Training
@@ -144,6 +145,9 @@ class _Run:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=job.precision == "fp16")
         self.rows = _table(job, job.train, device)
+        self.augmenter = (
+            None if job.augment is None else Augmenter(job.augment, job.train, job.seed)
+        )
         self.side: _Side | None = None
         if job.side_batch > 0:
             self.side_rows = Dense(job.side, device)
@@ -247,7 +251,8 @@ class _Run:
             for index in self.rows.batches(self.generator, self.job.step)
         ]
         sums: dict[str, float] = {}
-        batches = self.rows.each(itertools.chain.from_iterable(plan))
+        draws = None if self.augmenter is None else self.augmenter.epoch(self.epoch)
+        batches = self.rows.each(itertools.chain.from_iterable(plan), draws)
         for parts in plan:
             rows = sum(map(len, parts))
             for _ in parts:

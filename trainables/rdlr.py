@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import fitting, mlp_training, targets
+from trainables import augmentation, fitting, mlp_training, targets
 from trainables.embedding import embedding
 from trainables.fitting import above, equals, where
 from trainables.labels import have_votes, labels_of, partition
@@ -146,6 +146,7 @@ TRAINING: dict[str, Param] = {
         plateau_patience=(2, "paper: 2"),
         plateau_factor=(1.0, "paper: 0.1; 1 is 3 points better on corpora of hundreds of clips"),
     ),
+    **augmentation.declare(vectors=augmentation.always),
 }
 """Parameters of one training, whatever its targets."""
 SMOOTHING = ("strategy", "smoothing")

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch import Tensor
 
 from trainables import workers
 from trainables.stage import Array, Sequences
+
+if TYPE_CHECKING:
+    from trainables.augmentation import Draws
 
 Arrays = Mapping[str, Array | Sequences]
 Rows = Mapping[str, Tensor]
@@ -128,17 +131,20 @@ class Dense:
         order = torch.randperm(self.total, generator=generator)
         return [order[start:stop] for start, stop in batches(self.total, size)]
 
-    def take(self, index: Tensor) -> Batch:
-        index = index.to(self.device)
-        rows = {name: column.index_select(0, index) for name, column in self.columns.items()}
+    def take(self, index: Tensor, draws: Draws | None = None) -> Batch:
+        here = index.to(self.device)
+        rows = {name: column.index_select(0, here) for name, column in self.columns.items()}
+        if draws is not None:
+            rows = draws.tensors(rows, self.columns, index)
         own: Rows = rows
         share = workers.share(len(index))
         if workers.count() > 1:
             own = {name: column[share] for name, column in rows.items()}
         return Batch(own, rows, share.stop - share.start, len(index))
 
-    def each(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
-        return map(self.take, indices)
+    def each(self, indices: Iterable[Tensor], draws: Draws | None = None) -> Iterator[Batch]:
+        """The batches, augmented by an epoch's draws."""
+        return (self.take(index, draws) for index in indices)
 
     def logits(self, infer: Callable[[Rows], Tensor]) -> Tensor:
         """Of this worker's share of all rows."""
@@ -174,12 +180,12 @@ class Ragged:
     def batches(self, generator: torch.Generator, size: int) -> list[Tensor]:
         return by_length(self.lengths, size, self.bucket, generator)
 
-    def each(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
-        """The batches, each collated in a thread while the ones before it are at work."""
+    def each(self, indices: Iterable[Tensor], draws: Draws | None = None) -> Iterator[Batch]:
+        """The batches, each augmented and collated in a thread while others are at work."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
             waiting: deque[Future[Batch]] = deque()
             for index in indices:
-                waiting.append(pool.submit(self._host, index.numpy()))
+                waiting.append(pool.submit(self._host, index.numpy(), draws))
                 if len(waiting) > AHEAD:
                     yield self._next(waiting)
             while waiting:
@@ -195,17 +201,19 @@ class Ragged:
         rows = {n: c.to(self.device, non_blocking=True) for n, c in batch.rows.items()}
         return Batch(own, rows, batch.count, batch.total)
 
-    def _host(self, index: NDArray[np.int64]) -> Batch:
+    def _host(self, index: NDArray[np.int64], draws: Draws | None) -> Batch:
         share = workers.share(len(index))
         mine = index[share]
-        own = self.collate(self._rows(mine if len(mine) else index[:1], tuple(self.columns)))
-        rows = tensors(self._rows(index, self.arrays), torch.device("cpu"))
+        own = self.collate(self._rows(mine if len(mine) else index[:1], tuple(self.columns), draws))
+        rows = tensors(self._rows(index, self.arrays, draws), torch.device("cpu"))
         if self.device.type == "cuda":
             own = {name: column.pin_memory() for name, column in own.items()}
             rows = {name: column.pin_memory() for name, column in rows.items()}
         return Batch(own, rows, len(mine), len(index))
 
-    def _rows(self, index: NDArray[np.int64], names: Iterable[str]) -> dict[str, Any]:
+    def _rows(
+        self, index: NDArray[np.int64], names: Iterable[str], draws: Draws | None = None
+    ) -> dict[str, Any]:
         chunk: dict[str, Any] = {}
         for name in names:
             column = self.columns[name]
@@ -213,7 +221,7 @@ class Ragged:
                 chunk[name] = [column[int(row)] for row in index]
             else:
                 chunk[name] = column[index]
-        return chunk
+        return chunk if draws is None else draws.rows(chunk, self.columns, index)
 
     def _deal(self) -> NDArray[np.int64]:
         """All rows by length, dealt out to the workers: each has its share of long ones."""

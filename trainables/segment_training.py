@@ -79,10 +79,10 @@ def fit(
         score=functools.partial(
             waves.clip_scores, y=y, pieces=segments.owners(cut.counts["validation"]), k=k
         ),
-        train={"start": cut.starts["train"], "target": target},
-        validation={"start": cut.starts["validation"]},
-        predict={name: {"start": cut.starts[name]} for name in predict},
-        collate=functools.partial(segments.collate, frames=cut.frames, length=own["segment"]),
+        train={"segment": cut.rows("train"), "target": target},
+        validation={"segment": cut.rows("validation")},
+        predict={name: {"segment": cut.rows(name)} for name in predict},
+        collate=segments.collate,
     )
     return result, cut
 
@@ -169,8 +169,8 @@ def reader(
         logits = read(
             module,
             infer=infer,
-            columns={"start": cut.starts["all"]},
-            collate=functools.partial(segments.collate, frames=cut.frames, length=own["segment"]),
+            columns={"segment": cut.rows("all")},
+            collate=segments.collate,
             eval_batch=2 * own["batch"],
         )
         return softmax(logits, axis=1), cut.counts["all"]

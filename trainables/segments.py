@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.excerpts import Excerpts, Places
 from trainables.stage import Sequences
 from trainables.waves import Pieces
 
@@ -35,6 +36,14 @@ class Segments:
     """by part: [S] first frame of each segment"""
     counts: Mapping[str, NDArray[np.int64]]
     """by part: [n] segments of each utterance, at least one"""
+    length: int
+    """frames of a segment"""
+
+    def rows(self, part: str) -> Sequences:
+        """[S] rows of [length, D], the segments of a part."""
+        begins = self.starts[part]
+        as_they_are = np.zeros(len(begins), np.float32), np.ones(len(begins), np.float32)
+        return Excerpts(self.frames, Places(begins, begins + self.length, *as_they_are))
 
 
 def owners(counts: NDArray[np.int64]) -> Pieces:
@@ -85,17 +94,14 @@ def cut(parts: Mapping[str, Sequences], *, length: int = 32, hop: int = 1) -> Se
         counts[name] = own
     width = blocks[0].shape[1] if blocks else 0
     whole = np.concatenate([np.zeros((0, width), np.float32), *blocks])
-    return Segments(whole, starts, counts)
+    return Segments(whole, starts, counts, length)
 
 
-def collate(
-    rows: Mapping[str, Any], *, frames: NDArray[np.float32], length: int
-) -> dict[str, Tensor]:
-    """A batch: `segment` [B, 1, D, length] of those that begin at `rows["start"]`."""
+def collate(rows: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A batch: `segment` [B, 1, D, length] of the rows of that name [length, D]."""
     import torch
 
-    at = rows["start"][:, None] + np.arange(length)
-    segment = frames[at].transpose(0, 2, 1)[:, None]
+    segment = np.stack(rows["segment"]).transpose(0, 2, 1)[:, None]
     return {"segment": torch.from_numpy(np.ascontiguousarray(segment))}
 
 

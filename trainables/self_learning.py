@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import fitting, forest, segment_training, segments, targets, waves
+from trainables import augmentation, fitting, forest, segment_training, segments, targets, waves
 from trainables.fitting import equals, where
 from trainables.labels import have_votes, labels_of
 from trainables.segment_training import frames_of
@@ -137,6 +137,7 @@ TRAINING: dict[str, Param] = {
         patience=(3, "paper: 3"),
         patience_steps=(120, ""),
     ),
+    **augmentation.declare(segments=augmentation.always),
 }  # fmt: skip
 """Parameters of one training, whatever its targets."""
 DIVISION: dict[str, Param] = where(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainables.augmentation import Augmentation
 from trainables.fitting import steps_of
 from trainables.passes import Link, Precision
 from trainables.rows import Arrays, Collate, Infer, Rows, length
@@ -132,6 +133,9 @@ class Training(Steps):
     embed: Mapping[str, str] = field(default_factory=dict)
     """part of `predict` -> name of a layer of the module, which `infer` calls once: what that layer
     is given [n, E] comes back too, of a Sequential its last layer"""
+    augment: Augmentation | None = None
+    """what rows of `train` undergo in the steps, anew in every epoch; no others do, and not where
+    `refresh` reads them"""
     side: Arrays = field(default_factory=dict)
     """columns of a second stream (unlabelled speech), drawn from in a shuffled round"""
     side_batch: int = 0

@@ -20,6 +20,8 @@ from trainables.stage import Array, Sequences
 if TYPE_CHECKING:
     from torch import Tensor
 
+WAVE = "wave"
+"""the feature set of waves; all other rows of unlike lengths are frames"""
 RATE = 16_000
 """samples a second of every wave"""
 HOP = 160
@@ -47,7 +49,7 @@ class Pieces:
 
 def _unit(stream: str) -> int:
     """Samples or frames a second."""
-    return RATE if stream == "wave" else RATE // HOP
+    return RATE if stream == WAVE else RATE // HOP
 
 
 def _bounds(length: int, longest: int, shortest: int, tail: Tail) -> list[int]:
@@ -87,7 +89,7 @@ def cut(
     sizes = {name: len(rows) for name, rows in streams.items()}
     if not sizes or len(set(sizes.values())) != 1:
         raise ValueError(f"streams must be of the same clips, but have so many: {sizes}")
-    leader = leader or ("wave" if "wave" in streams else next(iter(streams)))
+    leader = leader or (WAVE if WAVE in streams else next(iter(streams)))
     unit = _unit(leader)
     bounds = [
         _bounds(int(n), round(longest * unit), round(shortest * unit), tail)
@@ -138,18 +140,23 @@ def clip_scores(
     return validation_scores(over_clips(probabilities, pieces, how), y, k)
 
 
+def samples(wave: Array) -> NDArray[np.float32]:
+    """[T] float32 of a wave [T] or [T, 1]; integers of 16 bits are taken for value / 32768."""
+    x = np.asarray(wave).reshape(-1)
+    return x.astype(np.float32) / np.float32(32768) if x.dtype == np.int16 else x.astype(np.float32)
+
+
 def condition(
     wave: Array, pre_emphasis: float = 0.97, norm: Literal["given", "piece"] = "given"
 ) -> NDArray[np.float32]:
     """One wave for an encoder: y[t] = x[t] - pre_emphasis x[t - 1]. float32 [T].
 
     Args:
-        wave: [T] or [T, 1]; integers of 16 bits are taken for value / 32768
+        wave: of `samples`
         pre_emphasis: 0 for none; the first sample is left as it is
         norm: "given" leaves the level that it came with; "piece" gives mean 0 and deviation 1
     """
-    x = np.asarray(wave).reshape(-1)
-    x = x.astype(np.float32) / np.float32(32768) if x.dtype == np.int16 else x.astype(np.float32)
+    x = samples(wave)
     if pre_emphasis and len(x) > 1:
         x = np.concatenate([x[:1], x[1:] - np.float32(pre_emphasis) * x[:-1]])
     if norm == "piece" and len(x):
@@ -213,7 +220,7 @@ def collate(
         if not isinstance(values, list):
             batch[name] = values
             continue
-        if name == "wave":
+        if name == WAVE:
             kind, least = "wave", round(floor * RATE)
             values = [condition(wave, pre_emphasis, norm) for wave in values]
         else:

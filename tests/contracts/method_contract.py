@@ -36,6 +36,24 @@ from trainables.stage import (
 )
 
 NOTHING = np.zeros(0, dtype=np.int64)
+AUGMENTED = {
+    "augment_noise": "any",
+    "augment_gain": 6.0,
+    "augment_speed": 0.1,
+    "augment_time_masks": 2,
+    "augment_freq_masks": 1,
+    "augment_gaussian": 0.1,
+    "augment_mixup": 0.4,
+}
+"""parameters of augmentation that are off by default, all on"""
+DETAILS = {
+    "augment_noise_share": "augment_noise",
+    "augment_snr": "augment_noise",
+    "augment_snr_span": "augment_noise",
+    "augment_time_width": "augment_time_masks",
+    "augment_freq_width": "augment_freq_masks",
+}
+"""parameters of augmentation, and what must be on for them to have an effect"""
 NUMBERS = (0.3, 0.4)
 WHOLE_NUMBERS = (16, 32)
 
@@ -386,6 +404,30 @@ class TrainedContract(ExportedContract):
         # two epochs from the checkpoint, then the third again
         assert calls[:7] == [1, 2, 3, 1, 2, 3, 4]
         assert_same({"": second}, {"": whole})
+
+    def test_augmentation_changes_what_is_learnt_from_and_nothing_else(self, case: Case) -> None:
+        """Each kind has a stage of its own; parts stay as they are; one seed, one result."""
+        every = {name: value for name, value in AUGMENTED.items() if name in case.method.params}
+        if not every:
+            pytest.skip("the method declares no augmentation")
+        settings = [{}, *({name: value} for name, value in every.items())]
+        assert len({case.keys(**setting) for setting in settings}) == len(settings)
+        for name, base in DETAILS.items():
+            if name in case.method.params:
+                off, on = (
+                    {case.keys(**{**more, name: value}) for value in (0.25, 0.5)}
+                    for more in ({}, {base: AUGMENTED[base]})
+                )
+                assert (len(off), len(on)) == (1, 2), name
+        parts = case.parts()
+        before = copy.deepcopy(parts)
+        first = case.run(every, parts)
+        for name, part in parts.items():
+            np.testing.assert_equal(arrays_of(part), arrays_of(before[name]))
+        assert_same(case.run(every), first)
+        last = case.nodes(**every)[-1].name
+        plain = case.run({})[last].arrays["test"]
+        assert not np.array_equal(first[last].arrays["test"], plain)
 
     def test_a_refit_needs_no_validation_and_trains_all_its_epochs(self, case: Case) -> None:
         parts = case.parts()

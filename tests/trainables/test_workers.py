@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trainables import losses, waves
+from trainables.augmentation import Augmentation
 from trainables.loop import Training, fit
 from trainables.networks import MLP
 from trainables.networks.encoders import SSL, load
@@ -108,6 +109,7 @@ def train(workers: int, **changes: Any) -> Fit:
         "lr_scale": {"proxies": 100.0},
         "epochs": 4,
         "seed": 7,
+        "augment": Augmentation(gaussian=0.2, mixup=0.4),
         "workers": workers,
     }
     return fit(Training(**(settings | changes)))
@@ -189,7 +191,8 @@ def tune(workers: int, layerdrop: float = 0.0, **changes: Any) -> Fit:
 
 def test_two_workers_fine_tune_as_one_does(cluster: None, tmp_path: Path) -> None:
     """Equal batches by length, each worker its share; then on from a checkpoint."""
-    more: dict[str, Any] = {"accumulate": 2, "clip_norm": 1.0}
+    augment = Augmentation(noise="any", gain=6, speed=0.1, time_masks=1, freq_masks=1, mixup=0.4)
+    more: dict[str, Any] = {"accumulate": 2, "clip_norm": 1.0, "augment": augment}
     one = tune(1, **more)
     two = tune(2, **more, epochs=1, scratch=tmp_path, checkpoint_every=1)
     assert two.epochs == 1
