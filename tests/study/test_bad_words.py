@@ -101,6 +101,10 @@ def problems(cwd: Path) -> Callable[..., list[str]]:
         ("space=none.yaml", ["space=none.yaml", "no such file"]),
         ("alpha=0.1", ["no key 'alpha'", "did you mean 'params.alpha'"]),
         ("params.gama=3", ["'gama'", "it has lr, kind, alpha, layers"]),
+        (
+            "params.augment_mixup=1",
+            ["'augment_mixup' (it is one of attributes, corater", "it has lr"],
+        ),
         ("params.layer=3", ["'layer'", "did you mean 'layers'"]),
         ("params.lr=5", ["params.lr must be at most 1", "got 5", "step size"]),
         ("params.kind=hrd", ["params.kind must be one of ['hard', 'soft', 'both']", "'hrd'"]),

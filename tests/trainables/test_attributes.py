@@ -145,3 +145,8 @@ def test_the_stage_learns_and_its_model_predicts_what_it_did(strategy: str) -> N
     assert predictor(state)(test) == pytest.approx(artifact.arrays["test"], abs=1e-4)
     again = node.run(inputs, **node.params)
     assert np.array_equal(again.arrays["test"], artifact.arrays["test"])
+    mixed = {"augment_mixup": 0.4, "augment_gaussian": 0.1}
+    (node,) = METHOD.graph(METHOD.resolve(setting | mixed))
+    other = node.run(inputs, **node.params)
+    assert not np.array_equal(other.arrays["test"], artifact.arrays["test"])
+    assert other.info["mean"] == artifact.info["mean"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from raysearch.data.section import FrozenDict
 from raysearch.errors import near
+from raysearch.stages import methods as registry
 from raysearch.study.space.domains import (
     Const,
     Domain,
@@ -453,9 +454,11 @@ class Space:
 
 
 def unknown_parameter(method: Method, name: str) -> str:
-    """That `method` has no parameter `name`, with the nearest one or else all of them."""
+    """That `method` has no parameter `name`, which methods do, and the nearest of its own or all."""
+    have = [other for other in registry.methods() if name in registry.method(other).params]
+    others = f" (it is one of {', '.join(have)})" if have else ""
     hint = near(name, method.params) or f"; it has {', '.join(method.params)}"
-    return f"method {method.name!r} has no parameter {name!r}{hint}"
+    return f"method {method.name!r} has no parameter {name!r}{others}{hint}"
 
 
 _OTHER = object()
