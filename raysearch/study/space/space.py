@@ -454,7 +454,7 @@ class Space:
 
 
 def unknown_parameter(method: Method, name: str) -> str:
-    """That `method` has no parameter `name`, which methods do, and the nearest of its own or all."""
+    """That `method` has no parameter `name`, which methods have it, and the nearest or all."""
     have = [other for other in registry.methods() if name in registry.method(other).params]
     others = f" (it is one of {', '.join(have)})" if have else ""
     hint = near(name, method.params) or f"; it has {', '.join(method.params)}"
