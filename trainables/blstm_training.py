@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from trainables import fitting
 from trainables.metrics import validation_scores
-from trainables.stage import Array, NetworkState, Part, Setting, StageInputs, weight_arrays
+from trainables.stage import (
+    FAST,
+    Array,
+    Cuda,
+    NetworkState,
+    Part,
+    Setting,
+    StageInputs,
+    weight_arrays,
+)
 from trainables.waves import pad_rows
 
 if TYPE_CHECKING:
@@ -87,7 +96,8 @@ def train(
         collate=functools.partial(collate, every=own["every"]),
     )
     assert result.weights is not None
-    read = _frozen(own, size, k, result.weights, inputs.threads, inputs.own_device)
+    card = (inputs.own_device, inputs.cuda)
+    read = _frozen(own, size, k, result.weights, inputs.threads, *card)
     return Submodel(result, read, size)
 
 
@@ -103,6 +113,7 @@ def _frozen(
     weights: Mapping[str, Any],
     threads: int = 1,
     device: Literal["cpu", "cuda"] = "cpu",
+    cuda: Cuda = FAST,
 ) -> Read:
     from scipy.special import softmax
 
@@ -122,6 +133,7 @@ def _frozen(
                 eval_batch=2 * own["batch"],
                 threads=threads,
                 device=device,
+                cuda=cuda,
             )
         return softmax(both[:, :k], axis=1), np.ascontiguousarray(both[:, k:])
 

@@ -12,7 +12,8 @@ are then averaged. Losses agree with one worker's to rounding (1e-5 relative, wi
 dropout masks differ by worker).
 
 One seed gives one result on one kind of machine, whatever its cores: threads are set, shuffling
-has its own generator, and the caller's random state is left as it was.
+has its own generator, and the caller's random state is left as it was. A CUDA card repeats its
+results only where `Training.cuda` says so.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -116,10 +116,9 @@ class _Side:
 def train_epochs(job: Training) -> Fit:
     """The train_loop_per_worker."""
     device = _device(job)
-    if device.type == "cuda":
-        # cuBLAS needs this for repeatable sums; it is read when its first handle is made.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with quiet_corner(job.threads, device):
+    # where batches are of many shapes, cuDNN would time its algorithms at almost every step
+    cuda = replace(job.cuda, benchmark=job.cuda.benchmark and job.collate is None)
+    with quiet_corner(job.threads, device, cuda):
         return _Run(job, device).whole()
 
 

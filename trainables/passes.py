@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from trainables import workers
 from trainables.rows import Arrays, Collate, Dense, Infer, Ragged, length
-from trainables.stage import Array
+from trainables.stage import FAST, Array, Cuda
 
 Link = Literal["softmax", "identity"]
 """from a network's outputs to what it predicts: class probabilities, or numbers as they are"""
@@ -52,33 +54,76 @@ def read(
     eval_batch: int = 128,
     threads: int = 1,
     device: Literal["cpu", "cuda"] = "cpu",
+    cuda: Cuda = FAST,
 ) -> NDArray[np.float32]:
     """What a `restore`d network gives for rows [n, ...], without gradients.
 
     Args:
         module: is moved to the device
         infer: (module, rows) -> [n, ...], any outputs
-        columns, collate, eval_batch, threads, device: as for `Training`
+        columns, collate, eval_batch, threads, device, cuda: as for `Training`
     """
     length(columns, "columns")
     place = torch.device(device)
-    with quiet_corner(threads, place), torch.inference_mode():
+    how = dataclasses.replace(cuda, benchmark=False)  # its rows are of many shapes
+    with quiet_corner(threads, place, how), torch.inference_mode():
         module = module.to(place)
         table = Ragged(columns, place, collate, 0, eval_batch)
         return table.in_order(table.logits(functools.partial(infer, module))).cpu().numpy()
 
 
 @contextlib.contextmanager
-def quiet_corner(threads: int, device: torch.device) -> Iterator[None]:
-    """torch's threads set, and the caller's threads and random state put back afterwards."""
+def quiet_corner(threads: int, device: torch.device, cuda: Cuda = FAST) -> Iterator[None]:
+    """torch's threads and, on a card, how it computes.
+
+    Afterwards the caller's, and the caller's random state, are put back.
+    """
     before = torch.get_num_threads()
-    cards = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cards):
+    on_card = device.type == "cuda"
+    cards = [torch.cuda.current_device()] if on_card else []
+    with torch.random.fork_rng(devices=cards), modes(cuda) if on_card else contextlib.nullcontext():
         torch.set_num_threads(threads)
         try:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def modes(cuda: Cuda) -> Iterator[None]:
+    """torch's modes of computing on a card set, and put back afterwards.
+
+    Raises:
+        RuntimeError: the block needs an algorithm that is not there in a deterministic form
+    """
+    # cuBLAS needs this for repeatable sums; it is read when its first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # torch refuses to mix these with their older names (allow_tf32)
+    cudnn: Any = torch.backends.cudnn
+    products: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
+    before = [each.fp32_precision for each in products]
+    strict = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    timing = torch.backends.cudnn.benchmark
+    try:
+        torch.use_deterministic_algorithms(cuda.deterministic)
+        torch.backends.cudnn.benchmark = cuda.benchmark
+        for each in products:
+            each.fp32_precision = "tf32" if cuda.tf32 else "ieee"
+        yield
+    except RuntimeError as error:
+        if "does not have a deterministic implementation" not in str(error):
+            raise
+        what = str(error).partition(" does not have")[0]
+        raise RuntimeError(
+            f"{what} has no deterministic algorithm on this card; write "
+            "deterministic_algorithms=false to train without that promise"
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
+        torch.backends.cudnn.benchmark = timing
+        for each, own in zip(products, before, strict=True):
+            each.fp32_precision = own
 
 
 def cast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -161,6 +161,29 @@ def curve_of(info: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
+class Cuda:
+    """How a CUDA card computes. On the CPU nothing here has an effect.
+
+    As it stands it is fast, and a training that is repeated differs in its last digits, which grow
+    with the epochs.
+    """
+
+    deterministic: bool = False
+    """algorithms that give the same bits each time; what has none raises"""
+    benchmark: bool = True
+    """cuDNN times its algorithms for rows of one shape, and takes the fastest of that moment"""
+    tf32: bool = True
+    """products of fp32 numbers with 10 bits of each mantissa instead of 23"""
+
+    def __str__(self) -> str:
+        names = ("deterministic", "benchmark", "tf32")
+        return " ".join(["cuda", *(name for name in names if getattr(self, name))])
+
+
+FAST = Cuda()
+
+
+@dataclass(frozen=True)
 class StageInputs:
     """All that a stage may see. Parts that its node does not name are empty."""
 
@@ -179,6 +202,7 @@ class StageInputs:
     workers: int = 1
     """Ray Train workers; 1 trains in this process"""
     device: Literal["cpu", "cuda"] = "cpu"
+    cuda: Cuda = FAST
     memory: float | None = None
     """GB (10^9 bytes) that each worker of a group may add to what it holds; None: any number"""
     scratch: Path | None = None
@@ -209,7 +233,7 @@ class StageInputs:
     @property
     def training(self) -> dict[str, Any]:
         """What of a `loop.Training` a stage passes on as it was given it."""
-        where = ("threads", "workers", "device", "memory", "scratch")
+        where = ("threads", "workers", "device", "cuda", "memory", "scratch")
         names = ("seed", *where, "on_epoch", "keep_weights")
         return {name: getattr(self, name) for name in names}
 

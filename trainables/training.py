@@ -18,7 +18,7 @@ from trainables.augmentation import Augmentation
 from trainables.fitting import steps_of
 from trainables.passes import Link, Precision
 from trainables.rows import Arrays, Collate, Infer, Rows, length
-from trainables.stage import Array, Sequences
+from trainables.stage import FAST, Array, Cuda, Sequences
 
 Optimiser = Literal["adam", "adamax"]
 
@@ -161,6 +161,8 @@ class Training(Steps):
     """1 runs here; N starts N Ray Train workers of `threads` CPUs (or one GPU) each, all of which
     must see `scratch`"""
     device: Literal["cpu", "cuda"] = "cpu"
+    cuda: Cuda = FAST
+    """how a card computes"""
     memory: float | None = None
     """GB (10^9 bytes) that each of several workers may add to what it holds; None: any number"""
     scratch: Path | None = None

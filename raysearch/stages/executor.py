@@ -372,7 +372,7 @@ def timed(
     artifact = execute(call, data, needs, runtime, scratch, on_epoch)
     seconds = round(time.monotonic() - start, 4)
     host = socket.gethostname()
-    return artifact, Provenance(study, call.name, seconds, runtime.device, host, time.time())
+    return artifact, Provenance(study, call.name, seconds, runtime.computing, host, time.time())
 
 
 def reason(call: Call, error: BaseException) -> str:

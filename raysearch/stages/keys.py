@@ -47,6 +47,9 @@ class Context:
     """by fold index: what a method may know of the fold before a stage runs"""
     drawn_as: tuple[str, ...] = ()
     """by fold index: under which name its trainings draw random numbers; () for the folds' own"""
+    device: str = ""
+    """`Runtime.computing`, where a study promises equal results and its card gives others than the
+    CPU; '' where results of all devices are one"""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,11 @@ def with_uses(stages: Sequence[Call], uses: Mapping[str, Use]) -> list[Call]:
 
 
 def context(
-    dataset: Dataset, audio: Sequence[str], feature_ids: Sequence[str], seed: int
+    dataset: Dataset,
+    audio: Sequence[str],
+    feature_ids: Sequence[str],
+    seed: int,
+    device: str = "",
 ) -> Context:
     """Fingerprint every part of every fold.
 
@@ -139,6 +146,7 @@ def context(
         audio: [N] digest of each utterance's audio.
         feature_ids: name and version of each feature set, in the order of their columns.
         seed: the study's seed.
+        device: see `Context`.
     """
     head = json.dumps([list(feature_ids), dataset.normalise, list(dataset.classes)])
     speakers, whole = dataset.speaker, _speaker_prints(dataset, audio)
@@ -171,7 +179,7 @@ def context(
         prints.append(parts)
     names = tuple(fold.name for fold in dataset.folds)
     drawn_as = tuple(fold.drawn_as or fold.name for fold in dataset.folds)
-    return Context(seed, names, tuple(prints), facts_of(dataset), drawn_as)
+    return Context(seed, names, tuple(prints), facts_of(dataset), drawn_as, device)
 
 
 def _row_prints(dataset: Dataset, audio: Sequence[str], labels: bool) -> NDArray[np.uint8]:
@@ -345,6 +353,8 @@ def _call(
         **({"across": across} if across else {}),
         "fold": {part: where.prints[fold][part] for part in sorted(node.parts)},
         "seed": seed,
+        # only where equal results are promised, and only on a card
+        **({"device": where.device} if where.device else {}),
     }
     if node.ratings != "none":
         identity["ratings"] = {

@@ -25,8 +25,10 @@ from raysearch.stages.normalising import (
     sources_of,
 )
 from trainables.stage import (
+    FAST,
     PARTS,
     Artifact,
+    Cuda,
     Part,
     StageInputs,
 )
@@ -44,6 +46,8 @@ class Runtime:
     """seconds a stage may take"""
     memory: float | None = None
     """GB (10^9 bytes) that a stage may add to what its process, or all of its group, holds"""
+    cuda: Cuda = FAST
+    """how its card computes"""
 
     def of(self, call: Call) -> Runtime:
         """How one stage runs: N workers train those alone whose nodes want the group."""
@@ -66,6 +70,11 @@ class Runtime:
     @property
     def device(self) -> Literal["cpu", "cuda"]:
         return "cuda" if self.gpus > 0 else "cpu"
+
+    @property
+    def computing(self) -> str:
+        """The kind of device, and how it computes, for people and for keys."""
+        return str(self.cuda) if self.device == "cuda" else "cpu"
 
 
 def _at_most(limit: float | None, other: float | None) -> bool:
@@ -102,6 +111,7 @@ def inputs_of(
         threads=runtime.threads,
         workers=runtime.workers,
         device=runtime.device,
+        cuda=runtime.cuda,
         memory=runtime.share if runtime.workers > 1 else None,
         scratch=scratch,
         on_epoch=on_epoch,

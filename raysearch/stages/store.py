@@ -48,6 +48,7 @@ class Provenance:
     stage: str
     seconds: float = 0.0
     device: str = "cpu"
+    """its kind and, of a card, how it computed (`Runtime.computing`)"""
     host: str = ""
     made: float = 0.0
 

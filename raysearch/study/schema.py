@@ -22,7 +22,7 @@ from raysearch.stages.outage import PATIENCE
 from raysearch.study.division_keys import ProtocolConfig, ValidationConfig
 from raysearch.study.plain_text import plain_names, plain_text
 from raysearch.study.space import Space
-from trainables.stage import Method
+from trainables.stage import Cuda, Method
 
 
 # -- the study ---------------------------------------------------------------------------------
@@ -208,12 +208,33 @@ class Study(ConfigSection):
     )
     deterministic: bool = key(
         False,
-        "choose settings in fixed batches, so that the list of trials is the same on every machine",
+        "choose settings in fixed batches, so that the list of trials is the same on any machine, "
+        "and compute on a GPU so that a training gives the same bits each time, which is slower",
         "true or false",
         "true",
     )
     batch: int = key(
         4, "the size of a batch under deterministic=true", "a whole number of at least 1", "4", ge=1
+    )
+    deterministic_algorithms: bool | None = key(
+        None,
+        "on a GPU: take no algorithm that gives other bits each time; none: as deterministic",
+        "true, false or null",
+        "true",
+    )
+    cudnn_benchmark: bool | None = key(
+        None,
+        "on a GPU: let cuDNN time its algorithms on rows of one shape and take the fastest; none: "
+        "the opposite of deterministic",
+        "true, false or null",
+        "false",
+    )
+    tf32: bool | None = key(
+        None,
+        "on a GPU: multiply fp32 numbers with 10 bits of each mantissa, several times faster; "
+        "none: the opposite of deterministic",
+        "true, false or null",
+        "false",
     )
     home: Annotated[Path, BeforeValidator(_path)] = key(
         Path("runs"), "the folder in which everything is kept", "a folder", "runs"
@@ -363,6 +384,16 @@ class Study(ConfigSection):
     def _raters(self) -> Tree:
         targets = self.raters.targets
         return {**self.raters.model_dump(), "targets": None if targets is None else list(targets)}
+
+    @property
+    def cuda(self) -> Cuda:
+        """How a card computes: as the keys say, or else exactly under `deterministic`."""
+        exact, own = self.deterministic, self.deterministic_algorithms
+        return Cuda(
+            deterministic=exact if own is None else own,
+            benchmark=not exact if self.cudnn_benchmark is None else self.cudnn_benchmark,
+            tf32=not exact if self.tf32 is None else self.tf32,
+        )
 
     @property
     def metric(self) -> str:

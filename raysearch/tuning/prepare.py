@@ -156,7 +156,10 @@ class StudyInputs:
         audio = features.row_digests(self.study.features, self.corpus)
         if dataset is None:
             dataset = self._without_features()
-        return context(dataset, audio, versions, self.study.seed)
+        runtime = runtime_of(self.study)
+        exact = self.study.deterministic and runtime.gpus > 0
+        device = runtime.computing if exact else ""
+        return context(dataset, audio, versions, self.study.seed, device)
 
     def answers(self) -> tuple[Answers, ...]:
         """By fold, the labels that scoring alone may see."""
@@ -411,4 +414,5 @@ def runtime_of(study: Study) -> Runtime:
         workers=study.workers,
         timeout=study.timeout,
         memory=study.memory,
+        cuda=study.cuda,
     )

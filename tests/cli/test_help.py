@@ -29,7 +29,7 @@ def helped(capsys: Any, command: str) -> str:
 
 
 def keys_in(text: str) -> list[str]:
-    return re.findall(r"^  ([a-z_.]+)=", text, re.MULTILINE)
+    return re.findall(r"^  ([a-z0-9_.]+)=", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -44,7 +44,7 @@ def test_the_help_lists_the_keys_that_the_command_takes(capsys: Any, name: str) 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_has_a_meaning_an_example_and_a_default(capsys: Any, name: str) -> None:
     text = " ".join(helped(capsys, name).split())
-    entries = re.findall(r"[a-z_.]+=\S.*?\[(?:required|default: .*?)\](?= |$)", text)
+    entries = re.findall(r"[a-z0-9_.]+=\S.*?\[(?:required|default: .*?)\](?= |$)", text)
     assert len(entries) >= len(COMMANDS[name].keys)
     assert not re.search(r"\b(None|True|False)\b", text)
     assert ("key=value" in text) == bool(COMMANDS[name].keys or COMMANDS[name].study)

@@ -12,6 +12,7 @@ import pytest
 from raysearch import stages
 from raysearch.stages.store import Store
 from tests.stages.test_executor import CLIPS, SUPPORT, dataset
+from trainables.stage import Cuda
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 STAGES = 8
@@ -40,7 +41,7 @@ def test_a_process_serves_one_stage_on_one_card(ray: Any, tmp_path: Path) -> Non
     first = stages.calls(method, method.resolve({"shift": -1.0}), 0, where)
     on_cpu = stages.Demand(first, "study", stages.Runtime(), ref)
     ray.get(broker.fold.remote(on_cpu), timeout=60)
-    runtime = stages.Runtime(cpus=0, gpus=1)
+    runtime = stages.Runtime(cpus=0, gpus=1, cuda=Cuda(deterministic=True, tf32=False))
     demands = [stages.Demand(each, "study", runtime, ref) for each in calls]
     ray.get([broker.fold.remote(demand) for demand in demands], timeout=150)
     entries = [Store(str(tmp_path / "store")).get(each[-1].key) for each in calls]
@@ -48,3 +49,6 @@ def test_a_process_serves_one_stage_on_one_card(ray: Any, tmp_path: Path) -> Non
     assert len({place["process"] for place in places}) == STAGES, "a process was used again"
     assert {place["card"] for place in places} == {"0", "1"}
     assert {place["device"] for place in places} == {"cuda"}
+    assert all(place["deterministic"] for place in places)
+    made = {entry[1].device for entry in entries if entry is not None}
+    assert made == {"cuda deterministic benchmark"}

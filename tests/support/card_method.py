@@ -18,7 +18,8 @@ def stage(inputs: StageInputs, *, shift: float) -> Artifact:
         for part in ("validation", "test")
     }
     card = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return Artifact(arrays, {"process": os.getpid(), "card": card, "device": inputs.device})
+    facts = {"process": os.getpid(), "card": card, "device": inputs.device}
+    return Artifact(arrays, facts | {"deterministic": inputs.cuda.deterministic})
 
 
 def graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:

@@ -51,6 +51,22 @@ def test_clips_of_what_a_fold_holds_out_are_in_none_of_its_streams(planted: Path
     assert len(inputs.folds) == 5
 
 
+def test_keys_know_the_card_where_equal_results_are_promised(planted: Path) -> None:
+    def keys(*words: str) -> tuple[str, ...]:
+        inputs = study_inputs(planted, *words)
+        full = inputs.method.resolve({**inputs.space.constants(), "strategy": "hard"})
+        return tuple(call.key for call in calls(inputs.method, full, 0, inputs.context()))
+
+    promise = "deterministic=true"
+    plain = keys()
+    # cards of a study without the promise, and the CPU with it, change no key
+    assert keys("gpus=1") == keys("gpus=1", "tf32=false") == keys(promise, "tf32=true") == plain
+    exact, rounded = keys(promise, "gpus=1"), keys(promise, "gpus=1", "tf32=true")
+    assert not {*exact} & {*plain}
+    assert not {*rounded} & {*plain, *exact}
+    assert keys(promise, "gpus=0.5", "deterministic_algorithms=true") == exact
+
+
 def test_one_more_unlabelled_speaker_computes_nothing_anew_that_does_not_hear_it(
     planted: Path,
 ) -> None:
