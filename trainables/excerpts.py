@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.stage import Array, Sequences
+
+Origin = Callable[[], Array]
+"""gives the wave in any process of a study; small where it travels"""
 
 
 @dataclass(frozen=True)
@@ -41,17 +46,37 @@ class Excerpts(Sequences):
     Row i is (source[begins[i] : ends[i]] - mean[i]) / scale[i], float32. `values` and `starts` are
     those of the same rows end to end: a copy, which methods on long waves do without.
 
+    Rows that travel to the workers of a group take their wave along, but for one with an origin:
+    it is asked there when the first row is read.
+
     Args:
-        source: [samples] of all clips, of 16 bits as extracted, or [F, D] frames
+        source: [samples] of all clips, of 16 bits as extracted, or [F, D] frames; None: as
+            `origin` gives it
         places: of the rows
+        origin: of the wave, where other processes have one; it must give the same
     """
 
-    source: Array
     places: Places
+    _source: Array | None
+    _origin: Origin | None
 
-    def __init__(self, source: Array, places: Places) -> None:
+    def __init__(self, source: Array | None, places: Places, origin: Origin | None = None) -> None:
+        if source is None and origin is None:
+            raise ValueError("excerpts need a wave, or what gives it")
         # The base is frozen, and its fields are computed here.
-        self.__dict__.update(source=source, places=places)
+        self.__dict__.update(_source=source, places=places, _origin=origin)
+
+    @property
+    def source(self) -> Array:
+        """[samples]"""
+        if self._source is None and self._origin is not None:
+            self.__dict__["_source"] = self._origin()
+        assert self._source is not None  # seen to when this was made
+        return self._source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        source = self._source if self._origin is None else None
+        return Excerpts, (source, self.places, self._origin)
 
     @property
     def values(self) -> Array:
@@ -76,13 +101,13 @@ class Excerpts(Sequences):
 
     def take(self, rows: NDArray[np.int64]) -> Sequences:
         """The rows named, in that order; the wave is not copied."""
-        return Excerpts(self.source, self.places.take(rows))
+        return self._of(self.places.take(rows))
 
     def join(self, other: Sequences) -> Sequences:
         """The rows of both, one after another; where they are of one wave, it is not copied."""
         if not isinstance(other, Excerpts) or other.source is not self.source:
             return super().join(other)
-        return Excerpts(self.source, self.places.join(other.places))
+        return self._of(self.places.join(other.places))
 
     def split(self, starts: NDArray[np.int64]) -> Sequences:
         """As of `Sequences`, by places in `starts`; a row lies within one of these rows."""
@@ -92,4 +117,8 @@ class Excerpts(Sequences):
         of = self.places.take(row.clip(0, len(self) - 1))
         begins = of.begins + starts[:-1] - whole[row.clip(0, len(self) - 1)]
         ends = begins + np.diff(starts)
-        return Excerpts(self.source, Places(begins, ends, of.mean, of.scale))
+        return self._of(Places(begins, ends, of.mean, of.scale))
+
+    def _of(self, places: Places) -> Excerpts:
+        """Other rows of the same wave."""
+        return Excerpts(self._source, places, self._origin)

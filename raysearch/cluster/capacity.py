@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from raysearch.errors import BadInput
@@ -23,6 +24,13 @@ def shortage(runtime: Runtime, nodes: Sequence[Resources]) -> str:
         runtime: how a study's stages run.
         nodes: the resources of each node in all, whether they are free or not.
     """
+    # of several workers, only the stages that train a network are groups
+    kinds = [runtime, replace(runtime, workers=1)] if runtime.workers > 1 else [runtime]
+    return next(filter(None, (_shortage(each, nodes) for each in kinds)), "")
+
+
+def _shortage(runtime: Runtime, nodes: Sequence[Resources]) -> str:
+    """`shortage` for stages of one kind."""
     request = bundles(runtime)
     room = sum(times(request[0], node) for node in nodes)
     if room >= len(request):

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raysearch.cluster.code_copy import copy_code
+from raysearch.cluster.membership import check_membership
 from raysearch.errors import ClusterFailed, one_line
 from raysearch.stages.temporary import temporary_folder
 from raysearch.study.clusterfile import ClusterFile, read_cluster
@@ -68,6 +69,9 @@ def connection(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator
         import ray
 
         _log_to(log)
+        stack.enter_context(_without_lines_of_raylet())
+        if cluster != "local" and not _in_job():  # the driver of a job runs on a node
+            check_membership(options["address"])
         before = signal.getsignal(signal.SIGTERM)
         with warnings.catch_warnings():
             # Ray announces changes of its own defaults as FutureWarnings
@@ -264,6 +268,26 @@ def _reason(cluster: str, error: Exception) -> str:
         "the cluster's, in token_file:, RAY_AUTH_TOKEN or ~/.ray/auth_token; Python and Ray must "
         "be of the same version there)"
     )
+
+
+@contextlib.contextmanager
+def _without_lines_of_raylet() -> Iterator[None]:
+    """What Ray's own processes tell a driver (a node that died, say) goes to the log.
+
+    Ray prints it on standard output, whatever `log_to_driver` says.
+    """
+    from ray._private import worker
+
+    def write(data: dict[str, Any], ignore_prefix: bool) -> None:
+        for line in data["lines"]:
+            logging.getLogger("ray").warning("(%s) %s", data["pid"], line)
+
+    before = worker.print_to_stdstream
+    worker.print_to_stdstream = write
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 def _log_to(log: Path) -> None:

@@ -14,7 +14,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,19 @@ from raysearch.stages.bundles import GroupGate
 from raysearch.stages.executor import (
     Demand,
     Executor,
+    Flight,
     FoldOutcome,
     StageFailed,
     last_lines,
     reason,
 )
+from raysearch.stages.far_checkpoints import FarCheckpoints, other_nodes
 from raysearch.stages.keys import Call
 from raysearch.stages.limits import is_transient, overrun
 from raysearch.stages.outage import PATIENCE, telling
 from raysearch.stages.remote import client_environment
 from raysearch.stages.store import Provenance, Store, is_local
-from raysearch.stages.worker import EpochSender, run_stage, run_stage_on_card
+from raysearch.stages.worker import Beginning, EpochSender, run_stage, run_stage_on_card
 from trainables.stage import Artifact
 
 Epochs = list[tuple[int, float]]
@@ -92,6 +94,8 @@ class Broker(Executor[ray.ObjectRef]):
         self._parents: OrderedDict[str, ray.ObjectRef] = OrderedDict()
         self._news = asyncio.Condition()
         self._groups = GroupGate()
+        self._node = ray.get_runtime_context().get_node_id()
+        self._far = None if self._scratch is None else FarCheckpoints(self._scratch, self._flights)
 
     async def fold(self, demand: Demand[ray.ObjectRef]) -> FoldOutcome:
         """As of any executor; where the demand has a `watch`, `epochs_after` tells its epochs."""
@@ -124,17 +128,29 @@ class Broker(Executor[ray.ObjectRef]):
                     return news
                 await self._news.wait()
 
-    async def start_clock(self, key: str, timeout: float) -> None:
-        """Start the clock of a stage's time limit in seconds, now that it has a core.
+    async def begin(self, key: str, timeout: float | None, node: str) -> None:
+        """A stage has a core now, on some node: the clock of its time limit in seconds starts.
 
         Its worker stops it at the limit. That cannot reach into compiled code which never
         returns, so this is the second line.
         """
+        if node != self._node and self._far is not None:
+            self._far.begin(key, [node])
         task = self._tasks.get(key)
-        if task is not None:
+        if task is not None and timeout is not None:
             task.stop_clock()
             loop = asyncio.get_running_loop()
             task.clock = loop.call_later(timeout + _GRACE, task.kill)
+
+    def _land(self, key: str, flight: Flight) -> None:
+        super()._land(key, flight)
+        if self._far is not None:
+            self._far.land(key)
+
+    async def tidy(self) -> None:
+        """Remove what stages that have ended left on other nodes."""
+        if self._far is not None:
+            await self._far.remove()
 
     async def repairs(self) -> list[str]:
         """Plain sentences about repairs since the last call."""
@@ -152,7 +168,10 @@ class Broker(Executor[ray.ObjectRef]):
         self, call: Call, demand: Demand[ray.ObjectRef], needs: Sequence[Artifact]
     ) -> tuple[Artifact, Provenance]:
         refs = [self._parent(key, one) for key, one in zip(call.needs, needs, strict=True)]
-        async with self._groups.place(demand.runtime.of(call)):
+        runtime = demand.runtime.of(call)
+        async with self._groups.place(runtime):
+            if runtime.workers > 1 and self._far is not None:
+                self._far.begin(call.key, await asyncio.to_thread(other_nodes))
             return await self._tried(call, demand, refs)
 
     async def _tried(
@@ -213,7 +232,7 @@ class Broker(Executor[ray.ObjectRef]):
             [demand.data],
             None if self._scratch is None else self._scratch / call.key,
             sender,
-            None if runtime.timeout is None else me,
+            Beginning(me, self._node),
             *refs,
         )
 
@@ -326,6 +345,8 @@ def serving(uri: str, scratch: str, patience: float, say: Callable[[str], None])
     finally:
         for sentence in _repairs(broker):
             say(sentence)
+        with suppress(RayError):  # it is gone
+            ray.get(broker.tidy.remote(), timeout=15)
         if not is_local(uri):
             _internal_kv_del(_name(uri).encode())
 

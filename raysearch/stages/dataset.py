@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.stages.folds import Fold
+from trainables.excerpts import Origin
 from trainables.stage import (
     Sequences,
 )
@@ -49,6 +50,9 @@ class Dataset:
     predicted: `classes` are the A attributes then, and `y` is 0 where a clip has them all"""
     speakers: tuple[str, ...] = ()
     """names by index of `speaker`, ascending; () where the index itself is the name"""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """by feature set: what gives the values of its frames to a worker group's processes, so that
+    they are not sent; empty where nothing else holds them"""
 
 
 @dataclass(frozen=True)

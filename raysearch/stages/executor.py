@@ -273,11 +273,17 @@ class Executor(ABC, Generic[Data]):
                     _check_scores(call, artifact)
             except StageFailed as failure:
                 self._failures[key] = failure
+                if failure.limits is None:
+                    await self._remove_checkpoints(key)
                 raise
             await asyncio.to_thread(self._store.put, key, artifact, provenance)
-        if self._scratch is not None:  # its checkpoints have served
-            await asyncio.to_thread(shutil.rmtree, self._scratch / key, ignore_errors=True)
+        await self._remove_checkpoints(key)
         return Product(artifact, provenance, new=True)
+
+    async def _remove_checkpoints(self, key: str) -> None:
+        """Those of a stage that is stored, or will fail again."""
+        if self._scratch is not None:
+            await asyncio.to_thread(shutil.rmtree, self._scratch / key, ignore_errors=True)
 
     @contextlib.asynccontextmanager
     async def _claim(self, key: str) -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raysearch.stages.dataset import Dataset, Moments, divisor
 from raysearch.stages.folds import Fold
-from trainables.excerpts import Excerpts, Places
+from trainables.excerpts import Excerpts, Origin, Places
 from trainables.stage import (
     Part,
     Sequences,
@@ -102,18 +102,26 @@ def normalised_frames(
     moments: Moments,
     rows: NDArray[np.int64],
     sources: Sequence[NDArray[np.int64]],
+    origin: Origin | None = None,
 ) -> Sequences:
-    """float32 z-normalised frames of the rows, by the statistics of each row's source."""
+    """float32 z-normalised frames of the rows, by the statistics of each row's source.
+
+    Args:
+        frames, moments: of one feature set
+        rows, sources: see `sources_of`
+        origin: what gives the values of `frames` to other processes
+    """
     by_source = {
         id(source): moments.statistics(source) for source in {id(s): s for s in sources}.values()
     }
-    return _scaled(frames, rows, [by_source[id(source)] for source in sources])
+    return _scaled(frames, rows, [by_source[id(source)] for source in sources], origin)
 
 
 def _scaled(
     frames: Sequences,
     rows: NDArray[np.int64],
     by: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    origin: Origin | None = None,
 ) -> Sequences:
     """float32 (frames - mean) / scale: a copy of these rows alone, made row by row.
 
@@ -128,6 +136,7 @@ def _scaled(
                 np.array([mean[0] for mean, _ in by], np.float32),
                 np.array([scale[0] for _, scale in by], np.float32),
             ),
+            origin,
         )
     starts = np.concatenate([[0], np.cumsum(frames.lengths[rows])]).astype(np.int64)
     values = np.empty((int(starts[-1]), *frames.values.shape[1:]), dtype=np.float32)

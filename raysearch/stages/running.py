@@ -169,7 +169,9 @@ def _part(part: str, call: Call, dataset: Dataset, fold: Fold, normalised: Norma
         ratings=ratings,
         own=own,
         frames={
-            name: normalised_frames(frames, dataset.moments[name], rows, sources)
+            name: normalised_frames(
+                frames, dataset.moments[name], rows, sources, dataset.origins.get(name)
+            )
             if name in dataset.moments
             else frames.take(rows)
             for name, frames in dataset.frames.items()

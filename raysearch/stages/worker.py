@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from raysearch.stages.limits import time_limit
 from raysearch.stages.running import Runtime
 from raysearch.stages.store import Provenance
 from trainables.memory import memory_limit
-from trainables.stage import Artifact
+from trainables.stage import Array, Artifact
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -64,6 +65,24 @@ class EpochSender:
         self._waiting, self._last = [], now
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """Tells the broker that a stage has begun, where the broker has to know.
+
+    Args:
+        broker: its handle.
+        node: its node.
+    """
+
+    broker: ActorHandle
+    node: str
+
+    def __call__(self, key: str, timeout: float | None) -> None:
+        here = ray.get_runtime_context().get_node_id()
+        if timeout is not None or here != self.node:
+            self.broker.begin.remote(key, timeout, here)
+
+
 _datasets: dict[str, Dataset] = {}
 """the dataset that this worker last ran a stage on, by reference"""
 
@@ -73,8 +92,25 @@ def _dataset(ref: ray.ObjectRef) -> Dataset:
     name = ref.hex()
     if name not in _datasets:
         _datasets.clear()
-        _datasets[name] = ray.get(ref)
+        data: Dataset = ray.get(ref)
+        _datasets[name] = replace(data, origins={one: _Frames(ref, one) for one in data.frames})
     return _datasets[name]
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """An origin of frames: each node has the study's data in Ray's store, once for all processes.
+
+    Ray Train puts all that a training is given into the store, once a training; a wave among it
+    would be there again for each of the trainings that run side by side.
+    """
+
+    data: ray.ObjectRef
+    name: str
+
+    def __call__(self) -> Array:
+        values: Array = _dataset(self.data).frames[self.name].values
+        return values
 
 
 def _run(
@@ -84,7 +120,7 @@ def _run(
     data: list[ray.ObjectRef],
     scratch: Path | None,
     sender: EpochSender | None,
-    clock: ActorHandle | None,
+    begin: Beginning,
     *needs: Artifact,
 ) -> tuple[Artifact, Provenance]:
     """Run one stage.
@@ -94,11 +130,10 @@ def _run(
         data: [reference of the Dataset]: in a list, so that Ray hands it on unread.
         scratch: the stage's folder for checkpoints.
         sender: where its epochs are watched.
-        clock: the broker's handle, where the stage has a time limit.
+        begin: tells the broker.
         needs: the artifacts of `call.needs`.
     """
-    if clock is not None:
-        clock.start_clock.remote(call.key, runtime.timeout)
+    begin(call.key, runtime.timeout)
     with time_limit(runtime.timeout), memory_limit(runtime.share):
         return timed(call, study, runtime, _dataset(data[0]), needs, scratch, sender)
 

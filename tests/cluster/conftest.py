@@ -64,6 +64,12 @@ class Cluster:
     token: Path
     hidden: tuple[Path, ...]
     """folders that the workers cannot see"""
+    workers: list[int]
+    """their processes"""
+
+    def seen_by_workers(self, path: Path) -> list[Path]:
+        """A path of a worker's own disk, for each, as this process reaches it."""
+        return [Path(f"/proc/{pid}/root{path}") for pid in self.workers]
 
     @property
     def temporary(self) -> Path:
@@ -128,7 +134,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, speech: Path) -> Iterator[
     temporary = tempfile.mkdtemp(prefix="rc-", dir="/tmp")  # short, for Ray's socket paths
     # the head's temporary folder too: nodes that share one delete each other's environments
     hidden = (speech, folder, Path(temporary))
-    found = Cluster(folder, port, dashboard, token, hidden)
+    found = Cluster(folder, port, dashboard, token, hidden, [])
     private = found.environment(
         # what `pip install` and an activated environment would give a node; not our checkout
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -173,6 +179,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, speech: Path) -> Iterator[
                 f"--dashboard-agent-listen-port={agent}",
             )
             start(f"worker-{number}", *words, hide=hidden)
+            found.workers.append(started[-1].pid)
         _wait(dashboard, folder / "head.log")
         (folder / "cluster.yaml").write_text(
             f"address: 127.0.0.1:{port}\ndashboard: http://127.0.0.1:{dashboard}\n"

@@ -70,6 +70,8 @@ def test_how_many_stages_run_side_by_side(
         # 6 CPUs in all, and no two of them for a third process
         (Runtime(workers=3, threads=2), [{"CPU": 3.0}, {"CPU": 3.0}], "3 times 2", "2 with 3 CPUs"),
         (Runtime(workers=2, gpus=1.0), [LARGE], "2 times 1 GPUs", "1 with 1 GPUs"),
+        # what is no group runs as in any study
+        (Runtime(workers=2, cpus=64.0), [SMALL], "asks for 64 CPUs (cpus=64)", "with 2 CPUs"),
         (Runtime(), [], "cpus=1", "there is no node"),
     ],
 )

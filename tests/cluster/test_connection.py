@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from raysearch.cluster import membership
 from raysearch.cluster.connection import connection
-from raysearch.errors import ClusterFailed
+from raysearch.errors import BadInput, ClusterFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,3 +89,37 @@ def test_a_start_that_fails_is_tried_again_and_then_said_in_one_line(
         assert "run the same command again" in str(caught.value)
         assert "\n" not in str(caught.value)
     assert init.tries == tries
+
+
+@pytest.mark.parametrize(
+    ("address", "socket_answers", "here"),
+    [("127.0.0.1", True, True), ("127.0.0.1", False, False), ("192.0.2.1", True, False)],
+)
+def test_a_machine_is_a_node_where_a_raylet_answers(
+    monkeypatch: pytest.MonkeyPatch, address: str, socket_answers: bool, here: bool
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as raylet:
+        if socket_answers:
+            raylet.bind(f"{folder}/raylet")
+            raylet.listen()
+        node = SimpleNamespace(node_manager_address=address, raylet_socket_name=f"{folder}/raylet")
+        monkeypatch.setattr(membership, "_alive", lambda address: [node])
+        with (
+            contextlib.nullcontext()
+            if here
+            else pytest.raises(BadInput, match=r"at 10\.0\.0\.7:6379 but is no node of it")
+        ):
+            membership.check_membership("10.0.0.7:6379", patience=0.0)
+
+
+def test_what_rays_own_processes_say_goes_to_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ray._private import worker
+
+    monkeypatch.setattr("ray.init", FakeInit(0))
+    with connection("local", tmp_path / "ray.log"):
+        line = "A worker died or was killed while executing a task"
+        worker.print_to_stdstream({"lines": [line], "pid": "raylet", "is_err": False}, False)
+    assert "".join(capsys.readouterr()) == ""
+    assert f"(raylet) {line}" in (tmp_path / "ray.log").read_text()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,41 @@ def test_a_study_runs_on_nodes_without_the_corpus_and_without_its_code(
     assert "Traceback" not in done.stderr
     listed = cluster.run("status", "home=here").stdout
     assert "done: 4 of 4 trials, 12 folds, best validation" in listed
+
+
+def test_checkpoints_on_workers_go_with_their_stages(cluster: Any, speech: Path) -> None:
+    """Those of stages that are stored, that failed, and that took too long."""
+    words = (*FAR, f"corpus.root={speech}", "home=far", "params.shrink=0.5", "quiet=true")
+    places = cluster.seen_by_workers(cluster.folder / "far" / "scratch")
+    done = cluster.run("tune", *words, "trials=1")
+    assert done.returncode == 0, done.stderr
+    assert [place for place in places if place.exists()], "none was ever made there"
+    assert not [path for place in places for path in place.glob("*")]
+    for failing in (("params.fail_at=0.5",), ("timeout=2", "params.delay=4")):
+        failed = cluster.run("tune", *words, *failing, "trials=1")
+        assert failed.returncode == 1, failed.stdout
+        assert not [path for place in places for path in place.glob("*")]
+
+
+def test_a_driver_on_a_machine_that_is_no_node_is_told_so(
+    cluster: Any, speech: Path, tmp_path: Path
+) -> None:
+    """It reaches the head's port and no raylet: Ray itself would end it in C++."""
+    home = tmp_path / "runs"
+    words = (*FAR, f"corpus.root={speech}", f"home={home}", "quiet=true")
+    elsewhere = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none {cluster.temporary} && "$@"']
+    done = subprocess.run(
+        [*elsewhere, "sh", sys.executable, "-m", "raysearch", "tune", *words],
+        cwd=cluster.folder,
+        env=cluster.environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert f"reaches the Ray cluster at 127.0.0.1:{cluster.port} but is no node of it" in line
+    assert not list(home.glob("studies/*/lease.json")), "it let go of its study"
 
 
 def test_a_submitted_study_is_followed_stopped_and_goes_on(cluster: Any, speech: Path) -> None:

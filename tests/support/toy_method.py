@@ -3,7 +3,7 @@
 The student is a nearest-centroid classifier whose centroids are shrunk by `shrink`; the teacher
 computes the centroids, so every setting of `shrink` shares it. `delay` makes stages slow. A student
 fails at `shrink == fail_at`, never returns from compiled code at `hang_at`, takes 4 GB at `eat_at`
-and kills its own process at `die_at`.
+and kills its own process at `die_at`. It leaves a checkpoint in its folder for them, if it has one.
 
 RAYSEARCH_TOY_LOG names a file to which every execution appends a line when it is done; when it
 starts, it appends its process and the value of RAYSEARCH_TOY_NODE to the file of that name plus
@@ -67,6 +67,9 @@ def student(
         np.ones(4 * 10**9, dtype=np.uint8)
     if shrink == die_at:
         os.kill(os.getpid(), signal.SIGKILL)
+    if inputs.scratch is not None:
+        inputs.scratch.mkdir(parents=True, exist_ok=True)
+        (inputs.scratch / "checkpoint").write_text("half a training")
     time.sleep(delay)
     _note(f"student {inputs.seed} {shrink}")
     assert inputs.test.y is None, "test labels exist in the scoring step alone"

@@ -59,6 +59,36 @@ def test_rows_are_what_copies_are(wave: Sequences) -> None:
     assert_same(pickle.loads(pickle.dumps(actual)), reference)
 
 
+def test_a_wave_that_is_elsewhere_too_does_not_travel(wave: Sequences) -> None:
+    HELD["wave"], reads = wave.values, len(READS)
+    own, source = np.array([3, 0, 2, 1]), np.array([0, 4])
+    rows = normalised_frames(wave, Moments.of(wave), own, [source] * 4, origin)
+    assert isinstance(rows, Excerpts)
+    twice = rows.take(np.array([1, 0, 3])).join(rows)
+    text = pickle.dumps((rows, twice, rows.split(rows.starts)))
+    assert len(text) < 2000 < wave.values.nbytes
+    assert len(READS) == reads  # who has the wave asks nobody
+    again = pickle.loads(text)
+    assert len(READS) == reads  # nor does who has read nothing yet
+    reference = copies(wave, 3, 0, 2, 1)
+    assert_same(again[0], reference)
+    assert_same(again[1], copies(wave, 0, 3, 1, 3, 0, 2, 1))
+    assert_same(again[2], reference)
+    assert len(READS) == reads + 3
+    assert again[1].source is wave.values
+    joined = again[0].join(again[1])
+    assert joined.source is wave.values
+
+
+HELD: dict[str, np.ndarray] = {}
+READS: list[int] = []
+
+
+def origin() -> np.ndarray:
+    READS.append(1)
+    return HELD["wave"]
+
+
 @pytest.mark.parametrize("tail", ["merge", "pad"])
 def test_pieces_are_what_pieces_of_copies_are(wave: Sequences, tail: waves.Tail) -> None:
     rows = (4, 2, 3, 1, 0, 2)
