@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,27 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 60, 120, 240])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--homes", type=Path, help="a folder that stays: the same command goes on")
     parser.add_argument("--words", nargs="*", default=[], help="further words of the command")
     args = parser.parse_args()
-    with common.workplace(args.keep) as folder:
+    with _folder(args) as folder:
         for number, entry in enumerate(args.corpora):
             name, _, root = entry.partition("=")
             common.write_space(folder / "patience.yaml", _space(args))
-            run = common.tune(folder, f"{number}-{name}", *_search(name, root, args))
-            _print(name, run.study, args)
+            home = f"{number}-{name}"
+            common.tune(folder, home, *_search(name, root, args), limit=24 * 3600)
+            (study,) = (folder / home / "studies").iterdir()
+            _print(name, study, args)
+
+
+@contextmanager
+def _folder(args: argparse.Namespace) -> Iterator[Path]:
+    if args.homes is None:
+        with common.workplace(args.keep) as folder:
+            yield folder
+    else:
+        args.homes.mkdir(parents=True, exist_ok=True)
+        yield args.homes.absolute()
 
 
 def _space(args: argparse.Namespace) -> dict[str, Any]:
