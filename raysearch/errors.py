@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 QUERY_SECRET = re.compile(r"(?i)([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&\s'\"]*")
 _USER_SECRET = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/'\"]*)@")
@@ -53,6 +54,18 @@ class StudyHeld(RaysearchError):
 
 class ClusterFailed(RaysearchError):
     """A Ray cluster cannot be reached, does not let us in, or refused a job."""
+
+
+@contextmanager
+def any_error_as(build: Callable[[Exception], Exception]) -> Iterator[None]:
+    """Whatever the block raises becomes the error that `build` makes of it.
+
+    For calls of libraries, files and modules of others, which may fail in any way.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise build(error) from error
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -17,14 +17,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import trainables
-from raysearch.errors import BadInput, near, one_line
+from raysearch.errors import BadInput, any_error_as, near, one_line
 from trainables.stage import Method
 
 GROUP = "raysearch.methods"
@@ -142,17 +141,15 @@ def _loaded(name: str, module: str, attribute: str) -> Method:
     return _as_method(name, f"{attribute} in {where}", getattr(holder, attribute))
 
 
-@contextmanager
-def _import_of(what: str, where: str) -> Iterator[None]:
+def _import_of(what: str, where: str) -> AbstractContextManager[None]:
     """Whatever fails while the block imports a module is bad input."""
-    try:
-        yield
-    except Exception as error:  # the module of a user or a third party may fail in any way
-        raise BadInput(
+    return any_error_as(
+        lambda error: BadInput(
             f"{what}: {where} could not be imported "
             f"({type(error).__name__}: {one_line(error)}); "
             "check the name, and that its package is installed here"
-        ) from error
+        )
+    )
 
 
 def _as_method(name: str, where: str, thing: object) -> Method:

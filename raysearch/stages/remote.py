@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from raysearch.errors import BadInput, near, one_line, without_passwords
+from raysearch.errors import BadInput, any_error_as, near, one_line, without_passwords
 
 _OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
 """where a file appears whole or not at all, and folders are but parts of names: nothing is written
@@ -167,7 +167,7 @@ class RemoteFiles:
         Raises:
             BadInput: with one sentence that says why not, and what to do.
         """
-        try:
+        with any_error_as(lambda error: BadInput(f"{self._word}: {self.problem(error)}")):
             if self._is_s3:
                 prefix = self._key(self._root)
                 self._fs.call_s3("list_objects_v2", Bucket=self._bucket, Prefix=prefix, MaxKeys=1)
@@ -175,8 +175,6 @@ class RemoteFiles:
                 self._fs.exists(self._root)
             if writing:
                 self._try_to_write()
-        except Exception as error:  # whatever a client may raise
-            raise BadInput(f"{self._word}: {self.problem(error)}") from error
 
     def _try_to_write(self) -> None:
         path, data = ".raysearch-asks-whether-it-may-write", b"raysearch"

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from raysearch.errors import BadInput, StoreFailed, one_line, without_passwords
+from raysearch.errors import BadInput, StoreFailed, any_error_as, one_line, without_passwords
 from raysearch.stages.atomic import write_whole
 from raysearch.stages.outage import outage_of
 from raysearch.stages.remote import RemoteFiles, is_away, reason
@@ -333,10 +333,8 @@ def _provenance(data: bytes) -> Provenance:
         return Provenance(**json.loads(metadata["raysearch"])["provenance"])
 
 
-@contextlib.contextmanager
-def _damage(part: str) -> Iterator[None]:
+def _damage(part: str) -> contextlib.AbstractContextManager[None]:
     """Whatever a damaged byte causes in the block is a `Damaged`."""
-    try:
-        yield
-    except Exception as error:
-        raise Damaged(f"{part} cannot be read: {type(error).__name__}: {error}") from error
+    return any_error_as(
+        lambda error: Damaged(f"{part} cannot be read: {type(error).__name__}: {error}")
+    )

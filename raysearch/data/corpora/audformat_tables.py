@@ -26,7 +26,7 @@ from raysearch.data.corpora.columns import KNOWN, OTHER_NAMES, columns_option
 from raysearch.data.corpora.corpus import CorpusInfo, Options, Raw
 from raysearch.data.corpora.places import segment, suffix_of
 from raysearch.data.corpora.readers import RatingRow, one_of, with_root
-from raysearch.errors import BadInput, near
+from raysearch.errors import BadInput, any_error_as, near
 
 _LABELS = ("emotion", "label", "emotions", *OTHER_NAMES["label"])
 _FURTHER = ("speaker", "transcript", "session", *KNOWN)
@@ -57,10 +57,8 @@ def _open(root: Path) -> Any:
         ) from error
     if not (root / "db.yaml").is_file():
         raise BadInput(f"corpus.root={root} holds no db.yaml: {LAYOUT}.")
-    try:
+    with any_error_as(lambda error: BadInput(f"{root / 'db.yaml'} cannot be read: {error}.")):
         return audformat.Database.load(str(root))
-    except Exception as error:  # whatever a header can lack: the library has no error of its own
-        raise BadInput(f"{root / 'db.yaml'} cannot be read: {error}.") from error
 
 
 def _labels(db: Any, wanted: str | None, tables: Sequence[str]) -> list[_Label]:

@@ -32,7 +32,7 @@ from raysearch.data.corpora.csv_cells import read_cells
 from raysearch.data.corpora.folders import DECODED
 from raysearch.data.corpora.places import cell
 from raysearch.data.corpora.readers import with_root
-from raysearch.errors import BadInput, near
+from raysearch.errors import BadInput, any_error_as, near, one_line
 
 _USED = ("file", "label", "speaker", "session", "transcript", *KNOWN)
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -83,11 +83,12 @@ def _laid(datasets: Any, root: Path, config: str | None) -> list[tuple[str, Path
         BadInput: it finds none.
     """
     with tempfile.TemporaryDirectory(prefix="raysearch-datasets-") as cache:
-        try:
+        with any_error_as(
+            lambda error: BadInput(
+                f"corpus.root={root} is no dataset ({one_line(error)}): {LAYOUT}."
+            )
+        ):
             builder = datasets.load_dataset_builder(str(root), name=config, cache_dir=cache)
-        except Exception as error:  # many, of its own and of others
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BadInput(f"corpus.root={root} is no dataset ({reason}): {LAYOUT}.") from error
         files = builder.config.data_files or {}
     return [(str(split), Path(file)) for split, own in files.items() for file in own]
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.metadata import version as installed
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.data.features.extractor import ExtractorInfo, Unusable
-from raysearch.errors import BadInput, near, one_line
+from raysearch.errors import BadInput, any_error_as, near, one_line
 
 TINY = "tiny"
 _WEIGHTS = (".safetensors", ".bin")
@@ -129,13 +129,9 @@ class PretrainedModel:
         with self._connected(BadInput):
             return _commit(self.name, self.revision)
 
-    @contextmanager
-    def _connected(self, kind: type[BadInput | Unusable]) -> Iterator[None]:
+    def _connected(self, kind: type[BadInput | Unusable]) -> AbstractContextManager[None]:
         """Whatever a network, or a name that is none, does to the block is an error of the kind."""
-        try:
-            yield
-        except Exception as error:
-            raise kind(self._absent(one_line(error))) from error
+        return any_error_as(lambda error: kind(self._absent(one_line(error))))
 
     def _absent(self, why: str) -> str:
         base = self.feature.partition(":")[0].partition("@")[0]
@@ -253,14 +249,12 @@ def load_model(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     folder = model.folder()
-    try:
+    with any_error_as(
+        lambda error: Unusable(f"{folder} cannot be loaded: {one_line(error)}; mend or replace it.")
+    ):
         network, report = kind.from_pretrained(
             folder, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # a damaged file can fail in any way
-        raise Unusable(
-            f"{folder} cannot be loaded: {one_line(error)}; mend or replace it."
-        ) from error
     lacks = [key for key in report["missing_keys"] if not any(part in key for part in may_lack)]
     if lacks:
         raise Unusable(
