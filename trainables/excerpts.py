@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,22 @@ Origin = Callable[[], Array]
 
 
 @dataclass(frozen=True)
+class MappedFile:
+    """The origin of an array that lies in a file (.npy) of a disk that all processes see."""
+
+    path: Path
+
+    def __call__(self) -> Array:
+        """A read-only map, one a process."""
+        return _map(self.path)
+
+
+@functools.lru_cache(maxsize=8)
+def _map(path: Path) -> Array:
+    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+
+
+@dataclass(frozen=True)
 class Places:
     """Where rows lie in a wave or in frames, and what scales each of them."""
 
@@ -23,28 +41,41 @@ class Places:
     """[n]"""
     ends: NDArray[np.int64]
     """[n]"""
-    mean: NDArray[np.float32]
-    """[n]"""
-    scale: NDArray[np.float32]
-    """[n]"""
+    mean: NDArray[np.float32] | None = None
+    """[n]; None leaves rows as they lie"""
+    scale: NDArray[np.float32] | None = None
+    """[n]; None where `mean` is"""
 
     def take(self, rows: NDArray[np.int64]) -> Places:
-        return Places(self.begins[rows], self.ends[rows], self.mean[rows], self.scale[rows])
+        return Places(
+            self.begins[rows],
+            self.ends[rows],
+            None if self.mean is None else self.mean[rows],
+            None if self.scale is None else self.scale[rows],
+        )
 
     def join(self, other: Places) -> Places:
+        """Of the rows of both, of which all or none are scaled."""
+
+        def both(
+            one: NDArray[np.float32] | None, two: NDArray[np.float32] | None
+        ) -> NDArray[np.float32] | None:
+            return None if one is None or two is None else np.concatenate([one, two])
+
         return Places(
             np.concatenate([self.begins, other.begins]),
             np.concatenate([self.ends, other.ends]),
-            np.concatenate([self.mean, other.mean]),
-            np.concatenate([self.scale, other.scale]),
+            both(self.mean, other.mean),
+            both(self.scale, other.scale),
         )
 
 
 class Excerpts(Sequences):
     """Rows of a wave or of frames by their places in it; a row is copied and scaled when read.
 
-    Row i is (source[begins[i] : ends[i]] - mean[i]) / scale[i], float32. `values` and `starts` are
-    those of the same rows end to end: a copy, which methods on long waves do without.
+    Row i is (source[begins[i] : ends[i]] - mean[i]) / scale[i], float32; without a mean it is
+    source[begins[i] : ends[i]] itself, a view. `values` and `starts` are those of the same rows end
+    to end: a copy, which methods on long waves do without.
 
     Rows that travel to the workers of a group take their wave along, but for one with an origin:
     it is asked there when the first row is read.
@@ -80,7 +111,8 @@ class Excerpts(Sequences):
 
     @property
     def values(self) -> Array:
-        return np.concatenate([np.zeros(0, np.float32), *(self[row] for row in range(len(self)))])
+        rows = [self[row] for row in range(len(self))]
+        return np.concatenate(rows) if rows else np.zeros((0, *self.source.shape[1:]), np.float32)
 
     @property
     def starts(self) -> NDArray[np.int64]:
@@ -90,9 +122,12 @@ class Excerpts(Sequences):
         return len(self.places.begins)
 
     def __getitem__(self, row: int) -> Array:
-        """[length of the row] float32, a copy."""
+        """[length of the row, ...]: a float32 copy where it is scaled, else a view."""
         places = self.places
-        wave = self.source[places.begins[row] : places.ends[row]] - places.mean[row]
+        lies: Array = self.source[places.begins[row] : places.ends[row]]
+        if places.mean is None or places.scale is None:
+            return lies
+        wave = lies - places.mean[row]
         return np.divide(wave, places.scale[row], out=wave)
 
     @property
@@ -122,3 +157,30 @@ class Excerpts(Sequences):
     def _of(self, places: Places) -> Excerpts:
         """Other rows of the same wave."""
         return Excerpts(self._source, places, self._origin)
+
+
+class Whole(Sequences):
+    """The rows of a whole corpus, so large that a part of them is no copy (`take`).
+
+    Args:
+        source: [sum of the lengths, ...]; None: as `origin` gives it, and it is never sent
+        starts: of `Sequences`
+        origin: of `Excerpts`
+    """
+
+    source: Array | None
+    origin: Origin | None
+
+    def __init__(
+        self, source: Array | None, starts: NDArray[np.int64], origin: Origin | None = None
+    ) -> None:
+        self.__dict__.update(source=source, starts=starts, origin=origin)
+
+    @property
+    def values(self) -> Array:
+        return Excerpts(self.source, Places(self.starts[:1], self.starts[-1:]), self.origin)[0]
+
+    def take(self, rows: NDArray[np.int64]) -> Sequences:
+        """The rows named, in that order, where they lie."""
+        places = Places(self.starts[:-1][rows], self.starts[1:][rows])
+        return Excerpts(self.source, places, self.origin)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from raysearch.cluster.capacity import check_here
+from raysearch.data import features
 from raysearch.stages import calls
 from raysearch.stages.store import Store
 from raysearch.study import Study
@@ -46,6 +47,8 @@ class Plan:
     seconds: float | None
     """core seconds of computing; None where no stage of this study of the kind is stored"""
     cores: int
+    features: tuple[str, ...] = ()
+    """a sentence for each large feature set: what it takes on the disk"""
 
     def text(self) -> str:
         """The plan as lines for a person."""
@@ -55,6 +58,7 @@ class Plan:
             f"study {self.study}",
             f"  {self.headline}",
             *(f"  note: {note}" for note in self.notes),
+            *(f"  features  {sentence}" for sentence in self.features),
             f"  settings  {self.trials} wanted, {self.done} done, {self.new} to run",
             f"  folds     {len(self.folds)} a setting ({_few(self.folds)})"
             + (f", each with {self.seeds} seeds" if self.seeds > 1 else ""),
@@ -129,6 +133,7 @@ def plan(study: Study) -> Plan:
         sampled=scale > 1,
         seconds=seconds,
         cores=os.cpu_count() or 1,
+        features=features.sizes(study.features, inputs.corpus, inputs.feature_folder),
     )
 
 

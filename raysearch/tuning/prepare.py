@@ -91,8 +91,13 @@ class StudyInputs:
             return f"{names} (numbers)"
         return f"{len(self.corpus.classes)} classes ({names})"
 
-    def dataset(self, **extraction: Any) -> Dataset:
+    def dataset(self, *, shared: bool = True, **extraction: Any) -> Dataset:
         """Extract what is missing and lay everything side by side.
+
+        Args:
+            shared: whether all processes see this machine's disk: layers of encoders are then read
+                where they are stored, and never in memory as a whole.
+            extraction: of `features.extract`.
 
         Raises:
             BadInput: the method does not take what a feature set gives, or a model is missing.
@@ -104,7 +109,7 @@ class StudyInputs:
         if not matrices:
             matrices = [np.empty((len(self.corpus.table), 0), dtype=np.float32)]
         x = matrices[0] if len(matrices) == 1 else np.hstack(matrices)
-        frames = {one.base: one.sequences for one in sets if one.starts is not None}
+        frames = {one.base: one.rows(shared) for one in sets if one.starts is not None}
         scaled = [one.base for one in sets if one.starts is not None and one.normalise]
         return replace(
             self._dataset(x),

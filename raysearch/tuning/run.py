@@ -257,6 +257,7 @@ def _run(
         from raysearch.stages.bundles import stages_at_once
 
         dataset = inputs.dataset(
+            shared=study.cluster == "local",
             run_chunks=ray_chunks,
             progress=lambda done, of: progress.stage(f"features {done}/{of}"),
         )

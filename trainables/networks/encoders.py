@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,8 +54,8 @@ class SSL(nn.Module):
 
     Args:
         model: of `load`
-        train: "all" of it, the "transformer" without the convolutions that read the wave, or
-            "none"; what is not trained stays in eval mode
+        train: "all" of it, the "transformer" without the convolutions that read the wave, "lora",
+            adapters that are put in afterwards, or "none"; what is not trained stays in eval mode
         mask_time: share of the states hidden in training (SpecAugment over time, in spans of 10);
             drawn from torch's generator
         checkpointing: recompute activations of the transformer instead of keeping them
@@ -65,7 +65,7 @@ class SSL(nn.Module):
         self,
         model: PreTrainedModel,
         *,
-        train: Literal["all", "transformer", "none"] = "all",
+        train: Literal["all", "transformer", "lora", "none"] = "all",
         mask_time: float = 0.0,
         checkpointing: bool = False,
     ) -> None:
@@ -86,14 +86,11 @@ class SSL(nn.Module):
         elif train == "transformer":
             self._front()._freeze_parameters()
         if checkpointing and train != "none":
-            # The old name, before transformers 5.2x, warns where there is the new one.
-            old = "gradient_checkpointing_enable"
-            enable = getattr(model, "activation_checkpointing_enable", None) or getattr(model, old)
-            enable({"use_reentrant": False})
+            checkpoint_activations(model)
 
     def train(self, mode: bool = True) -> SSL:
         super().train(mode)
-        if self.trained == "none":
+        if self.trained in ("none", "lora"):
             self.model.eval()
         elif self.trained == "transformer":
             self._front().eval()
@@ -119,6 +116,15 @@ class SSL(nn.Module):
 
     def forward(self, wave: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """wave [n, T], samples [n] of each row -> states [n, T', D] and states [n] of each row."""
+        outputs, frames = self._run(wave, length, every=False)
+        return outputs.last_hidden_state, frames
+
+    def states(self, wave: Tensor, length: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """As `forward`, with the states of every layer: the transformer's input first."""
+        outputs, frames = self._run(wave, length, every=True)
+        return outputs.hidden_states, frames
+
+    def _run(self, wave: Tensor, length: Tensor, every: bool) -> tuple[Any, Tensor]:
         if wave.shape[1] < self.least:
             wave = nn.functional.pad(wave, (0, self.least - wave.shape[1]))
         at = torch.arange(wave.shape[1], device=wave.device)
@@ -140,9 +146,13 @@ class SSL(nn.Module):
             # WavLM hands torch two masks of unlike types, and torch does what is meant.
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
             outputs = self.model(
-                wave, attention_mask=here.long(), mask_time_indices=hidden, return_dict=True
+                wave,
+                attention_mask=here.long(),
+                mask_time_indices=hidden,
+                output_hidden_states=every,
+                return_dict=True,
             )
-        return outputs.last_hidden_state, frames
+        return outputs, frames
 
     def _hidden(self, frames: Tensor, most: int) -> Tensor:
         """[n, most] bool: spans that start so often that about `mask_time` of a row is hidden."""
@@ -153,6 +163,14 @@ class SSL(nn.Module):
         return covered.to(frames.device) & (
             torch.arange(most, device=frames.device) < frames[:, None]
         )
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Let a model recompute its activations instead of keeping them."""
+    # The old name, before transformers 5.2x, warns where there is the new one.
+    old = "gradient_checkpointing_enable"
+    enable = getattr(model, "activation_checkpointing_enable", None) or getattr(model, old)
+    enable({"use_reentrant": False})
 
 
 def _row_norms(model: PreTrainedModel) -> list[_RowNorm]:
@@ -170,16 +188,22 @@ def _row_norms(model: PreTrainedModel) -> list[_RowNorm]:
     return [new]
 
 
-def load(name: str, layerdrop: float = 0.0, revision: str = "main") -> PreTrainedModel:
+def load(
+    name: str,
+    layerdrop: float = 0.0,
+    revision: str = "main",
+    kinds: Collection[str] | None = KINDS,
+) -> PreTrainedModel:
     """A model by hub name, by local folder, or `tiny`: untrained, small, the same every time.
 
     Args:
         name: "tiny", a folder with config.json and weights, or a name on the Hugging Face hub
         layerdrop: share of the transformer's layers that a training step leaves out
         revision: of a hub name
+        kinds: model types that will do; None: any
 
     Raises:
-        ValueError: it cannot be loaded, is no wav2vec 2.0, HuBERT or WavLM, or lacks weights
+        ValueError: it cannot be loaded, is of another kind, or lacks weights
     """
     from trainables.pure_torchaudio import prepare
 
@@ -203,9 +227,9 @@ def load(name: str, layerdrop: float = 0.0, revision: str = "main") -> PreTraine
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return transformers.Wav2Vec2Model(config)
-    source, where = _source(name, revision)
-    with _readable(name):
-        return _read(name, source, layerdrop, where)
+    source, where = source_of(name, revision)
+    with readable(name):
+        return _read(name, source, layerdrop, where, kinds)
 
 
 def wave_norm(name: str, revision: str = "main") -> Literal["given", "piece"]:
@@ -229,8 +253,8 @@ def wave_norm(name: str, revision: str = "main") -> Literal["given", "piece"]:
     import transformers
     from transformers.utils.hub import cached_file
 
-    source, where = _source(name, revision)
-    with _readable(name):
+    source, where = source_of(name, revision)
+    with readable(name):
         shape = transformers.AutoConfig.from_pretrained(source, **where)
     if getattr(shape, "feat_extract_norm", "group") != "layer":
         return "given"
@@ -246,7 +270,7 @@ def wave_norm(name: str, revision: str = "main") -> Literal["given", "piece"]:
         ) from error
 
 
-def _source(name: str, revision: str) -> tuple[str, dict[str, Any]]:
+def source_of(name: str, revision: str) -> tuple[str, dict[str, Any]]:
     """What transformers reads a model from, and the revision of a hub name."""
     folder = Path(name).expanduser()
     if name.startswith(("/", ".", "~")) and not (folder / "config.json").is_file():
@@ -258,18 +282,25 @@ def _source(name: str, revision: str) -> tuple[str, dict[str, Any]]:
 
 
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
+def readable(name: str, file: str = "weights") -> Iterator[None]:
+    """What fails while a model's files are read is one sentence (a ValueError)."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"ssl={name} could not be loaded ({str(error).splitlines()[0]}); name a local folder "
-            "with config.json and weights, or take ssl=tiny, an untrained model"
+            f"with config.json and {file}, or take ssl=tiny, an untrained model"
         ) from error
 
 
-def _read(name: str, source: str, layerdrop: float, where: Mapping[str, Any]) -> PreTrainedModel:
-    """A trained model of `_source`.
+def _read(
+    name: str,
+    source: str,
+    layerdrop: float,
+    where: Mapping[str, Any],
+    kinds: Collection[str] | None,
+) -> PreTrainedModel:
+    """A trained model of `source_of`.
 
     Raises:
         ValueError: the model is of another kind, or the files lack weights of it, which
@@ -281,9 +312,9 @@ def _read(name: str, source: str, layerdrop: float, where: Mapping[str, Any]) ->
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     shape = transformers.AutoConfig.from_pretrained(source, **where)
-    if shape.model_type not in KINDS:
+    if kinds is not None and shape.model_type not in kinds:
         raise ValueError(
-            f"ssl={name} is of the kind {shape.model_type!r}, but must be one of {list(KINDS)}"
+            f"ssl={name} is of the kind {shape.model_type!r}, but must be one of {list(kinds)}"
         )
     shape.layerdrop = layerdrop
     model, report = transformers.AutoModel.from_pretrained(

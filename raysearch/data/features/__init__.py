@@ -13,6 +13,7 @@ from raysearch.data.features.extract import (
     known,
     local_chunks,
     row_digests,
+    sizes,
     stored,
 )
 from raysearch.data.features.extractor import (
@@ -40,5 +41,6 @@ __all__ = [
     "local_chunks",
     "ray_chunks",
     "row_digests",
+    "sizes",
     "stored",
 ]

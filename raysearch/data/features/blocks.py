@@ -139,7 +139,7 @@ class Shelf:
         digests: Sequence[str],
         rows: Iterator[Matrix],
         shape: tuple[int, ...],
-        dtype: np.dtype[np.float32 | np.int16],
+        dtype: np.dtype[np.float32 | np.float16 | np.int16],
         names: Sequence[str],
         lengths: Sequence[int] | None,
     ) -> Block:

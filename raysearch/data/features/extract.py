@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.data.corpora.corpus import PART, Corpus
-from raysearch.data.features import bert, files, magnitude, smile, spectral
+from raysearch.data.features import bert, files, layers, magnitude, smile, spectral
 from raysearch.data.features import speech_models as ssl
 from raysearch.data.features.blocks import Block, Shelf
 from raysearch.data.features.extractor import (
@@ -30,6 +30,7 @@ from raysearch.data.features.extractor import (
     RunChunks,
     Unusable,
     base_of,
+    in_bytes,
 )
 from raysearch.errors import BadInput, near
 from raysearch.stages.methods import plugins
@@ -71,6 +72,7 @@ def known() -> dict[str, ExtractorInfo]:
         *spectral.INFOS,
         *magnitude.INFOS,
         *ssl.INFOS,
+        *layers.INFOS,
         *bert.INFOS,
         *files.INFOS,
     )
@@ -147,6 +149,29 @@ def stored(names: Sequence[str], corpus: Corpus, folder: Path) -> bool:
             for info in _infos(names)
         )
     )
+
+
+def sizes(names: Sequence[str], corpus: Corpus, folder: Path) -> tuple[str, ...]:
+    """A sentence for each feature set that is large: what it takes on the disk, and whether it is
+    there.
+
+    Raises:
+        BadInput: an extractor is unknown, or its model is not there.
+    """
+    sentences = []
+    for info in _infos(names):
+        if info.size is None:
+            continue
+        clips = corpus.table.drop_duplicates("audio")
+        shape = info.size(clips["seconds"].to_numpy(dtype=np.float64))
+        there = "stored" if stored([info.name], corpus, folder) else "to store"
+        if shape is None:
+            sentences.append(f"{info.name}: {there}; how much, this model's first clip tells")
+            continue
+        count = int(np.prod(shape, dtype=np.int64)) * np.dtype(info.dtype).itemsize
+        form = " × ".join(f"{n:,}" for n in shape)
+        sentences.append(f"{info.name}: {form} values of {info.dtype}, {in_bytes(count)} {there}")
+    return tuple(sentences)
 
 
 def extract(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.data.corpora.places import clip_bytes
+from trainables.excerpts import MappedFile, Whole
 from trainables.stage import Array, Sequences
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ class Unusable(Exception):
     """An extractor cannot work at all here, whatever the clip: one sentence, with the remedy."""
 
 
-Matrix = NDArray[np.float32 | np.int16]
-"""[N, D] of vectors, [frames, D], or [samples] of a wave, which alone may be int16"""
+Matrix = NDArray[np.float32 | np.float16 | np.int16]
+"""[N, D] of vectors, [frames, D], [samples] of a wave, which alone may be int16, or [frames, L, D]
+of the layers of an encoder, which alone may be float16"""
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,45 @@ class FeatureSet:
         Raises:
             TypeError: the set has one vector an utterance.
         """
+        return self.rows(shared=False)
+
+    def rows(self, shared: bool) -> Sequences:
+        """`sequences`; what is large is left in its file where all processes share the disk."""
         if self.starts is None:
             raise TypeError(f"{self.name} is one vector an utterance")
         # a plain view: Ray's store takes it as it is, and pickles a memmap's file twice
-        return Sequences(self.matrix.view(np.ndarray), self.starts)
+        values = self.matrix.view(np.ndarray)
+        if self.normalise or values.ndim == 2:
+            return Sequences(values, self.starts)
+        return Whole(
+            None if shared else values, self.starts, MappedFile(self.path) if shared else None
+        )
 
     @property
     def extent(self) -> str:
         """How much there is, in words."""
-        width = self.matrix.shape[1] if self.matrix.ndim == 2 else 1
+        width = self.matrix.shape[-1] if self.matrix.ndim > 1 else 1
         values = f"{width} values" if width != 1 else "1 value"
+        if self.matrix.ndim == 3:
+            layers = self.matrix.shape[1]
+            values = f"{layers} layer{'s' if layers > 1 else ''} × {values} in half precision"
+            values += f", {in_bytes(self.matrix.nbytes)}"
         if self.starts is None:
             return f"{len(self.matrix)} utterances × {values}"
         return f"{len(self.starts) - 1} utterances, {len(self.matrix):,} frames × {values}"
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes for a person, in steps of 1000.
+
+    Example:
+        >>> in_bytes(1_530_000_000), in_bytes(14_200_000), in_bytes(900)
+        ('1.5 GB', '14.2 MB', '900 bytes')
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
 
 
 def base_of(name: str) -> str:
@@ -114,7 +142,7 @@ class ExtractorInfo:
     names: Callable[[], tuple[str, ...]] | None = None
     """the D columns; None numbers them"""
     kind: Kind = "vector"
-    dtype: Literal["float32", "int16"] = "float32"
+    dtype: Literal["float32", "float16", "int16"] = "float32"
     """of frames"""
     normalise: bool = True
     """False hands frames to methods as extracted, whatever a study's `normalise`: values with a
@@ -125,6 +153,9 @@ class ExtractorInfo:
     configure: Callable[[str], ExtractorInfo] | None = None
     note: Callable[[int], tuple[str, ...]] | None = None
     """what a study must tell of its values, given how many clips have no transcript"""
+    size: Callable[[NDArray[np.float64]], tuple[int, ...] | None] | None = None
+    """seconds [N] of clips -> the shape of their values, end to end, which are worth a word before
+    they are stored; None where the first clip tells"""
     values: Callable[[pd.DataFrame], ClipValues] | None = None
     """the values of a table's clips, where they lie ready and no clip is heard; it raises BadInput
     for clips that it has none of"""

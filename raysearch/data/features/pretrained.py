@@ -33,7 +33,8 @@ _PATIENCE = 10.0
 class PretrainedModel:
     """A model as it was asked for.
 
-    `feature` is the word that asked, for messages; `kinds` are the model types that will do.
+    `feature` is the word that asked, for messages; `kinds` are the model types that will do, ()
+    for any.
     """
 
     feature: str
@@ -105,12 +106,26 @@ class PretrainedModel:
         except (OSError, ValueError) as error:
             raise BadInput(self._absent(f"{path} cannot be read: {one_line(error)}")) from error
         kind = config.get("model_type") if isinstance(config, dict) else None
-        if kind not in self.kinds:
+        if self.kinds and kind not in self.kinds:
             raise BadInput(
                 f"features={self.feature}: {path} describes a model of type {kind!r}, and "
                 f"{' or '.join(map(repr, self.kinds))} is needed; name another folder."
             )
         return dict(config)
+
+    def facts(self) -> Mapping[str, Any]:
+        """Its config.json, fetched if need be; {} of `tiny`.
+
+        Raises:
+            BadInput: it is not there, and no hub gives it.
+        """
+        if self.tiny or self.local:
+            return self.config() or {}
+        import huggingface_hub as hub
+
+        with self._connected(BadInput):
+            place = hub.hf_hub_download(self.name, "config.json", revision=self._commit())
+            return dict(json.loads(Path(place).read_text(encoding="utf-8")))
 
     def _folder_digest(self) -> str:
         folder = Path(self.name)

@@ -11,6 +11,7 @@ the pre-emphasised wave, with their windows, and as extracted whatever a study's
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from raysearch.data.features.extractor import ExtractorInfo, Matrix
 from raysearch.data.features.pretrained import one_thread
+from raysearch.errors import BadInput
 
 if TYPE_CHECKING:
     import torch
@@ -204,8 +206,19 @@ def _info(
     )
 
 
+def _wave_of(rest: str) -> ExtractorInfo:
+    """`wave`, or `wave@level=recorded`: the samples as they are, whatever a study's `normalise`."""
+    if rest not in ("", "@level=recorded"):
+        raise BadInput(
+            f"features=wave{rest}: the wave takes one option, wave@level=recorded, which leaves "
+            "its level as it was recorded"
+        )
+    wave = _info("wave", _wave, 1, "the samples at 16 kHz, mono", normalise=not rest)
+    return replace(wave, name=f"wave{rest}", configure=_wave_of)
+
+
 INFOS = (
-    _info("wave", _wave, 1, "the samples at 16 kHz, mono"),
+    _wave_of(""),
     _info("logmel40", _logmel, MELS, "40 log-mel energies, 40 ms Hamming, every 10 ms"),
     _info("mfcc40", _mfcc, MELS, "40 MFCC of these"),
     _info("spectrogram", _spectrogram, BINS, "0 to 4 kHz in 200 bins, dB, 40 ms, every 10 ms"),
