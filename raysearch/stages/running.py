@@ -201,7 +201,7 @@ def check_artifact(artifact: object) -> None:
 
     Raises:
         TypeError: it is no Artifact of numpy's numbers and of facts that JSON can hold.
-        ValueError: a fact is not finite.
+        ValueError: a number or a fact is not finite.
     """
     if not isinstance(artifact, Artifact):
         raise TypeError(f"a stage must return an Artifact, but returned {type(artifact)}")
@@ -209,6 +209,8 @@ def check_artifact(artifact: object) -> None:
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
             kind = f"of {array.dtype}" if isinstance(array, np.ndarray) else type(array)
             raise TypeError(f"arrays[{name!r}] must be an array of numbers, but is {kind}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"arrays[{name!r}] must be finite, and is not")
     try:
         json.dumps(artifact.info, allow_nan=False)
     except (TypeError, ValueError) as error:

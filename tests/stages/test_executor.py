@@ -205,7 +205,7 @@ def test_scores_that_are_not_finite_fail_the_stage_and_are_not_stored(
 ) -> None:
     last = demand(toy, {"noise": 1e308})
     for _ in range(2):
-        with pytest.raises(stages.StageFailed, match=r"'student': its test scores are not finite"):
+        with pytest.raises(stages.StageFailed, match=r"'student': .*must be finite, and is not"):
             executor.run_fold(last)
     assert executor.names == ["teacher", "student"]
     assert not Store(str(tmp_path / "store")).has(last.calls[-1].key)
@@ -225,6 +225,7 @@ def test_a_scored_stage_without_predictions_fails(toy: ModuleType, executor: Rec
         (Artifact({"p": [0.5]}), r"arrays\['p'\] must be an array of numbers, but is .*list"),  # type: ignore[dict-item]
         (Artifact({"p": np.array(["a"])}), r"arrays\['p'\] must be .* but is of <U1"),
         (Artifact({"p": np.array([None])}), "but is of object"),
+        (Artifact({"p": np.array([0.5, np.inf])}), r"arrays\['p'\] must be finite"),
         (Artifact({}, {"epochs": np.int64(3)}), "info must be facts that JSON can hold"),
         (Artifact({}, {"loss": float("nan")}), "info must be facts that JSON can hold"),
     ],
