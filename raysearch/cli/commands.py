@@ -145,6 +145,19 @@ COMMANDS: dict[str, Command] = {
             ),
             Key("full", "also the tables of parameters with few settings a value", "true", False),
             Key(
+                "noise",
+                "also the selected setting's scores on test clips with noise, at these ratios of "
+                "speech to noise in dB; networks of folds that are not kept are trained again",
+                "[20,10,0]",
+                data=True,
+            ),
+            Key(
+                "noise_kinds",
+                "the noises: pink, babble (six training clips of the fold), or a folder of sounds",
+                "[pink,DIR]",
+                data=True,
+            ),
+            Key(
                 "tsne",
                 "trials whose last hidden layer is drawn by t-SNE: selected, a number, or a list",
                 "selected",

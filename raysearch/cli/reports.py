@@ -19,7 +19,7 @@ from raysearch.study.record import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-    from raysearch.report import Layers
+    from raysearch.report import Layers, NoiseTest
 
 
 _SUFFIXES = {"text": "txt", "md": "md", "latex": "tex", "json": "json", "html": "html"}
@@ -32,13 +32,15 @@ def report(words: Sequence[str]) -> str:
     values = read_words(words, COMMANDS["report"].keys)
     kind, out = _target(values)
     folder = study_folder(Path(values["home"]), values["study"])
-    full, tsne = values["full"], values["tsne"]
+    full, tsne, snrs = values["full"], values["tsne"], _snrs(values)
     layers = None if tsne is None else _layers(folder, tsne)
     record = Record.read(folder)
     if values["baseline"] is not None:
         record = record.against(folder.home, str(values["baseline"]))
     predictions = _predictions(folder, _is_folder(out) or values["figures"] is not None)
-    return _give(build(record, True, layers, predictions), kind, out, values["figures"], full)
+    noise = _noise(folder, snrs, values["noise_kinds"]) if snrs else None
+    whole = build(record, True, layers, predictions, noise)
+    return _give(whole, kind, out, values["figures"], full)
 
 
 def compare(words: Sequence[str]) -> str:
@@ -164,6 +166,43 @@ def _layers(folder: StudyFolder, request: Any) -> Layers:
     inputs = prepare(study)
     folder.check_fingerprint(study, inputs.fingerprint)
     return layers_of(inputs, trials)
+
+
+_LOUDEST, _QUIETEST = -30.0, 60.0
+"""dB between which noise is mixed in: beyond, there is nothing but noise, or none"""
+
+
+def _snrs(values: Mapping[str, Any]) -> tuple[float, ...]:
+    """The ratios of `noise`, the quietest noise first; none where it is not asked for."""
+    request = values["noise"]
+    if request is None:
+        if values["noise_kinds"] is not None:
+            raise BadInput("noise_kinds says which noise, but not how loud; give noise=[20,10,0]")
+        return ()
+    entries = request if isinstance(request, list) else [request]
+    for x in entries:
+        number = isinstance(x, int | float) and not isinstance(x, bool)
+        if not number or not _LOUDEST <= x <= _QUIETEST:
+            raise BadInput(
+                f"noise={x} must be a ratio of speech to noise in dB, from {_LOUDEST:g} to "
+                f"{_QUIETEST:g}, or a list of such, as in noise=[20,10,0]"
+            )
+    if not entries:
+        raise BadInput("noise=[] names no ratio; give some, as in noise=[20,10,0]")
+    return tuple(sorted({float(x) for x in entries}, reverse=True))
+
+
+def _noise(folder: StudyFolder, snrs: Sequence[float], kinds: Any) -> NoiseTest:
+    """The selected setting on test clips with noise."""
+    from raysearch.models.noisy_tests import noise_test
+
+    names = [str(x) for x in (kinds if isinstance(kinds, list) else [kinds])]
+    return noise_test(
+        folder.path,
+        snrs,
+        ["pink", "babble"] if kinds is None else names,
+        lambda text: print(f"raysearch: {text}", file=sys.stderr),
+    )
 
 
 def _is_number(x: object) -> bool:

@@ -34,8 +34,9 @@ from raysearch.stages import (
 )
 from raysearch.stages.folds import Fold
 from raysearch.stages.store import Damaged
+from raysearch.study.ledger import FoldRow
 from raysearch.tuning.prepare import runtime_of
-from trainables.stage import WEIGHTS, Artifact
+from trainables.stage import WEIGHTS, Artifact, NetworkState, weights_of
 
 Say = Callable[[str], None]
 EVERYONE = "every speaker"
@@ -47,6 +48,11 @@ class Network:
 
     call: Call
     artifact: Artifact
+
+    def state(self, classes: tuple[str, ...]) -> NetworkState:
+        """What a method's predictor is built of, without parents."""
+        weights = weights_of(self.artifact.arrays)
+        return NetworkState(self.call.params, weights, self.artifact.info, classes)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,11 @@ class Member:
     epochs: Mapping[str, int]
     """by stage that counts epochs, how many it was trained for (or the best one)"""
     notes: tuple[str, ...] = ()
+
+    def state(self, classes: tuple[str, ...]) -> NetworkState:
+        """What a method's predictor is built of."""
+        parents = {role: one.state(classes) for role, one in self.parents.items()}
+        return replace(self.last.state(classes), parents=parents)
 
 
 def refit(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -> list[Member]:
@@ -156,28 +167,50 @@ def ensemble(source: Source, executor: LocalExecutor, data: Dataset, say: Say) -
         BadInput: the code or a feature set has changed since the study ran.
         StageFailed: a stage failed.
     """
-    where = source.inputs.context()
     members: list[Member] = []
+    for row, stages in trainings(source):
+        say(f"the network of {row.fold} ({len(members) + 1})")
+        members.append(fold_member(source, executor, data, row, stages))
+    return members
+
+
+def trainings(source: Source) -> list[tuple[FoldRow, list[Call]]]:
+    """The trainings of the setting's folds, and the stages of each, the scored one last.
+
+    Raises:
+        BadInput: the code or a feature set has changed since the study ran.
+    """
+    where = source.inputs.context()
+    each = []
     for row in source.rows:
-        fold = data.folds[row.index]
         for repeat, names_and_keys in enumerate(source.stages(row)):
             stages = calls(source.method, source.setting, row.index, where, repeat)
             if [call.key for call in stages] != [key for _, key in names_and_keys]:
                 raise BadInput(
                     f"the code of {source.study.method}, or a feature set, has changed since study "
                     f"{source.report.study} ran, so its folds' networks cannot be had again; run "
-                    "its tune command once more, or take how=refit"
+                    "its tune command once more (export: or take how=refit)"
                 )
-            say(f"the network of {row.fold} ({len(members) + 1})")
-            last, parents = _networks(source, executor, data, stages)
-            epochs = {
-                each.call.name: int(each.artifact.info["best_epoch"])
-                for each in (*parents.values(), last)
-                if "epochs" in each.call.params and "best_epoch" in each.artifact.info
-            }
-            member = _member(source, data, fold, last, parents, epochs)
-            members.append(replace(member, notes=_same(source, last, row.fold)))
-    return members
+            each.append((row, stages))
+    return each
+
+
+def fold_member(
+    source: Source, executor: LocalExecutor, data: Dataset, row: FoldRow, stages: Sequence[Call]
+) -> Member:
+    """The network of one training of a fold, from the store or trained again and kept there.
+
+    Raises:
+        StageFailed: a stage failed.
+    """
+    last, parents = _networks(source, executor, data, stages)
+    epochs = {
+        each.call.name: int(each.artifact.info["best_epoch"])
+        for each in (*parents.values(), last)
+        if "epochs" in each.call.params and "best_epoch" in each.artifact.info
+    }
+    member = _member(source, data, data.folds[row.index], last, parents, epochs)
+    return replace(member, notes=_same(source, last, row.fold))
 
 
 def _member(
@@ -220,7 +253,7 @@ def _networks(
     """
     study, last = source.study, stages[-1]
     by_key = {call.key: call for call in stages}
-    keeps = {role: last.parents[role] for role in source.exporter.keeps if role in last.parents}
+    keeps = _kept_parents(source, last)
     travel = (last.key, *keeps.values())
     uses = {
         call.key: Use(keep_weights=call.key in travel, refit=call.fold == refit) for call in stages
@@ -235,6 +268,18 @@ def _networks(
         if not any(name.startswith(WEIGHTS) for name in each.artifact.arrays):
             raise RaysearchError(f"the stage {each.call.name} of {study.method} gave no weights")
     return whole, dict(zip(keeps, parents, strict=True))
+
+
+def _kept_parents(source: Source, last: Call) -> dict[str, str]:
+    """By role, the stages that the last one reads and whose networks travel with its own."""
+    return {role: last.parents[role] for role in source.exporter.keeps if role in last.parents}
+
+
+def network_keys(source: Source, stages: Sequence[Call]) -> list[str]:
+    """Where the networks of a training of a fold are kept, once they have been asked for."""
+    by_key, last = {call.key: call for call in stages}, stages[-1]
+    travel = (last.key, *_kept_parents(source, last).values())
+    return [Use(keep_weights=True).key(by_key[key]) for key in travel]
 
 
 def _same(source: Source, last: Network, fold: str) -> tuple[str, ...]:

@@ -60,13 +60,17 @@ class Source:
         return [pairs[i : i + each] for i in range(0, len(pairs), each)]
 
 
+EVERY = ""
+"""all of a study's target raters, in place of one"""
+
+
 def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Source:
     """What is exported of the study in a folder.
 
     Args:
         folder: the study's.
         setting: "selected", or the number of a complete trial.
-        rater: one of the study's target raters; None is the only one.
+        rater: one of the study's target raters, or EVERY; None is the only one.
 
     Raises:
         BadInput: there is no such setting or rater, or the method or the data cannot serve.
@@ -87,7 +91,7 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
     if ready := [name for name in study.features if known[name].values is not None]:
         raise BadInput(
             f"study {study.id} is of features={', '.join(ready)}, which are values that lie ready: "
-            "a model could extract them of no new clip; export a study of an extractor's features"
+            "nobody can extract them of another sound; take a study of an extractor's features"
         )
     inputs = prepare(study)
     place.check_fingerprint(study, inputs.fingerprint)
@@ -106,7 +110,11 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
         method.export,
         report,
         trials[number],
-        tuple(row for row in record.rows_of(number) if inputs.folds[row.index].rater == whose),
+        tuple(
+            row
+            for row in record.rows_of(number)
+            if rater == EVERY or inputs.folds[row.index].rater == whose
+        ),
         record.instance,
         unfinished,
         whose,
@@ -116,6 +124,8 @@ def source_of(folder: Path, setting: str | int, rater: str | None = None) -> Sou
 def _rater(study: str, inputs: StudyInputs, rater: str | None) -> str:
     """The target rater that is asked for; "" where the study learns labels."""
     targets = list(dict.fromkeys(fold.rater for fold in inputs.folds if fold.rater))
+    if rater == EVERY:
+        return ""
     if not targets:
         if rater is None:
             return ""

@@ -27,6 +27,7 @@ from raysearch.report.sections import (
     estimates,
     importance,
     label_audit,
+    noise_curve,
     pareto,
     published_tables,
     selected_setting,
@@ -34,6 +35,7 @@ from raysearch.report.sections import (
     trials,
     tsne,
 )
+from raysearch.report.sections.noise_curve import NoiseTest
 from raysearch.report.sections.tsne import Layers
 from raysearch.report.speaker_intervals import with_speaker_intervals
 from raysearch.study.record import Record
@@ -44,6 +46,7 @@ def build(
     whole: bool = False,
     layers_of: Layers | None = None,
     predictions: pd.DataFrame | None = None,
+    noise: NoiseTest | None = None,
 ) -> Report:
     """The report of a study, finished or not.
 
@@ -52,6 +55,7 @@ def build(
         whole: with what takes seconds: the importance of parameters.
         layers_of: with pictures of the last layers of these trials.
         predictions: of every test clip: audited, and among its files.
+        noise: with the selected setting's scores on test clips with noise.
 
     Raises:
         ValueError: a trial said to be complete lacks a fold, or a score is not finite.
@@ -70,6 +74,7 @@ def build(
             *_results(record, scores, race, families, [section for _, section in against]),
             *_parameters(record, scores, families, whole),
             *_speakers(record, scores, spread),
+            None if noise is None else noise_curve.section(record, scores, noise),
             label_audit.section(record, predictions),
             None if layers_of is None else tsne.section(record, scores.best.number, layers_of),
         ]

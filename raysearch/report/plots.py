@@ -60,6 +60,8 @@ class Curves:
     lines: tuple[Line, ...]
     log: bool = False
     """whether x is shown by its logarithm"""
+    level: Mark | None = None
+    """what the values are held against, whatever x is"""
 
 
 @dataclass(frozen=True)

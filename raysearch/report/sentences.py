@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from raysearch.report.document import SHOWN, Comparison, Pair
 from raysearch.report.scoring import Scores
-from raysearch.report.speaker_intervals import test_speakers
+from raysearch.report.speaker_intervals import PROTOCOLS, test_speakers
 from raysearch.selection import (
     Difference,
     Estimate,
@@ -49,7 +49,9 @@ def headline(record: Record) -> tuple[str, ...]:
     """What was run, in two sentences: method and data; folds, trials and objective."""
     folds, classes = record.folds, record.classes
     corpus = listed(record.corpora or "?")
-    clips = many(sum(f.clips for f in folds), "rating" if record.raters else "clip")
+    # given parts, and each corpus of pairs, leave clips that nobody tests
+    kind = "rating" if record.raters else "test clip" if record.protocol in PROTOCOLS else "clip"
+    clips = many(sum(f.clips for f in folds), kind)
     what = f"Method {record.method} on {corpus}: {clips}"
     if record.raters:
         what += f" by {many(len(record.raters), 'target rater')} ({', '.join(record.raters)})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +51,40 @@ class Scorer:
             StageFailed: the method returned probabilities that cannot be scored.
         """
         return _over_seeds([self._row(trial, fold, one) for one in outcomes])
+
+    def test_row(self, trial: int, fold: int, tests: Sequence[NDArray[np.float32]]) -> FoldRow:
+        """The row of a fold's test part alone, where its clips were heard otherwise.
+
+        Args:
+            trial: its number.
+            fold: its index.
+            tests: by seed, predictions [n, K] of the test clips.
+
+        Raises:
+            StageFailed: a prediction is not finite.
+        """
+        answers, k, rows = self.answers[fold], len(self.outputs), []
+        truth = answers.unseen[answers.selected :][: answers.test]
+        for each in tests:
+            p = self._checked(fold, "test", each, truth)
+            row = FoldRow(trial, self.folds[fold], fold, {}, [], 0.0, ())
+            if answers.continuous:
+                table = metrics.sums(p, truth)
+                scores = {
+                    f"test_{m.name}": float(m.of(table)) for m in SCORED.values() if m.continuous
+                }
+                groups = _speaker_sums(p, truth, _tested(answers))
+                sums = {"test": table.tolist()}
+                rows.append(replace(row, scores=scores, groups=groups, sums=sums))
+            else:
+                part = _Part(truth, p)
+                scores, counts = part.scores("test", k), part.confusion(k)
+                groups = {
+                    name: {"test": part.only(inside).confusion(k)}
+                    for name, inside in _tested(answers).items()
+                }
+                rows.append(replace(row, scores=scores, confusion=counts, groups=groups))
+        return _over_seeds(rows)
 
     def _row(self, trial: int, fold: int, outcome: FoldOutcome) -> FoldRow:
         k, answers = len(self.outputs), self.answers[fold]
@@ -134,11 +168,7 @@ class Scorer:
             confusion=[],
             seconds=outcome.seconds,
             stages=tuple(StageUse(*use) for use in outcome.uses),
-            groups={
-                name: {"test": metrics.sums(*_inside(unseen, truth, theirs, cut, n)).tolist()}
-                for name, (_, theirs) in answers.groups.items()
-                if name.startswith(SPEAKER)
-            },
+            groups=_speaker_sums(unseen[cut : cut + n], truth, _tested(answers)),
             sums={name: table.tolist() for name, table in tables.items()},
         )
 
@@ -158,12 +188,21 @@ class Scorer:
         return probabilities
 
 
-def _inside(
-    unseen: NDArray[np.float32], truth: NDArray[Any], rows: NDArray[np.bool_], cut: int, n: int
-) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Predictions and truth of some of the n test clips, which follow `cut` others."""
-    mine = rows[cut : cut + n]
-    return unseen[cut : cut + n][mine], truth[mine]
+def _tested(answers: Answers) -> dict[str, NDArray[np.bool_]]:
+    """By group, which of the test clips are of it."""
+    end = answers.selected + answers.test
+    return {name: theirs[answers.selected : end] for name, (_, theirs) in answers.groups.items()}
+
+
+def _speaker_sums(
+    p: NDArray[np.float32], truth: NDArray[Any], groups: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, dict[str, list[Any]]]:
+    """What each single test speaker adds to the sums of the test part."""
+    return {
+        name: {"test": metrics.sums(p[inside], truth[inside]).tolist()}
+        for name, inside in groups.items()
+        if name.startswith(SPEAKER)
+    }
 
 
 def _epochs(outcome: FoldOutcome) -> dict[str, float]:

@@ -48,7 +48,7 @@ from raysearch.tuning.cautions import (
 from raysearch.tuning.clip_groups import Members, check_objectives, groups_of
 from raysearch.tuning.label_noise import PlantedLabels, noise_notes, plant
 from raysearch.tuning.target_raters import for_targets, of_rated_speakers, ratings_of
-from trainables.stage import FoldFacts, Method
+from trainables.stage import FoldFacts, Method, Sequences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,12 +105,7 @@ class StudyInputs:
         sets = features.extract(
             self.study.features, self.corpus, folder=self.feature_folder, **extraction
         )
-        matrices = [one.matrix for one in sets if one.starts is None]
-        if not matrices:
-            matrices = [np.empty((len(self.corpus.table), 0), dtype=np.float32)]
-        x = matrices[0] if len(matrices) == 1 else np.hstack(matrices)
-        frames = {one.base: one.rows(shared) for one in sets if one.starts is not None}
-        scaled = [one.base for one in sets if one.starts is not None and one.normalise]
+        x, frames, scaled = side_by_side(sets, len(self.corpus.table), shared)
         return replace(
             self._dataset(x),
             frames=frames,
@@ -281,6 +276,18 @@ class StudyInputs:
             ratings=None if self.ratings is None else self.ratings.codes,
             own=None if self.ratings is None else self.ratings.own,
         )
+
+
+def side_by_side(
+    sets: Sequence[features.FeatureSet], n: int, shared: bool = True
+) -> tuple[NDArray[np.float32], dict[str, Sequences], list[str]]:
+    """The vectors of n clips [n, D], their frames by feature set, and which of these are scaled."""
+    matrices = [one.matrix for one in sets if one.starts is None]
+    if not matrices:
+        matrices = [np.empty((n, 0), dtype=np.float32)]
+    x = matrices[0] if len(matrices) == 1 else np.hstack(matrices)
+    frames = {one.base: one.rows(shared) for one in sets if one.starts is not None}
+    return x, frames, [one.base for one in sets if one.starts is not None and one.normalise]
 
 
 def _corpus_numbers(table: pd.DataFrame) -> NDArray[np.int64]:

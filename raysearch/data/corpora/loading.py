@@ -21,7 +21,7 @@ from raysearch.data.corpora.problems import (
     sentences,
     transcript_notices,
 )
-from raysearch.data.corpora.sound import Clip, inspect_all
+from raysearch.data.corpora.sound import Clip, audio_index, inspect_all
 from raysearch.data.rules import Task, Votes
 from raysearch.errors import BadInput
 
@@ -237,7 +237,7 @@ def _inspect(table: pd.DataFrame, home: Path, progress: Progress | None) -> list
             progress(f"Checked {done} of {of} audio files.")
 
     parts = list(table[PART]) if PART in table else None
-    return inspect_all(list(table["path"]), parts, index=home / "audio-index.json", progress=tell)
+    return inspect_all(list(table["path"]), parts, index=audio_index(home), progress=tell)
 
 
 def _check_enough(table: pd.DataFrame, classes: Sequence[str], on_bad: str) -> None:

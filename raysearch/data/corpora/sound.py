@@ -144,6 +144,11 @@ def _alike(samples: NDArray[np.float32]) -> float:
     return float(np.corrcoef(envelopes.T)[0].min())
 
 
+def audio_index(home: Path) -> Path:
+    """The file in which a home keeps what is known of audio files."""
+    return home / "audio-index.json"
+
+
 def inspect_all(
     paths: Sequence[str],
     parts: Sequence[str] | None = None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -310,7 +310,7 @@ def _feature_set(info: ExtractorInfo, block: Block) -> FeatureSet:
 
 
 def local_chunks(
-    function: Callable[[Chunk], ChunkResult], chunks: list[Chunk]
+    function: Callable[[Chunk], ChunkResult], chunks: Iterable[Chunk]
 ) -> Iterator[ChunkResult]:
     """Run the chunks here, one after the other."""
     for chunk in chunks:

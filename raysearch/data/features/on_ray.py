@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from raysearch.data.features.extractor import Chunk, ChunkResult
 
 
 def ray_chunks(
-    function: Callable[[Chunk], ChunkResult], chunks: list[Chunk]
+    function: Callable[[Chunk], ChunkResult], chunks: Iterable[Chunk]
 ) -> Iterator[ChunkResult]:
     """Run the chunks as Ray tasks and give their results as they finish, in any order.
 

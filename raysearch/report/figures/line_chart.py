@@ -20,9 +20,12 @@ def draw(plot: Curves) -> Figure:
     What a paper gives is dashed, in its series' colour."""
     lines = plot.lines[:MOST]
     papers = any(line.paper for line in lines)
-    legend = len(lines) > 1 or bool(lines[0].label) or papers
+    level = plot.level
+    legend = len(lines) > 1 or bool(lines[0].label) or papers or level is not None
     legend_has_papers = False
-    figure = new_figure(height=2.5 + (0.15 * (len(lines) + papers) if legend else 0.0))
+    figure = new_figure(
+        height=2.5 + (0.15 * (len(lines) + papers + (level is not None)) if legend else 0.0)
+    )
     axes = figure.add_subplot()
     for i, line in enumerate(lines):
         x, mean = np.array(line.x), np.array(line.mean)
@@ -49,6 +52,8 @@ def draw(plot: Curves) -> Figure:
             axes.fill_between(x, low, high, color=COLOURS[i], alpha=0.18, linewidth=0)
         else:
             axes.vlines(x, low, high, color=COLOURS[i], linewidth=0.7, alpha=0.7)
+    if level is not None:
+        axes.axhline(level.mean, color="#666666", linewidth=0.9, linestyle=":", label=level.label)
     if plot.log:
         axes.set_xscale("log")
     axes.set_xlabel(plot.x)
