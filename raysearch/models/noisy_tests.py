@@ -27,7 +27,7 @@ from raysearch.errors import BadInput
 from raysearch.models.model import Predict
 from raysearch.models.refit import Member, Say, fold_member, network_keys, trainings
 from raysearch.models.source import EVERY, Source, source_of
-from raysearch.report import Condition, NoiseTest
+from raysearch.report import NoiseLevel, NoiseTest
 from raysearch.stages import Call, Dataset, Moments, normalised, source_digest, statistics
 from raysearch.stages.folds import Fold
 from raysearch.stages.keys import HANDED_BY
@@ -70,7 +70,7 @@ def noise_test(folder: Path, snrs: Sequence[float], kinds: Sequence[str], say: S
     conditions = [(kind, snr) for kind in sounds for snr in snrs]
     bench = _Bench(source, tuple(trainings(source)), sounds)
     notes = bench.fill(conditions, say)
-    return NoiseTest(tuple(Condition(*one, bench.rows(*one)) for one in conditions), notes)
+    return NoiseTest(tuple(NoiseLevel(*one, bench.rows(*one)) for one in conditions), notes)
 
 
 @dataclass(frozen=True)

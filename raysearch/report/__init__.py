@@ -7,15 +7,15 @@ from raysearch.report.formats.json import render as to_json
 from raysearch.report.formats.markdown import render as to_markdown
 from raysearch.report.formats.text import render as to_text
 from raysearch.report.formats.text import show, show_screen
-from raysearch.report.sections.noise_curve import Condition, NoiseTest
+from raysearch.report.sections.noise_curve import NoiseLevel, NoiseTest
 from raysearch.report.sections.selected_setting import confusion
 from raysearch.report.sections.tsne import SELECTED, Layers, Truth
 
 __all__ = [
     "SELECTED",
     "Column",
-    "Condition",
     "Layers",
+    "NoiseLevel",
     "NoiseTest",
     "Report",
     "Section",

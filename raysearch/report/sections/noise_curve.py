@@ -25,7 +25,7 @@ CLEAN = "none"
 
 
 @dataclass(frozen=True)
-class Condition:
+class NoiseLevel:
     """The selected setting's folds with one noise at one ratio."""
 
     noise: str
@@ -39,7 +39,7 @@ class Condition:
 class NoiseTest:
     """What was tried with noise."""
 
-    conditions: tuple[Condition, ...]
+    conditions: tuple[NoiseLevel, ...]
     """of a noise, the quietest first"""
     notes: tuple[str, ...] = ()
     """what a reader must know of the networks"""

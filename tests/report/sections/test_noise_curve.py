@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raysearch.report import Condition, NoiseTest, build, to_text
+from raysearch.report import NoiseLevel, NoiseTest, build, to_text
 from raysearch.report.figures import png
 from raysearch.report.formats.directory import tables
 from raysearch.report.plots import Curves
@@ -23,8 +23,8 @@ def report_of(folder: Path, protocol: str = "loso"):  # type: ignore[no-untyped-
     record = Record.read(StudyFolder(made.folder))
     best = build(record).best_trial
     other = tuple(record.rows_of(1 - best))  # stands for what noise leaves of the best one
-    conditions = (Condition("pink", 20.0, other), Condition("pink", 0.0, other))
-    test = NoiseTest((*conditions, Condition("street", 0.0, other)), ("a note of the networks",))
+    conditions = (NoiseLevel("pink", 20.0, other), NoiseLevel("pink", 0.0, other))
+    test = NoiseTest((*conditions, NoiseLevel("street", 0.0, other)), ("a note of the networks",))
     return record, record.rows_of(best), other, build(record, noise=test)
 
 
@@ -65,7 +65,7 @@ def test_picture_and_files(tmp_path: Path) -> None:
 def test_given_parts_have_intervals_over_their_speakers(tmp_path: Path) -> None:
     record, base, other, _ = report_of(tmp_path / "study", "split")
     # a fold that noise made perfect, so that the loss cannot be zero for every speaker
-    test = NoiseTest((Condition("pink", 0.0, tuple(replace(row) for row in other)),))
+    test = NoiseTest((NoiseLevel("pink", 0.0, tuple(replace(row) for row in other)),))
     section = build(record, noise=test).section("noise")
     line = section.table.frame.iloc[1]
     assert line["range"] is not None
