@@ -31,8 +31,9 @@ def report(words: Sequence[str]) -> str:
 
     values = read_words(words, COMMANDS["report"].keys)
     kind, out = _target(values)
+    snrs = _snrs(values)
     folder = study_folder(Path(values["home"]), values["study"])
-    full, tsne, snrs = values["full"], values["tsne"], _snrs(values)
+    full, tsne = values["full"], values["tsne"]
     layers = None if tsne is None else _layers(folder, tsne)
     record = Record.read(folder)
     if values["baseline"] is not None:

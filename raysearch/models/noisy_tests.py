@@ -44,6 +44,8 @@ _MANY = 200
 """noisy clips from which a start of Ray, some ten seconds, is worth its while"""
 _AT_ONCE = 256
 """clips that are predicted at once, where the method does not take them in batches itself"""
+_EVERY = 15.0
+"""seconds between two words on how far the clips are"""
 _STAGE = "noise"
 
 _Noise = tuple[str, float]
@@ -219,6 +221,8 @@ class _Bench:
         notes: list[str] = []
         for place in places:
             row, stages = self.trainings[place]
+            if not self._kept_networks(stages):
+                say(f"training the network of {row.fold}")
             member = fold_member(self.source, executor, data, row, stages)
             notes += member.notes
             predict = self.source.exporter.predictor(member.state(data.classes))
@@ -237,7 +241,7 @@ class _Bench:
         """Say which networks must be trained again, before it is done."""
         store, absent, seconds = self.source.store, 0, 0.0
         for _, stages in (self.trainings[place] for place in places):
-            if not all(store.has(key) for key in network_keys(self.source, stages)):
+            if not self._kept_networks(stages):
                 absent += 1
                 owner = store.provenance(stages[-1].key)
                 seconds += 0.0 if owner is None else owner.seconds
@@ -247,6 +251,9 @@ class _Bench:
                 f"{absent} of {many(len(self.trainings), 'network')} of the folds are not kept: "
                 f"they are trained again{took}, and kept"
             )
+
+    def _kept_networks(self, stages: Sequence[Call]) -> bool:
+        return all(map(self.source.store.has, network_keys(self.source, stages)))
 
     def _extracted(self, noises: Sequence[_Noise], say: Say) -> dict[_Noise, _Heard]:
         """The features of all test clips with each noise."""
@@ -268,9 +275,14 @@ class _Bench:
 
                 stack.enter_context(connection("local", ray_log(Path(self.source.study.home))))
                 run = features.ray_chunks
+            tell = _Progress(say, new)
             for noise, (corpus, clips) in corpora.items():
                 sets = features.extract(
-                    names, corpus, folder=folder, run_chunks=partial(_with_noise, run, clips)
+                    names,
+                    corpus,
+                    folder=folder,
+                    run_chunks=partial(_with_noise, run, clips),
+                    progress=tell,
                 )
                 x, frames, scaled = side_by_side(sets, len(corpus.table))
                 rows = {digest: row for row, digest in enumerate(clips)}
@@ -312,6 +324,29 @@ class _Heard:
         rows = np.array([self.rows[clip.digest] for clip in clips], dtype=np.int64)
         frames = {name: one.take(rows) for name, one in self.frames.items()}
         return _Heard(self.rows, self.x[rows], frames, self.scaled)
+
+
+class _Progress:
+    """How far the clips of all noises are, told now and then.
+
+    Args:
+        say: hears it.
+        total: clips to be heard.
+    """
+
+    def __init__(self, say: Say, total: int) -> None:
+        self._say, self._total = say, total
+        self._before = self._last = 0
+        self._next = time.monotonic() + _EVERY
+
+    def __call__(self, done: int, of: int) -> None:
+        """`done` clips of one noise are heard, of those that it has to hear."""
+        if done < self._last:  # the next noise
+            self._before += self._last
+        self._last = done
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _EVERY
+            self._say(f"{self._before + done} of {self._total} clips are heard")
 
 
 def _predicted(data: Dataset, predict: Predict, member: Member) -> NDArray[np.float32]:
