@@ -78,6 +78,7 @@ def _check(words: Sequence[str]) -> int:
             f"{corpus}: {sum(counts.values())} clips, {findings.speakers.get(corpus, 0)} speakers, "
             f"{findings.seconds.get(corpus, 0.0) / 60:.1f} minutes: {classes}"
         )
+    lines += findings.omissions
     for name in study.corpus.name:
         lines += [f"{name}: {line}" for line in _published(known[name])]
         lines += [f"{name}: votes: {line}" for line in findings.votes.get(name, ())]

@@ -17,6 +17,7 @@ from raysearch.cli.commands import COMMANDS
 from raysearch.cli.help import help_text
 from raysearch.errors import BadInput, RaysearchError
 from raysearch.stages.atomic import READ_ONLY, is_text
+from raysearch.study.plain_text import user_path
 from raysearch.study.software import version
 from raysearch.study.terminal import silence, take_any_text
 
@@ -75,7 +76,11 @@ def _check_names(words: Sequence[str]) -> None:
     Raises:
         BadInput: names each of them.
     """
-    texts = {f"The word {word}": word for word in words}
+    # a link, or the user's folder for ~, may lead to such a name
+    texts = {
+        f"The word {word}": os.path.realpath(user_path(word.partition("=")[2] or word))
+        for word in words
+    }
     texts["This folder,"] = os.getcwd()
     wrong = [what for what, text in texts.items() if not is_text(text)]
     if wrong:

@@ -32,6 +32,7 @@ from raysearch.data.corpora.places import (
 )
 from raysearch.errors import BadInput
 from raysearch.models.model import FACTS, Model, Sound
+from raysearch.stages.atomic import escaped
 from raysearch.stages.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class _Clip(NamedTuple):
     @property
     def name(self) -> str:
         """The file, and the segment's times behind it."""
-        return f"{self.file}{suffix_of(self.part)}"
+        return escaped(f"{self.file}{suffix_of(self.part)}")
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def predict(
     for clip in clips if model.by_speaker else ():
         who = clip.speaker or _speaker_of(clip.file, speaker)
         if who is None:
-            failures.append((clip.name, f"{clip.file}: speaker= finds no speaker in its name"))
+            failures.append((clip.name, f"{clip.name}: speaker= finds no speaker in its name"))
             del of[clip]
         else:
             of[clip] = who
@@ -160,7 +161,12 @@ def predict(
             clip = readable[i]
             start, end = times_of(clip.part)
             times = {"start": seconds_text(start), "end": "" if end is None else seconds_text(end)}
-            whose = {"file": str(clip.file), **times, "speaker": of[clip], **model.constants}
+            whose = {
+                "file": escaped(str(clip.file)),
+                **times,
+                "speaker": of[clip],
+                **model.constants,
+            }
             rows.append(whose | {"label": label, "place": order[clip]} | row_by_class)
     rows.sort(key=lambda row: row["place"])
     segments = ["start", "end"] if any(clip.part for clip in clips) else []
@@ -223,9 +229,9 @@ def _listed(path: Path, failures: list[tuple[str, str]]) -> Iterator[_Clip]:
 
 def _speaker_of(file: Path, speaker: re.Pattern[str] | str) -> str | None:
     if isinstance(speaker, re.Pattern):
-        hit = speaker.search(file.name)
+        hit = speaker.search(escaped(file.name))
         return None if hit is None else hit.group(1)
-    return str(file.parent) if speaker == "folder" else "one"
+    return escaped(str(file.parent)) if speaker == "folder" else "one"
 
 
 def _groups(of: dict[_Clip, str], by_speaker: bool) -> list[list[_Clip]]:

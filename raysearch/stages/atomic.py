@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,24 @@ READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 def is_text(name: str) -> bool:
     """Whether a name is UTF-8 text; the bytes of other names are lone surrogates in Python."""
-    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+    return escaped(name) == name
+
+
+def escaped(name: str) -> str:
+    """A name as text: of one that is no UTF-8, the bytes that are none stand there as \\xNN."""
+    if name.isascii():
+        return name
+    try:
+        data = name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # no name of a file
+        data = name.encode(errors="surrogatepass")
+    return data.decode(errors="backslashreplace")
+
+
+def is_escaped(path: str) -> bool:
+    """Whether a path is what `escaped` made of the name of a file that is there."""
+    raw = re.sub(rb"\\x([0-9a-f]{2})", lambda hit: bytes.fromhex(hit[1].decode()), path.encode())
+    return raw != path.encode() and os.path.exists(raw)
 
 
 @contextmanager

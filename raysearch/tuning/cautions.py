@@ -3,6 +3,8 @@ the corpus cannot serve."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -243,10 +245,18 @@ def _shared_sentences(corpus: Corpus, folds: Sequence[Fold]) -> str:
 
 
 def spoken_in(corpus: Corpus) -> NDArray[np.int64]:
-    """[N] a number for the sentence of each clip, from 1 on; 0 where it is not known."""
+    """[N] a number for the sentence of each clip, from 1 on; 0 where it is not known.
+
+    Sentences are compared by their words: not by case, signs, blanks or forms of a letter.
+    """
     texts = corpus.table["transcript"]
-    codes, _ = pd.factorize(texts.where(texts != ""))
+    words = {text: _plain(text) for text in texts.unique()}
+    codes, _ = pd.factorize(texts.map(words).replace("", None))
     return np.asarray(codes + 1, dtype=np.int64)
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
 def shared_sentences(spoken: NDArray[np.int64], fold: Fold) -> tuple[int, int]:

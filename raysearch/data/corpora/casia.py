@@ -1,7 +1,8 @@
 """CASIA Chinese emotional corpus: 4 actors, 6 emotions, 300 sentences that all speak in each.
 
 The clips lie in SPEAKER/EMOTION/NUMBER.wav (liuchanhg/angry/201.wav) at any depth, or are named
-NUMBER-EMOTION-SPEAKER.wav (201-angry-liuchanhg.wav). The corpus has 9600 clips;
+NUMBER-EMOTION-SPEAKER.wav (201-angry-liuchanhg.wav); the number names the sentence, which all speak
+in all emotions. The corpus has 9600 clips;
 Mao et al. 2022 and others use the 7200 of the 300 shared sentences, numbers 201 to 500.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from raysearch.data.corpora.corpus import CorpusInfo
+from raysearch.data.corpora.corpus import CorpusInfo, sentence_named
 from raysearch.data.corpora.names import common_name
 from raysearch.data.corpora.readers import (
     NameParts,
@@ -31,7 +32,7 @@ def _fields(path: Path) -> NameParts | None:
     label = common_name(emotion)
     if label not in CLASSES or _NUMBER.fullmatch(number) is None:
         return None
-    return NameParts(speaker, label, clip=f"{speaker}/{label}/{number}")
+    return NameParts(speaker, label, sentence_named(number), clip=f"{speaker}/{label}/{number}")
 
 
 LAYOUT = "give the folder that holds SPEAKER/EMOTION/NUMBER.wav, as liuchanhg/angry/201.wav"

@@ -9,11 +9,14 @@ import pandas as pd
 
 from raysearch.data.corpora.agreement import count_votes, labels_by_votes
 from raysearch.data.corpora.corpus import PART, TABLE_COLUMNS, Options, Problem, Raw
-from raysearch.data.corpora.names import common_name, in_order
+from raysearch.data.corpora.names import common_name, in_order, look_alikes
 from raysearch.data.corpora.readers import ClipRow, RatingRow, clip_table, rating_table
 
-_MISSING = {"none", "nan", "null", "na", "n/a", "<na>", "nat", "#n/a", "?", "-", "unknown"}
-"""labels that look like no label"""
+_MISSING = {
+    *("", "none", "nan", "null", "nil", "na", "nat", "missing", "empty", "undefined", "unknown"),
+    *("unk", "unlabelled", "unlabeled", "notlabelled", "notlabeled", "nolabel", "noannotation"),
+}
+"""labels, by their letters and digits alone, that look like no label"""
 
 
 def missing_words(options: Options) -> tuple[str, ...]:
@@ -30,18 +33,12 @@ def label_notes(name: str, labels: Iterable[str], missing: Sequence[str]) -> lis
         f"{name}: {count} clips have the label {label!r}, which looks like none and counts as a "
         f"class: corpus.options.missing=[{label}] makes them clips without a label."
         for label, count in counts.items()
-        if label.lower() in _MISSING
+        if "".join(filter(str.isalnum, label.casefold())) in _MISSING or label == "-1"
     ]
-    spellings: dict[str, set[str]] = {}
-    for label in map(common_name, counts):
-        spellings.setdefault("".join(filter(str.isalnum, label.casefold())) or label, set()).add(
-            label
-        )
     notes += [
-        f"{name}: {' and '.join(map(repr, sorted(alike)))} are different classes, though only "
-        "their spelling differs: write them alike if they are one."
-        for alike in spellings.values()
-        if len(alike) > 1
+        f"{name}: {' and '.join(map(repr, alike))} are different classes, though only their "
+        "spelling differs: write them alike if they are one."
+        for alike in look_alikes(map(common_name, counts), apart=False)
     ]
     return notes
 

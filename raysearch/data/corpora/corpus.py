@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,19 @@ RATING_COLUMNS = (
 """of the single ratings; a reader may leave out the last four where it has none of them"""
 
 
+_NUMBERED = re.compile(r"\[sentence .+\]")
+
+
+def sentence_named(name: str) -> str:
+    """The transcript of a clip whose sentence is known by a name, and its words are not."""
+    return f"[sentence {name}]"
+
+
+def words_of(transcript: str) -> str:
+    """The words of a transcript; "" where it only names a sentence."""
+    return "" if _NUMBERED.fullmatch(transcript) else transcript
+
+
 def attribute_names(table: pd.DataFrame) -> list[str]:
     """The columns of a table that are attributes of its clips and speakers."""
     return [str(name) for name in table.columns if name not in (*TABLE_COLUMNS, PART)]
@@ -69,7 +83,8 @@ class Raw:
     """What one reader gives, before classes are chosen.
 
     `table` has the columns id, path, corpus, speaker, session, label, transcript; labels are
-    common class names, "" where a clip has none. It may have a column `part` (see `places`); its
+    common class names, "" where a clip has none; a transcript may only name a sentence
+    (`sentence_named`). It may have a column `part` (see `places`); its
     further columns are text, "" where not known, and are attributes of the clip and its speaker:
     `sex` is female or male, `age` years, `language` a code or a name. `votes` has one column a
     class and the table's index (0 where a clip has none); speakers' votes for their own clips are

@@ -26,6 +26,7 @@ from raysearch.data.corpora import (
 )
 from raysearch.data.corpora.agreement import count_votes, labels_by_votes
 from raysearch.data.corpora.corpus import PART, CorpusInfo, Options, Progress, Raw
+from raysearch.data.corpora.names import look_alikes
 from raysearch.data.corpora.simulate import simulated, with_attributes
 from raysearch.data.corpora.tasks import as_numbers, as_task
 from raysearch.data.rules import Task, Votes
@@ -183,7 +184,7 @@ def read_sources(
         own = _own_options(info, options)
         try:
             raw = info.read(folder, options=own, seed=seed, home=home, progress=progress)
-            raw = in_one_form(raw)
+            raw = with_alikes(name, in_one_form(raw))
             raw = with_rules(name, raw, rules, task) if name in names else raw
         except BadInput as error:
             problems.extend(error.problems)
@@ -246,6 +247,20 @@ def in_one_form(raw: Raw) -> Raw:
         votes=votes,
         ratings=ratings,
     )
+
+
+def with_alikes(name: str, raw: Raw) -> Raw:
+    """The corpus with a note on speakers, sessions or raters that may be one under two names."""
+    raters = () if raw.ratings is None else raw.ratings["rater"].unique()
+    columns = {"speaker": raw.table["speaker"], "session": raw.table["session"]}
+    names = {what: column.unique() for what, column in columns.items()} | {"rater": raters}
+    notes = [
+        f"{name}: {' and '.join(repr(x.partition('/')[2] or x) for x in several)} are "
+        f"different {what}s, though only their spelling differs: write them alike if they are one."
+        for what, here in names.items()
+        for several in look_alikes(map(str, here))
+    ]
+    return replace(raw, notes=(*raw.notes, *notes))
 
 
 def _composed(text: str) -> str:

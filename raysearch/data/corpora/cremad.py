@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from raysearch.data.corpora.agreement import TIES, labels_by_votes
-from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw
+from raysearch.data.corpora.corpus import CorpusInfo, Options, Problem, Raw, sentence_named
 from raysearch.data.corpora.csv_cells import read_cells
 from raysearch.data.corpora.folders import child, clip_files, find_file
 from raysearch.data.corpora.readers import (
@@ -120,7 +120,7 @@ def _read(root: Path, options: Options) -> Raw:
             continue
         actor, text, emotion, _ = match.groups()
         path = files.get(stem, folder / f"{stem}.wav")
-        label, sentence = EMOTIONS[emotion], SENTENCES.get(text, text)
+        label, sentence = EMOTIONS[emotion], SENTENCES.get(text) or sentence_named(text)
         about = {"language": "en", **actors.get(actor, {})}
         rows.append(
             clip_row("cremad", stem, path, actor, label, transcript=sentence, further=about)

@@ -11,7 +11,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from raysearch.data.corpora.corpus import RECOGNISED, CorpusInfo, Options, Progress, Raw
+from raysearch.data.corpora.corpus import (
+    RECOGNISED,
+    CorpusInfo,
+    Options,
+    Progress,
+    Raw,
+    sentence_named,
+)
 from raysearch.data.corpora.folders import find_file
 from raysearch.data.corpora.readers import NameParts, name_reader
 
@@ -63,7 +70,7 @@ def _fields(path: Path) -> NameParts | None:
     return NameParts(
         speaker,
         LETTERS[match["letter"].upper()],
-        SENTENCES.get(text, text),
+        SENTENCES.get(text) or sentence_named(text),
         attributes={"language": "de", **SPEAKERS.get(speaker, {})},
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from raysearch.data.corpora.corpus import CorpusInfo
+from raysearch.data.corpora.corpus import CorpusInfo, sentence_named
 from raysearch.data.corpora.readers import (
     NameParts,
     name_reader,
@@ -49,7 +49,8 @@ def _fields(path: Path) -> NameParts | None:
     if match is None:
         return None
     emotion, actor, sentence = match.groups()
-    text = SENTENCES.get(sentence.lower(), "")
+    code = sentence.lower()
+    text = SENTENCES.get(code) or sentence_named(code)
     return NameParts(actor.lower(), EMOTIONS[emotion.lower()], transcript=text)
 
 

@@ -13,6 +13,7 @@ from raysearch.data.corpora.corpus import PART, RATED, Corpus, Options, Problem,
 from raysearch.data.corpora.corpus_sources import CorpusSources, read_sources
 from raysearch.data.corpora.joining import agreement_sentences, join, select_rows, stacked
 from raysearch.data.corpora.names import ClassChoice, choose
+from raysearch.data.corpora.omissions import omissions
 from raysearch.data.corpora.problems import (
     CorpusCheck,
     clip_problems,
@@ -121,8 +122,8 @@ def check(
         rules=rules,
         task=Task(),
     )
-    table = stacked([source.raw.table for source in sources.every])
-    table, problems = _hear(table, sources, home, progress, counted=True)
+    whole = stacked([source.raw.table for source in sources.every])
+    table, problems = _hear(whole, sources, home, progress, counted=True)
     usable = table[~table["id"].isin({p.utterance for p in problems if p.severity == "error"})]
     by = usable.groupby("corpus")
     return CorpusCheck(
@@ -138,7 +139,16 @@ def check(
             for source in sources.labelled
             if (lines := agreement_sentences(source.raw, classes, rules))
         },
+        omissions=tuple(
+            sentence
+            for name, clips in whole.groupby("corpus")
+            if (sentence := omissions(str(name), clips, _of(problems, str(name)), classes))
+        ),
     )
+
+
+def _of(problems: Sequence[Problem], corpus: str) -> list[Problem]:
+    return [problem for problem in problems if problem.corpus == corpus]
 
 
 def _choice(sources: CorpusSources, classes: Sequence[str] | None, levels: bool) -> ClassChoice:

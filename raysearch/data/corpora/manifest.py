@@ -144,12 +144,15 @@ def read_manifest(
             frame = frame.drop(columns=["label"], errors="ignore")
     problems: list[Problem] = []
     idle = [c for c in frame.columns if c not in {*COLUMNS, *_vote_columns(frame)}]
-    notes = label_notes(name, frame.get("label", ()), missing)
+    rated = () if scores is None else scores.get("rating", ())
+    notes = label_notes(name, [*frame.get("label", ()), *rated], missing)
     notes += unused_note(name, "manifest", idle, frame.columns)
     table, rows = _clips(frame, place, name, missing, problems)
     means = _means(frame.loc[rows], table, path, problems)
     votes = _votes(frame.loc[rows], table, path, problems)
-    graded = None if scores is None else _ratings(scores, table, frame.loc[rows], place, problems)
+    graded = None
+    if scores is not None:
+        graded = _ratings(scores, table, frame.loc[rows], place, missing, problems)
     if graded is not None and votes is None:
         votes = count_votes(graded[~graded["own"]], table)
     # ratings of attributes alone name no class: `task` makes the labels then
@@ -400,6 +403,7 @@ def _ratings(
     table: pd.DataFrame,
     frame: pd.DataFrame,
     place: _Place,
+    missing: Sequence[str],
     problems: list[Problem],
 ) -> pd.DataFrame:
     parts = table[PART] if PART in table else [""] * len(table)
@@ -412,6 +416,7 @@ def _ratings(
     rows: list[RatingRow] = []
     for index, row in zip(scores.index, scores.to_dict("records"), strict=True):
         file, rater, rating = row["file"], row["rater"], row.get("rating", "")
+        absent, rating = rating in missing, "" if rating in missing else rating
         key = (file, _part(row)[0])
         if key not in clips:
             clips[key] = ids.get((os.path.realpath(place.file(file)), key[1]), "")
@@ -419,6 +424,8 @@ def _ratings(
         if not clip:
             continue  # a rating of a clip that the manifest leaves out
         values = {name: _real(row[name]) for name in attributes if row[name]}
+        if absent and not values:
+            continue
         wrong = [name for name, value in values.items() if value is None]
         fault = ""
         if not rater:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +40,8 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "contempt": ("con", "contemptuous"),
     "other": ("oth",),
 }
+_UNSEEN = {"Cc", "Cf"}
+"""kinds of characters that no one sees: a zero-width space, a byte order mark"""
 _CANONICAL = {s: name for name, synonyms in _SYNONYMS.items() for s in (name, *synonyms)}
 
 
@@ -51,6 +55,24 @@ def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """The distinct labels, common names first and in their usual order, then the others sorted."""
     distinct = {label for label in labels if label}
     return (*(n for n in COMMON if n in distinct), *sorted(distinct.difference(COMMON)))
+
+
+def look_alikes(names: Iterable[str], apart: bool = True) -> list[tuple[str, ...]]:
+    """Names that a person takes for one: they differ in case, signs, blanks or leading zeros.
+
+    Args:
+        names: compared with each other.
+        apart: blanks and signs keep words apart: 1-1 is like 1_1, and not like 11.
+    """
+    between = " " if apart else ""
+    alike: dict[str, set[str]] = {}
+    for name in names:
+        text = unicodedata.normalize("NFKC", name).casefold()
+        seen = "".join(sign for sign in text if unicodedata.category(sign) not in _UNSEEN)
+        words = re.findall(r"[^\W_]+", seen)
+        key = between.join(word.lstrip("0") or "0" for word in words) or seen
+        alike.setdefault(key, set()).add(name)
+    return [tuple(sorted(several)) for several in alike.values() if len(several) > 1]
 
 
 @dataclass(frozen=True)

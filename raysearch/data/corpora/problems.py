@@ -178,6 +178,8 @@ class CorpusCheck:
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
     votes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    omissions: tuple[str, ...] = ()
+    """for each corpus, what `counts` leaves out"""
 
     @property
     def errors(self) -> tuple[Problem, ...]:

@@ -20,6 +20,7 @@ from raysearch.data.corpora.corpus import (
 )
 from raysearch.data.corpora.folders import clip_files
 from raysearch.errors import BadInput, near
+from raysearch.stages.atomic import escaped
 
 
 class NameParts(NamedTuple):
@@ -125,10 +126,15 @@ def text_lines(path: Path) -> list[str]:
 
 
 def clip_table(rows: Iterable[ClipRow]) -> pd.DataFrame:
-    """A Raw's table; a part or an attribute that all rows lack is no column of it."""
+    """A Raw's table; a part or an attribute that all rows lack is no column of it.
+
+    Names of files that are no UTF-8 stand there escaped: `inspect` finds no such file, and says so.
+    """
     clips = list(rows)
     table = pd.DataFrame(
-        [clip[: len(RAW_COLUMNS)] for clip in clips], columns=list(RAW_COLUMNS), dtype=str
+        [tuple(map(escaped, clip[: len(RAW_COLUMNS)])) for clip in clips],
+        columns=list(RAW_COLUMNS),
+        dtype=str,
     )
     names = dict.fromkeys(name for clip in clips for name, value in clip.further.items() if value)
     return table.assign(**{n: [clip.further.get(n, "") for clip in clips] for n in names})
@@ -143,6 +149,7 @@ def rating_table(rows: Iterable[RatingRow]) -> pd.DataFrame:
 
 def name_problem(name: str, file: str, example: str) -> Problem:
     """The notice that a file is not named as its corpus names its clips."""
+    file = escaped(file)
     sentence = f"{name}: {file} is not named like {example} and is left out."
     return Problem("name", "notice", name, file, sentence)
 
@@ -203,7 +210,9 @@ def _named_rows(
             continue
         clip = parts.clip or path.stem
         if clip in first:
-            sentence = f"{name}/{clip} is there twice: {first[clip]} is used, {path} is left out."
+            sentence = escaped(
+                f"{name}/{clip} is there twice: {first[clip]} is used, {path} is left out."
+            )
             problems.append(Problem("name", "notice", name, f"{name}/{clip}", sentence))
             continue
         first[clip] = path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from raysearch.data.corpora.corpus import CorpusInfo
+from raysearch.data.corpora.corpus import CorpusInfo, sentence_named
 from raysearch.data.corpora.readers import (
     NameParts,
     name_reader,
@@ -25,8 +25,9 @@ EMOTIONS = {
     "su": "surprised",
 }
 REMARK = (
-    "names give the number of a sentence and not its words, so that shared sentences are not "
-    "counted: all four actors speak the same sentences, and three are spoken in every emotion"
+    "names give the number of a sentence within an emotion and not its words: all four actors "
+    "speak the same sentences, which are counted as shared; three that are spoken in every emotion "
+    "count as several"
 )
 _NAME = re.compile(r"(?:([A-Z]{2})_)?(n|h|sa|a|f|d|su)(\d\d)")
 _ACTOR = re.compile(r"[A-Z]{2}")
@@ -37,7 +38,8 @@ def _fields(path: Path) -> NameParts | None:
     actor = (match and match[1]) or path.parent.name
     if match is None or not _ACTOR.fullmatch(actor):
         return None
-    return NameParts(actor, EMOTIONS[match[2]], clip=f"{actor}_{match[2]}{match[3]}")
+    number = f"{match[2]}{match[3]}"
+    return NameParts(actor, EMOTIONS[match[2]], sentence_named(number), clip=f"{actor}_{number}")
 
 
 LAYOUT = "give the folder that holds DC/a01.wav and the others, or DC_a01.wav and the others"

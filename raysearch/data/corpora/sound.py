@@ -21,7 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from raysearch.data.corpora.places import PartError, clip_bytes
-from raysearch.stages.atomic import READ_ONLY, write_whole
+from raysearch.stages.atomic import READ_ONLY, is_escaped, write_whole
 
 MIN_SECONDS = 0.1
 _VERSION = 4  # raise it whenever a verdict may change
@@ -37,6 +37,8 @@ in two microphones are above 0.9"""
 _PIECES = 100
 """into how many parts a clip is cut for an envelope"""
 OTHER_SIGNALS = "its channels are different signals"
+_ABSENT = "there is no such file"
+_NO_TEXT = "its name is no UTF-8 text: rename it (convmv -f latin1 -t utf8 does, of a whole tree)"
 _NO_SOUND = (
     (
         b"version https://git-lfs",
@@ -68,7 +70,7 @@ def inspect(path: Path, part: str = "") -> Clip:
     try:
         data = clip_bytes(str(path), part)
     except FileNotFoundError:
-        return Clip("", 0.0, "missing", "there is no such file")
+        return Clip("", 0.0, "missing", _NO_TEXT if is_escaped(str(path)) else _ABSENT)
     except OSError as error:
         return Clip("", 0.0, "unreadable", str(error.strerror or error))
     except PartError as error:

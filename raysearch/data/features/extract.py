@@ -15,9 +15,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from raysearch.data.corpora.corpus import PART, Corpus
+from raysearch.data.corpora.corpus import PART, Corpus, words_of
 from raysearch.data.features import bert, files, layers, magnitude, smile, spectral
 from raysearch.data.features import speech_models as ssl
 from raysearch.data.features.blocks import Block, Shelf
@@ -98,7 +99,7 @@ def check(
             f"{' or '.join(gives[k] for k in sorted(kinds))}, and not what this gives; "
             f"choose among {', '.join(fit)}."
         )
-    missing = int((corpus.table["transcript"] == "").sum())
+    missing = int((_words(corpus) == "").sum())
     notes: list[str] = []
     row_digests(names, corpus)  # finds the models, or says which is missing
     for info in infos:
@@ -217,7 +218,12 @@ def _digests(info: ExtractorInfo, corpus: Corpus) -> tuple[str, ...]:
     if info.values is not None:
         return info.values(corpus.table).digests
     table = corpus.table
-    return tuple(map(info.address, table["audio"], table["transcript"]))
+    return tuple(map(info.address, table["audio"], _words(corpus)))
+
+
+def _words(corpus: Corpus) -> pd.Series:
+    """What each clip says, where that is known: the name of a sentence is no text to read."""
+    return corpus.table["transcript"].map(words_of)
 
 
 def _infos(names: Sequence[str]) -> list[ExtractorInfo]:
@@ -249,7 +255,7 @@ def _chunks(info: ExtractorInfo, shelf: Shelf, corpus: Corpus) -> list[Chunk]:
     missing = set(shelf.missing(digests))
     todo: list[tuple[str, ...]] = []
     parts = table.get(PART, [""] * len(table))
-    columns = (table["id"], digests, table["audio"], table["path"], table["transcript"], parts)
+    columns = (table["id"], digests, table["audio"], table["path"], _words(corpus), parts)
     for clip, digest, *rest in zip(*columns, strict=True):
         if digest in missing:
             missing.discard(digest)  # a byte-identical clip is computed once
