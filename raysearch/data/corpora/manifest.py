@@ -84,6 +84,7 @@ from raysearch.data.corpora.readers import (
 from raysearch.data.manifest_table import table_of
 from raysearch.data.rules import OTHER_NAMES
 from raysearch.errors import BadInput
+from raysearch.stages.store import local_path
 
 _REQUIRED = ("file", "speaker")
 
@@ -98,13 +99,25 @@ class _Place:
     def file(self, name: str) -> Path:
         """The file of a cell, as it is spelt on the disk where that is another Unicode form.
 
-        Backslashes separate folders where there is no such file with them.
+        Backslashes separate folders where there is no such file with them. `~` is the user's
+        folder, and file:// a path, as on the command line.
         """
-        forms = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
-        forms += [form.replace("\\", "/") for form in forms if "\\" in form]
-        return next(
-            (p for form in forms if (p := self.audio / form).exists()), self.audio / forms[-1]
-        )
+        forms = [self.audio / _typed(name)]
+        forms += [self.audio / name.replace("\\", "/")] if "\\" in name else []
+        return next((p for form in forms if (p := _spelt(form)) is not None), forms[-1])
+
+
+def _typed(name: str) -> str:
+    return os.path.expanduser(local_path(name))
+
+
+def _spelt(path: Path) -> Path | None:
+    """The path as the disk spells it, each part in its own Unicode form; None where it is not."""
+    if path.exists() or str(path).isascii():
+        return path if path.exists() else None
+    above = _spelt(path.parent) if path.parent != path else path
+    forms = [unicodedata.normalize(form, path.name) for form in ("NFC", "NFD")]
+    return next((p for form in forms if above and (p := above / form).exists()), None)
 
 
 def read_manifest(
@@ -214,7 +227,8 @@ def _check_columns(frame: pd.DataFrame, path: Path, with_ratings: bool) -> None:
         raise BadInput(
             f"The manifest {path} has no column {', '.join(map(repr, lacking))}: it needs 'file', "
             f"'speaker' and 'label' (or votes); the columns found are: "
-            f"{', '.join(map(repr, frame.columns)) or 'none'}{hint}"
+            f"{', '.join(map(repr, frame.columns)) or 'none'}"
+            f"{hint if frame.shape[1] > 1 else '; commas, semicolons, tabs or | separate them.'}"
         )
 
 
@@ -263,14 +277,16 @@ def _clips(
         if not file:
             fault = "has no file"
         elif not speaker:
-            fault = f"({file}) has no speaker"
-        elif real in first:
-            what = "segment" if part else "file"
-            fault = f"({file}) names the same {what} as row {first[real]}"
-            if hint := remedy(("start", "end"), frame.columns):
-                fault += f" ({hint.removeprefix('; ')})"
+            fault = "has no speaker"
         if fault:
             problems.append(_row_problem(place, name, line, file, fault))
+            continue
+        if real in first:
+            what = "segment" if part else "file"
+            hint = remedy(("start", "end"), frame.columns).removeprefix("; ")
+            fault = f"names the same {what} as row {first[real]}" + (f" ({hint})" if hint else "")
+            cause = f"names the {what} of an earlier row" + (f" ({hint})" if hint else "")
+            problems.append(_row_problem(place, name, line, file, fault, cause))
             continue
         first[real] = line
         corpus = row.get("corpus") or name
@@ -296,15 +312,19 @@ def _part(row: Mapping[Hashable, Any]) -> tuple[str, str]:
     try:
         start, end = seconds_of(row.get("start", "")), seconds_of(row.get("end", ""))
     except ValueError as error:
-        return "", f"({row['file']}) has the time {error}, which is neither seconds nor a duration"
+        return "", f"has the time {error}, which is neither seconds (1.25) nor a duration"
     if end is not None and end <= (start or 0.0):
-        return "", f"({row['file']}) ends at {end:g} s, before it begins"
+        return "", f"ends at {end:g} s, before it begins"
     return segment(start or 0.0, end), ""
 
 
-def _row_problem(place: _Place, name: str, line: int, file: str, fault: str) -> Problem:
-    sentence = f"Row {line} of {place.table} {fault}: correct it, or set corpus.on_bad=skip."
-    return Problem("row", "error", name, file, sentence)
+def _row_problem(
+    place: _Place, name: str, line: int, file: str, fault: str, cause: str = ""
+) -> Problem:
+    """A row that is left out; `cause` is the fault without what is this row's alone."""
+    who = f"Row {line} of {place.table}" + (f" ({file})" if file else "")
+    sentence = f"{who} {fault}: correct it, or set corpus.on_bad=skip."
+    return Problem("row", "error", name, file, sentence, cause=f"a row {cause or fault}")
 
 
 def _with_own_ids(
@@ -317,8 +337,9 @@ def _with_own_ids(
     for clip, line in zip(clips, lines, strict=True):
         clip_id = clip.id + Path(clip.path).suffix if counts[clip.id] > 1 else clip.id
         if clip_id in first:
-            fault = f"({clip.path}) has the id {clip_id}, as row {first[clip_id]} has already"
-            problems.append(_row_problem(place, name, line, clip.path, fault))
+            fault = f"has the id {clip_id}, as row {first[clip_id]} has already"
+            cause = "has the id of an earlier row"
+            problems.append(_row_problem(place, name, line, clip.path, fault, cause))
             continue
         first[clip_id] = line
         rows.append(clip._replace(id=clip_id))
@@ -331,7 +352,7 @@ def _stem(file: str, corpus: str, place: _Place) -> str:
     A first folder that only repeats the corpus's name is left out. Links of folders are followed
     only where an absolute path does not begin with the folder's own.
     """
-    path = Path(os.path.normpath(file.replace("\\", "/")))
+    path = Path(os.path.normpath(_typed(file).replace("\\", "/")))
     base = place.audio.absolute()
     if path.is_absolute() and not path.is_relative_to(base):
         path, base = path.parent.resolve() / path.name, base.resolve()

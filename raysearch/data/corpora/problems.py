@@ -197,6 +197,8 @@ class CorpusCheck:
 
 
 _HEADINGS = {
+    "row": "rows have faults",
+    "votes": "votes or ratings have faults",
     "missing": "clips are missing",
     "unreadable": "clips cannot be read",
     "truncated": "clips are truncated",
