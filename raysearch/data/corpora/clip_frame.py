@@ -35,6 +35,15 @@ def label_notes(name: str, labels: Iterable[str], missing: Sequence[str]) -> lis
         for label, count in counts.items()
         if "".join(filter(str.isalnum, label.casefold())) in _MISSING or label == "-1"
     ]
+    own: dict[str, list[str]] = {}
+    for label in counts:
+        own.setdefault(common_name(label), []).append(label)
+    notes += [
+        f"{name}: the labels {', '.join(map(repr, labels))} are one class, {common!r}: if they are "
+        "several, give them names of your own."
+        for common, labels in own.items()
+        if len(labels) > 1
+    ]
     notes += [
         f"{name}: {' and '.join(map(repr, alike))} are different classes, though only their "
         "spelling differs: write them alike if they are one."

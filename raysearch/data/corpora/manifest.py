@@ -46,10 +46,8 @@ from __future__ import annotations
 
 import math
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,43 +79,12 @@ from raysearch.data.corpora.readers import (
     rating_table,
     with_root,
 )
+from raysearch.data.corpora.table_place import TablePlace
 from raysearch.data.manifest_table import table_of
 from raysearch.data.rules import OTHER_NAMES
 from raysearch.errors import BadInput
-from raysearch.stages.store import local_path
 
 _REQUIRED = ("file", "speaker")
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where the files of a manifest are."""
-
-    table: Path
-    audio: Path
-
-    def file(self, name: str) -> Path:
-        """The file of a cell, as it is spelt on the disk where that is another Unicode form.
-
-        Backslashes separate folders where there is no such file with them. `~` is the user's
-        folder, and file:// a path, as on the command line.
-        """
-        forms = [self.audio / _typed(name)]
-        forms += [self.audio / name.replace("\\", "/")] if "\\" in name else []
-        return next((p for form in forms if (p := _spelt(form)) is not None), forms[-1])
-
-
-def _typed(name: str) -> str:
-    return os.path.expanduser(local_path(name))
-
-
-def _spelt(path: Path) -> Path | None:
-    """The path as the disk spells it, each part in its own Unicode form; None where it is not."""
-    if path.exists() or str(path).isascii():
-        return path if path.exists() else None
-    above = _spelt(path.parent) if path.parent != path else path
-    forms = [unicodedata.normalize(form, path.name) for form in ("NFC", "NFD")]
-    return next((p for form in forms if above and (p := above / form).exists()), None)
 
 
 def read_manifest(
@@ -149,7 +116,7 @@ def read_manifest(
     """
     frame = _activation(renamed(read_cells(path), columns or {}, path))
     _check_columns(frame, path, with_ratings=ratings is not None)
-    place = _Place(path, audio or path.parent)
+    place = TablePlace(path, audio or path.parent)
     scores = _rating_rows(frame, ratings)
     if "rater" in frame:
         frame = frame.drop_duplicates(["file", *(x for x in ("start", "end") if x in frame)])
@@ -157,12 +124,14 @@ def read_manifest(
             frame = frame.drop(columns=["label"], errors="ignore")
     problems: list[Problem] = []
     idle = [c for c in frame.columns if c not in {*COLUMNS, *_vote_columns(frame)}]
-    rated = () if scores is None else scores.get("rating", ())
-    notes = label_notes(name, [*frame.get("label", ()), *rated], missing)
-    notes += unused_note(name, "manifest", idle, frame.columns)
+    notes = unused_note(name, "manifest", idle, frame.columns)
     table, rows = _clips(frame, place, name, missing, problems)
     means = _means(frame.loc[rows], table, path, problems)
-    votes = _votes(frame.loc[rows], table, path, problems)
+    votes = _votes(frame.loc[rows], table, path, missing, problems)
+    labels = [*frame.get("label", ()), *(() if scores is None else scores.get("rating", ()))]
+    if votes is not None:
+        labels += [str(each) for each in votes for _ in range(int((votes[each] > 0).sum()))]
+    notes += label_notes(name, labels, missing)
     graded = None
     if scores is not None:
         graded = _ratings(scores, table, frame.loc[rows], place, missing, problems)
@@ -260,7 +229,11 @@ def _rating_rows(frame: pd.DataFrame, path: Path | None) -> pd.DataFrame | None:
 
 
 def _clips(
-    frame: pd.DataFrame, place: _Place, name: str, missing: Sequence[str], problems: list[Problem]
+    frame: pd.DataFrame,
+    place: TablePlace,
+    name: str,
+    missing: Sequence[str],
+    problems: list[Problem],
 ) -> tuple[pd.DataFrame, list[int]]:
     """The table, and the lines of the CSV that its rows are from."""
     clips: list[ClipRow] = []
@@ -294,7 +267,7 @@ def _clips(
         clips.append(
             clip_row(
                 corpus,
-                _stem(file, corpus, place) + suffix_of(part),
+                place.stem(file, corpus) + suffix_of(part),
                 path,
                 speaker,
                 "" if label in missing else common_name(label),
@@ -319,7 +292,7 @@ def _part(row: Mapping[Hashable, Any]) -> tuple[str, str]:
 
 
 def _row_problem(
-    place: _Place, name: str, line: int, file: str, fault: str, cause: str = ""
+    place: TablePlace, name: str, line: int, file: str, fault: str, cause: str = ""
 ) -> Problem:
     """A row that is left out; `cause` is the fault without what is this row's alone."""
     who = f"Row {line} of {place.table}" + (f" ({file})" if file else "")
@@ -328,7 +301,7 @@ def _row_problem(
 
 
 def _with_own_ids(
-    clips: list[ClipRow], lines: list[int], place: _Place, name: str, problems: list[Problem]
+    clips: list[ClipRow], lines: list[int], place: TablePlace, name: str, problems: list[Problem]
 ) -> tuple[pd.DataFrame, list[int]]:
     """The table with a suffix in the ids of a.wav and a.flac; rows of one id still are faults."""
     counts = Counter(clip.id for clip in clips)
@@ -346,21 +319,6 @@ def _with_own_ids(
     return clip_table(rows), list(first.values())
 
 
-def _stem(file: str, corpus: str, place: _Place) -> str:
-    """The file's path from the folder of the audio, without its suffix.
-
-    A first folder that only repeats the corpus's name is left out. Links of folders are followed
-    only where an absolute path does not begin with the folder's own.
-    """
-    path = Path(os.path.normpath(_typed(file).replace("\\", "/")))
-    base = place.audio.absolute()
-    if path.is_absolute() and not path.is_relative_to(base):
-        path, base = path.parent.resolve() / path.name, base.resolve()
-    if path.is_absolute():
-        path = Path(os.path.relpath(path, base))
-    return path.with_suffix("").as_posix().removeprefix(f"{corpus}/")
-
-
 def _vote_columns(frame: pd.DataFrame) -> list[str]:
     return [c for c in frame.columns if c == "votes" or c.startswith("votes_")]
 
@@ -376,7 +334,11 @@ def _cells(row: Mapping[str, str], columns: list[str]) -> Iterator[tuple[str, st
 
 
 def _votes(
-    frame: pd.DataFrame, table: pd.DataFrame, path: Path, problems: list[Problem]
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    path: Path,
+    missing: Sequence[str],
+    problems: list[Problem],
 ) -> pd.DataFrame | None:
     columns = _vote_columns(frame)
     if not columns:
@@ -387,13 +349,16 @@ def _votes(
     ):
         own: dict[str, float] = {}
         for label, text in _cells({c: str(row[c]) for c in columns}, columns):
+            if label in missing:
+                continue
             value = _number(text)
             if value is None:
                 sentence = (
                     f"Row {index} of {path} has the vote {text!r} for {label!r}: "
                     "votes are counts, numbers of 0 or more (votes=angry:3;sad:1)."
                 )
-                problems.append(Problem("votes", "error", corpus, clip, sentence))
+                cause = "votes are counts, as in angry:3;sad:1"
+                problems.append(Problem("votes", "error", corpus, clip, sentence, cause=cause))
                 continue
             key = common_name(label)
             own[key] = own.get(key, 0.0) + value
@@ -423,7 +388,7 @@ def _ratings(
     scores: pd.DataFrame,
     table: pd.DataFrame,
     frame: pd.DataFrame,
-    place: _Place,
+    place: TablePlace,
     missing: Sequence[str],
     problems: list[Problem],
 ) -> pd.DataFrame:
@@ -461,7 +426,8 @@ def _ratings(
             sentence = (
                 f"The rating in row {index} ({file}) of {place.table} has {fault}: correct it."
             )
-            problems.append(Problem("votes", "error", corpora[clip], clip, sentence))
+            cause = f"a rating has {fault}"
+            problems.append(Problem("votes", "error", corpora[clip], clip, sentence, cause=cause))
             continue
         grades = {name: value for name, value in values.items() if value is not None}
         own = rater == speakers[clip]

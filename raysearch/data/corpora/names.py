@@ -69,7 +69,7 @@ def look_alikes(names: Iterable[str], apart: bool = True) -> list[tuple[str, ...
     for name in names:
         text = unicodedata.normalize("NFKC", name).casefold()
         seen = "".join(sign for sign in text if unicodedata.category(sign) not in _UNSEEN)
-        words = re.findall(r"[^\W_]+", seen)
+        words = re.findall(r"[^\W_]+", re.sub(r"(\d)\.0+(?!\d)", r"\1", seen))
         key = between.join(word.lstrip("0") or "0" for word in words) or seen
         alike.setdefault(key, set()).add(name)
     return [tuple(sorted(several)) for several in alike.values() if len(several) > 1]

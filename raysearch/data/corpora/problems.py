@@ -98,9 +98,9 @@ def length_notices(table: pd.DataFrame) -> list[Problem]:
         usual = lengths.mode().iloc[0]
         share = float((lengths == usual).mean())
         if share >= _CUT:
-            what = "Every clip" if share == 1 else f"{share:.0%} of the clips"
+            what = "Every clip is" if share == 1 else f"{share:.0%} of the clips are"
             sentence = (
-                f"{corpus}: {what} is exactly {usual:g} s long: they were cut or padded to one "
+                f"{corpus}: {what} exactly {usual:g} s long: they were cut or padded to one "
                 "length, so words may be missing, and silence may tell one corpus from another."
             )
             problems.append(Problem("length", "notice", str(corpus), "", sentence))

@@ -24,9 +24,11 @@ from raysearch.data.corpora.places import PartError, clip_bytes
 from raysearch.stages.atomic import READ_ONLY, is_escaped, write_whole
 
 MIN_SECONDS = 0.1
-_VERSION = 4  # raise it whenever a verdict may change
+_VERSION = 5  # raise it whenever a verdict may change
 _UNKNOWN = 0x7FFF0000
 """lengths from here on are of writers into pipes: sox 0x7FFFF000, others 0x7FFFFFFF, 0xFFFFFFFF"""
+_LEFT = 1 << 10
+"""bytes behind an empty block of sound from which on they are sound, and no remarks"""
 _PEAK = 8.0
 """the largest sample that may be meant: full scale is 1, and mixing goes beyond it by little"""
 _CANCELLED = 1e-3
@@ -39,6 +41,7 @@ _PIECES = 100
 OTHER_SIGNALS = "its channels are different signals"
 _ABSENT = "there is no such file"
 _NO_TEXT = "its name is no UTF-8 text: rename it (convmv -f latin1 -t utf8 does, of a whole tree)"
+_CONVERT = "convert it (ffmpeg -i IN OUT.wav)"
 _NO_SOUND = (
     (
         b"version https://git-lfs",
@@ -47,8 +50,17 @@ _NO_SOUND = (
     (b"<!doctype html", "it is a web page, not a sound: download the file itself"),
     (b"<html", "it is a web page, not a sound: download the file itself"),
     (b"<?xml", "it is an XML document, not a sound: download the file itself"),
+    (b"/annex/objects/", "it is a pointer of git-annex, not the sound: run git annex get"),
+    (b"{", "it is JSON text, not a sound: download the file itself"),
+    (b"pk\3\4", "it is a ZIP archive: unpack it"),
+    (b"\x1f\x8b", "it is compressed by gzip: unpack it"),
+    (b"\x1a\x45\xdf\xa3", "it is Matroska or WebM, which is not read here: " + _CONVERT),
+    (b"\x30\x26\xb2\x75", "it is Windows Media, which is not read here: " + _CONVERT),
+    (b"#!amr", "it is AMR, which is not read here: " + _CONVERT),
+    (b"\x89png", "it is a picture, not a sound"),
+    (b"\xff\xd8\xff", "it is a picture, not a sound"),
 )
-"""how files begin that others leave in a sound's place, and what they are"""
+"""how files begin, in small letters, that others leave in a sound's place, and what they are"""
 
 
 @dataclass(frozen=True)
@@ -89,20 +101,36 @@ def inspect_bytes(data: bytes) -> Clip:
         return Clip(digest, 0.0, "empty", "the file has no bytes")
     if cut := _wav_cut(data):
         return Clip(digest, 0.0, "truncated", cut)
-    head = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for start, what in _NO_SOUND:
-        if head.startswith(start):
-            return Clip(digest, 0.0, "unreadable", what)
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
             length, rate = sound.frames, sound.samplerate
             samples = sound.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         kind = "truncated" if _flac_header(data) else "unreadable"
-        return Clip(digest, 0.0, kind, f"decoding fails: {_plain(error)}")
+        return Clip(digest, 0.0, kind, _what(data) or f"decoding fails: {_plain(error)}")
     if len(samples) < length:
         return Clip(digest, 0.0, "truncated", f"{len(samples)} of {length} frames can be decoded")
     return Clip(digest, len(samples) / rate, *_heard(samples, rate))
+
+
+def _what(data: bytes) -> str:
+    """What the bytes of a file are that cannot be decoded, and what to do; "" of unknown ones."""
+    head = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for start, what in _NO_SOUND:
+        if head.startswith(start):
+            return what
+    if data[4:8] == b"ftyp":
+        return f"it is MP4 or M4A, which is not read here: {_CONVERT}"
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return f"its encoding is not read here: {_CONVERT}"
+    if not any(data):
+        return "all of its bytes are zero, as after a copy that was cut off: copy it again"
+    text = data[:60].decode("utf-8", "ignore")
+    if text.isprintable() or ("\n" in text and text.replace("\n", "").isprintable()):
+        return (
+            f"it is text, not a sound ({' '.join(text.split())[:40]!r}): download the file itself"
+        )
+    return ""
 
 
 def _heard(samples: NDArray[np.float32], rate: int) -> tuple[str, str]:
@@ -117,6 +145,8 @@ def _heard(samples: NDArray[np.float32], rate: int) -> tuple[str, str]:
     peaks = np.abs(samples).max(axis=0)
     if not peaks.any():
         return "empty", "every sample is zero"
+    if not np.ptp(samples, axis=0).any():
+        return "empty", "every sample is the same, so there is nothing to hear"
     if peaks.max() > _PEAK:
         return "scale", f"its samples reach {peaks.max():.4g}, and full scale is 1: divide them"
     if np.abs(samples.mean(axis=1)).max() < _CANCELLED * peaks.max():
@@ -252,6 +282,12 @@ def _wav_cut(data: bytes) -> str:
             # A writer into a pipe cannot know the length, and leaves about the most there is.
             if size < _UNKNOWN and at + size > len(data):
                 return f"its header promises {size} bytes of sound, {len(data) - at} are there"
+            if size == 0 and len(data) - at > _LEFT:
+                return (
+                    f"its header promises no sound, {len(data) - at} bytes are behind it, as a "
+                    "writer leaves them that was cut off: mend the header (sox "
+                    "--ignore-length IN OUT.wav)"
+                )
             return ""
         at += size + size % 2
     return "it ends before its sound begins"
