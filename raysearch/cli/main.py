@@ -76,20 +76,19 @@ def _check_names(words: Sequence[str]) -> None:
     Raises:
         BadInput: names each of them.
     """
-    # a link, or the user's folder for ~, may lead to such a name
-    texts = {
-        f"The word {word}": os.path.realpath(user_path(word.partition("=")[2] or word))
-        for word in words
-    }
-    texts["This folder,"] = os.getcwd()
-    wrong = [what for what, text in texts.items() if not is_text(text)]
-    if wrong:
-        raise BadInput(
-            [
-                f"{what} is no UTF-8 text: give the file or folder a UTF-8 name (mv)"
-                for what in wrong
-            ]
-        )
+    places = {word: os.path.realpath(user_path(word.partition("=")[2] or word)) for word in words}
+    problems = [
+        f"{what} is no UTF-8 text: give the file or folder a UTF-8 name (mv)"
+        for what, text in (*((f"The word {x}", x) for x in words), ("This folder,", os.getcwd()))
+        if not is_text(text)
+    ]
+    problems += [  # by a link, or by the user's folder for ~
+        f"The word {word} leads to {place}, which is no UTF-8 text: give it a UTF-8 name (mv)"
+        for word, place in places.items()
+        if is_text(word) and not is_text(place) and is_text(os.getcwd())
+    ]
+    if problems:
+        raise BadInput(problems)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

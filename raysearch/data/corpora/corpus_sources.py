@@ -25,7 +25,7 @@ from raysearch.data.corpora import (
     savee,
 )
 from raysearch.data.corpora.agreement import count_votes, labels_by_votes
-from raysearch.data.corpora.corpus import PART, CorpusInfo, Options, Progress, Raw
+from raysearch.data.corpora.corpus import PART, CorpusInfo, Options, Problem, Progress, Raw
 from raysearch.data.corpora.names import look_alikes
 from raysearch.data.corpora.simulate import simulated, with_attributes
 from raysearch.data.corpora.tasks import as_numbers, as_task
@@ -184,7 +184,7 @@ def read_sources(
         own = _own_options(info, options)
         try:
             raw = info.read(folder, options=own, seed=seed, home=home, progress=progress)
-            raw = with_alikes(name, in_one_form(raw))
+            raw = with_alikes(name, with_one_id_each(name, in_one_form(raw)))
             raw = with_rules(name, raw, rules, task) if name in names else raw
         except BadInput as error:
             problems.extend(error.problems)
@@ -246,6 +246,33 @@ def in_one_form(raw: Raw) -> Raw:
         classes=tuple(dict.fromkeys(map(_composed, raw.classes))),
         votes=votes,
         ratings=ratings,
+    )
+
+
+def with_one_id_each(name: str, raw: Raw) -> Raw:
+    """The corpus without clips whose id another clip has; each of them is a problem."""
+    again = raw.table["id"].duplicated()
+    if not again.any():
+        return raw
+    first = dict(zip(raw.table["id"][~again], raw.table["path"][~again], strict=True))
+    problems = [
+        Problem(
+            "row",
+            "error",
+            name,
+            path,
+            f"{path} is the clip {clip}, as {first[clip]} is already: rename or remove one of "
+            "them, or set corpus.on_bad=skip.",
+            cause="a file is a clip that another file is already",
+        )
+        for clip, path in zip(raw.table["id"][again], raw.table["path"][again], strict=True)
+    ]
+    return replace(
+        raw,
+        table=raw.table[~again],
+        votes=None if raw.votes is None else raw.votes[~again],
+        means=None if raw.means is None else raw.means[~again],
+        problems=(*raw.problems, *problems),
     )
 
 

@@ -55,9 +55,10 @@ def read_cells(path: Path, what: str = "manifest") -> pd.DataFrame:
     columns = [name.strip().lower() for name in rows[0].cells]
     if doubled := sorted({name for name in columns if columns.count(name) > 1}):
         raise BadInput(f"The {what} {path} has the column {doubled[0]!r} twice.")
-    if rows[-1].last == len(lines) and "\n".join(lines[rows[-1].first :]).count(quote) % 2:
+    last = rows[-1]
+    if last.last > last.first + 1 and "".join(lines[last.first :]).count(quote) % 2:
         raise BadInput(
-            f"The {what} {path} has a quote ({quote}) in line {rows[-1].first + 1} that is never "
+            f"The {what} {path} has a quote ({quote}) in line {last.first + 1} that is never "
             "closed: all lines behind it are in one cell; close it, or take it out."
         )
     width = len(columns)

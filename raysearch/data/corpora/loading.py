@@ -162,8 +162,9 @@ def _choice(sources: CorpusSources, classes: Sequence[str] | None, levels: bool)
         if source.raw.ratings is not None:
             present[source.name] |= set(source.raw.ratings["label"])
     choice = choose(classes, {s.name: s.raw.classes for s in sources.labelled}, present)
-    if choice.problems:
-        raise BadInput(choice.problems)
+    if choice.problems:  # rows with faults, which all may be, are why
+        errors = [p for s in sources.every for p in s.raw.problems if p.severity == "error"]
+        raise BadInput((*sentences(errors), *choice.problems))
     return choice
 
 

@@ -130,7 +130,8 @@ def read_manifest(
     votes = _votes(frame.loc[rows], table, path, missing, problems)
     labels = [*frame.get("label", ()), *(() if scores is None else scores.get("rating", ()))]
     if votes is not None:
-        labels += [str(each) for each in votes for _ in range(int((votes[each] > 0).sum()))]
+        others = [name for name in votes if name not in set(map(common_name, labels))]
+        labels += [str(name) for name in others for _ in range(int((votes[name] > 0).sum()))]
     notes += label_notes(name, labels, missing)
     graded = None
     if scores is not None:

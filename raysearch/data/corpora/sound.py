@@ -39,7 +39,6 @@ in two microphones are above 0.9"""
 _PIECES = 100
 """into how many parts a clip is cut for an envelope"""
 OTHER_SIGNALS = "its channels are different signals"
-_ABSENT = "there is no such file"
 _NO_TEXT = "its name is no UTF-8 text: rename it (convmv -f latin1 -t utf8 does, of a whole tree)"
 _CONVERT = "convert it (ffmpeg -i IN OUT.wav)"
 _NO_SOUND = (
@@ -82,7 +81,9 @@ def inspect(path: Path, part: str = "") -> Clip:
     try:
         data = clip_bytes(str(path), part)
     except FileNotFoundError:
-        return Clip("", 0.0, "missing", _NO_TEXT if is_escaped(str(path)) else _ABSENT)
+        if is_escaped(str(path)):
+            return Clip("", 0.0, "unreadable", _NO_TEXT)
+        return Clip("", 0.0, "missing", "there is no such file")
     except OSError as error:
         return Clip("", 0.0, "unreadable", str(error.strerror or error))
     except PartError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 
 from raysearch.data import corpora
+from raysearch.data.corpora.corpus import words_of
 from raysearch.data.corpora.problems import length_notices
 from raysearch.data.corpora.sound import inspect
 from raysearch.data.rules import Task, Votes
@@ -296,3 +298,76 @@ def test_a_wav_from_a_pipe_is_whole(root: Path, tmp_path: Path, length: int) -> 
     data[at : at + 4] = length.to_bytes(4, "little")
     path.write_bytes(bytes(data))
     assert len(load(["emodb"], {"emodb": root}, tmp_path).table) == 12
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid x\n", "pointer of Git LFS"),
+        (b"/annex/objects/SHA256E-s1--x.wav\n", "pointer of git-annex"),
+        (b"\n <HTML lang=en>", "web page"),
+        (b'{"error": 1}', "JSON"),
+        (b"Moved Permanently\n", "text, not a sound ('Moved Permanently')"),
+        (b"PK\3\4xx", "ZIP"),
+        (b"\0\0\0\x20ftypisom", "MP4"),
+        (bytes(100), "all of its bytes are zero"),
+    ],
+)
+def test_what_lies_in_a_sounds_place_is_named(tmp_path: Path, data: bytes, words: str) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(data)
+    clip = inspect(path)
+    assert clip.verdict == "unreadable"
+    assert words in clip.detail
+
+
+def test_sound_behind_a_header_that_promises_none_and_sound_that_never_changes(
+    tmp_path: Path,
+) -> None:
+    path = tone(tmp_path / "a.wav", 200)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    assert "promises no sound, 9600 bytes are behind it" in inspect(path).detail
+    soundfile.write(path, np.full(4000, 0.5), RATE)
+    assert inspect(path).verdict == "empty"
+
+
+def test_names_that_are_no_utf8_are_named_with_the_remedy(tmp_path: Path) -> None:
+    root = tmp_path / "casia"
+    for number, emotion in enumerate(("angry", "sad", "happy", "neutral")):
+        for speaker in ("wang", os.fsdecode(b"li\xff")):
+            for sentence in ("20", "30"):
+                pitch = 200 + 7 * number + 100 * len(speaker) + 31 * (sentence == "30")
+                place = root / speaker / emotion / f"{sentence}{number}.wav"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                tone(tmp_path / "tone.wav", pitch).rename(place)
+    (root / os.fsdecode(b"stray\xff.wav")).touch()
+    text = message(["casia"], {"casia": root}, tmp_path)
+    assert "casia: 8 clips cannot be read: casia/li\\xff/" in text
+    assert "no UTF-8 text: rename it" in text
+    corpus = load(["casia"], {"casia": root}, tmp_path, on_bad="skip")
+    assert set(corpus.table["speaker"]) == {"casia/wang"}
+    assert any("casia: stray\\xff.wav is not named like" in note for note in corpus.notes)
+
+
+def test_two_files_of_one_clip_are_told(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        for number, emotion in enumerate(("angry", "sad")):
+            name = unicodedata.normalize(form, "lü")
+            tone(tmp_path / "casia" / name / emotion / "201.wav", 200 + number + len(name))
+    text = message(["casia"], {"casia": tmp_path / "casia"}, tmp_path)
+    assert "is the clip casia/lü/angry/201, as " in text
+
+
+def test_sentences_that_are_known_by_number_are_shared_and_are_no_words(tmp_path: Path) -> None:
+    for number, actor in enumerate(("DC", "JE")):
+        for place, name in enumerate(("a01", "a02", "sa01", "sa02")):
+            tone(tmp_path / "savee" / actor / f"{name}.wav", 200 + 50 * number + 10 * place)
+    corpus = load(["savee"], {"savee": tmp_path / "savee"}, tmp_path)
+    texts = corpus.table.groupby("speaker")["transcript"].apply(set)
+    assert texts["savee/DC"] == texts["savee/JE"]
+    assert len(texts["savee/DC"]) == 4
+    assert {words_of(text) for text in texts["savee/DC"]} == {""}
+    assert words_of("[LAUGHTER] yes") == "[LAUGHTER] yes"

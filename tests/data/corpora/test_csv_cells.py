@@ -59,3 +59,40 @@ def test_other_encodings_are_told_with_the_remedy(
 ) -> None:
     with pytest.raises(BadInput, match=remedy):
         cells(tmp_path, "file,label\na.wav,ängstlich\n", encoding)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'file|label\na.wav|angry\nb.wav|"sad, or so"\n',
+        "'file','label'\n'a.wav','angry'\n'b.wav','sad, or so'\n",
+        'file,label\na.wav,angry,,\nb.wav,"sad, or so",\n',
+        'file,label\na.wav,"=""angry"""\nb.wav,"sad, or so"\n',
+    ],
+)
+def test_what_spreadsheets_and_scripts_write(tmp_path: Path, text: str) -> None:
+    assert cells(tmp_path, text) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('file,label\na.wav,x\nb.wav,"y\nc.wav,z\n', "line 3 that is never closed"),
+        ('file,label\na.wav,"x\nb.wav","y"\nc.wav,z\n', "the quote that line 2 opens"),
+        ("file,label\na.wav,x\0\n", "NUL byte in line 2"),
+        ("file,label\na.wav,x\nb.wav,x,y\n", "row 3 has 3 cells: quote cells that hold a ','"),
+    ],
+)
+def test_quotes_and_bytes_that_break_a_table_are_named(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(BadInput, match=words):
+        cells(tmp_path, text)
+
+
+def test_texts_of_wide_characters_without_a_mark_and_long_cells(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="iconv -f UTF-16LE"):
+        cells(tmp_path, "file,label\na.wav,x\n", "utf-16-le")
+    with pytest.raises(BadInput, match="iconv -f UTF-32"):
+        cells(tmp_path, "file,label\na.wav,x\n", "utf-32")
+    assert cells(tmp_path, f"file,label\na.wav,{'x' * 200_000}\n")[0][1] == "x" * 200_000

@@ -403,3 +403,47 @@ def test_segments_of_one_file_are_clips_of_their_own(folder: Path) -> None:
     assert "is not in the file, which has 0.25 s" in problems(late, folder)
     wrong = write(folder / "wav", "file,start,end,label,speaker\n" + rows + "a1.wav,a,9,x,b\n")
     assert "has the time 'a'" in problems(wrong, folder)
+
+
+def test_a_folder_and_a_file_in_it_may_have_different_forms(folder: Path) -> None:
+    place = folder / unicodedata.normalize("NFD", "größe")
+    (folder / "wav").rename(place)
+    for name in FILES:
+        (place / f"{name}.wav").rename(place / unicodedata.normalize("NFC", f"ö{name}.wav"))
+    rows = "".join(f"größe/ö{name}.wav,{'sad' if name[1] == '1' else 'angry'},{name[0]}\n"
+                   for name in FILES)  # fmt: skip
+    assert len(load(write(folder, f"file,label,speaker\n{rows}"), folder).table) == 5
+
+
+def test_labels_and_votes_of_one_class_and_of_none_are_told(folder: Path) -> None:
+    rows = zip(FILES, ("Joy", "happiness", "sad", "sad", "sad"), strict=True)
+    text = "".join(f"wav/{n}.wav,{label},{n[0]},{label}:2;nan:1\n" for n, label in rows)
+    path = write(folder, f"file,label,speaker,votes\n{text}")
+    notes = " ".join(load(path, folder).notes)
+    assert "the labels 'Joy', 'happiness' are one class, 'happy'" in notes
+    assert "5 clips have the label 'nan', which looks like none" in notes
+    corpus = load(path, folder, options={"missing": ["nan"]})
+    assert "looks like none" not in " ".join(corpus.notes)
+    assert corpus.outside is None or not corpus.outside.any()
+
+
+def test_a_check_counts_what_it_leaves_out(folder: Path) -> None:
+    (folder / "wav" / "notes.txt").touch()
+    (folder / "wav" / "c1.wav").write_bytes((folder / "wav" / "a1.wav").read_bytes())
+    rows = "wav/a1.wav,angry,a\nwav/a2.wav,sad,a\nwav/b1.wav,bored,b\nwav/b2.wav,,b\n"
+    path = write(folder, f"file,label,speaker\n{rows}wav/b3.wav,sad,\nwav/x.wav,sad,b\n")
+    check = corpora.check(
+        ["manifest"], root={"manifest": str(path)}, home=folder, classes=["angry", "sad"]
+    )
+    assert check.omissions == (
+        "manifest: not counted as clips with a class: 1 rows with faults; 1 clips whose files are "
+        "missing; 1 clips without a label; 1 clips of other classes (bored 1); 2 sound files "
+        "beside them that are no clips of it; 1 files beside them that are no sound (.txt 1)",
+    )
+
+
+def test_more_than_five_equal_faults_keep_their_cause(folder: Path) -> None:
+    rows = "".join(f'wav/{n}.wav,x,s,"{i},5"\n' for i, n in enumerate((*FILES, "c1", "c2")))
+    text = problems(write(folder, f"file,label,speaker,start\n{rows}"), folder)
+    assert "7 rows have faults" in text
+    assert "a row has the time '0,5', which is neither seconds (1.25) nor a duration (1)" in text

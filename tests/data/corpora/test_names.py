@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.data.corpora.names import COMMON, choose, common_name, in_order
+from raysearch.data.corpora.names import COMMON, choose, common_name, in_order, look_alikes
 
 TWO = {"a": ("neutral", "happy", "excited", "sad"), "b": ("neutral", "happy", "sad", "calm")}
 PRESENT = {name: set(labels) for name, labels in TWO.items()}
@@ -79,3 +79,15 @@ def test_bad_choices(wanted: list[str], message: str) -> None:
 def test_corpora_that_share_too_little() -> None:
     problems = choose(None, TWO, {"a": {"happy"}, "b": {"sad"}}).problems
     assert "share 0 classes" in problems[0]
+
+
+def test_names_that_a_person_takes_for_one() -> None:
+    names = ["anna", "Anna", "b", "b\u200b", "01", "1", "1.0", "d x", "d\u00a0x", "1-1", "11"]
+    assert sorted(look_alikes(names)) == [
+        ("01", "1", "1.0"),
+        ("Anna", "anna"),
+        ("b", "b\u200b"),
+        ("d x", "d\u00a0x"),
+    ]
+    assert look_alikes(["very sad", "Very-Sad", "sad"], apart=False) == [("Very-Sad", "very sad")]
+    assert look_alikes(["!", "?", "-"]) == []
