@@ -132,7 +132,7 @@ def clip_table(rows: Iterable[ClipRow]) -> pd.DataFrame:
     """
     clips = list(rows)
     table = pd.DataFrame(
-        [tuple(map(escaped, clip[: len(RAW_COLUMNS)])) for clip in clips],
+        [tuple(escaped(str(cell)) for cell in clip[: len(RAW_COLUMNS)]) for clip in clips],
         columns=list(RAW_COLUMNS),
         dtype=str,
     )
