@@ -75,7 +75,7 @@ def read_cells(path: Path, what: str = "manifest") -> pd.DataFrame:
     return pd.DataFrame(cells, columns=columns, index=[row.last for row in rows[1:]], dtype=str)
 
 
-class _Row(NamedTuple):
+class _CsvRow(NamedTuple):
     """The cells of a row, and its lines from `first` (from 0) up to `last`."""
 
     cells: list[str]
@@ -83,7 +83,7 @@ class _Row(NamedTuple):
     last: int
 
 
-def _rows(lines: Sequence[str], start: int, separator: str, quote: str) -> Iterator[_Row]:
+def _rows(lines: Sequence[str], start: int, separator: str, quote: str) -> Iterator[_CsvRow]:
     reader = csv.reader(
         io.StringIO("\n".join(lines[start:]), newline=""),
         delimiter=separator,
@@ -92,7 +92,7 @@ def _rows(lines: Sequence[str], start: int, separator: str, quote: str) -> Itera
     )
     before = start
     for cells in reader:
-        yield _Row(cells, before, start + reader.line_num)
+        yield _CsvRow(cells, before, start + reader.line_num)
         before = start + reader.line_num
 
 
