@@ -97,6 +97,10 @@ def status(words: Sequence[str]) -> str:
     return "\n".join(map(str, found)) or _NONE.format(home=home)
 
 
+def _say(sentence: str) -> None:
+    print(f"raysearch: {sentence}", file=sys.stderr, flush=True)
+
+
 def ui(words: Sequence[str]) -> int:
     """Serve MLflow's UI on a home until Ctrl-C."""
     from raysearch.tracking.ui import ui as serve
@@ -106,7 +110,7 @@ def ui(words: Sequence[str]) -> int:
     if not study_folders(home):
         raise BadInput(f"home={home} holds no study; run tune first, or name another home=")
     port = values["port"]
-    with serve(home, host=values["host"], port=port) as server:
+    with serve(home, host=values["host"], port=port, say=_say) as server:
         address = f"http://{values['host']}:{port}/"
         print(f"MLflow on {home} (Ctrl-C ends): {address}")
         for folder in study_folders(home):

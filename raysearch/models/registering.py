@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from raysearch.study.addresses import TRACKING_VARIABLE, named, shown
 from raysearch.study.folder import StudyFolder
 from raysearch.tracking.client import (
     connect,
+    database_to_read,
     default_uri,
     experiment_name,
     failures,
@@ -147,9 +149,14 @@ def run_of(study: Study, instance: str) -> tuple[str, str]:
     """Experiment and run of a study.
 
     Raises:
-        BadInput: it has none, as it was not tracked.
+        BadInput: it has none, as it was not tracked, or its home may only be read.
     """
     uri, home = _uri(study), Path(study.home)
+    if study.tracking.uri is None and not os.access(home, os.W_OK):
+        raise BadInput(
+            f"home={home} may only be read, so no model can be registered there; give to=DIR, which "
+            "writes the model into a folder"
+        )
     client = _client(uri, home)
     try:
         experiment = client.get_experiment_by_name(experiment_name(study.id))
@@ -296,13 +303,22 @@ def fetch(name: str, home: Path, tracking: str | None, into: Path) -> Path:
     Raises:
         BadInput: there is no such model.
     """
-    uri = named("tracking", tracking, TRACKING_VARIABLE) if tracking else default_uri(home)
     registered = "://" not in name and not name.startswith("runs:/")
-    if registered and tracking is None and not (home / "mlflow.db").is_file():
+    if tracking is not None:
+        return _fetched(
+            name, named("tracking", tracking, TRACKING_VARIABLE), home, into, registered
+        )
+    if registered and not (home / "mlflow.db").is_file():
         raise BadInput(
             f"model={name} is no folder, and home={home} has no registry (mlflow.db); name "
             "the folder of a model, or the home where it was exported"
         )
+    with database_to_read(home) as folder:
+        return _fetched(name, default_uri(folder), folder, into, registered)
+
+
+def _fetched(name: str, uri: str, home: Path, into: Path, registered: bool) -> Path:
+    """A model's folder, as `fetch` gives it; `registered`: by its name in the registry."""
     client = _client(uri, home)
     try:
         from mlflow.artifacts import download_artifacts

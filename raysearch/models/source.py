@@ -13,9 +13,9 @@ from raysearch.report import Report, build
 from raysearch.stages import LocalExecutor
 from raysearch.stages.methods import method as find_method
 from raysearch.stages.methods import methods
-from raysearch.stages.store import Store
+from raysearch.stages.store import Store, is_read_only
 from raysearch.study import Study
-from raysearch.study.folder import StudyFolder, scratch_of, store_for
+from raysearch.study.folder import StudyFolder, scratch_of, store_of
 from raysearch.study.ledger import COMPLETE, FoldRow, TrialRow
 from raysearch.study.record import Record
 from raysearch.tuning.prepare import StudyInputs, prepare
@@ -47,11 +47,14 @@ class Source:
 
     @property
     def store(self) -> Store:
-        return store_for(self.study)
+        """The study's; of a home that one may only read, what is trained now is not kept."""
+        uri = store_of(self.study)
+        return Store(uri, self.study.store_wait, keeps=not is_read_only(uri))
 
     def executor(self) -> LocalExecutor:
         """Runs stages over the study's store, in this process."""
-        return LocalExecutor(self.store, scratch_of(self.study))
+        scratch = None if is_read_only(str(self.study.home)) else scratch_of(self.study)
+        return LocalExecutor(self.store, scratch)
 
     def stages(self, row: FoldRow) -> list[list[tuple[str, str]]]:
         """By training of a fold, (name, key) of its stages, the scored one last."""

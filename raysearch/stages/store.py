@@ -58,6 +58,12 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("file://")
 
 
+def is_read_only(uri: str) -> bool:
+    """Whether a store lies in a folder of this machine that one may only read."""
+    folder = local_path(uri)
+    return is_local(uri) and os.path.isdir(folder) and not os.access(folder, os.W_OK)
+
+
 def local_path(address: str) -> str:
     """The path of a file:// address, in which %23 stands for #; any other text as it is."""
     return unquote(urlsplit(address).path) if address.startswith("file://") else address
@@ -69,10 +75,12 @@ class Store:
     Args:
         uri: a local path, or an fsspec URI such as s3://bucket/prefix or memory://name.
         patience: seconds that a store which is away is waited for; 0 does not wait.
+        keeps: whether it may be written; what is put into one that may not is kept nowhere.
     """
 
-    def __init__(self, uri: str, patience: float = 0.0) -> None:
+    def __init__(self, uri: str, patience: float = 0.0, *, keeps: bool = True) -> None:
         self.uri = uri
+        self._keeps = keeps
         self.local = is_local(uri)
         self.place = f"the store at {without_passwords(uri)}"
         self._patience = patience
@@ -156,6 +164,8 @@ class Store:
         Raises:
             StoreFailed: the store cannot be written.
         """
+        if not self._keeps:
+            return
         data, path = encode(artifact, provenance), self._path(key)
 
         def write() -> None:
@@ -229,6 +239,8 @@ class Store:
 
     def discard(self, key: str) -> None:
         """Remove a damaged artifact."""
+        if not self._keeps:
+            return
         path = self._path(key)
 
         def remove() -> None:
@@ -250,7 +262,9 @@ class Store:
         Raises:
             StoreFailed: the store cannot be written.
         """
-        return True if not self.local else self._call("written", lambda: self._lock(key))
+        if not self.local or not self._keeps:
+            return True
+        return self._call("written", lambda: self._lock(key))
 
     def _lock(self, key: str) -> bool:
         if self._claims is None:

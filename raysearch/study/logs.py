@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -22,5 +23,10 @@ class LogFile(logging.FileHandler):
     def format(self, record: logging.LogRecord) -> str:
         """The record as text, without the passwords of the addresses in it."""
         return without_passwords(super().format(record))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, where the file can be written: of a home that one may only read, not."""
+        with contextlib.suppress(OSError):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None: ...

@@ -12,6 +12,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raysearch.stages.temporary import temporary_folder
 from raysearch.study.addresses import shown
 from raysearch.study.logs import LogFile
 from raysearch.tracking.projection import STUDY, Key, Projection, Run, StudyProvenance
@@ -43,6 +45,22 @@ def default_uri(home: Path) -> str:
 
     database = str(home.resolve() / "mlflow.db")
     return URL.create("sqlite", database=database).render_as_string(hide_password=False)
+
+
+@contextlib.contextmanager
+def database_to_read(home: Path) -> Iterator[Path]:
+    """The folder of a home's database; of a home that one may only read, that of a copy.
+
+    SQLite and MLflow write as they read: a lock, a log of changes, tables of a later version.
+    """
+    if os.access(home, os.W_OK):
+        yield home
+        return
+    with temporary_folder("raysearch-mlflow-") as aside:
+        for path in home.glob("mlflow.db*"):
+            if path.suffix != ".lock":
+                shutil.copyfile(path, aside / path.name)
+        yield aside
 
 
 def experiment_name(study: str) -> str:
