@@ -154,8 +154,8 @@ def run_of(study: Study, instance: str) -> tuple[str, str]:
     uri, home = _uri(study), Path(study.home)
     if study.tracking.uri is None and not os.access(home, os.W_OK):
         raise BadInput(
-            f"home={home} may only be read, so no model can be registered there; give to=DIR, which "
-            "writes the model into a folder"
+            f"home={home} may only be read, so no model can be registered there; give to=DIR, "
+            "which writes the model into a folder"
         )
     client = _client(uri, home)
     try:
