@@ -91,14 +91,14 @@ def ui(
             )
         try:
             _await_server(process, f"http://{host}:{port}/health", wait, path, say)
-            # MLflow has made the folder of its address as it is written there, with %23 for #
+            yield process
+        finally:
+            _end(process)
+            # it has made the folder of its address as it is written there, with %23 for #
             written = Path(default_uri(folder).removeprefix("sqlite:///")).parent
             if written != folder.resolve():
                 with contextlib.suppress(OSError):
                     os.removedirs(written)
-            yield process
-        finally:
-            _end(process)
 
 
 def _check_port(host: str, port: int) -> None:
