@@ -26,6 +26,7 @@ from raysearch.stages.temporary import temporary_folder
 from raysearch.study.addresses import shown
 from raysearch.study.logs import LogFile
 from raysearch.tracking.projection import STUDY, Key, Projection, Run, StudyProvenance
+from raysearch.tracking.relocation import relocate
 from raysearch.tracking.views import experiment_tags, page_of
 from raysearch.tracking.writer import Update, brief
 
@@ -54,12 +55,15 @@ def database_to_read(home: Path) -> Iterator[Path]:
     SQLite and MLflow write as they read: a lock, a log of changes, tables of a later version.
     """
     if os.access(home, os.W_OK):
+        with locked(default_uri(home)):
+            pass
         yield home
         return
     with temporary_folder("raysearch-mlflow-") as aside:
         for path in home.glob("mlflow.db*"):
             if path.suffix != ".lock":
                 shutil.copyfile(path, aside / path.name)
+        relocate(aside / "mlflow.db", home)
         yield aside
 
 
@@ -131,7 +135,10 @@ def _database(uri: str) -> Path | None:
 
 @contextlib.contextmanager
 def locked(uri: str) -> Iterator[None]:
-    """Hold the lock beside a SQLite database; elsewhere the server does the guarding."""
+    """Hold the lock beside a SQLite database; elsewhere the server does the guarding.
+
+    What a home's database says of its files holds for where the home lies now.
+    """
     path = _database(uri)
     if path is None:
         yield
@@ -144,6 +151,7 @@ def locked(uri: str) -> Iterator[None]:
             # a file system without locks: SQLite's own must do
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
+        relocate(path, path.parent)
         yield
 
 
@@ -223,6 +231,9 @@ class MlflowRuns:
         """
         path = _database(self.uri)
         if path is not None:
+            if path.is_file():
+                with locked(self.uri):
+                    pass
             return _count_in(path, experiment_name(self._name), self._instance)
         client = connect(self.uri, self._home)
         experiment = client.get_experiment_by_name(experiment_name(self._name))
