@@ -7,6 +7,7 @@ raysearch, the method's code, the study as one file, and speech that is not on t
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shlex
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 from raysearch.cluster.code_copy import copy_code, copy_corpus, modules_of
 from raysearch.cluster.connection import environment, jobs_client
-from raysearch.errors import BadInput, ClusterFailed, near, one_line
+from raysearch.errors import BadInput, ClusterFailed, near, one_line, without_passwords
 from raysearch.stages.temporary import temporary_folder
 from raysearch.study import Study, dump, load_study
 from raysearch.study.clusterfile import ClusterFile, read_cluster
@@ -28,6 +29,8 @@ _STOP_SECONDS = 120
 _AGENT_SECONDS = 60
 """seconds that a head may take to be ready for jobs"""
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+_SERVERS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+"""variables that say where a store is, and let nobody in: they travel with a job"""
 _OURS = "raysearch_study"
 """the metadata key by which our jobs are known"""
 
@@ -62,11 +65,19 @@ def submit(words: Sequence[str], cwd: Path) -> str:
         copy_code(folder, modules_of(study), without=[Path(study.home)])
         (folder / CONFIGURATION).write_text(dump(_over_there(study, place, home, folder)))
         job = _send(folder, study, place, home)
+    login = (
+        f"\nlogin:  {without_passwords(str(study.store))} is opened with the login that the "
+        "cluster's head has (a role of the machine, ~/.aws/credentials, variables where ray start ran); one "
+        "of this machine does not travel"
+        if study.store is not None and "://" in str(study.store)
+        else ""
+    )
     where = f" cluster={shlex.quote(study.cluster)}" if study.cluster != "auto" else ""
     return (
         f"job {job}: study {study.id}, its home on the cluster is {home}\n"
         f"follow: python -m raysearch status job={job}{where}\n"
         f"end:    python -m raysearch stop job={job}{where}   (the same submit goes on later)"
+        f"{login}"
     )
 
 
@@ -76,6 +87,9 @@ def _send(folder: Path, study: Study, place: ClusterFile, home: str) -> str:
     env = environment(place)
     # read by the process that ends the job; Ray's own 3 seconds would kill the driver
     env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] = str(_STOP_SECONDS)
+    for name in _SERVERS if study.store is not None and "://" in str(study.store) else ():
+        if name in os.environ:
+            env["env_vars"].setdefault(name, os.environ[name])
     job = {
         "entrypoint": f"exec python -m raysearch tune space={CONFIGURATION}",
         "submission_id": f"{study.id}-{secrets.token_hex(3)}",

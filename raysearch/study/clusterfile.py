@@ -7,7 +7,7 @@
     store: s3://bucket/raysearch        # where artifacts are kept
     corpora: {emodb: /shared/emodb}     # folders of speech over there; others travel with submit
     pip: [my-package==1.2]              # installed for the study's processes
-    env: {OMP_NUM_THREADS: "1"}         # set for the study's processes
+    env: {OMP_NUM_THREADS: "1"}         # set for the study's processes; no logins, for Ray logs it
 
 Every key may be left out.
 """
@@ -29,6 +29,8 @@ from raysearch.study.resources import resource
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|CREDENTIAL", re.IGNORECASE)
+"""names of variables whose values are logins"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,13 @@ def read_cluster(name: str) -> ClusterFile:
         problem = _token_problem(values["token_file"])
         if problem:
             problems.append(f"{path}: {problem}")
+    problems += [
+        f"{path}: env must hold no login, but names {name}, which Ray would write into its logs: "
+        "leave it out, and let the cluster have a login of its own (a role of the machine, "
+        "~/.aws/credentials, or the variable where ray start runs)"
+        for name in values.get("env", {})
+        if _SECRET.search(name)
+    ]
     if problems:
         raise BadInput(problems)
     if "pip" in values:

@@ -78,3 +78,12 @@ def test_the_store_of_the_file_is_the_studys_unless_it_has_one(tmp_path: Path) -
     assert load_study([*words, "store=mine"], cwd=tmp_path).store == str(tmp_path / "mine")
     alone = load_study(["space=rdlr"], cwd=tmp_path)
     assert load_study(words, cwd=tmp_path).id == alone.id, "the cluster is no part of identity"
+
+
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "HF_TOKEN"])
+def test_a_login_in_a_cluster_file_is_refused(tmp_path: Path, name: str) -> None:
+    path = cluster_file(tmp_path, f"env: {{{name}: abc, AWS_ENDPOINT_URL: 'http://x:1'}}\n")
+    with pytest.raises(BadInput, match=f"names {name}, which Ray would write into its logs") as one:
+        read_cluster(path)
+    assert "abc" not in str(one.value)
+    assert len(one.value.problems) == 1
