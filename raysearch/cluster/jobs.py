@@ -67,8 +67,8 @@ def submit(words: Sequence[str], cwd: Path) -> str:
         job = _send(folder, study, place, home)
     login = (
         f"\nlogin:  {without_passwords(str(study.store))} is opened with the login that the "
-        "cluster's head has (a role of the machine, ~/.aws/credentials, variables where ray start ran); one "
-        "of this machine does not travel"
+        "cluster's head has (a role of the machine, ~/.aws/credentials, variables where ray start "
+        "ran); one of this machine does not travel"
         if study.store is not None and "://" in str(study.store)
         else ""
     )
