@@ -15,6 +15,7 @@ from types import FrameType
 
 from raysearch.cli.commands import COMMANDS
 from raysearch.cli.help import help_text
+from raysearch.cli.silence import speaking
 from raysearch.errors import BadInput, RaysearchError
 from raysearch.stages.atomic import READ_ONLY, is_text
 from raysearch.study.plain_text import user_path
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGHUP, _terminated)
     try:
         _check_names(arguments.words)
-        code = _run(arguments.command, arguments.words)
+        with speaking(arguments.command):
+            code = _run(arguments.command, arguments.words)
         sys.stdout.flush()
         return code
     except BadInput as error:

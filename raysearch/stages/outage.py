@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -87,10 +86,17 @@ class Outage:
         return ""
 
 
-@functools.cache
+_OUTAGES: dict[str, Outage] = {}
+
+
 def outage_of(place: str) -> Outage:
     """The one of a store in this process."""
-    return Outage(place)
+    return _OUTAGES.setdefault(place, Outage(place))
+
+
+def trouble() -> str:
+    """What a person must know of the stores of this process now; '' where all answer."""
+    return "; ".join(filter(None, (outage.sentence for outage in list(_OUTAGES.values()))))
 
 
 @contextlib.contextmanager

@@ -27,12 +27,12 @@ def relocate(database: Path, home: Path) -> int:
 
     Args:
         database: SQLite's file; one that is absent, or of other tables, is left alone.
-        home: the folder that holds the artifacts.
+        home: the folder that holds the artifacts; where it holds none, nothing is changed.
 
     Returns:
         How many addresses were changed: 0 where the home has not moved.
     """
-    if not database.is_file():
+    if not database.is_file() or not (home / _FOLDER).is_dir():
         return 0
     place = (home.resolve() / _FOLDER).as_uri()
     try:

@@ -37,13 +37,16 @@ def test_the_addresses_of_a_moved_home_lead_to_its_files(tmp_path: Path) -> None
 def test_a_home_that_may_only_be_read_is_read_from_a_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "mlartifacts").mkdir()
     client = connect(default_uri(tmp_path), tmp_path)
-    client.create_experiment("raysearch/study", (tmp_path / "mlartifacts/raysearch/study").as_uri())
+    client.create_experiment("raysearch/study", "file:///before/mlartifacts/raysearch/study")
     before = (tmp_path / "mlflow.db").read_bytes()
     ask = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and ask(path, mode))
     with database_to_read(tmp_path) as folder:
         assert folder != tmp_path
+        with locked(default_uri(folder)):
+            pass
         location = connect(default_uri(folder), folder).search_experiments()[0].artifact_location
         assert location == (tmp_path / "mlartifacts/raysearch/study").as_uri()
     assert not folder.exists()
