@@ -135,12 +135,19 @@ class Writer:
                 post.everything = True
             self._wake.notify()
 
-    def close(self, timeout: float, meanwhile: Callable[[], None] = lambda: None) -> list[str]:
+    def close(
+        self,
+        timeout: float,
+        meanwhile: Callable[[], None] = lambda: None,
+        answering: float = 0.0,
+    ) -> list[str]:
         """Wait at most `timeout` seconds for what is pending, and end the thread.
 
         Args:
             timeout: in seconds.
             meanwhile: called about once a second.
+            answering: seconds at most while no sink is away, if that is more: what is written now
+                must not be left half-way, as a run that seems to go on for ever.
 
         Returns:
             One plain sentence for everything that could not be written.
@@ -149,8 +156,12 @@ class Writer:
             with self._wake:
                 self._leaving = True
                 self._wake.notify()
-            until = time.monotonic() + timeout
-            while self._thread.is_alive() and (left := until - time.monotonic()) > 0:
+            begun = time.monotonic()
+            while self._thread.is_alive():
+                most = timeout if self.away else max(timeout, answering)
+                if (left := begun + most - time.monotonic()) <= 0:
+                    timeout = most
+                    break
                 self._thread.join(min(1.0, left))
                 meanwhile()
         sentences = [sentence for post in self._posts for sentence in post.sink.refused]

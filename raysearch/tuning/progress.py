@@ -103,14 +103,16 @@ class Progress:
                 transient=True,
             )
             self._live.start()
-        elif not self._quiet and self._clock is time.monotonic:
+        if not self._quiet and self._clock is time.monotonic:
             threading.Thread(target=self._beat, name="raysearch-progress", daemon=True).start()
         return self
 
     def _beat(self) -> None:
-        """Off a terminal: say that it goes on where nothing has been said for long."""
+        """Without a live table: say that it goes on where nothing has been said for long."""
         while not self._ended.wait(1.0):
             with self._lock:
+                if self._live is not None:
+                    continue
                 silent = self._clock() - self._last_line
                 if self._phase[1] and silent >= _SILENCE:
                     self._say(f"still {self._phase[1]}")

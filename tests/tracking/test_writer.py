@@ -134,3 +134,22 @@ def test_an_error_is_a_few_words() -> None:
     assert brief(OSError("[Errno 111] Connection refused")) == "connection refused"
     assert brief(OSError("too many 503 error responses")) == "it answers with error 503"
     assert brief(OSError("a\n  b postgresql://u:pw@h/d")) == "a b postgresql://…@h/d"
+
+
+def test_the_end_waits_longer_for_a_sink_that_answers_than_for_one_that_is_away(
+    make_study: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    slow, away = Fake("slow"), Fake("away", "Connection refused")
+    slow.gate.clear()
+    writer = make_study(home=tmp_path).writer(slow, pace=FAST)
+    writer.start()
+    wait_until(lambda: slow.tries == 1)
+    threading.Timer(0.5, slow.gate.set).start()
+    assert writer.close(0.05, answering=30.0) == []
+    writer = make_study(home=tmp_path).writer(away, pace=FAST)
+    writer.start()
+    wait_until(lambda: away.tries > 0 and bool(writer.away))
+    begun = time.monotonic()
+    (sentence,) = writer.close(0.2, answering=30.0)
+    assert "did not take everything within 0 s (connection refused)" in sentence
+    assert time.monotonic() - begun < 10
