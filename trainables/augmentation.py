@@ -378,11 +378,11 @@ class Draws:
         Args:
             rows: by column, those of the batch
             columns: all rows of the training
-            index: [n] which rows these are, on the CPU
+            index: [n] which rows these are
         """
         import torch
 
-        rows = dict(rows)
+        rows, index = dict(rows), index.cpu()
         if self.what.mixup > 0:
             partner = torch.from_numpy(self.partner[index.numpy()])
             share = torch.from_numpy(self.share[index.numpy()])

@@ -6,6 +6,7 @@ Every worker runs `train_epochs`; it asks torch.distributed alone how many there
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import logging
 import math
@@ -24,7 +25,7 @@ from trainables import workers
 from trainables.augmentation import Augmenter
 from trainables.passes import NonFinite, cast, probabilities_of, quiet_corner, with_layer
 from trainables.rows import Arrays, Batch, Dense, Ragged, Rows, tensors
-from trainables.training import Training
+from trainables.training import LossTerms, Training
 
 log = logging.getLogger(__name__)
 
@@ -98,17 +99,27 @@ def _optimiser(job: Training, module: nn.Module) -> torch.optim.Optimizer:
     )
 
 
+def _placed(loss: LossTerms, device: torch.device) -> LossTerms:
+    """A loss whose arrays (class weights) are on the device once, and not sent at each step."""
+    if not isinstance(loss, functools.partial):
+        return loss
+    arrays = {n: v for n, v in loss.keywords.items() if isinstance(v, np.ndarray)}
+    return functools.partial(loss, **tensors(arrays, device))
+
+
 class _Side:
     """Rounds through the side stream, reshuffled at each, `size` rows a step."""
 
-    def __init__(self, rows: int, size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, rows: int, size: int, generator: torch.Generator, device: torch.device
+    ) -> None:
         self.rows, self.size, self.generator = rows, size, generator
-        self.order = torch.empty(0, dtype=torch.int64)
+        self.order = torch.empty(0, dtype=torch.int64, device=device)
 
     def next(self) -> Tensor:
         while len(self.order) < self.size:
             fresh = torch.randperm(self.rows, generator=self.generator)
-            self.order = torch.cat([self.order, fresh])
+            self.order = torch.cat([self.order, fresh.to(self.order.device)])
         batch, self.order = self.order[: self.size], self.order[self.size :]
         return batch
 
@@ -134,6 +145,7 @@ class _Run:
             torch.manual_seed(job.seed + workers.rank())
         self.generator = torch.Generator().manual_seed(job.seed)
         self.optimiser = _optimiser(job, self.module)
+        self.loss = _placed(job.loss, device)
         # torch refuses a factor of 1: without patience to lose, the step size stays.
         cuts = job.plateau_factor < 1.0
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -150,7 +162,7 @@ class _Run:
         self.side: _Side | None = None
         if job.side_batch > 0:
             self.side_rows = Dense(job.side, device)
-            self.side = _Side(self.side_rows.total, job.side_batch, self.generator)
+            self.side = _Side(self.side_rows.total, job.side_batch, self.generator, device)
         self.validation = _table(job, job.validation, device) if job.validation else None
         self.epoch = 0
         self.curves: dict[str, list[float]] = {}
@@ -229,12 +241,20 @@ class _Run:
             group["lr"] *= factor
         if score is None:
             if self.epoch == job.epochs:
-                self.best_epoch, self.best = self.epoch, copy.deepcopy(self.module.state_dict())
+                self._keep_weights()
             return
         if score > self.best_score:
-            self.best_epoch, self.best_score = self.epoch, score
-            self.best = copy.deepcopy(self.module.state_dict())
+            self.best_score = score
+            self._keep_weights()
         self._tell(self.epoch, score)
+
+    def _keep_weights(self) -> None:
+        """Those of this epoch are the best so far."""
+        self.best_epoch, state = self.epoch, self.module.state_dict()
+        if not self.best:
+            self.best = copy.deepcopy(state)
+        for name, value in state.items():
+            self.best[name].copy_(value)
 
     def _tell(self, epoch: int, score: float) -> None:
         if self.job.on_epoch is not None and workers.rank() == 0:
@@ -249,36 +269,47 @@ class _Run:
             index.tensor_split(min(self.job.accumulate, len(index)))
             for index in self.rows.batches(self.generator, self.job.step)
         ]
-        sums: dict[str, float] = {}
+        losses: list[tuple[int, dict[str, Tensor]]] = []
         draws = None if self.augmenter is None else self.augmenter.epoch(self.epoch)
         batches = self.rows.each(itertools.chain.from_iterable(plan), draws)
         for parts in plan:
             rows = sum(map(len, parts))
             for _ in parts:
                 batch = next(batches)
-                for name, value in self._backward(batch, batch.total / rows).items():
-                    sums[name] = sums.get(name, 0.0) + value * batch.total
+                losses.append((batch.total, self._backward(batch, batch.total / rows)))
             self._update()
+        means = self._means(losses)
         self.stepping += time.perf_counter() - start
-        means = {name: value / self.rows.total for name, value in sums.items()}
         return {"loss": sum(means.values())} | {f"loss_{n}": v for n, v in means.items()}
 
-    def _backward(self, batch: Batch, share: float) -> dict[str, float]:
-        """Add the gradients of a batch, which is `share` of the rows of its step."""
+    def _means(self, losses: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]:
+        """The mean of each loss term over an epoch, weighted by rows: (rows, terms) by batch.
+
+        The host reads all of them at once, here: a card that is asked at each step waits for it.
+        """
+        read = iter(torch.stack([x for _, terms in losses for x in terms.values()]).tolist())
+        sums: dict[str, float] = {}
+        for rows, terms in losses:
+            values = {name: next(read) for name in terms}
+            if not all(map(math.isfinite, values.values())):
+                terms_now = ", ".join(f"{name} = {value:g}" for name, value in values.items())
+                raise NonFinite(f"the loss is not finite in epoch {self.epoch}: {terms_now}")
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value * rows
+        return {name: value / self.rows.total for name, value in sums.items()}
+
+    def _backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
+        """Add the gradients of a batch, which is `share` of the rows of its step; its losses."""
         outputs = self._outputs(batch)
         side_outputs: dict[str, Tensor] = {}
         side_rows: Rows = {}
         if self.side is not None:
             side = self.side_rows.take(self.side.next())
             side_outputs, side_rows = self._outputs(side), side.rows
-        terms = self.job.loss(self.module, outputs, batch.rows, side_outputs, side_rows)
+        terms = self.loss(self.module, outputs, batch.rows, side_outputs, side_rows)
         losses = torch.stack(list(terms.values()))
-        values = dict(zip(terms, losses.detach().tolist(), strict=True))
-        if not all(map(math.isfinite, values.values())):
-            terms_now = ", ".join(f"{name} = {value:g}" for name, value in values.items())
-            raise NonFinite(f"the loss is not finite in epoch {self.epoch}: {terms_now}")
         self.scaler.scale(losses.sum() * share if share != 1.0 else losses.sum()).backward()
-        return values
+        return dict(zip(terms, losses.detach().unbind(), strict=True))
 
     def _update(self) -> None:
         """One step of the optimiser with the gradients there are."""
@@ -381,7 +412,7 @@ class _Run:
         if self.device.type == "cuda" and len(random) > 1:
             torch.cuda.set_rng_state(random[1], self.device)
         if self.side is not None:
-            self.side.order = state["side"]
+            self.side.order = state["side"].to(self.device)
         self.refreshed = {n: c.to(self.device) for n, c in state["refreshed"].items()}
         self.rows.replace(self.refreshed)
         self.curves = state["curves"]

@@ -128,12 +128,13 @@ class Dense:
         self.columns |= columns
 
     def batches(self, generator: torch.Generator, size: int) -> list[Tensor]:
-        order = torch.randperm(self.total, generator=generator)
+        # all of an epoch's indices travel at once
+        order = torch.randperm(self.total, generator=generator).to(self.device)
         return [order[start:stop] for start, stop in batches(self.total, size)]
 
     def take(self, index: Tensor, draws: Draws | None = None) -> Batch:
-        here = index.to(self.device)
-        rows = {name: column.index_select(0, here) for name, column in self.columns.items()}
+        """The batch of these rows; `index` is on the device."""
+        rows = {name: column.index_select(0, index) for name, column in self.columns.items()}
         if draws is not None:
             rows = draws.tensors(rows, self.columns, index)
         own: Rows = rows
@@ -197,19 +198,21 @@ class Ragged:
         self.idle += time.perf_counter() - start
         if self.device.type == "cpu":
             return batch
-        own = {n: c.to(self.device, non_blocking=True) for n, c in batch.own.items()}
-        rows = {n: c.to(self.device, non_blocking=True) for n, c in batch.rows.items()}
+        own, rows = self._to_device(batch.own), self._to_device(batch.rows)
         return Batch(own, rows, batch.count, batch.total)
 
     def _host(self, index: NDArray[np.int64], draws: Draws | None) -> Batch:
         share = workers.share(len(index))
         mine = index[share]
-        own = self.collate(self._rows(mine if len(mine) else index[:1], tuple(self.columns), draws))
-        rows = tensors(self._rows(index, self.arrays, draws), torch.device("cpu"))
-        if self.device.type == "cuda":
-            own = {name: column.pin_memory() for name, column in own.items()}
-            rows = {name: column.pin_memory() for name, column in rows.items()}
+        own = self._alone(mine if len(mine) else index[:1], draws)
+        rows = self._pinned(tensors(self._rows(index, self.arrays, draws), torch.device("cpu")))
         return Batch(own, rows, len(mine), len(index))
+
+    def _pinned(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rows from where a copy to a card need not be waited for."""
+        if self.device.type == "cpu":
+            return rows
+        return {name: column.pin_memory() for name, column in rows.items()}
 
     def _rows(
         self, index: NDArray[np.int64], names: Iterable[str], draws: Draws | None = None
@@ -246,11 +249,11 @@ class Ragged:
             return infer(self._to_device(self._alone(np.zeros(1, dtype=np.int64))))[:0]
         return torch.cat(parts)
 
-    def _alone(self, index: NDArray[np.int64]) -> dict[str, Tensor]:
-        return self.collate(self._rows(index, tuple(self.columns)))
+    def _alone(self, index: NDArray[np.int64], draws: Draws | None = None) -> dict[str, Tensor]:
+        return self._pinned(self.collate(self._rows(index, tuple(self.columns), draws)))
 
     def _to_device(self, rows: Rows) -> Rows:
-        return {name: column.to(self.device) for name, column in rows.items()}
+        return {n: column.to(self.device, non_blocking=True) for n, column in rows.items()}
 
     def in_order(self, whole: Tensor) -> Tensor:
         """Rows of `_deal` in the order of the columns."""
