@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import augmentation, fitting
+from trainables import augmentation, fitting, mlp_training
 from trainables.attribute_targets import (
     TARGETS_OF_NUMBERS,
     annotations_of_part,
@@ -72,6 +72,7 @@ PARAMS: dict[str, Param] = {
         patience=(5, "the CCC, here"),
         plateau_patience=(2, "the CCC, here"),
         plateau_factor=(1.0, ""),
+        precision=("fp32", ""),
     ),
     **augmentation.declare(vectors=augmentation.always),
 }  # fmt: skip
@@ -255,6 +256,7 @@ def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
         weights=state.weights,
         infer=_infer,
         link="identity",
+        precision=state.params["precision"],
     )
     mean, scale = (np.array(state.info[name], np.float32) for name in ("mean", "scale"))
     ends = (state.info["ends"][0], state.info["ends"][1])
@@ -269,5 +271,6 @@ METHOD = Method(
     in_fold=_in_fold,
     features=("is10",),
     kinds=("continuous",),
+    calibrate=mlp_training.calibrate,
     export=Exporter(predictor),
 )

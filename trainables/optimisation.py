@@ -253,7 +253,8 @@ class _Run:
         self.best_epoch, state = self.epoch, self.module.state_dict()
         if not self.best:
             self.best = copy.deepcopy(state)
-        for name, value in state.items():
+            return
+        for name, value in state.items():  # into the memory that is there: no page is new
             self.best[name].copy_(value)
 
     def _tell(self, epoch: int, score: float) -> None:

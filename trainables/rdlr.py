@@ -145,6 +145,7 @@ TRAINING: dict[str, Param] = {
         patience_steps=(120, ""),
         plateau_patience=(2, "paper: 2"),
         plateau_factor=(1.0, "paper: 0.1; 1 is 3 points better on corpora of hundreds of clips"),
+        precision=("fp32", ""),
     ),
     **augmentation.declare(vectors=augmentation.always),
 }
@@ -373,6 +374,7 @@ METHOD = Method(
     needs=_needs,
     features=("is10",),
     inherits={f"pretrained_{name}": name for name in TRAINING},
+    calibrate=mlp_training.calibrate,
     paper="Ahn, Han, Lee, Shin: Speech Emotion Recognition Incorporating Relative Difficulty and "
     "Labeling Reliability. Sensors 24, 4111 (2024)",
     export=Exporter(mlp_training.predictor, several=targets.several, notes=_export_notes),

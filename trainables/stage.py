@@ -466,6 +466,8 @@ class Method:
     own ratings. Its stages then see single ratings, as their nodes say, and no labels or votes"""
     kinds: tuple[str, ...] = ("classes",)
     """what it predicts (`task.kind`): 'classes', 'continuous'"""
+    calibrate: Callable[[], Mapping[str, float]] | None = None
+    """measures a training step in this process: milliseconds by `precision`, fp32 and bf16"""
     paper: str = ""
     export: Exporter | None = None
     """None: its studies cannot be exported"""

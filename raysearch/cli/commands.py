@@ -17,6 +17,7 @@ HEADINGS = {
     "the search": (
         "method",
         "params",
+        "precision",
         "objective",
         "groups",
         "trials",

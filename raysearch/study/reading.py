@@ -26,6 +26,7 @@ from raysearch.study.checks import (
 )
 from raysearch.study.clusterfile import read_cluster
 from raysearch.study.plain_text import user_path
+from raysearch.study.precision import settle_precision
 from raysearch.study.published import published_problems
 from raysearch.study.schema import FIELDS, NESTED, SHORT, TEXTS, Study, extra_of, one_or_list
 from raysearch.study.space_file import read_space, shrink_for_demo
@@ -84,6 +85,7 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
             tree["features"] = list(method.features)
         sets_params = any(key.split(".")[0] == "params" for key in values)
         lenient = sets_params and has_rows and "enqueue" not in values
+        settle_precision(tree, method, problems)
         check_space(tree, method, lenient, problems)
         study = _validate(tree, []) if study is not None else None
     if study is not None:

@@ -50,6 +50,10 @@ def _switch(value: object) -> Any:
     return "off" if value is False else value  # YAML reads a bare off as false
 
 
+def _precision(value: object) -> Any:
+    return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(str(value), value)
+
+
 class StoppingConfig(ConfigSection):
     """Whether a trial may be stopped inside a fold, on its epochs."""
 
@@ -185,6 +189,16 @@ class Study(ConfigSection):
         "1]}' searches it",
         "a mapping from parameters to values or domains",
         "{gamma: 0.5}",
+    )
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "auto"] | None, BeforeValidator(_precision)
+    ] = key(
+        None,
+        "of the networks' sums, for all trainings (short for params.precision and its like); bf16 "
+        "is faster on processors and cards that have it, and moves scores as another seed does; "
+        "auto measures both on this processor, for methods on vectors; none: the method's own",
+        "one of fp32, bf16, fp16, auto, or null",
+        "bf16",
     )
     trials: int = key(20, "how many settings to try", "a whole number of at least 1", "30", ge=1)
     seed: int = key(0, "the seed of everything random", "a whole number of at least 0", "0", ge=0)

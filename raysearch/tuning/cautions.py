@@ -121,7 +121,20 @@ def cautions(
     if any(name.endswith("patience") for name in method.params):
         notes.append(_stopping(study))
     notes += [note for setting in settings for note in method.notes(setting)]
+    notes.append(_half_precision(settings))
     return [note for note in notes if note]
+
+
+def _half_precision(settings: Sequence[Mapping[str, object]]) -> str:
+    """In what the networks' sums are, where that is not float32 alone."""
+    names = (name for one in settings for name in one if name.split("_")[-1] == "precision")
+    values = {str(one[name]) for name in dict.fromkeys(names) for one in settings}
+    if values <= {"fp32"}:
+        return ""
+    return (
+        f"networks' sums are in {' or '.join(sorted(values))} (precision), weights and losses in "
+        "float32: scores differ from a study in fp32 about as much as another seed's do"
+    )
 
 
 def _stopping(study: Study) -> str:
