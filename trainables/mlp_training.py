@@ -123,8 +123,13 @@ def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     return lambda part: predict({"x": part.x})
 
 
-def calibrate() -> dict[str, float]:
-    """Milliseconds of a step of the paper's network at batch 64, in fp32 and in bf16, here."""
+def calibrate(rows: int = 512, steps: int = 8, width: float = 1.0) -> dict[str, float]:
+    """Milliseconds of a step of the paper's network at batch 64, in fp32 and in bf16, here.
+
+    Args:
+        rows, steps: of an epoch
+        width: of the network
+    """
     import time
 
     from trainables.losses import target_loss
@@ -132,8 +137,8 @@ def calibrate() -> dict[str, float]:
     from trainables.training import Training
 
     rng = np.random.default_rng(0)
-    rows, features, k, steps = 512, 1582, 6, 8
-    own = {"dropout": 0.5, "width": 1.0, "decoder_layers": 0, "metric": "none"}
+    features, k = 1582, 6
+    own = {"dropout": 0.5, "width": width, "decoder_layers": 0, "metric": "none"}
     job = Training(
         build=functools.partial(_network, features, k, own),
         infer=_infer,

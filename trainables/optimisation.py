@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from trainables import workers
 from trainables.augmentation import Augmenter
+from trainables.memory import reuse_memory
 from trainables.passes import NonFinite, cast, probabilities_of, quiet_corner, with_layer
 from trainables.rows import Arrays, Batch, Dense, Ragged, Rows, tensors
 from trainables.training import LossTerms, Training
@@ -126,6 +127,7 @@ class _Side:
 
 def train_epochs(job: Training) -> Fit:
     """The train_loop_per_worker."""
+    reuse_memory()
     device = _device(job)
     # where batches are of many shapes, cuDNN would time its algorithms at almost every step
     cuda = replace(job.cuda, benchmark=job.cuda.benchmark and job.collate is None)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from raysearch.data.section import Tree
 from raysearch.stages.atomic import write_whole
+from raysearch.study.schema import Study
 from raysearch.study.tree import put, value_at
 from trainables.stage import Method
 
@@ -20,14 +21,15 @@ GAIN = 1.1
 """times that a step must be faster"""
 
 
-def settle_precision(tree: Tree, method: Method, problems: list[str]) -> None:
+def settle_precision(tree: Tree, study: Study | None, method: Method, problems: list[str]) -> None:
     """Put `precision` into the parameters; the study then has none of its own.
 
     A parameter whose default is asked for stays away: it is the same study without the word.
     """
-    value, place = tree.pop(NAME, None), f"params.{NAME}"
-    if value is None or problems:
+    if study is None or study.precision is None or problems:
         return
+    value, place = str(study.precision), f"params.{NAME}"
+    del tree[NAME]
     if NAME not in method.params:
         problems.append(
             f"precision={value} has no effect: method={method.name} has no parameter {NAME}; "

@@ -85,7 +85,7 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
             tree["features"] = list(method.features)
         sets_params = any(key.split(".")[0] == "params" for key in values)
         lenient = sets_params and has_rows and "enqueue" not in values
-        settle_precision(tree, method, problems)
+        settle_precision(tree, study, method, problems)
         check_space(tree, method, lenient, problems)
         study = _validate(tree, []) if study is not None else None
     if study is not None:

@@ -4,9 +4,9 @@
     python tests/benchmarks/step.py --emodb DIR --precision fp32 bf16 --batch 32 64
 
 One stage of RDLR (its student, hard labels, with relative difficulty and reconstruction) on one
-fold, in this process on one thread, as a search runs it. The parts are timed by a clock around the
-loop's own functions, each without what it calls of the others; `rest` is the network's making, the
-last predictions and whatever is in none of them.
+fold, in this process on one thread, as a search runs it. The parts are timed by a clock around
+the loop's own functions, in CPU seconds, each without what it calls of the others; `rest` is the
+network's making, the last predictions and whatever is in none of them.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Clock:
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self.steps = 0
         self._open = ["rest"]
-        self._since = time.perf_counter()
+        self._since = time.process_time()
 
     def _turn(self) -> None:
-        now = time.perf_counter()
+        now = time.process_time()
         self.seconds[self._open[-1]] += now - self._since
         self._since = now
 
@@ -138,9 +138,7 @@ def profile(figures: Any, inputs: Any, batch: int, precision: str, args: Any) ->
     clock = min(clocks, key=lambda one: sum(one.seconds.values()))
     total, name = sum(clock.seconds.values()), f"batch {batch}, {precision}:"
     figures.add(f"{name} the stage", total, "s")
-    figures.add(
-        f"{name} a step of {clock.steps}, everything in it", 1e3 * total / clock.steps, "ms"
-    )
+    figures.add(f"{name} all of it, by its {clock.steps} steps", 1e3 * total / clock.steps, "ms")
     for part, seconds in clock.seconds.items():
         figures.add(f"{name} {part}", 100 * seconds / total, "%")
     figures.add(f"{name} page faults a step", faults / sum(one.steps for one in clocks))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
-from trainables import metrics, rdlr
+from trainables import metrics, mlp_training, rdlr
 from trainables.rdlr import METHOD
 from trainables.stage import Artifact, FoldFacts, Node, Part, PartFacts
 from trainables.targets import STRATEGIES
@@ -88,6 +88,7 @@ CASE = Case(
     models=(
         {"strategy": "hard", "lambda_ae": 0.1, "decoder_layers": 2},
         {"strategy": "soft", "metric": "proxy_anchor"},
+        {"strategy": "hard", "precision": "bf16"},
     ),
 )
 
@@ -446,3 +447,19 @@ def test_missing_material_is_told() -> None:
     parts["unlabelled"] = part(3, 0, labels=False)
     with pytest.raises(ValueError, match="unlabelled"):
         run({"strategy": "hard", "lambda_pel": 1e-4}, parts)
+
+
+def test_bf16_is_another_training_whose_scores_are_near() -> None:
+    setting = {"strategy": "hard", "epochs": 3, "patience": 3}
+    whole, half = (run({**setting, "precision": p})["student"] for p in ("fp32", "bf16"))
+    assert CASE.keys(**setting) != CASE.keys(**setting, precision="bf16")
+    assert whole.arrays["test"].dtype == half.arrays["test"].dtype == np.float32
+    assert (whole.arrays["test"] != half.arrays["test"]).any()
+    curves = [each.info["curves"]["loss"] for each in (half, whole)]
+    np.testing.assert_allclose(*curves, rtol=0.05)
+
+
+def test_a_calibration_measures_both() -> None:
+    steps = mlp_training.calibrate(rows=16, steps=2, width=0.1)
+    assert set(steps) == {"fp32", "bf16"}
+    assert all(0 < each < 1000 for each in steps.values())
