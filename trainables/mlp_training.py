@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from trainables.networks import MLP
     from trainables.optimisation import Fit
+    from trainables.passes import Precision
     from trainables.training import Refresh
 
 
@@ -153,13 +154,13 @@ def calibrate(rows: int = 512, steps: int = 8, width: float = 1.0) -> dict[str, 
         batch=rows // steps,
         epochs=4,
     )
-    seconds: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
     for _ in range(3):  # in turns: what else the machine does meets both
         for precision, each in seconds.items():
             begun = time.perf_counter()
             train_epochs(dataclasses.replace(job, precision=precision))
             each.append(time.perf_counter() - begun)
-    return {name: 1e3 * min(each) / (job.epochs * steps) for name, each in seconds.items()}
+    return {str(name): 1e3 * min(each) / (job.epochs * steps) for name, each in seconds.items()}
 
 
 def _network(inputs: int, classes: int, own: Setting) -> MLP:
