@@ -8,8 +8,9 @@ A new key is a field in `schema`; `reading` and `checks` tell all that is wrong 
 
 from raysearch.study.division_keys import ProtocolConfig, ValidationConfig
 from raysearch.study.reading import dump, load_study
-from raysearch.study.schema import StoppingConfig, Study, TrackingConfig
+from raysearch.study.schema import StoppingConfig, Study
 from raysearch.study.space_file import spaces
+from raysearch.study.tracking_keys import TrackingConfig
 
 __all__ = [
     "ProtocolConfig",
