@@ -159,6 +159,22 @@ COMMANDS: dict[str, Command] = {
                 data=True,
             ),
             Key(
+                "audio",
+                "the speech that a page plays, of the clips in its tables: opus, flac (for older "
+                "browsers; five times as large) or none; with format=html",
+                "none",
+                "opus",
+                choices=("opus", "flac", "none"),
+            ),
+            Key(
+                "page_mb",
+                "the most megabytes that a page with speech has; the clips beyond have no player",
+                "20",
+                5,
+                whole=False,
+                least=0.1,
+            ),
+            Key(
                 "tsne",
                 "trials whose last hidden layer is drawn by t-SNE: selected, a number, or a list",
                 "selected",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
 from raysearch.report import Report
 from raysearch.report.formats import directory as files
+from raysearch.report.formats import html
+from raysearch.report.formats.html import PAGE_MB
 from raysearch.stages.atomic import write_whole
 from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.record import Record
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from raysearch.report import Layers, NoiseTest
+    from raysearch.report.sounds import ClipSound, Codec
 
 
 _SUFFIXES = {"text": "txt", "md": "md", "latex": "tex", "json": "json", "html": "html"}
@@ -38,10 +43,13 @@ def report(words: Sequence[str]) -> str:
     record = Record.read(folder)
     if values["baseline"] is not None:
         record = record.against(folder.home, str(values["baseline"]))
-    predictions = _predictions(folder, _is_folder(out) or values["figures"] is not None)
+    files = _is_folder(out) or values["figures"] is not None
+    predictions = _predictions(folder, files or kind == "html")
     noise = _noise(folder, snrs, values["noise_kinds"]) if snrs else None
     whole = build(record, True, layers, predictions, noise)
-    return _give(whole, kind, out, values["figures"], full)
+    if kind == "html" and values["audio"] != "none":
+        whole = replace(whole, sounds=_sounds(folder, whole.clips(), values["audio"]))
+    return _give(whole, kind, out, values["figures"], full, values["page_mb"])
 
 
 def compare(words: Sequence[str]) -> str:
@@ -81,13 +89,25 @@ def _target(values: Mapping[str, Any]) -> tuple[str, Path | None]:
     return str(kind), out
 
 
-def _give(report: Report, kind: str, out: Path | None, figures: object, full: bool = True) -> str:
+def _give(
+    report: Report,
+    kind: str,
+    out: Path | None,
+    figures: object,
+    full: bool = True,
+    page_mb: float = PAGE_MB,
+) -> str:
     """Write the files; what is to be printed: the report itself, or where it is now.
 
     Files of figures and tables, and JSON, hold all of a report, whether `full` or not.
     """
-    text = _renderer(kind)(report if full or kind == "json" else report.brief())
+    text = _renderer(kind, page_mb)(report if full or kind == "json" else report.brief())
     lines = []
+    if report.sounds:
+        lines.append(
+            "the page plays speech of the corpus, whose licence holds for the page too; audio=none "
+            "leaves it out"
+        )
     try:
         if figures is not None:
             folder = Path(str(figures))
@@ -117,7 +137,7 @@ def _predictions(folder: StudyFolder, files: bool) -> pd.DataFrame | None:
 
     Args:
         folder: of the study.
-        files: whether they are written, too: then they are made where the folder has none.
+        files: whether they are made where the folder has none.
     """
     from raysearch.tuning.outcomes import incomplete, kept_predictions, predictions
 
@@ -126,23 +146,40 @@ def _predictions(folder: StudyFolder, files: bool) -> pd.DataFrame | None:
     try:
         frame = predictions(folder)
     except BadInput as error:
-        print(f"without predictions.csv: {error}", file=sys.stderr)
+        print(f"without predictions, their errors and the label audit: {error}", file=sys.stderr)
         return None
     if text := incomplete(frame):
         print(text, file=sys.stderr)
     return frame
 
 
-def _renderer(kind: str) -> Callable[[Report], str]:
-    from raysearch.report.formats import html, latex, markdown, text
+def _sounds(folder: StudyFolder, clips: Sequence[str], codec: Codec) -> dict[str, ClipSound]:
+    """The speech of clips; none, with the reason on stderr, where the corpus cannot be had."""
+    from raysearch.report.sounds import sounds_of
+    from raysearch.tuning.prepare import prepare
+
+    if not clips:
+        return {}
+    try:
+        study = folder.study("quiet=true")
+        inputs = prepare(study)
+        folder.check_fingerprint(study, inputs.fingerprint)
+    except BadInput as error:
+        print(f"without speech: {error}", file=sys.stderr)
+        return {}
+    return sounds_of(inputs.corpus.table, clips, codec)
+
+
+def _renderer(kind: str, page_mb: float) -> Callable[[Report], str]:
     from raysearch.report.formats import json as as_json
+    from raysearch.report.formats import latex, markdown, text
 
     renderers: dict[str, Callable[[Report], str]] = {
         "text": text.render,
         "md": markdown.render,
         "latex": latex.render,
         "json": as_json.render,
-        "html": html.render,
+        "html": partial(html.render, page_mb=page_mb),
     }
     return renderers[kind]
 

@@ -91,7 +91,7 @@ def write(
         "temperature": temperature,
         "corpus": list(study.corpus.name),
         "clips": _clips(source, data),
-        "simulated": sorted(source.inputs.corpus.simulated),
+        "simulated": sorted(source.inputs.simulated),
         "estimates": plain["estimates"],
         "expected": _expected(source),
         "setting_scores": _means(source),

@@ -22,6 +22,7 @@ from raysearch.report.sections import (
     by_rater,
     calibration,
     comparisons,
+    confident_errors,
     corpus_pairs,
     curves,
     estimates,
@@ -54,7 +55,7 @@ def build(
         record: of the study.
         whole: with what takes seconds: the importance of parameters.
         layers_of: with pictures of the last layers of these trials.
-        predictions: of every test clip: audited, and among its files.
+        predictions: of every test clip: their errors, the audit, and the files of them.
         noise: with the selected setting's scores on test clips with noise.
 
     Raises:
@@ -75,6 +76,7 @@ def build(
             *_parameters(record, scores, families, whole),
             *_speakers(record, scores, spread),
             None if noise is None else noise_curve.section(record, scores, noise),
+            confident_errors.section(record, predictions),
             label_audit.section(record, predictions),
             None if layers_of is None else tsne.section(record, scores.best.number, layers_of),
         ]

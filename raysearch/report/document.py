@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any, Literal
 
 import pandas as pd
 
 from raysearch.report.plots import Plot
+from raysearch.report.sounds import ClipSound
 from raysearch.selection import Difference, Estimates
 
 SHOWN = 0.05
@@ -17,6 +19,7 @@ SHOWN = 0.05
 Kind = Literal[
     "text",
     "name",
+    "clip",
     "count",
     "percent",
     "spread",
@@ -33,7 +36,8 @@ Kind = Literal[
 ]
 """What a column holds, and so how a renderer writes it.
 
-- text, count: as they are; name: a text that is never broken over lines
+- text, count: as they are; name: a text that is never broken over lines; clip: the name of a clip,
+  which a page can play
 - percent: a fraction in [0, 1], written in %
 - spread, points: a fraction, written in points; points carry a sign
 - interval: (low, high) of fractions or None, written in % and cut to [0, 100]
@@ -63,7 +67,7 @@ class Column:
     @property
     def left(self) -> bool:
         """Whether what it holds is read from the left, as texts are."""
-        return self.kind in ("text", "name", "params")
+        return self.kind in ("text", "name", "clip", "params")
 
 
 @dataclass(frozen=True)
@@ -207,10 +211,24 @@ class Report:
     """single figures of the honest choices beside the estimates: honest_ece, ..."""
     predictions: pd.DataFrame | None = field(default=None, compare=False)
     """a row a test clip, for files alone; None where nobody asked for them"""
+    sounds: Mapping[str, ClipSound] = field(default_factory=dict, compare=False)
+    """by name of a clip, for pages alone"""
 
     def brief(self) -> Report:
         """The report without its details."""
         return replace(self, sections=tuple(one for one in self.sections if not one.detail))
+
+    def clips(self) -> list[str]:
+        """The clips that its tables name, the first of each table first."""
+        columns = [
+            one.table.frame[column.name].astype(str).tolist()
+            for one in self.sections
+            if one.table is not None
+            for column in one.table.columns
+            if column.kind == "clip"
+        ]
+        ranks = zip_longest(*columns)
+        return list(dict.fromkeys(clip for rank in ranks for clip in rank if clip is not None))
 
     def section(self, name: str) -> Section:
         """The section of that name; KeyError where the report has none."""

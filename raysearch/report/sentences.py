@@ -41,6 +41,7 @@ _SIMULATED = {
     "speech": "The speech is synthetic: these scores show that the machinery works, and say "
     "nothing about people.",
     "votes": "The raters' votes are simulated, not given by listeners.",
+    "labels": "Wrong labels are planted in training and validation.",
 }
 
 
@@ -100,7 +101,7 @@ def warnings(record: Record, scores: Scores | None) -> tuple[str, ...]:
     """What the scores do not say, the gravest first."""
     # a corpus that says it itself, with more detail, is not repeated
     notes = " ".join(record.notes)
-    words = {"speech": "synthetic", "votes": "simulated"}
+    words = {"speech": "synthetic", "votes": "simulated", "labels": "labels are planted"}
     lines = [
         _SIMULATED.get(kind, f"Simulated: {kind}.")
         for kind in sorted(record.simulated)

@@ -60,7 +60,7 @@ class Record:
     notes: tuple[str, ...]
     """what a reader must know of the data: synthetic speech, what was left out, ..."""
     simulated: tuple[str, ...]
-    """what of the data is simulated: speech, votes"""
+    """what of the data is simulated: speech, votes, labels (wrong ones, planted)"""
     published: PublishedTable | None
     """the paper's table that the study repeats"""
     space: Mapping[str, object] | None

@@ -103,3 +103,8 @@ _GRAVE = {
 def grave(warning: str) -> str:
     """What a warning is about that must stand wherever the figures stand; "" for any other."""
     return next((short for word, short in _GRAVE.items() if word in warning), "")
+
+
+def graves(warnings: Iterable[str]) -> str:
+    """What all warnings are about that must stand wherever the figures stand: "a, b", or ""."""
+    return listed(dict.fromkeys(kind for line in warnings if (kind := grave(line))))

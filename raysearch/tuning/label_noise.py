@@ -76,9 +76,13 @@ def noise_notes(study: Study, corpus: Corpus, planted: PlantedLabels | None) -> 
     if planted is None:
         return []
     count, of = int(planted.wrong.sum()), int(corpus.labelled.sum())
+    noise = study.labels
+    pairs = [f", {word} to {' or '.join(_row(x))}" for word, x in noise.confusion.items()]
+    how = "".join(pairs) or " to any other class"
     notes = [
-        f"wrong labels are planted: {count} of {of} were changed (labels.flip="
-        f"{study.labels.flip:g}) in training and validation; test scores are by the corpus's own"
+        f"wrong labels are planted: {count} of {of} were changed{how} (labels.flip="
+        f"{noise.flip:g}, labels.seed={noise.seed}) in training and validation; test scores are by "
+        "the corpus's own"
     ]
     if not study.validation.select:
         notes.append(

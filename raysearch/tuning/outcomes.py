@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from raysearch.data.corpora.corpus import RECOGNISED
 from raysearch.errors import BadInput
+from raysearch.report.clip_means import MEAN, PLANTED
 from raysearch.report.scoring import Scores, score
-from raysearch.report.sections.label_audit import PLANTED
+from raysearch.selection.measures import distributions
 from raysearch.stages.atomic import replacing
 from raysearch.stages.folds import Fold
 from raysearch.stages.store import Damaged, Store
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from raysearch.data.corpora import Corpus
 
 Choices = Mapping[str, Sequence[int]]
-"""by name, the trial of each fold"""
+"""by name, the trial of each fold; of `mean`, its trials"""
+_MEMBERS = 10
+"""settings whose mean probabilities are `mean`, at most"""
 _CHOICES, _LACKING = "choices", "lacking"
 """of the frame's attributes: what was chosen, and folds of which nothing is known"""
 
@@ -45,8 +48,9 @@ def predictions(folder: StudyFolder) -> pd.DataFrame:
     votes; then for each choice (`honest`, `nested`, `selected`, `oracle`, and `baseline`, the first
     setting that was enqueued): the predicted class, `CHOICE_trial`, `CHOICE_temperature` (of the
     fold's validation clips) and `CHOICE.CLASS`, the probabilities. `oracle_NAME` is the oracle of
-    another metric that the report shows, where it is another trial. Clips that are not scored are
-    left out.
+    another metric that the report shows, where it is another trial. `mean.CLASS` are the mean
+    probabilities of the ten settings (of all, where there are fewer) that are best by validation;
+    numbers have none. Clips that are not scored are left out.
 
     Args:
         folder: of a study, finished or not.
@@ -115,29 +119,40 @@ def _choices(scores: Scores) -> dict[str, list[int]]:
             rows[f"oracle_{m}"] = (e.oracle_rows[m],) * k
     if scores.baseline is not None:
         rows["baseline"] = (scores.baseline,) * k
+    rows[MEAN] = tuple(scores.order[:_MEMBERS])
     return {name: [scores.trials[c].number for c in each] for name, each in rows.items()}
 
 
 def _frame(inputs: StudyInputs, record: Record, choices: Choices) -> pd.DataFrame:
     import pandas as pd
 
-    store = Store(store_of(inputs.study))
+    store, members = Store(store_of(inputs.study)), choices[MEAN]
+    single = {name: trials for name, trials in choices.items() if name != MEAN}
     parts, lacking = [], []
     for f, (fold, answers) in enumerate(zip(inputs.folds, inputs.answers(), strict=True)):
         truth = answers.unseen[answers.selected :][: answers.test]
         known = np.isfinite(truth).all(axis=1) if answers.continuous else truth >= 0
         scored = np.flatnonzero(known)
         facts = _facts(inputs, fold, truth).iloc[scored]
+        every = {*members, *(trials[f] for trials in single.values())}
+        rows = {t: record.cells.get((t, fold.name)) for t in sorted(every)}
         for seed in range(record.seeds):
-            columns: dict[str, Any] = {}
-            for name, trials in choices.items():
-                row = record.cells.get((trials[f], fold.name))
-                p = None if row is None else _probabilities(store, row, seed, record.seeds)
-                if p is None:
-                    lacking.append(f"{name} of {fold.name}")
-                    p = np.full((answers.selected + answers.test, len(record.classes)), np.nan)
-                p = p[answers.selected :][: answers.test][scored]
-                columns |= _columns(name, trials[f], row, seed, p, inputs.corpus)
+            outcomes = {
+                t: p[answers.selected :][: answers.test][scored]
+                for t, row in rows.items()
+                if row is not None
+                and (p := _probabilities(store, row, seed, record.seeds)) is not None
+            }
+            columns = _mean(outcomes, members, inputs.corpus)
+            for name, t in [(name, trials[f]) for name, trials in single.items()]:
+                p = outcomes.get(t, np.full((len(scored), len(record.classes)), np.nan))
+                columns |= _columns(name, t, rows[t], seed, p, inputs.corpus)
+            sought = {name: [trials[f]] for name, trials in single.items()} | {MEAN: members}
+            lacking += [
+                f"{name} of {fold.name}"
+                for name, trials in sought.items()
+                if not outcomes.keys() >= set(trials)
+            ]
             part = facts.assign(**columns)
             if record.seeds > 1:
                 part.insert(2, "seed", seed)
@@ -170,6 +185,17 @@ def _facts(inputs: StudyInputs, fold: Fold, truth: NDArray[Any]) -> pd.DataFrame
         for name, votes in zip(corpus.classes, corpus.votes[fold.test].T, strict=True):
             frame[f"votes.{name}"] = votes
     return frame
+
+
+def _mean(
+    outcomes: Mapping[int, NDArray[np.float32]], members: Sequence[int], corpus: Corpus
+) -> dict[str, Any]:
+    """The mean probabilities of those trials whose outcomes are there; {} of numbers, or none."""
+    each = [distributions(outcomes[t]) for t in members if t in outcomes]
+    if corpus.numbers or not each:
+        return {}
+    mean = np.stack(each).mean(axis=0).astype(np.float32)
+    return {f"{MEAN}.{name}": mean[:, k] for k, name in enumerate(corpus.outputs)}
 
 
 def _columns(

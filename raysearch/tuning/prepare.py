@@ -80,6 +80,11 @@ class StudyInputs:
     """what is learnt from, where some labels are wrong on purpose; the corpus has the right ones"""
 
     @property
+    def simulated(self) -> frozenset[str]:
+        """What of the data is not as people spoke and rated it: speech, votes, labels."""
+        return self.corpus.simulated | (set() if self.planted is None else {"labels"})
+
+    @property
     def feature_folder(self) -> Path:
         return features_of(Path(self.study.home))
 

@@ -170,7 +170,7 @@ def begin(folder: StudyFolder, inputs: StudyInputs) -> Ledger:
             "fingerprint": inputs.fingerprint,
             "classes": list(inputs.corpus.outputs),
             "notes": list(inputs.notes),
-            "simulated": sorted(inputs.corpus.simulated),
+            "simulated": sorted(inputs.simulated),
             "versions": versions(),
             "published": None if table is None else asdict(table),
             "space": {

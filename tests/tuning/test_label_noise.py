@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import raysearch
 from raysearch.cli.main import main
 from raysearch.data.corpora import Corpus
 from raysearch.data.corpora.corpus import TABLE_COLUMNS
 from raysearch.data.rules import LabelNoise
 from raysearch.errors import BadInput
 from raysearch.report import to_text
+from raysearch.report.formats import latex
 from raysearch.stages import calls
 from raysearch.study import load_study
 from raysearch.study.folder import StudyFolder
@@ -169,8 +171,18 @@ def test_noise_is_in_the_keys_the_name_and_the_cautions(tones: Path, tmp_path: P
     assert "labels" not in clean.study.identity()
     assert clean.fingerprint == noisy.fingerprint
     text = next(note for note in noisy.notes if grave(note) == "planted wrong labels")
-    assert text.startswith("wrong labels are planted: 12 of 60 were changed")
+    assert text.startswith("wrong labels are planted: 12 of 60 were changed to any other class (")
     assert not [note for note in clean.notes if "planted" in note]
+    assert "labels" in noisy.simulated - clean.simulated
+    confused = inputs_of(
+        tones,
+        tmp_path,
+        "labels=0.5",
+        "labels.kind=confusable",
+        "labels.confusion={sad: [neutral, angry], angry: sad}",
+    )
+    text = next(note for note in confused.notes if grave(note) == "planted wrong labels")
+    assert "20 of 60 were changed, sad to neutral or angry, angry to sad (labels.flip=0.5" in text
 
 
 @pytest.mark.parametrize(
@@ -200,29 +212,27 @@ def test_numbers_and_single_raters_are_refused() -> None:
 
 
 def test_a_study_with_planted_labels_is_audited(
-    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(SUPPORT))
     (tmp_path / "toy.yaml").write_text(SPACE)
     noise = ("labels.flip=0.2", "votes=simulate")
     study = StudyFolder(run(tmp_path, "space=toy.yaml", f"corpus.root={tones}", *noise))
     home = [f"study={study.name}", f"home={study.home}"]
-    assert main(["report", *home, f"out={tmp_path / 'out'}"]) == 0
-    table = pd.read_csv(tmp_path / "out" / "audit.csv")
-    kept = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("clip")
+    page = tmp_path / "page.html"
+    assert main(["report", *home, f"out={page}"]) == 0
+    assert "<audio" in page.read_text()
+    assert "The licence of that speech holds" in page.read_text()
+    result = raysearch.load(study.name, home=study.home)
+    table, rows = result.report.section("audit").data["audit"], result.predictions
     assert len(table) == 60
     assert int((table["label"] != table["corpus_label"]).sum()) == 12
-    assert (kept.loc[table["clip"], "label"].to_numpy() == table["corpus_label"]).all()
+    assert (rows.set_index("clip").loc[table["clip"], "label"].array == table["corpus_label"]).all()
     assert table["confidence"].is_monotonic_increasing
-    assert {"audit.png", "audit_planted.svg"} <= {p.name for p in (tmp_path / "out").iterdir()}
-    capsys.readouterr()
-    assert main(["report", *home]) == 0
-    text = " ".join(capsys.readouterr().out.split())
+    text = " ".join(to_text(result.report).split())
     assert "Label audit: clips whose label the models reject" in text
     assert "Planted labels: of 12 that were changed on purpose" in text
     assert "20.0 % of the labels in training made wrong on purpose" in text
-    assert "planted wrong labels" in text or "Wrong labels are planted" in text
-    import raysearch
-
-    result = raysearch.load(study.name, home=study.home)
-    assert "Label audit" in to_text(result.report)
+    captions = [x for x in latex.render(result.report).splitlines() if x.startswith(r"\caption")]
+    assert captions
+    assert all("planted wrong labels" in line for line in captions)

@@ -16,7 +16,9 @@ from raysearch.errors import BadInput
 from raysearch.report import to_plain
 from raysearch.selection import KINDS
 from raysearch.selection.measures import ece_of, reliability, scaled
-from raysearch.study.folder import StudyFolder
+from raysearch.stages.store import Store
+from raysearch.study.folder import StudyFolder, store_of
+from raysearch.study.record import Record
 from raysearch.tuning import outcomes
 from tests.support.study_folders import report_of
 from tests.support.whole_study import run
@@ -118,6 +120,29 @@ def test_a_row_says_what_a_clip_is(frame: pd.DataFrame) -> None:
     assert (votes.sum(axis=1) > 0).all()
     assert set(frame["baseline_trial"]) == {0}
     assert frame["honest_trial"].isin([0, 1, 2]).all()
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_mean_is_of_the_settings_that_are_best_by_validation(
+    study: StudyFolder, members: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(SUPPORT))
+    shutil.copytree(study.home, tmp_path / "home")
+    copy = StudyFolder(tmp_path / "home" / "studies" / study.name)
+    monkeypatch.setattr(outcomes, "_MEMBERS", members)
+    frame = outcomes.predictions(copy)
+    trials = raysearch.load(copy.name, home=copy.home).trials
+    best = trials["value"].sort_values(ascending=False).index[:members]
+    record, store = Record.read(copy), Store(store_of(copy.study("quiet=true")))
+    for (fold, seed), part in frame.groupby(["fold", "seed"], sort=False):
+        each = []
+        for trial in best:
+            stages = record.cells[trial, fold].stages
+            key = stages[(seed + 1) * len(stages) // 2 - 1].key
+            p = store.get(key)[0].arrays["test"][: len(part)]
+            each.append(p / p.sum(axis=1, keepdims=True))
+        columns = [f"mean.{name}" for name in record.classes]
+        assert part[columns].to_numpy() == pytest.approx(np.mean(each, axis=0), abs=1e-6)
 
 
 def test_predictions_are_kept_and_need_no_corpus_then(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from raysearch.report.cells import term, texts
 from raysearch.report.document import Column, Report, Section, Table
+from raysearch.study.wording import graves
 
 _WIDE = 34
 """characters beyond which a column of text is broken into lines"""
@@ -74,7 +75,7 @@ def render(report: Report) -> str:
             continue
         lines += [rf"\subsection*{{{tex(section.title)}}}", *map(tex, section.before), ""]
         if section.table is not None:
-            lines += [_table(section, section.table), ""]
+            lines += [_table(section, section.table, graves(report.warnings)), ""]
         for line in section.after:
             lines += [_line(line), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -119,8 +120,11 @@ def _heading(column: Column) -> str:
     return rf"\shortstack[{side}]{{{stacked}}}" if "\n" in column.heading else stacked
 
 
-def _table(section: Section, table: Table) -> str:
-    """A table environment with rules, the strong row bold."""
+def _table(section: Section, table: Table, kinds: str) -> str:
+    """A table environment with rules, the strong row bold.
+
+    `kinds`: what its caption warns of, as a table may be taken out of its report.
+    """
     body = texts(table)
     heads = [_heading(column) for column in table.columns]
     # headings may repeat ("95 % interval"), which a styler does not allow of a frame's columns
@@ -144,7 +148,7 @@ def _table(section: Section, table: Table) -> str:
         column_format=layout,
         position="htbp",
         position_float="centering",
-        caption=tex(section.title),
+        caption=tex(f"{section.title} ({kinds})" if kinds else section.title),
         label=f"tab:{re.sub(r'[^A-Za-z0-9]+', '-', section.name)}",
     )
     return text.replace(r"\begin{tabular}", "\\small\n\\begin{tabular}").rstrip("\n")

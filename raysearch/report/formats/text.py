@@ -15,7 +15,7 @@ from rich.text import Text
 from raysearch.report.cells import cell, groups, term
 from raysearch.report.document import Column, Report, Section, Table
 from raysearch.study.terminal import console as terminal
-from raysearch.study.wording import grave, listed, many
+from raysearch.study.wording import graves, many
 
 CAUTIONS = 3
 """lines that the screen's warnings may take"""
@@ -101,7 +101,7 @@ def _print_left(warnings: Sequence[str], out: Console, rest: str) -> None:
     """One line for warnings that found no room, with those named that no figure stands without."""
     if not warnings:
         return
-    kinds = listed(dict.fromkeys(kind for line in warnings if (kind := grave(line))))
+    kinds = graves(warnings)
     of = f", of {kinds} too" if kinds else ""
     text = f"! {many(len(warnings), 'more caution')}{of}: {rest}"
     out.print(_indented(Text(text, style="yellow")))

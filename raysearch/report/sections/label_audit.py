@@ -17,19 +17,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from raysearch.data.corpora.corpus import RECOGNISED
+from raysearch.report.clip_means import MEAN, PLANTED, clip_means, vote_shares
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import Curves, HeatMap, Line, Plot
 from raysearch.selection import Matrix
-from raysearch.selection.measures import distributions
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, number, percent
 
-PLANTED = "planted"
-"""a column of predictions: the label that was learnt from, where some are wrong on purpose"""
 SHOWN_CLIPS = 20
 """rows of the table; the file has all clips"""
-_CHOICES = ("honest", "nested", "selected", "baseline")
-"""those that no test score had a part in; the oracle is none of them"""
 _POINTS = 41
 """of a curve"""
 _BY_CLIP = ("kfold", "split", "column")
@@ -55,13 +51,13 @@ def section(record: Record, predictions: pd.DataFrame | None) -> Section | None:
         "audit",
         "Label audit: clips whose label the models reject",
         (
-            f"Each label is held against models that {who}: the mean probability of the honest, "
-            "nested, selected and baseline choices. The first clips are those to listen to.",
+            f"Each label is held against models that {who}: the mean probability of the settings "
+            "with the best validation scores, ten at most. The first clips are those to listen to.",
             _suspected(joint, len(clips), record.classes),
             *_planted(clips),
         ),
         Table(_readable(clips.head(SHOWN_CLIPS)), _columns(clips)),
-        (*_listeners(clips), "audit.csv has all clips."),
+        (*_listeners(clips), "audit.csv has all clips; report format=html plays these."),
         plots=(_picture(joint, record.classes), *_search(clips)),
         data={"audit": clips},
     )
@@ -83,16 +79,9 @@ def audited(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.DataF
         label), recognised, and corpus_label (where wrong labels are planted).
     """
     label = PLANTED if PLANTED in predictions else "label"
-    p = _mean_probabilities(predictions, classes)
-    known = np.isfinite(p).all(axis=1) & predictions[label].isin(classes).to_numpy()
-    if not known.any():
-        return pd.DataFrame(), np.full((len(classes), len(classes)), np.nan)
-    columns = list(range(len(classes)))
-    chances = pd.DataFrame(p[known], columns=columns)
-    frame = pd.concat([predictions[known].reset_index(drop=True), chances], axis=1)
-    by_clip = frame.groupby("clip", sort=False)
-    p = by_clip[columns].mean().to_numpy()
-    rows = by_clip.first().reset_index()
+    rows, p = clip_means(predictions, classes, MEAN, label)
+    if rows.empty:
+        return rows, np.full((len(classes), len(classes)), np.nan)
     codes = pd.Index(classes).get_indexer(pd.Index(rows[label]))
     every, (joint, rejected) = np.arange(len(rows)), confident_joint(codes, p)
     best = p.argmax(axis=1)
@@ -108,36 +97,15 @@ def audited(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.DataF
             "rejected": np.isin(every, rejected),
         }
     )
-    votes = [f"votes.{name}" for name in classes]
-    if set(votes) <= set(rows):
-        each = rows[votes].to_numpy(dtype=np.float64)
-        total = each.sum(axis=1)
-        none = np.full(len(rows), np.nan)
-        table["votes"] = np.divide(each[every, codes], total, out=none, where=total > 0)
+    votes = vote_shares(rows, classes, label)
+    if votes is not None:
+        table["votes"] = votes
     if RECOGNISED in rows:
         table[RECOGNISED] = pd.to_numeric(rows[RECOGNISED], errors="coerce")
     if label == PLANTED:
         table["corpus_label"] = rows["label"]
     ordered = table.sort_values("confidence", kind="stable", ignore_index=True)
     return ordered, np.where(np.eye(len(classes)), np.nan, joint)
-
-
-def _mean_probabilities(predictions: pd.DataFrame, classes: Sequence[str]) -> Matrix:
-    """[n, K] of the choices that a row has; NaN where it has none.
-
-    Their mean, at no temperature, finds more planted labels on RAVDESS and ASED than the honest
-    choice alone, and than any at the temperature of its fold.
-    """
-    total, count = np.zeros((len(predictions), len(classes))), np.zeros((len(predictions), 1))
-    for choice in _CHOICES:
-        columns = [f"{choice}.{name}" for name in classes]
-        if set(columns) <= set(predictions):
-            p = predictions[columns].to_numpy(dtype=np.float64)
-            there = np.isfinite(p).all(axis=1)
-            total[there] += distributions(p[there])
-            count[there] += 1
-    mean: Matrix = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean
 
 
 def confident_joint(
@@ -228,7 +196,7 @@ def _readable(clips: pd.DataFrame) -> pd.DataFrame:
 
 def _columns(clips: pd.DataFrame) -> tuple[Column, ...]:
     columns = [
-        Column("clip", "clip"),
+        Column("clip", "clip", "clip"),
         Column("label", "label", "name"),
         Column("confidence", "its\n%", "percent"),
         Column("likely", "likelier", "name"),

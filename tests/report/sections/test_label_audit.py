@@ -14,7 +14,7 @@ from tests.support.study_folders import read_study
 
 
 def frame_of(scored: Scored, **more: object) -> pd.DataFrame:
-    """As `tuning.outcomes` has it, every choice the first setting but the honest one."""
+    """As `tuning.outcomes` has it: the honest choice and the mean are two settings."""
     folds, clips = scored.y.shape
     names = [f"s{f}" for f in range(folds) for _ in range(clips)]
     frame = pd.DataFrame(
@@ -25,7 +25,7 @@ def frame_of(scored: Scored, **more: object) -> pd.DataFrame:
             "label": np.array(CLASSES, dtype=object)[scored.y.ravel()],
         }
     )
-    for choice, c in (("honest", 1), ("nested", 0), ("selected", 0), ("oracle", 2)):
+    for choice, c in (("honest", 1), ("mean", 0), ("oracle", 2)):
         p = scored.p[c].reshape(-1, 3)
         frame = frame.assign(**{f"{choice}.{name}": p[:, k] for k, name in enumerate(CLASSES)})
     return frame.assign(**more)
@@ -67,7 +67,7 @@ def test_a_class_without_a_label_has_no_confident_clip() -> None:
 
 def test_clips_are_in_the_order_of_the_mean_confidence_in_their_label(scored: Scored) -> None:
     clips, joint = audited(frame_of(scored), CLASSES)
-    p = ((scored.p[1] + 2 * scored.p[0]) / 3).reshape(-1, 3)
+    p = scored.p[0].reshape(-1, 3)
     own = p[np.arange(len(p)), scored.y.ravel()]
     assert clips["confidence"].to_numpy() == pytest.approx(np.sort(own), abs=1e-6)
     assert clips["likely_confidence"].to_numpy() == pytest.approx(
@@ -121,7 +121,7 @@ def test_planted_labels_are_counted_among_the_first_clips(scored: Scored) -> Non
     labels[wrong] = (codes[wrong] + 1) % 3
     report = report_with(scored, frame.assign(planted=np.array(CLASSES, dtype=object)[labels]))
     section = report.section("audit")
-    p = ((scored.p[1] + 2 * scored.p[0]) / 3).reshape(-1, 3)
+    p = scored.p[0].reshape(-1, 3)
     order = np.argsort(p[np.arange(len(p)), labels], kind="stable")
     n, m = (int(np.isin(order[:top], wrong).sum()) for top in (12, 24))
     text = f"of 12 that were changed on purpose, {n} are among the first 12 clips and {m} among"
