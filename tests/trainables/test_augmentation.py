@@ -390,3 +390,9 @@ def test_parts_of_a_batch_are_augmented_as_the_whole() -> None:
     plain = functools.partial(Network, 0.0)
     whole, parts = train(FRAMES, build=plain), train(FRAMES, build=plain, accumulate=2)
     np.testing.assert_allclose(parts.curves["loss"], whole.curves["loss"], rtol=1e-4)
+
+
+@pytest.mark.gpu
+def test_vectors_are_augmented_on_a_card() -> None:
+    first, again = train(VECTORS, device="cuda"), train(VECTORS, device="cuda")
+    np.testing.assert_allclose(first.curves["loss"], again.curves["loss"], rtol=1e-4)
