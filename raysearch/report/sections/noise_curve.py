@@ -107,7 +107,7 @@ def _table(points: Sequence[_Point], scores: Scores) -> Table:
         rows.append(
             {
                 "noise": point.noise,
-                "snr": "–" if point.snr is None else f"{point.snr:g}",
+                "snr": _decibels(point.snr),
                 first: point.means[first],
                 "interval": None if point.ends is None else u.bounds(*point.ends),
                 "difference": None if d is None else d.mean,
@@ -125,6 +125,11 @@ def _table(points: Sequence[_Point], scores: Scores) -> Table:
         *(Column(m, f"test\n{unit_of(m).heading}", unit_of(m).value) for m in others),
     ]
     return Table(pd.DataFrame(rows, dtype=object), tuple(columns))
+
+
+def _decibels(snr: float | None) -> float | int | None:
+    """20 and not 20.0."""
+    return snr if snr is None or snr % 1 else int(snr)
 
 
 def _before(record: Record, points: Sequence[_Point]) -> list[str]:
@@ -153,7 +158,7 @@ def _after(record: Record, test: NoiseTest) -> list[str]:
     ]
     if "babble" in kinds:
         lines.append(
-            "Babble: six clips of the fold's training part, of other speakers where there are some."
+            "Babble is six clips of the fold's training part, of other speakers where it has some."
         )
     normalised = {
         "speaker": "Features are normalised by the statistics of each test speaker's clips with "

@@ -33,7 +33,7 @@ def test_means_intervals_and_losses(tmp_path: Path) -> None:
     section = report.section("noise")
     frame = section.table.frame
     assert list(frame["noise"]) == ["none", "pink", "pink", "street"]
-    assert list(frame["snr"]) == ["–", "20", "0", "0"]
+    assert list(frame["snr"]) == [None, 20, 0, 0]
     a = np.array([row.scores["test_ua"] for row in base])
     b = np.array([row.scores["test_ua"] for row in other])
     for line, x in ((frame.iloc[0], a), (frame.iloc[1], b)):
