@@ -53,8 +53,8 @@ def tried(folder: Path, snr: float, *kinds: str) -> NoiseTest:
 @pytest.mark.parametrize(
     "kind",
     [
-        "by_speaker",
         "numbers",
+        pytest.param("by_speaker", marks=pytest.mark.slow),
         pytest.param("frames", marks=pytest.mark.slow),
         pytest.param("perceived", marks=pytest.mark.slow),
     ],
