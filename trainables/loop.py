@@ -29,6 +29,11 @@ from trainables.optimisation import Fit, train_epochs
 from trainables.training import Training as Training
 
 
+def load_libraries() -> None:
+    """Load what `fit` uses, so that the first training of a process need not wait for it."""
+    from ray.train.torch import TorchTrainer  # noqa: F401
+
+
 def fit(training: Training) -> Fit:
     """Train until validation stops improving, and predict with the best epoch's weights.
 

@@ -292,6 +292,28 @@ def _shared_environment(uri: str) -> dict[str, str]:
     return environment
 
 
+def _handle(uri: str, scratch: str | None, node: str | None, patience: float) -> Any:
+    """The handle of the store's broker, which may not be up yet."""
+    here = node or ray.get_runtime_context().get_node_id()
+    return _Actor.options(
+        name=_name(uri),
+        namespace=NAMESPACE,
+        get_if_exists=True,
+        max_concurrency=_AT_ONCE,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+    ).remote(uri, scratch, patience)
+
+
+def summon(uri: str, scratch: str, patience: float) -> Any:
+    """Have a store's broker start while other things are done; it lives as long as the handle.
+
+    On a cluster of our own alone: on others' the login of a store must go when the driver goes,
+    which `serving` sees to. Arguments are as of `serving`, which waits for the broker.
+    """
+    _share_environment(uri)
+    return _handle(uri, scratch, None, patience)
+
+
 def connect(
     uri: str,
     *,
@@ -311,12 +333,8 @@ def connect(
     Raises:
         RayError: where the broker is lost again and again.
     """
-    options: dict[str, Any] = {"name": _name(uri), "namespace": NAMESPACE, "get_if_exists": True}
-    options["max_concurrency"] = _AT_ONCE
-    here = node or ray.get_runtime_context().get_node_id()
-    options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
     for pause in (0.5, 2.0, 5.0, None):
-        broker: Any = _Actor.options(**options).remote(uri, scratch, patience)
+        broker = _handle(uri, scratch, node, patience)
         try:
             ray.get(broker.pid.remote())
             return broker

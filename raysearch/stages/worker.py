@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 from collections.abc import Callable
@@ -136,6 +137,23 @@ def _run(
     begin(call.key, runtime.timeout)
     with time_limit(runtime.timeout), memory_limit(runtime.share):
         return timed(call, study, runtime, _dataset(data[0]), needs, scratch, sender)
+
+
+def _warm(module: str) -> None:
+    """Import what trainings need, torch above all; a stage says itself what it lacks."""
+    importlib.import_module(module).load_libraries()
+
+
+def warm_up(processes: int, cpus: float) -> None:
+    """Let the processes that stages will run in load torch, while the search itself starts.
+
+    Args:
+        processes: how many stages run at once.
+        cpus: of each.
+    """
+    task = ray.remote(max_retries=0)(_warm).options(num_cpus=cpus)
+    for _ in range(processes):
+        task.remote("trainables.loop")
 
 
 run_stage = ray.remote(num_cpus=1)(_run)

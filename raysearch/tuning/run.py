@@ -251,10 +251,14 @@ def _run(
 
         if study.cluster != "local" and (waits := check_cluster(runtime_of(study))):
             progress.note(waits)
-        from raysearch.data.features import ray_chunks
-        from raysearch.search.tune import Work, search
         from raysearch.stages.broker import serving
         from raysearch.stages.bundles import stages_at_once
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        at_once = stages_at_once(runtime_of(study), nodes)
+        alive = _start_ahead(inputs, at_once) if study.cluster == "local" else None
+        from raysearch.data.features import ray_chunks
+        from raysearch.search.tune import Work, search
 
         dataset = inputs.dataset(
             shared=study.cluster == "local",
@@ -263,8 +267,6 @@ def _run(
         )
         if mirror is not None:
             mirror.start()
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        at_once = stages_at_once(runtime_of(study), nodes)
         # every fold of a wave may run at once; a race decides after each fold, and of a trial that
         # is stopped inside a fold the others of its wave would be lost
         whole = study.racing == "off" and study.stopping.rule == "off"
@@ -293,6 +295,26 @@ def _run(
         # here, so that the broker lives as long as the driver and not as long as some trial's actor
         with serving(work.store, str(work.scratch), work.patience, progress.note):
             search(driver, work, concurrent=concurrent, past=past)
+        del alive
+
+
+def _start_ahead(inputs: StudyInputs, at_once: int) -> object:
+    """Have processes start that a search needs, while this one imports Tune and reads features.
+
+    Returns:
+        What keeps the broker alive: a handle that is got by its name, as all later ones are, keeps
+        no actor alive.
+    """
+    from raysearch.stages.broker import summon
+    from raysearch.stages.worker import warm_up
+
+    study, method = inputs.study, inputs.method
+    broker: object = summon(store_of(study), str(scratch_of(study)), study.store_wait)
+    graph = method.graph(method.resolve(inputs.space.constants()))
+    # a stage on a card has a process of its own
+    if not study.gpus and any(node.group for node in graph):
+        warm_up(at_once, study.cpus)
+    return broker
 
 
 def _stopping(inputs: StudyInputs) -> Stopping | None:
