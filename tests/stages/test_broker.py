@@ -214,3 +214,29 @@ def test_where_one_fold_fails_the_others_are_given_up(across: Bench) -> None:
     time.sleep(2.0)
     firsts = [call.key for call in across.calls(0, fail_on=0, delay=3.0)[:-1]]
     assert sum(Store(across.uri).has(key) for key in firsts) < 4
+
+
+def test_a_broker_that_was_summoned_serves_and_lives_as_long_as_its_handle(
+    ray: Any, tmp_path: Path
+) -> None:
+    from raysearch.stages import broker
+
+    uri, scratch = str(tmp_path / "store"), str(tmp_path / "scratch")
+    early = broker.summon(uri, scratch, 5.0)
+    pid = ray.get(early.pid.remote())
+    with broker.serving(uri, scratch, 5.0, print):
+        assert ray.get(broker.connect(uri).pid.remote()) == pid
+    assert ray.get(broker.connect(uri).pid.remote()) == pid
+
+
+def test_processes_of_stages_load_torch_ahead(ray: Any) -> None:
+    from raysearch.stages.worker import warm_up
+
+    @ray.remote(num_cpus=ray.cluster_resources()["CPU"])
+    def everywhere() -> bool:
+        import sys
+
+        return "torch" in sys.modules
+
+    warm_up(1, ray.cluster_resources()["CPU"])
+    assert ray.get(everywhere.remote(), timeout=60), "it has the process that was warmed"
