@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from raysearch.tracking.projection import BestFold
     from raysearch.tracking.writer import Sink, Writer
 
-_PATIENCE, _PATIENCE_AT_CTRL_C, _ANSWERING = 120.0, 10.0, 60.0
-"""seconds that the end of a study waits for the writer; the last while what it writes to answers"""
+_PATIENCE, _PATIENCE_AT_CTRL_C = 120.0, 10.0
+"""seconds that the end of a study waits for the writer"""
+_ANSWERING, _ANSWERING_AT_CTRL_C = 900.0, 60.0
+"""the same while what it writes to answers, on a busy machine: no run must be left RUNNING"""
 
 
 def check_places(study: Study) -> list[str]:
@@ -245,7 +247,8 @@ class Mirror:
             ending = Ending(report=self._report(), status="FINISHED", best=self._best_folds())
         self._writer.end(ending)
         patience = _PATIENCE_AT_CTRL_C if interrupted else _PATIENCE
-        sentences = self._writer.close(patience, self._say_who_is_away, _ANSWERING)
+        answering = _ANSWERING_AT_CTRL_C if interrupted else _ANSWERING
+        sentences = self._writer.close(patience, self._say_who_is_away, answering)
         for sentence in sentences:
             self._say(sentence)
         if self._runs.page:
@@ -259,7 +262,7 @@ class Mirror:
 
         if self._active:
             self._writer.end(Ending("FAILED", reason, trace=trace))
-            self._writer.close(timeout=10.0, answering=_ANSWERING)
+            self._writer.close(timeout=10.0, answering=_ANSWERING_AT_CTRL_C)
 
     def _report(self) -> Report:
         layers = layers_of(self._inputs, [SELECTED])
