@@ -11,7 +11,7 @@ from raysearch.cli.commands import COMMANDS, SPACE
 from raysearch.cli.words import read_words
 from raysearch.errors import BadInput, near
 from raysearch.study import Study, load_study
-from raysearch.study.folder import features_of, ray_log
+from raysearch.study.folder import check_home, features_of, ray_log
 
 if TYPE_CHECKING:
     from raysearch.data.corpora import CorpusInfo
@@ -153,4 +153,6 @@ def _study(command: str, words: Sequence[str]) -> Study:
     if problems:
         raise BadInput(problems)
     space = [] if any(word.startswith("space=") for word in words) else [f"space={SPACE}"]
-    return load_study([*space, *words], cwd=Path.cwd())
+    study = load_study([*space, *words], cwd=Path.cwd())
+    check_home(Path(study.home))
+    return study

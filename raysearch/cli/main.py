@@ -7,6 +7,7 @@ was interrupted or killed. Progress goes to stderr, results to stdout.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -26,8 +27,8 @@ from raysearch.study.terminal import silence, take_any_text
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     # a method of one's own lies beside where one works; `python -m` sees it, a script must too
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if "" not in sys.path and _folder() not in sys.path:
+        sys.path.insert(0, _folder())
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(words).parse_args(words)
     take_any_text()
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_names(arguments.words)
         with speaking(arguments.command):
             code = _run(arguments.command, arguments.words)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the shell
+            sys.stdout.flush()
         return code
     except BadInput as error:
         for problem in error.problems:
@@ -54,14 +56,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         silence(sys.stdout)
         return 0
     except OSError as error:
-        if error.errno not in READ_ONLY or not error.filename:
+        if not (sentence := _disk_sentence(error)):
             raise
-        print(
-            f"raysearch: {error.filename} cannot be written: {error.strerror}; see that its folder "
-            "may be written to, or name another home=",
-            file=sys.stderr,
-        )
+        print(f"raysearch: {sentence}", file=sys.stderr)
         return 1
+
+
+def _disk_sentence(error: OSError) -> str:
+    """What a person must know of an error of the disk, and what to do; "" of any other."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}: allow this shell more of them (ulimit -n 4096)"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        what = error.filename or "what is printed"
+        return f"{what} cannot be written: {error.strerror}; make room and run again"
+    if not error.filename or error.errno is None:
+        return ""
+    if error.errno in READ_ONLY:
+        return (
+            f"{error.filename} cannot be written: {error.strerror}; see that its folder may be "
+            "written to, or name another home="
+        )
+    return f"{error.filename} cannot be used: {error.strerror}; mend that and run again"
+
+
+def _folder() -> str:
+    """The folder that one works in.
+
+    Raises:
+        SystemExit: it has been removed; nothing can run there.
+    """
+    try:
+        return os.getcwd()
+    except OSError:
+        sys.exit("raysearch: this folder is not there any more: cd to one that is")
 
 
 def _run(name: str, words: list[str]) -> int:
@@ -81,13 +108,13 @@ def _check_names(words: Sequence[str]) -> None:
     places = {word: os.path.realpath(user_path(word.partition("=")[2] or word)) for word in words}
     problems = [
         f"{what} is no UTF-8 text: give the file or folder a UTF-8 name (mv)"
-        for what, text in (*((f"The word {x}", x) for x in words), ("This folder,", os.getcwd()))
+        for what, text in (*((f"The word {x}", x) for x in words), ("This folder,", _folder()))
         if not is_text(text)
     ]
     problems += [  # by a link, or by the user's folder for ~
         f"The word {word} leads to {place}, which is no UTF-8 text: give it a UTF-8 name (mv)"
         for word, place in places.items()
-        if is_text(word) and not is_text(place) and is_text(os.getcwd())
+        if is_text(word) and not is_text(place) and is_text(_folder())
     ]
     if problems:
         raise BadInput(problems)

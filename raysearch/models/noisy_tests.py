@@ -34,7 +34,7 @@ from raysearch.stages.keys import HANDED_BY
 from raysearch.stages.outage import telling
 from raysearch.stages.sources import own_digest
 from raysearch.stages.store import Damaged, Provenance
-from raysearch.study.folder import check_writable, ray_log
+from raysearch.study.folder import check_home, ray_log
 from raysearch.study.ledger import FoldRow
 from raysearch.study.wording import many
 from raysearch.tuning.prepare import side_by_side
@@ -205,7 +205,7 @@ class _Bench:
         missing = {which: key for which, key in keys.items() if kept[key] is None}
         notes = [note for one in kept.values() if one is not None for note in one.info["notes"]]
         if missing:
-            check_writable(Path(self.source.study.home))
+            check_home(Path(self.source.study.home), writing=True)
             store = self.source.store
             with telling(store.place, lambda: store.trouble, say):
                 notes += self._computed(missing, say)

@@ -201,22 +201,25 @@ def store_folder_of(home: Path) -> Path:
     return home.absolute() / "store"
 
 
-def check_writable(home: Path) -> None:
-    """Refuse a home that one may only read, before any work.
+def check_home(home: Path, *, writing: bool = False) -> None:
+    """Refuse a home that can be no folder, or `writing`: that one may only read, before any work.
 
     Raises:
-        BadInput: it is no folder, or nothing can be written into it.
+        BadInput: why it cannot.
     """
     place = home.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    why = "" if place.is_dir() else f"{place} is no folder"
-    if not why and not os.access(place, os.W_OK | os.X_OK):
-        why = f"{place} may only be read"
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        why = "" if place.is_dir() else f"{place} is no folder"
+    except OSError as error:  # a name that is too long, a loop of links
+        why = error.strerror or str(error)
     if why:
+        raise BadInput(f"home={home} cannot be used: {why}; name another home=")
+    if writing and not os.access(place, os.W_OK | os.X_OK):
         raise BadInput(
-            f"home={home} cannot be written: {why}; name another home= (report, status and plan "
-            "read a home without writing there)"
+            f"home={home} cannot be written: {place} may only be read; name another home= (report, "
+            "status and plan read a home without writing there)"
         )
 
 

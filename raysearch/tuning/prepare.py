@@ -33,7 +33,7 @@ from raysearch.stages.divisions import BY_SPEAKER, COLUMNS, values_of
 from raysearch.stages.folds import Fold, divide
 from raysearch.stages.methods import method as find_method
 from raysearch.study import Study
-from raysearch.study.folder import features_of, store_for
+from raysearch.study.folder import check_home, features_of, store_for
 from raysearch.study.space import Scalar, Space
 from raysearch.tuning.cautions import (
     cautions,
@@ -316,6 +316,7 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
     Raises:
         BadInput: the corpus, the protocol or the space does not fit.
     """
+    check_home(Path(study.home))
     method = find_method(study.method)
     check_kind(study, method)
     corpus = _load(study, method, progress)

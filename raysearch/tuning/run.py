@@ -24,7 +24,7 @@ from raysearch.stages.outage import telling
 from raysearch.study import Study
 from raysearch.study.folder import (
     StudyFolder,
-    check_writable,
+    check_home,
     ray_log,
     scratch_of,
     store_for,
@@ -100,7 +100,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         StudyFailed: a disk or the network ended it.
     """
     started = time.monotonic()
-    check_writable(Path(study.home))
+    check_home(Path(study.home), writing=True)
     store = store_for(study)
     if not store.local:
         progress.stage(f"asking {store.place}")

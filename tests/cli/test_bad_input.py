@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raysearch.cli.commands import Command
 from raysearch.cli.main import main
 
 
@@ -39,6 +42,9 @@ def run(shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any, *words: str) -
         (("space=rdlr", "sampler=tpee"), ("sampler", "tpee")),
         (("space=rdlr", "store=nosuch://x"), ("nosuch",)),
         (("space=rdlr", "features=[is11]"), ("is11", "is10")),
+        (("space=rdlr", "home=/dev/null/x"), ("home=/dev/null/x", "/dev/null is no folder")),
+        (("space=rdlr", f"home={'x' * 300}"), ("cannot be used: File name too long",)),
+        (("space=rdlr", "corpus=emodb", f"corpus.root={'x' * 300}"), ("does not exist",)),
         (("space=rdlr", "tracking=mlruns"), ("tracking.uri", "mlruns", "sqlite")),
     ],
 )
@@ -145,3 +151,29 @@ def test_other_commands(
     part: str,
 ) -> None:
     assert part in run(shell, monkeypatch, capsys, command, *words)
+
+
+def test_a_full_disk_and_too_many_files_are_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error, words in (
+        (OSError(errno.ENOSPC, "No space left on device"), "what is printed cannot be written"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), "ulimit -n"),
+        (OSError(errno.EROFS, "Read-only file system", "x"), "x cannot be written"),
+        (OSError(errno.ENOTDIR, "Not a directory", "x/y"), "x/y cannot be used: Not a directory"),
+    ):
+
+        def fail(words: object, error: OSError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Command, "load", lambda self, fail=fail: fail)
+        assert main(["studies"]) == 1
+        assert words in capsys.readouterr().err
+
+
+def test_words_that_lead_to_names_that_are_no_utf8_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(os.fsdecode(b"real\xff"))
+    assert main(["studies", f"home={tmp_path / 'link'}"]) == 2
+    assert "real\\xff, which is no UTF-8 text" in capsys.readouterr().err

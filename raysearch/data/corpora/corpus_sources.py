@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -209,7 +210,7 @@ def _folder(info: CorpusInfo, root: Mapping[str, str], problems: list[str]) -> P
     if not text:
         return None
     folder = Path(text).expanduser().absolute()
-    if not folder.exists() and info.root != "optional":
+    if not os.path.exists(folder) and info.root != "optional":
         problems.append(f"corpus.root={text} does not exist: {info.layout}.")
         return None
     return folder

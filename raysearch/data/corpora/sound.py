@@ -6,6 +6,7 @@ differs, so that a second study on a corpus reads no audio.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -21,7 +22,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from raysearch.data.corpora.places import PartError, clip_bytes
-from raysearch.stages.atomic import READ_ONLY, is_escaped, write_whole
+from raysearch.stages.atomic import is_escaped, write_whole
 
 MIN_SECONDS = 0.1
 _VERSION = 5  # raise it whenever a verdict may change
@@ -255,12 +256,8 @@ def _read_index(index: Path) -> dict[str, tuple[tuple[int, int], Clip]]:
 
 def _write_index(index: Path, cache: dict[str, tuple[tuple[int, int], Clip]]) -> None:
     files = {path: [*state, *astuple(clip)] for path, (state, clip) in cache.items()}
-    try:
+    with contextlib.suppress(OSError):  # only a cache: a home that one may only read has none
         write_whole(index, json.dumps({"version": _VERSION, "files": files}))
-    except OSError as error:
-        if error.errno not in READ_ONLY:
-            raise
-        # only a cache: a home that one may only read is read without it
 
 
 def _plain(error: Exception) -> str:
