@@ -17,7 +17,6 @@ import yaml
 from raysearch.data.section import Tree
 from raysearch.errors import BadInput, StudyFailed, near
 from raysearch.report import Report, build, to_markdown, to_text
-from raysearch.selection import KINDS
 from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.record import Record
 
@@ -129,6 +128,8 @@ class Result:
     def estimates(self) -> pd.DataFrame:
         """One row an estimate (index: honest, nested, selected, oracle), scores as fractions.
 
+        After outer searches also outer, beside honest.
+
         Columns: for ua and wa each the mean, `_low` and `_high` of its 95 % interval, and `_sd`
         over what folds hold out. Without rows while no trial is complete.
         """
@@ -138,7 +139,7 @@ class Result:
         rows: dict[str, dict[str, float | None]] = {}
         if estimates is None:
             return pd.DataFrame.from_dict(rows, orient="index")
-        for name in KINDS:
+        for name in estimates.kinds:
             rows[name] = {
                 key: value
                 for metric, one in estimates.of(name).items()
@@ -224,7 +225,7 @@ class Result:
         return plots[name]
 
     def plot_estimates(self) -> Picture:
-        """The four estimates with their intervals."""
+        """The estimates with their intervals."""
         return self.plot("estimates")
 
     def plot_curve(self, parameter: str) -> Picture:

@@ -24,6 +24,7 @@ HEADINGS = {
         "seed",
         "seeds",
         "sampler",
+        "search",
         "enqueue",
         "deterministic",
         "batch",

@@ -121,6 +121,8 @@ class _View:
 
     def look(self, now: Status, progress: Progress) -> None:
         """Show what is new since the last look."""
+        if self._now is not None and now.outer_done > self._now.outer_done:
+            progress.note(f"outer searches: {now.outer_done} of {len(now.outer)}")
         self._now = now
         with self._folder.ledger() as ledger:
             for trial in now.trials:
@@ -144,6 +146,8 @@ class _View:
     def foot(self) -> list[str]:
         """The lines below the live table: the estimate so far, and who holds the study."""
         lines = [f"honest so far {self._honest}"] if self._honest else []
+        if self._now is not None and self._now.outer:
+            lines.append(f"outer searches {self._now.outer_done} of {len(self._now.outer)}")
         if self._now is not None and self._now.holder is not None:
             holder = self._now.holder
             lines.append(f"held by {holder}, heartbeat {duration(holder.age)} ago")

@@ -29,6 +29,7 @@ from raysearch.report.sections import (
     importance,
     label_audit,
     noise_curve,
+    outer,
     pareto,
     published_tables,
     selected_setting,
@@ -120,6 +121,7 @@ def _results(
     """What came out, which setting is best, what it means, and how others compare."""
     yield estimates.section(record, scores)
     yield corpus_pairs.section(record, scores)
+    yield outer.section(record, scores)
     yield from against
     yield best_settings.best_section(record, scores)
     yield comparisons.strategy_section(families, record)

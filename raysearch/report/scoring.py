@@ -32,6 +32,7 @@ from raysearch.selection import (
     impute,
     lacking,
     pooled_ua,
+    with_outer,
     worst_mean,
 )
 from raysearch.study.ledger import COMPLETE, PRUNED, FoldRow, TrialRow
@@ -171,6 +172,7 @@ def score(record: Record) -> Scores | None:
             selectable=[full[whole.best]],
         )
     whole = replace(whole, pooled=_pooled(record, trials, whole.honest_choices))
+    whole = _with_outer(whole, record, tuple(test))
     standing = {}
     for objective in record.objectives:
         values = objective.merit(validation[objective.metric][full])
@@ -180,6 +182,15 @@ def score(record: Record) -> Scores | None:
     return Scores(
         trials, tuple(full), test, draws, judge, standing, whole, at_least, first.metric, shown
     )
+
+
+def _with_outer(whole: Estimates, record: Record, metrics: Sequence[str]) -> Estimates:
+    """The estimates with that of the outer searches, once all of them are done."""
+    rows = [search.row for search in record.outer if search.done and search.row is not None]
+    if not rows or len(rows) < len(record.folds):
+        return whole
+    each = {m: np.array([row.scores[f"test_{m}"] for row in rows]) for m in metrics}
+    return with_outer(whole, each, [fold.groups for fold in record.folds])
 
 
 def _metrics(record: Record, trials: Sequence[TrialRow], first: str) -> list[str]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from raysearch.report.scoring import folds_of
 from raysearch.selection import (
-    KINDS,
     SPEAKER,
     Difference,
     Estimate,
@@ -71,14 +70,16 @@ def with_speaker_intervals(
         "nested": estimates.nested_choices,
         "selected": (estimates.best,) * k,
     }
-    by_kind: dict[str, dict[str, Estimate]] = {}
-    for kind in KINDS:
-        by_kind[kind] = {
-            m: _over_speakers(
-                e, m, folds_of(trials, choices.get(kind) or (estimates.oracle_rows[m],) * k, record)
-            )
-            for m, e in estimates.of(kind).items()
-        }
+
+    def rows(kind: str, m: str) -> list[FoldRow]:
+        if kind == "outer":
+            return [search.row for search in record.outer if search.row is not None]
+        return folds_of(trials, choices.get(kind) or (estimates.oracle_rows[m],) * k, record)
+
+    by_kind = {
+        kind: {m: _over_speakers(e, m, rows(kind, m)) for m, e in estimates.of(kind).items()}
+        for kind in estimates.kinds
+    }
     notes = [note for note in estimates.notes if not note.startswith("There is one fold only")]
     some = next(iter(by_kind["honest"].values()))
     notes.append(
@@ -93,6 +94,7 @@ def with_speaker_intervals(
         nested=by_kind["nested"],
         selected=by_kind["selected"],
         oracle=by_kind["oracle"],
+        outer=by_kind.get("outer", {}),
         notes=tuple(notes),
     )
 

@@ -26,6 +26,7 @@ from raysearch.selection.estimating import (
     Estimates,
     estimates,
     estimates_over_draws,
+    with_outer,
 )
 from raysearch.selection.imputing import impute
 from raysearch.selection.intervals import (
@@ -97,5 +98,6 @@ __all__ = [
     "pooled_ua",
     "signed_rank",
     "ua_of",
+    "with_outer",
     "worst_mean",
 ]

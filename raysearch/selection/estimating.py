@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -76,6 +76,14 @@ class Estimates:
     """share of the cells that were drawn, not measured"""
     pooled: Estimate | None = None
     """UA of the honest choices over all clips together, where it is the headline: see `pooling`"""
+    outer: dict[str, Estimate] = field(default_factory=dict)
+    """of settings that a search of its own chose for each held-out group, which it has never heard;
+    {} where there are no such searches"""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """`KINDS`, and "outer" beside honest where there is such an estimate."""
+        return (KINDS[0], "outer", *KINDS[1:]) if self.outer else KINDS
 
     @property
     def unjudged(self) -> int:
@@ -83,7 +91,7 @@ class Estimates:
         return sum(not judges for judges in self.judges)
 
     def of(self, kind: str) -> dict[str, Estimate]:
-        """One of `KINDS` by its name: metric -> estimate."""
+        """One of `kinds` by its name: metric -> estimate."""
         by_metric: dict[str, Estimate] = getattr(self, kind)
         return by_metric
 
@@ -177,6 +185,24 @@ def estimates_over_draws(
         each = [_kinds(t[m], choices, oracle_rows[m], folds) for t in tables]
         by_metric[m] = {kind: _pool([one[kind] for one in each], folds) for kind in each[0]}
     return _estimates(by_metric, choices, oracle_rows, folds, imputed=imputed)
+
+
+def with_outer(whole: Estimates, T: Mapping[str, ArrayLike], folds: Sequence[Groups]) -> Estimates:
+    """The estimates, with that of a search of its own for each held-out group.
+
+    Args:
+        whole: of the study.
+        T: by metric, [K] test scores of the setting that was chosen for each fold by a search
+            which has never heard the groups that the fold tests.
+        folds: K folds.
+
+    Raises:
+        ValueError: a score that is not finite, or not one for each fold.
+    """
+    each = {name: np.asarray(x, dtype=np.float64)[None] for name, x in T.items()}
+    first = next(iter(each.values()), np.empty((0, 0)))
+    _, t = _tables(first, each, folds, ["the outer searches' choice"])
+    return replace(whole, outer={m: _estimate(x[0], folds) for m, x in t.items()})
 
 
 @dataclass(frozen=True)

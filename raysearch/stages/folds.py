@@ -20,7 +20,6 @@ which part depends on no rating; which of the clips are scored, on the target's 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -40,6 +39,14 @@ from raysearch.stages.divisions import (
     values_of,
 )
 from raysearch.stages.grouping import joined
+from raysearch.stages.validating import (
+    ValidationRule,
+    clips_of,
+    next_groups,
+    rank_of,
+    share_of,
+    shares_clips,
+)
 
 Rows = NDArray[np.int64]
 Protocol = Literal["loso", "loseso", "loco", "kfold", "split", "column", "pairs"]
@@ -102,6 +109,7 @@ def divide(
     seed: int = 0,
     voted: NDArray[np.bool_] | None = None,
     rated: NDArray[np.bool_] | None = None,
+    turn: int = 0,
 ) -> tuple[Fold, ...]:
     """The folds of a protocol, in an order that depends on the table alone.
 
@@ -128,6 +136,8 @@ def divide(
         rated: [N] which rows raters' single ratings are divided by, whatever their label: these
             and no others, in the order of their ids. The parts of `kfold` are not stratified then.
             None where labels are learnt.
+        turn: the same test parts, validated by others: `next` and `share` go on in their circle by
+            so many validation parts. `inner_folds` has the use of it.
 
     Raises:
         BadInput: where the corpus cannot be divided so.
@@ -141,7 +151,7 @@ def divide(
     voted = np.zeros(len(table), dtype=bool) if voted is None else voted
     extra = _Extra(np.flatnonzero(without), table, protocol)
     rows = table.iloc[labelled]
-    rule = _Rule(protocol, validation, speakers, share, select, seed)
+    rule = ValidationRule(protocol, validation, speakers, share, select, seed, turn)
     if protocol == "pairs":
         cuts = _pairs(rows, rule)
     elif protocol == "split":
@@ -174,18 +184,6 @@ def divide(
     # a rater's classes are checked where the rater is known
     _check(division, table, classes if rated is None else (), given=protocol in COLUMNS)
     return tuple(division)
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """How validation and selection are chosen: arguments of `divide`."""
-
-    protocol: str
-    validation: str
-    speakers: int
-    share: float
-    select: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -225,7 +223,7 @@ def _names_of(
 def _circle(
     rows: pd.DataFrame,
     groups: NDArray[np.str_],
-    rule: _Rule,
+    rule: ValidationRule,
     rated: NDArray[np.bool_] | None,
     group: int | None,
 ) -> Iterator[_Cut]:
@@ -246,17 +244,20 @@ def _circle(
     for index, name in enumerate(names):
         test = groups == name
         if circle:
-            val, chosen = _next(groups, names, index, rule.speakers, rule.select)
+            val, chosen = next_groups(groups, names, index, rule)
         elif named:
             val, chosen = np.array([name in x for x in named]) & ~test, np.zeros_like(test)
         else:
-            val, chosen = _share(rows, strata, ~test, rule, _by_clip(rows, test, rule))
+            val, chosen = share_of(rows, strata, ~test, rule, shares_clips(rows, test, rule))
         apart = frozenset(single[(test | val | chosen) if circle else test].tolist())
         yield _Cut(name, everything, test, val, chosen, unit, apart)
 
 
 def _split(
-    rows: pd.DataFrame, values: NDArray[np.str_], named: Mapping[str, Sequence[str]], rule: _Rule
+    rows: pd.DataFrame,
+    values: NDArray[np.str_],
+    named: Mapping[str, Sequence[str]],
+    rule: ValidationRule,
 ) -> Iterator[_Cut]:
     """A fold for each test part; all are trained and validated on the same rows."""
     parts = parts_of(values, named)
@@ -265,29 +266,21 @@ def _split(
     if not parts.dev or rule.select:
         by_clip = bool(unknown_speakers(rows[train]).any())
         strata = rows["corpus"].to_numpy(dtype=str)
-        val, chosen = _share(rows, strata, train, rule, by_clip)
+        val, chosen = share_of(rows, strata, train, rule, by_clip)
         dev = dev if parts.dev else val
     unit = rows["id"].to_numpy(dtype=str)
     for name in parts.test:
         yield _Cut(name, train, values == name, dev, chosen, unit, frozenset({name}), "given")
 
 
-def _pairs(rows: pd.DataFrame, rule: _Rule) -> Iterator[_Cut]:
+def _pairs(rows: pd.DataFrame, rule: ValidationRule) -> Iterator[_Cut]:
     """A fold for each two corpora, validated on speakers of the one that it is trained on."""
     corpora = rows["corpus"].to_numpy(dtype=str)
     who = rows["speaker"].to_numpy(dtype=str)
     for a, b in pairs_of(corpora):
-        val, chosen = _share(rows, corpora, corpora == a, rule, by_clip=False)
+        val, chosen = share_of(rows, corpora, corpora == a, rule, by_clip=False)
         test, apart = corpora == b, frozenset({b})
         yield _Cut(pair_name(a, b), corpora == a, test, val, chosen, who, apart, drawn_as=a)
-
-
-def _by_clip(rows: pd.DataFrame, test: NDArray[np.bool_], rule: _Rule) -> bool:
-    """Whether a share is of clips: where speakers are on both sides of a division, or unknown."""
-    if rule.protocol != "column":
-        return rule.protocol == "kfold"
-    both = rows["speaker"][test].isin(rows["speaker"][~test]).any()
-    return bool(both or unknown_speakers(rows).any())
 
 
 class _Extra:
@@ -300,7 +293,7 @@ class _Extra:
         self.rows = rows
         # `kfold` holds out no speaker: the same clip alone is left out
         by_speaker = [] if protocol == "kfold" else [table["speaker"].to_numpy(dtype=str)]
-        names = [_clip(table), *by_speaker] if len(rows) else []
+        names = [clips_of(table), *by_speaker] if len(rows) else []
         self._codes = [np.unique(each, return_inverse=True)[1] for each in names]
         self._groups: tuple[NDArray[np.str_], Rows] | None = None
         if len(rows) and protocol in ("loco", "loseso", "pairs"):
@@ -373,7 +366,7 @@ def _parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
         )
     part = np.empty(len(labels), dtype="<U8")
     divider = StratifiedGroupKFold(folds, shuffle=True, random_state=_state(seed))
-    groups = _clip(rows)
+    groups = clips_of(rows)
     for index, (_, test) in enumerate(divider.split(labels, labels, groups)):
         part[test] = f"part-{index:02d}"
     return part
@@ -388,9 +381,9 @@ def _state(seed: int) -> int | np.random.RandomState:
 
 def _even_parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
     """Parts of like size that no label decides; identical clips stay in one part."""
-    clips = _clip(rows)
+    clips = clips_of(rows)
     names = np.unique(clips)
-    order = names[np.argsort(_rank(names, seed), kind="stable")]
+    order = names[np.argsort(rank_of(names, seed), kind="stable")]
     if len(order) < folds:
         raise BadInput(
             f"protocol=kfold with protocol.folds={folds} needs as many clips, but there are "
@@ -398,61 +391,6 @@ def _even_parts(rows: pd.DataFrame, folds: int, seed: int) -> NDArray[np.str_]:
         )
     place = {name: i % folds for i, name in enumerate(order.tolist())}
     return np.array([f"part-{place[name]:02d}" for name in clips.tolist()])
-
-
-def _clip(rows: pd.DataFrame) -> NDArray[np.str_]:
-    """What makes two rows the same clip."""
-    return rows["audio" if "audio" in rows else "id"].to_numpy(dtype=str)
-
-
-def _next(
-    groups: NDArray[np.str_], names: Sequence[str], index: int, speakers: int, select: int
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Validation and selection: the groups that follow in the circle."""
-    others = [names[(index + step) % len(names)] for step in range(1, len(names))]
-    val = np.isin(groups, others[:speakers])
-    return val, np.isin(groups, others[speakers : speakers + select])
-
-
-def _share(
-    rows: pd.DataFrame,
-    strata: NDArray[np.str_],
-    allowed: NDArray[np.bool_],
-    rule: _Rule,
-    by_clip: bool,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Validation and selection: seeded speakers (or clips) of each stratum."""
-    share, select, seed = rule.share, rule.select, rule.seed
-    units = _clip(rows) if by_clip else rows["speaker"].to_numpy(dtype=str)
-    val, chosen = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
-    several = len(set(strata[allowed])) > 1
-    for stratum in sorted(set(strata[allowed])):
-        inside = allowed & (strata == stratum)
-        names = np.array(sorted(set(units[inside].tolist())))
-        size = max(1, round(share * len(names)))
-        further = round(share * len(names)) * bool(select) if by_clip else select
-        if len(names) < 1 + size + further:
-            if several and not by_clip:
-                continue  # a corpus of too few speakers trains only
-            raise BadInput(
-                f"{stratum!r} leaves {len(names)} speakers for training and validation, but "
-                f"{1 + size + further} are needed; add speakers, or lower validation.select"
-            )
-        names = names[np.argsort(_rank(names, seed), kind="stable")]
-        val |= inside & np.isin(units, names[:size])
-        chosen |= inside & np.isin(units, names[size : size + further])
-    return val, chosen
-
-
-def _rank(names: NDArray[np.str_], seed: int) -> NDArray[np.uint64]:
-    """A pseudo-random rank of each name that does not depend on the others."""
-    return np.array(
-        [
-            int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8], "big")
-            for name in names
-        ],
-        dtype=np.uint64,
-    )
 
 
 def _check(
@@ -466,7 +404,7 @@ def _check(
     # as numbers: texts of a large corpus would be compared once a fold
     place = {name: code for code, name in enumerate(classes)}
     codes = np.array([place.get(label, -1) for label in labels.tolist()], dtype=np.int64)
-    names, clips = np.unique(_clip(table), return_inverse=True)
+    names, clips = np.unique(clips_of(table), return_inverse=True)
     problems = []
     for fold in folds:
         # one place more, the last, for clips of no class: their code is -1

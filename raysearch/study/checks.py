@@ -54,6 +54,7 @@ def check_together(study: Study, problems: list[str]) -> None:
         )
     problems += study.protocol.problems(study.validation.rule)
     problems += study.labels.problems()
+    problems += study.search.problems(study.protocol.name, study.validation.rule)
     problems += study.votes.problems()
     problems += study.task.problems()
     _check_tracking(study, problems)

@@ -86,6 +86,43 @@ class ProtocolConfig(ConfigSection):
         return problems
 
 
+class OuterConfig(ConfigSection):
+    """Whether every held-out group gets a search of its own."""
+
+    outer: bool = key(
+        False,
+        "after the search, search once more for each speaker (session, ...) who is held out, who "
+        "is then in no training and no validation that the sampler has seen; the report has their "
+        "estimate beside honest",
+        "true or false",
+        "true",
+    )
+    folds: int | None = key(
+        None,
+        "under search.outer=true, how many folds each of these searches has; none: as many as "
+        "there are validation parts that share nothing",
+        "a whole number of at least 2, or null",
+        "5",
+        ge=2,
+    )
+
+    def problems(self, protocol: str, validation: str) -> list[str]:
+        """What is wrong with these values together, and with a division."""
+        if self.folds is not None and not self.outer:
+            return [
+                f"search.folds={self.folds} is of the searches of search.outer=true; leave it out, "
+                "or write search.outer=true"
+            ]
+        given = f"protocol={protocol}" if protocol == "split" else ""
+        given = given or (f"validation={validation}" if validation == "column" else "")
+        if self.outer and given:
+            return [
+                f"search.outer=true lets each of the training speakers validate in turn, but "
+                f"{given} says who validates; leave search.outer out, or divide by protocol=loso"
+            ]
+        return []
+
+
 class ValidationConfig(ConfigSection):
     """Who stops the training, and who scores a setting."""
 

@@ -57,6 +57,20 @@ class StudyFolder:
     def ledger_file(self) -> Path:
         return self.path / _LEDGER
 
+    def outer_ledger_file(self, fold: int, folds: int | None) -> Path:
+        """The ledger of the search that never hears what a fold tests.
+
+        Args:
+            fold: index.
+            folds: the study's `search.folds`: searches of other folds are other searches.
+        """
+        return self.path / ("outer" if folds is None else f"outer-{folds}") / f"{fold:03d}.sqlite"
+
+    @property
+    def outer_ledger_files(self) -> list[Path]:
+        """Every ledger of such a search that is there."""
+        return sorted(self.path.glob("outer*/*.sqlite"))
+
     @property
     def predictions_file(self) -> Path:
         """What was predicted of every test clip."""
@@ -85,8 +99,9 @@ class StudyFolder:
     @property
     def changed(self) -> float:
         """When the ledger was last written, in seconds since the epoch."""
-        log = self.path / f"{_LEDGER}-wal"
-        return max(path.stat().st_mtime for path in (self.ledger_file, log) if path.exists())
+        ledgers = [self.ledger_file, *self.outer_ledger_files]
+        logs = [path.with_name(f"{path.name}-wal") for path in ledgers]
+        return max(path.stat().st_mtime for path in (*ledgers, *logs) if path.exists())
 
     def ledger(self) -> Ledger:
         """The study's ledger, to be read; a context manager."""

@@ -12,6 +12,7 @@ from raysearch.errors import BadInput
 from raysearch.stages.store import Store, is_local
 from raysearch.stages.temporary import leftovers
 from raysearch.study.folder import StudyFolder, features_of, store_folder_of, study_folders
+from raysearch.study.ledger import Ledger
 from raysearch.study.status import DONE, RUNS, Status, status_of
 from raysearch.study.wording import many
 
@@ -101,8 +102,9 @@ def _unneeded(
 ) -> list[Path]:
     needed: set[str] = set()
     for folder in folders:
-        with folder.ledger() as ledger:
-            needed |= {use.key for row in ledger.folds() for use in row.stages}
+        for path in (folder.ledger_file, *folder.outer_ledger_files):
+            with Ledger(path) as ledger:
+                needed |= {use.key for row in ledger.folds() for use in row.stages}
     unfinished = {name for name, status in states.items() if status.state != DONE}
     waste = []
     for key, path in sorted(files.items()):

@@ -14,6 +14,7 @@ from raysearch.errors import BadInput
 from raysearch.selection import FoldGroups, Score
 from raysearch.study.folder import StudyFolder, study_folder
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
+from raysearch.study.outer_searches import OuterSearch, outer_searches
 from raysearch.study.published import PublishedTable
 
 _PROTOCOLS = {
@@ -71,6 +72,8 @@ class Record:
     """of the corpus: ids, labels, votes and audio"""
     instance: str
     """of this folder, among studies of one name on one tracking server"""
+    outer: tuple[OuterSearch, ...] = ()
+    """by fold, the search that never heard what it tests; () where there are none"""
     baseline: Record | None = None
     """the study that reports set this one against; it has none itself"""
 
@@ -112,7 +115,7 @@ class Record:
         classes = corpus.get("classes") if isinstance(corpus, dict) else None
         with folder.ledger() as ledger:
             published = ledger.fact("published")
-            return cls(
+            record = cls(
                 name=str(ledger.fact("study") or folder.name),
                 configuration=configuration,
                 folds=_folds(folder),
@@ -127,6 +130,10 @@ class Record:
                 fingerprint=str(ledger.fact("fingerprint", "")),
                 instance=str(ledger.fact("instance", "")),
             )
+        names = [fold.name for fold in record.folds]
+        search = configuration.get("search")
+        most = search.get("folds") if isinstance(search, dict) else None
+        return replace(record, outer=outer_searches(folder, names, most, record.objectives[0]))
 
     # -- its configuration ---------------------------------------------------------------------
     @property

@@ -19,7 +19,7 @@ from raysearch.errors import near
 from raysearch.selection import OBJECTIVES, WORST_GROUP, Score, is_objective
 from raysearch.stages import methods as registry
 from raysearch.stages.outage import PATIENCE
-from raysearch.study.division_keys import ProtocolConfig, ValidationConfig
+from raysearch.study.division_keys import OuterConfig, ProtocolConfig, ValidationConfig
 from raysearch.study.plain_text import plain_names, plain_text
 from raysearch.study.space import Space
 from raysearch.study.tracking_keys import TrackingConfig
@@ -298,6 +298,7 @@ class Study(ConfigSection):
         "mixed",
     )
     stopping: StoppingConfig = Field(default_factory=StoppingConfig)
+    search: OuterConfig = Field(default_factory=OuterConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     baseline: str | None = key(
         None,
@@ -333,8 +334,8 @@ class Study(ConfigSection):
     def identity(self) -> Tree:
         """What makes this study this study; a study of equal identity continues this one.
 
-        The budget, the sampler, racing, stopping, a baseline, paths, resources, cluster and
-        tracking are no part of it.
+        The budget, the sampler, racing, stopping, outer searches, a baseline, paths, resources,
+        cluster and tracking are no part of it.
         """
         domains = Space.parse(self.params)[0].domains
         return {
@@ -429,6 +430,7 @@ FIELDS = dict(_fields(Study))
 NESTED: dict[str, type[BaseModel]] = {
     "corpus": CorpusConfig,
     "protocol": ProtocolConfig,
+    "search": OuterConfig,
     "stopping": StoppingConfig,
     "validation": ValidationConfig,
     "labels": LabelNoise,

@@ -10,6 +10,7 @@ from raysearch.selection import Score
 from raysearch.study.folder import StudyFolder
 from raysearch.study.lease import Holder, holder_of
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, TrialRow
+from raysearch.study.outer_searches import OuterSearch, outer_searches
 from raysearch.study.wording import amount, duration
 
 RUNS, DONE, FAILURE, STOPPED = "running", "done", "failed", "stopped"
@@ -30,6 +31,13 @@ class Status:
     """how its last driver said that it ended: how, reason, at; empty until one does"""
     objective: Score = field(default_factory=lambda: Score("ua"))
     """the first one"""
+    outer: Sequence[OuterSearch] = ()
+    """those that it shall have beside its own; a name alone of what has not begun"""
+
+    @property
+    def outer_done(self) -> int:
+        """How many of them have all their trials."""
+        return sum(search.done for search in self.outer)
 
     @property
     def ended(self) -> list[TrialRow]:
@@ -42,7 +50,8 @@ class Status:
             return RUNS
         if self.ending.get("how") == FAILURE:
             return FAILURE
-        return DONE if 0 < self.planned <= len(self.ended) else STOPPED
+        whole = 0 < self.planned <= len(self.ended) and self.outer_done == len(self.outer)
+        return DONE if whole else STOPPED
 
     @property
     def best(self) -> tuple[float, int] | None:
@@ -98,6 +107,7 @@ class Status:
             "best": None if number is None else {"trial": number, "validation": value},
             "metric": self.objective.metric,
             "seconds_left": self.seconds_left,
+            "outer": {"done": self.outer_done, "of": len(self.outer)} if self.outer else None,
         }
 
     def __str__(self) -> str:
@@ -106,6 +116,8 @@ class Status:
             count = sum(trial.state == state for trial in self.trials)
             words += [f"{count} {state}"] if count else []
         words.append(f"{self.folds} folds")
+        if self.outer:
+            words.append(f"outer searches {self.outer_done} of {len(self.outer)}")
         if self.best is not None:
             value, number = self.best
             best = amount(self.objective.metric, value)
@@ -123,12 +135,10 @@ def status_of(folder: StudyFolder) -> Status:
     with folder.ledger() as ledger:
         trials, folds = ledger.trials(), ledger.count_folds()
         planned, ending = ledger.fact("planned", 0), ledger.fact("ended") or {}
-    return Status(folder.name, planned, trials, folds, holder, ending, _objective_of(folder))
-
-
-def _objective_of(folder: StudyFolder) -> Score:
-    """The (first) objective of a study, as far as its file is there."""
-    if not folder.configuration_file.is_file():
-        return Score("ua")
-    names = folder.configuration().get("objective", "ua")
-    return Score(str(names if isinstance(names, str) else names[0]))
+        names = ledger.fact("outer", [])
+    configuration = folder.configuration() if folder.configuration_file.is_file() else {}
+    objective = configuration.get("objective", "ua")
+    first = Score(str(objective if isinstance(objective, str) else objective[0]))
+    most = (configuration.get("search") or {}).get("folds")
+    outer = outer_searches(folder, names, most, first) or tuple(map(OuterSearch, names))
+    return Status(folder.name, planned, trials, folds, holder, ending, first, outer)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from raysearch.report import Report, confusion, to_json, to_markdown
 from raysearch.report.figures import png
 from raysearch.report.formats import directory, html
-from raysearch.selection import KINDS, SCORED
+from raysearch.selection import SCORED
 from raysearch.study.ledger import COMPLETE, FAILED, PRUNED, RUNNING, FoldRow, TrialRow
 from raysearch.study.record import Record
 from raysearch.tracking import notes
@@ -384,7 +384,7 @@ def _numbers(report: Report) -> dict[str, float]:
     if estimates is None:
         return {}
     numbers: dict[str, float] = {}
-    for kind in KINDS:
+    for kind in estimates.kinds:
         for metric, x in estimates.of(kind).items():
             numbers[f"{kind}_{metric}"] = x.mean
             if metric not in report.metrics:

@@ -94,6 +94,30 @@ def check_needs(method: Method, space: Space, facts: frozenset[str]) -> None:
         raise BadInput(problems)
 
 
+def check_outer(method: Method, space: Space, enqueued: Iterable[Mapping[str, Scalar]]) -> None:
+    """See that a search can be kept from hearing one group.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    problem = ""
+    if method.per_rater:
+        problem = f"method={method.name} has folds for each rater of a clip, which cannot"
+    settings = [method.resolve(example) for example in space.examples(enqueued)]
+    if not problem and _across_folds(method, settings):
+        problem = (
+            f"method={method.name} has settings whose stages read other folds, which cannot; fix "
+            "the parameter that makes them so"
+        )
+    if problem:
+        raise BadInput(
+            f"search.outer=true keeps each held-out group out of a search of its own, but {problem}"
+            if "fix" in problem
+            else f"search.outer=true keeps each held-out group out of a search of its own, but "
+            f"{problem}; leave it out"
+        )
+
+
 def cautions(
     study: Study,
     method: Method,

@@ -211,7 +211,9 @@ class Mirror:
         # a home that was copied or moved has its database with it: that is the same sink
         home = str(Path(self._inputs.study.home).resolve())
         names = [sink.name.replace(home, "home") for sink in self._sinks]
-        return [names, Record.read(self._folder).states]
+        record = Record.read(self._folder)
+        outer = [[search.planned for search in record.outer]] if record.outer else []
+        return [names, record.states, *outer]
 
     @property
     def current(self) -> bool:

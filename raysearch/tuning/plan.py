@@ -17,7 +17,7 @@ from raysearch.study.folder import StudyFolder, store_of
 from raysearch.study.ledger import RUNNING, TrialRow
 from raysearch.study.wording import duration
 from raysearch.tuning.baseline_check import check_baseline
-from raysearch.tuning.prepare import StudyInputs, prepare, runtime_of
+from raysearch.tuning.prepare import StudyInputs, inner_inputs, prepare, runtime_of
 
 _LOOKED_AT = 200
 """settings whose stages are counted one by one; more are estimated from these"""
@@ -49,6 +49,8 @@ class Plan:
     cores: int
     features: tuple[str, ...] = ()
     """a sentence for each large feature set: what it takes on the disk"""
+    outer: tuple[int, ...] = ()
+    """by outer search, the folds that each of its settings has"""
 
     def text(self) -> str:
         """The plan as lines for a person."""
@@ -69,13 +71,21 @@ class Plan:
             f"            {name}: {count} ({self.stored[name]} stored)"
             for name, count in self.stages.items()
         ]
+        if self.outer:
+            more = sum(self.outer) / len(self.folds)
+            lines.append(
+                f"  outer     {len(self.outer)} searches more, of {max(self.outer)} folds a "
+                f"setting: at most {more:.3g} times these stages"
+            )
         if not rest:
-            lines.append("  time      nothing to compute")
+            but = " but outer searches" if self.outer else ""
+            lines.append(f"  time      nothing to compute{but}")
         elif self.seconds is None:
             lines.append("  time      unknown: not every kind of stage of this study has run yet")
         else:
             wall = duration(self.seconds / self.cores)
-            lines.append(f"  time      about {wall} on {self.cores} cores")
+            alone = ", outer searches not counted" if self.outer else ""
+            lines.append(f"  time      about {wall} on {self.cores} cores{alone}")
         return "\n".join(lines)
 
 
@@ -90,6 +100,7 @@ def plan(study: Study) -> Plan:
     store = Store(store_of(study))
     store.check(writing=False)
     inputs = prepare(study)
+    inner = inner_inputs(inputs) if study.search.outer else ()
     check_baseline(inputs)
     StudyFolder.of(study).check_fingerprint(study, inputs.fingerprint)
     rows = _ledger_rows(study)
@@ -134,6 +145,7 @@ def plan(study: Study) -> Plan:
         seconds=seconds,
         cores=os.cpu_count() or 1,
         features=features.sizes(study.features, inputs.corpus, inputs.feature_folder),
+        outer=tuple(len(each.folds) for each in inner),
     )
 
 

@@ -31,6 +31,7 @@ from raysearch.stages import (
 )
 from raysearch.stages.divisions import BY_SPEAKER, COLUMNS, values_of
 from raysearch.stages.folds import Fold, divide
+from raysearch.stages.inner_folds import inner_folds
 from raysearch.stages.methods import method as find_method
 from raysearch.study import Study
 from raysearch.study.folder import check_home, features_of, store_for
@@ -39,6 +40,7 @@ from raysearch.tuning.cautions import (
     cautions,
     check_kind,
     check_needs,
+    check_outer,
     class_cautions,
     corpus_facts,
     grid_caution,
@@ -388,7 +390,25 @@ def _load(study: Study, method: Method, progress: Callable[[str], None] | None) 
     )
 
 
-def _divide(study: Study, corpus: Corpus, ratings: corpora.Ratings | None) -> tuple[Fold, ...]:
+def inner_inputs(inputs: StudyInputs) -> tuple[StudyInputs, ...]:
+    """By fold of a study, the inputs of a search that never hears what the fold tests.
+
+    Raises:
+        BadInput: the method reads other folds or target raters, or a division lacks a class.
+    """
+    study = inputs.study
+    check_outer(inputs.method, inputs.space, [setting for _, setting in inputs.enqueued])
+    each = inner_folds(
+        inputs.folds,
+        lambda turn: _divide(study, inputs.corpus, inputs.ratings, turn),
+        study.search.folds,
+    )
+    return tuple(replace(inputs, folds=folds) for folds in each)
+
+
+def _divide(
+    study: Study, corpus: Corpus, ratings: corpora.Ratings | None, turn: int = 0
+) -> tuple[Fold, ...]:
     return divide(
         corpus.table,
         corpus.classes,
@@ -404,6 +424,7 @@ def _divide(study: Study, corpus: Corpus, ratings: corpora.Ratings | None) -> tu
         seed=study.seed,
         voted=None if corpus.votes is None else corpus.votes.sum(axis=1) > 0,
         rated=None if ratings is None else of_rated_speakers(corpus, ratings),
+        turn=turn,
     )
 
 

@@ -83,6 +83,7 @@ class Progress:
         self._phase: tuple[str, str] = ("", "")
         self._last_phase_line = float("-inf")
         self._total = self._folds = 0
+        self._title = ""
         self._done = self._failed = self._pruned = 0
         self._stored_of: defaultdict[int, list[float]] = defaultdict(list)
         self._folds_of_ended: list[int] = []
@@ -142,8 +143,9 @@ class Progress:
         trials: Sequence[TrialRow] = (),
         *,
         objective: str | None = None,
+        title: str = "",
     ) -> None:
-        """The search begins.
+        """A search begins.
 
         Args:
             total_trials: how many trials the study shall have in all.
@@ -152,8 +154,11 @@ class Progress:
             trials: the ledger's trials; where none are given, those with all folds in `stored`
                 count as complete.
             objective: as for the class.
+            title: what it is, where a study has several searches.
         """
         with self._lock:
+            self._title, self._best = title, None
+            self._running.clear()
             self._objective = objective or self._objective
             self._total, self._folds = total_trials, folds
             self._stored_of = defaultdict(list)
@@ -173,7 +178,8 @@ class Progress:
                     self._compare(sum(scores) / len(scores), number, settings.get(number, {}))
             before = f" ({self._done} already done)" if self._done else ""
             self._phase = ("", "")
-            self._say(f"searching: {total_trials} trials × {folds} folds{before}")
+            which = f" {title}" if title else ""
+            self._say(f"searching{which}: {total_trials} trials × {folds} folds{before}")
 
     def trial_started(self, number: int, params: Mapping[str, object]) -> None:
         """A trial begins, or is taken up again."""
@@ -377,6 +383,8 @@ class Progress:
     def _overall(self, width: int) -> Text:
         text = _bar(self._done, self._total, max(8, min(30, width - 72)))
         text.append(f" {self._done}/{self._total} trials", "bold")
+        if self._title:
+            text.append(f" {self._title}")
         if self._failed:
             text.append(f"  {self._failed} failed", "red")
         if self._pruned:

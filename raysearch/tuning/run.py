@@ -11,15 +11,14 @@ import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raysearch.cluster.capacity import check_cluster, check_here
 from raysearch.report import Report, build
-from raysearch.search.driver import Driver, Listener
+from raysearch.search.driver import Listener
 from raysearch.search.epoch_race import Curve, Stopping, past_curves
-from raysearch.search.racing import RULES
-from raysearch.selection import Score
 from raysearch.stages.outage import telling
 from raysearch.study import Study
 from raysearch.study.folder import (
@@ -40,8 +39,12 @@ from raysearch.tuning.baseline_check import check_baseline
 from raysearch.tuning.ends import plain_failure, record_end, recorded_failure
 from raysearch.tuning.mirror import Mirror, check_places, mirror_of
 from raysearch.tuning.outcomes import keep_predictions
-from raysearch.tuning.prepare import StudyInputs, prepare, runtime_of
+from raysearch.tuning.prepare import StudyInputs, inner_inputs, prepare, runtime_of
 from raysearch.tuning.progress import Progress
+from raysearch.tuning.searches import Search, driver_of, outer_ledgers, outer_of, race_order
+
+if TYPE_CHECKING:
+    from raysearch.stages import Dataset
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
     if study.cluster == "local":
         check_here(runtime_of(study))
     inputs = prepare(study, progress.stage)
+    inner = inner_inputs(inputs) if study.search.outer else ()
     check_baseline(inputs)
     for note in [*places, *inputs.notes]:
         progress.note(note)
@@ -117,6 +121,7 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
         telling(store.place, lambda: store.trouble, progress.note),
         Lease(folder) as lease,
         begin(folder, inputs) as ledger,
+        outer_ledgers(folder, inputs, inner) as ledgers,
     ):
         ledger.set_fact("ended", None)
         if lease.predecessor is not None:
@@ -128,8 +133,9 @@ def tune(study: Study, progress: Progress, command: str = "") -> Outcome:
             mirror.notes += places
             listeners.append(mirror)
         with recorded_failure(ledger, mirror):
-            driver = driver_of(inputs, ledger, listeners)
-            interrupted = not _ran_to_its_end(inputs, driver, ledger, folder, progress, mirror)
+            searches = [Search(inputs, ledger, driver_of(inputs, ledger, listeners))]
+            searches += outer_of(inner, ledgers, [count, progress])
+            interrupted = not _ran_to_its_end(searches, progress, mirror)
             record = Record.read(folder)
             report = build(record)
             failure = "" if interrupted else _failure(ledger.trials(), report)
@@ -169,6 +175,7 @@ def begin(folder: StudyFolder, inputs: StudyInputs) -> Ledger:
         {
             "fingerprint": inputs.fingerprint,
             "classes": list(inputs.corpus.outputs),
+            "outer": [fold.name for fold in inputs.folds] if study.search.outer else [],
             "notes": list(inputs.notes),
             "simulated": sorted(inputs.simulated),
             "versions": versions(),
@@ -181,52 +188,12 @@ def begin(folder: StudyFolder, inputs: StudyInputs) -> Ledger:
     )
 
 
-def driver_of(inputs: StudyInputs, ledger: Ledger, listeners: Sequence[Listener] = ()) -> Driver:
-    """The driver of a study, its sampler rebuilt from the ledger."""
-    study, order = inputs.study, _race_order(inputs)
-    return Driver(
-        ledger=ledger,
-        sampler=inputs.sampler(),
-        order=order,
-        scores=[Score(name, inputs.corpus.classes) for name in study.objective],
-        trials=study.trials,
-        rule=RULES.get(study.racing),
-        groups=[inputs.folds[index].test_groups for index in order],
-        batch=study.batch if study.deterministic else None,
-        listeners=listeners,
-    )
-
-
-def _race_order(inputs: StudyInputs) -> list[int]:
-    """The order of folds, the same for all trials of a study; folds of one group together."""
-    import numpy as np
-
-    folds = inputs.folds
-    order = [int(i) for i in np.random.default_rng(inputs.study.seed).permutation(len(folds))]
-    groups = list(dict.fromkeys(folds[index].test_groups for index in order))
-    return sorted(order, key=lambda index: groups.index(folds[index].test_groups))
-
-
 # -- running -----------------------------------------------------------------------------------
-def _ran_to_its_end(
-    inputs: StudyInputs,
-    driver: Driver,
-    ledger: Ledger,
-    folder: StudyFolder,
-    progress: Progress,
-    mirror: Mirror | None,
-) -> bool:
+def _ran_to_its_end(searches: Sequence[Search], progress: Progress, mirror: Mirror | None) -> bool:
     """Run what the study lacks; False where Ctrl-C ended it before."""
     try:
-        if driver.outstanding:
-            progress.start(
-                driver.planned,
-                len(inputs.folds),
-                ledger.folds(),
-                ledger.trials(),
-                objective=inputs.study.metric,
-            )
-            _run(inputs, driver, folder, progress, mirror)
+        if any(one.driver.outstanding for one in searches):
+            _run(searches, progress, mirror)
     except KeyboardInterrupt:
         return False
     finally:
@@ -234,17 +201,13 @@ def _ran_to_its_end(
     return True
 
 
-def _run(
-    inputs: StudyInputs,
-    driver: Driver,
-    folder: StudyFolder,
-    progress: Progress,
-    mirror: Mirror | None,
-) -> None:
+def _run(searches: Sequence[Search], progress: Progress, mirror: Mirror | None) -> None:
     from raysearch.cluster.code_copy import modules_of
     from raysearch.cluster.connection import connection
 
+    inputs = searches[0].inputs
     study = inputs.study
+    searches[0].announce(progress)
     progress.stage("starting Ray" if study.cluster == "local" else "joining the cluster")
     with connection(study.cluster, ray_log(study.home), modules_of(study)):
         import ray
@@ -257,8 +220,8 @@ def _run(
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         at_once = stages_at_once(runtime_of(study), nodes)
         alive = _start_ahead(inputs, at_once) if study.cluster == "local" else None
+        import raysearch.search.tune  # noqa: F401  for `_search`, while the processes start
         from raysearch.data.features import ray_chunks
-        from raysearch.search.tune import Work, search
 
         dataset = inputs.dataset(
             shared=study.cluster == "local",
@@ -267,35 +230,59 @@ def _run(
         )
         if mirror is not None:
             mirror.start()
-        # every fold of a wave may run at once; a race decides after each fold, and of a trial that
-        # is stopped inside a fold the others of its wave would be lost
-        whole = study.racing == "off" and study.stopping.rule == "off"
-        wave = min(len(inputs.folds), at_once) if whole else 1
-        stopping = _stopping(inputs)
-        work = Work(
-            study=study.id,
-            method=study.method,
-            constants=inputs.space.constants(),
-            context=inputs.context(),
-            scorer=inputs.scorer(),
-            seeds=study.seeds,
-            runtime=runtime_of(study),
-            store=store_of(study),
-            scratch=str(scratch_of(study)),
-            wave=wave,
-            data=ray.put(dataset),
-            stopping=stopping,
-            node=ray.get_runtime_context().get_node_id(),
-            patience=study.store_wait,
-        )
-        progress.stage("searching")
-        # enough trials that every core has a next stage waiting
-        concurrent = study.concurrent or max(2, min(-(-2 * at_once // wave) + 1, 64))
-        past = _past(folder, study, stopping)
         # here, so that the broker lives as long as the driver and not as long as some trial's actor
-        with serving(work.store, str(work.scratch), work.patience, progress.note):
-            search(driver, work, concurrent=concurrent, past=past)
+        patience = study.store_wait
+        with serving(store_of(study), str(scratch_of(study)), patience, progress.note):
+            for one in searches:
+                if one.title and not searches[0].complete:
+                    break  # the study has failed
+                if one.driver.outstanding:
+                    if one.title:
+                        one.announce(progress)
+                    progress.stage("searching")
+                    _search(one, replace(dataset, folds=one.inputs.folds), at_once)
+                    one.note_stages(searches[0])
         del alive
+
+
+def _search(one: Search, dataset: Dataset, at_once: int) -> None:
+    """Run what a search lacks, on the cluster that is there.
+
+    Args:
+        one: of the study's searches.
+        dataset: of its folds.
+        at_once: stages that the cluster can run at once.
+    """
+    import ray
+
+    from raysearch.search.tune import Work, search
+
+    inputs, study = one.inputs, one.inputs.study
+    # every fold of a wave may run at once; a race decides after each fold, and of a trial that
+    # is stopped inside a fold the others of its wave would be lost
+    whole = study.racing == "off" and study.stopping.rule == "off"
+    wave = min(len(inputs.folds), at_once) if whole else 1
+    stopping = _stopping(inputs)
+    work = Work(
+        study=study.id,
+        method=study.method,
+        constants=inputs.space.constants(),
+        context=inputs.context(),
+        scorer=inputs.scorer(),
+        seeds=study.seeds,
+        runtime=runtime_of(study),
+        store=store_of(study),
+        scratch=str(scratch_of(study)),
+        wave=wave,
+        data=ray.put(dataset),
+        stopping=stopping,
+        node=ray.get_runtime_context().get_node_id(),
+        patience=study.store_wait,
+    )
+    # enough trials that every core has a next stage waiting
+    concurrent = study.concurrent or max(2, min(-(-2 * at_once // wave) + 1, 64))
+    past = _past(one.ledger, study, stopping)
+    search(one.driver, work, concurrent=concurrent, past=past)
 
 
 def _start_ahead(inputs: StudyInputs, at_once: int) -> object:
@@ -322,15 +309,14 @@ def _stopping(inputs: StudyInputs) -> Stopping | None:
     options = inputs.study.stopping
     if options.rule == "off":
         return None
-    folds = frozenset(_race_order(inputs)[: options.folds])
+    folds = frozenset(race_order(inputs)[: options.folds])
     return Stopping(options.rule, options.grace, options.eta, folds)
 
 
-def _past(folder: StudyFolder, study: Study, stopping: Stopping | None) -> list[Curve]:
+def _past(ledger: Ledger, study: Study, stopping: Stopping | None) -> list[Curve]:
     if stopping is None:
         return []
-    with folder.ledger() as ledger:
-        return past_curves(stopping, ledger, store_for(study), study.seeds)
+    return past_curves(stopping, ledger, store_for(study), study.seeds)
 
 
 class _Count:

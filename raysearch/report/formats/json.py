@@ -12,7 +12,7 @@ import numpy as np
 
 from raysearch.report.cells import bounds
 from raysearch.report.document import Comparison, Pair, Report
-from raysearch.selection import KINDS, Estimate, Estimates
+from raysearch.selection import Estimate, Estimates
 
 
 def render(report: Report) -> str:
@@ -56,7 +56,7 @@ def plain(report: Report) -> dict[str, Any]:
 
 def _estimates(estimates: Estimates) -> dict[str, object]:
     return {
-        **{kind: _estimate(estimates.of(kind)) for kind in KINDS},
+        **{kind: _estimate(estimates.of(kind)) for kind in estimates.kinds},
         "optimism": dict(estimates.optimism),
         "imputed": estimates.imputed,
         "pooled": None if estimates.pooled is None else _estimate({"ua": estimates.pooled}),

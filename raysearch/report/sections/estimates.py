@@ -11,16 +11,17 @@ from raysearch.report import sentences
 from raysearch.report.document import Column, Race, Section, SeedSpread, Table
 from raysearch.report.plots import Intervals, Mark
 from raysearch.report.scoring import Scores
+from raysearch.report.sections import outer
 from raysearch.report.speaker_intervals import test_speakers
 from raysearch.report.units import Unit, unit_of
-from raysearch.selection import KINDS, metric_of
+from raysearch.selection import metric_of
 from raysearch.study.ledger import FAILED, PRUNED, RUNNING
 from raysearch.study.record import Record
 from raysearch.study.wording import amount, gap, percent
 
 
 def section(record: Record, scores: Scores) -> Section:
-    """The four estimates, and the figure to quote."""
+    """The estimates, and the figure to quote."""
     units = {m: unit_of(m) for m in scores.shown}
     columns = [Column("estimate", "estimate", "name")]
     for m, u in units.items():
@@ -30,7 +31,7 @@ def section(record: Record, scores: Scores) -> Section:
             Column(f"{m}_sd", "± sd", u.spread),
         ]
     rows = []
-    for kind in KINDS:
+    for kind in scores.estimates.kinds:
         row: dict[str, object] = {"estimate": kind}
         for m, u in units.items():
             e = scores.estimates.of(kind)[m]
@@ -62,7 +63,7 @@ def further_section(scores: Scores) -> Section | None:
             Column(m, u.heading, u.value),
             Column(f"{m}_interval", "95 % interval", u.interval),
         ]
-    for kind in KINDS:
+    for kind in scores.estimates.kinds:
         row: dict[str, object] = {"estimate": kind}
         for m in others:
             e = scores.estimates.of(kind)[m]
@@ -92,10 +93,10 @@ def _what(units: Iterable[Unit]) -> str:
 
 
 def _picture(record: Record, scores: Scores) -> Intervals:
-    """The four estimates of the objective's metric with their intervals."""
+    """The estimates of the objective's metric with their intervals."""
     u = unit_of(scores.metric)
     marks = []
-    for kind in KINDS:
+    for kind in scores.estimates.kinds:
         e = scores.estimates.of(kind)[scores.metric]
         ends = u.shown(e.low), u.shown(e.high)
         marks.append(Mark(kind, u.scale * e.mean, *ends, strong=kind == "honest"))
@@ -123,6 +124,9 @@ def meaning_section(record: Record, scores: Scores, race: Race | None) -> Sectio
     if not all(metric_of(m).higher for m in scores.shown):
         words["optimism"] = "how much better oracle is than honest."
     words["optimism"] += f" Here {gaps}."
+    if scores.estimates.outer:
+        first, *others = words.items()
+        words = dict([first, ("outer", outer.meaning(record)), *others])
     return Section(
         "meaning",
         "What the estimates mean",
