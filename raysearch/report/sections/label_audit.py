@@ -10,7 +10,7 @@ changed, mean of ten draws): the first 11.2 % of clips hold 86 % of these labels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from raysearch.data.corpora.corpus import RECOGNISED
 from raysearch.report.clip_means import MEAN, PLANTED, clip_means, vote_shares
 from raysearch.report.document import Column, Section, Table
 from raysearch.report.plots import Curves, HeatMap, Line, Plot
-from raysearch.selection import Matrix
+from raysearch.selection import Matrix, interval
 from raysearch.study.record import Record
 from raysearch.study.wording import clean, number, percent
 
@@ -28,6 +28,8 @@ SHOWN_CLIPS = 20
 """rows of the table; the file has all clips"""
 _POINTS = 41
 """of a curve"""
+_PARTS = 10
+"""of the clips, by confidence"""
 _BY_CLIP = ("kfold", "split", "column")
 """protocols that hold out clips: their speakers may have been heard"""
 
@@ -57,8 +59,8 @@ def section(record: Record, predictions: pd.DataFrame | None) -> Section | None:
             *_planted(clips),
         ),
         Table(_readable(clips.head(SHOWN_CLIPS)), _columns(clips)),
-        (*_listeners(clips), "audit.csv has all clips; report format=html plays these."),
-        plots=(_picture(joint, record.classes), *_search(clips)),
+        (*_people(clips), "audit.csv has all clips; report format=html plays these."),
+        plots=(_picture(joint, record.classes), *_agreement(clips), *_search(clips)),
         data={"audit": clips},
     )
 
@@ -164,27 +166,33 @@ def _planted(clips: pd.DataFrame) -> list[str]:
     ]
 
 
-def _listeners(clips: pd.DataFrame) -> list[str]:
-    """What people who listened say of the labels that the models doubt."""
+def _heard(clips: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Who listened, what of it is known, and the clips with it as `share`."""
     sources = {
-        "votes": "raters: the share of the raters' votes for the label",
-        RECOGNISED: "listeners: the share of listeners who heard the intended class",
+        "votes": ("raters", "the share of the raters' votes for the label"),
+        RECOGNISED: ("listeners", "the share of listeners who heard the intended class"),
     }
-    lines = []
-    for name, what in sources.items():
+    for name, (who, what) in sources.items():
         if name not in clips:
             continue
         heard = clips[clips[name].notna()]
+        heard = heard.assign(share=heard[name])
         if name == RECOGNISED and "corpus_label" in heard:
             heard = heard[~_wrong(heard)]  # what was intended is the corpus's label
-        if heard[name].nunique() < 2:
-            continue
-        top = heard[name].head(SHOWN_CLIPS)
-        rank = heard["confidence"].rank().corr(heard[name].rank())
+        if heard["share"].nunique() > 1:
+            yield who, what, heard
+
+
+def _people(clips: pd.DataFrame) -> list[str]:
+    """What people who listened say of the labels that the models doubt."""
+    lines = []
+    for who, what, heard in _heard(clips):
+        top = heard["share"].head(SHOWN_CLIPS)
+        rank = heard["confidence"].rank().corr(heard["share"].rank())
         lines.append(
-            f"{what} is {percent(float(top.mean()))} % on average for the first {len(top)} clips "
-            f"that have it and {percent(float(heard[name].mean()))} % for all {len(heard)}; "
-            f"Spearman's correlation with the models' confidence is {number(rank)}."
+            f"{who}: {what} is {percent(float(top.mean()))} % on average for the first {len(top)} "
+            f"clips that have it and {percent(float(heard['share'].mean()))} % for all "
+            f"{len(heard)}; Spearman's correlation with the models' confidence is {number(rank)}."
         )
     return lines
 
@@ -224,6 +232,22 @@ def _picture(joint: Matrix, classes: Sequence[str]) -> HeatMap:
         unit="clips",
         low=0.0,
     )
+
+
+def _agreement(clips: pd.DataFrame) -> list[Plot]:
+    """People's share for the label against the models' confidence in it, by parts of the clips."""
+    lines = []
+    for who, _, heard in _heard(clips):
+        ordered = heard.sort_values("confidence", kind="stable")
+        parts = np.array_split(np.arange(len(ordered)), min(_PARTS, len(ordered)))
+        each = [ordered.iloc[rows] for rows in parts]
+        x = tuple(float(100 * part["confidence"].mean()) for part in each)
+        ends = [interval(100 * part["share"].to_numpy(dtype=np.float64)) for part in each]
+        mean, low, high, _ = zip(*ends, strict=True)
+        lines.append(Line(who, x, mean, low, high))
+    title = "What people heard, by the models' confidence in the label (ten parts of the clips)"
+    names = ("mean confidence in %", "for the label in %")
+    return [Curves("audit_people", title, *names, tuple(lines))] if lines else []
 
 
 def _search(clips: pd.DataFrame) -> list[Plot]:

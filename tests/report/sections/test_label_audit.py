@@ -151,3 +151,10 @@ def test_what_raters_and_listeners_heard_stands_beside_the_models(scored: Scored
         assert float(line.rsplit(" ", 1)[1].rstrip(".").replace("−", "-")) == pytest.approx(
             rank, abs=2e-3
         )
+    curves = section.plots[1]
+    assert curves.name == "audit_people"
+    for line, name in zip(curves.lines, ("votes", "recognised"), strict=True):
+        first = clips[clips[name].notna()].sort_values("confidence", kind="stable")[:15]  # of 143
+        assert line.x[0] == pytest.approx(100 * first["confidence"].mean())
+        assert line.mean[0] == pytest.approx(100 * first[name].mean())
+        assert line.low[0] < line.mean[0] < line.high[0]
