@@ -213,3 +213,32 @@ def test_an_objective_says_which_way_is_better() -> None:
         means[objective] = sum(proposed[20:]) / 20
     assert means["nll"] == means["worst_brier"] < 0.3
     assert means["ua"] > 0.7
+
+
+@pytest.mark.parametrize("objectives", [("ua",), ("ua", "nll")])
+def test_tpe_learns_from_a_bounded_history_with_the_best_in_it(
+    objectives: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysearch.search.sampler._HISTORY", 30)
+    monkeypatch.setattr("raysearch.search.sampler._BEST", 5)
+    space = space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})
+    drawn, rows = Sampler(space, kind="random", seed=1), []
+    for number in range(80):
+        setting, origin = drawn.ask(number)  # type: ignore[misc]
+        state = (COMPLETE, PRUNED, RUNNING)[number % 3] if number > 70 else COMPLETE
+        value = None if state == RUNNING else float(setting["x"])
+        values = {"ua": setting["x"], "nll": setting["y"]} if len(objectives) > 1 else None
+        extra = {} if values is None or state != COMPLETE else {"values": values}
+        rows.append(TrialRow(number, setting, state, origin=origin, value=value, extra=extra))
+    one, two = (Sampler(space, kind="tpe", seed=0, objectives=objectives) for _ in range(2))
+    for sampler in (one, two):
+        sampler.rebuild(rows)
+    seen = one._storage.get_all_trials(one._study, deepcopy=False)
+    assert len(seen) == 30
+    assert [t.number for t in seen] == sorted(t.number for t in seen)
+    assert {r.number for r in rows if r.state == RUNNING} <= {t.number for t in seen}
+    complete = [r for r in rows if r.state == COMPLETE]
+    best = sorted(complete, key=lambda r: -float(r.params["x"]))[:5]
+    least = sorted(complete, key=lambda r: float(r.params["y"]))[:5] if len(objectives) > 1 else []
+    assert {r.number for r in [*best, *least]} <= {t.number for t in seen}
+    assert one.ask(80) == two.ask(80), "the history alone decides"
