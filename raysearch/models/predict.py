@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from soundfile import SoundFileError
 
 from raysearch.data.corpora.csv_cells import read_cells
-from raysearch.data.corpora.folders import DECODED, audio_files
+from raysearch.data.corpora.folders import DECODED, UNREAD, audio_files
 from raysearch.data.corpora.places import (
     PartError,
     clip_bytes,
@@ -30,6 +30,7 @@ from raysearch.data.corpora.places import (
     suffix_of,
     times_of,
 )
+from raysearch.data.corpora.table_place import TablePlace
 from raysearch.errors import BadInput
 from raysearch.models.model import FACTS, Model, Sound
 from raysearch.stages.atomic import escaped
@@ -194,7 +195,14 @@ def _clips(paths: Sequence[str | Path]) -> tuple[list[_Clip], list[tuple[str, st
                 )
             for file in inside:
                 by_path.setdefault((file.resolve(), ""), _Clip(file))
-        elif path.suffix.lower() == ".csv" and path.is_file():
+            failures += [
+                (
+                    clip,
+                    f"{clip} is sound of a kind that is not read: ffmpeg -i IN OUT.wav converts it",
+                )
+                for clip in map(str, audio_files(path, deep=True, suffixes=UNREAD))
+            ]
+        elif path.suffix.lower() in (".csv", ".tsv") and path.is_file():
             for clip in _listed(path, failures):
                 by_path.setdefault((clip.file.resolve(), clip.part), clip)
         elif path.exists():
@@ -216,14 +224,20 @@ def _listed(path: Path, failures: list[tuple[str, str]]) -> Iterator[_Clip]:
             f"{path} has no column 'file', as a list of files has; it has "
             f"{', '.join(table.columns)}."
         )
+    place = TablePlace(path, path.parent)
     for line, row in zip(table.index, table.to_dict("records"), strict=True):
         try:
             start, end = seconds_of(row.get("start", "")), seconds_of(row.get("end", ""))
         except ValueError as error:
             failures.append((row["file"], f"row {line} of {path}: {error} is no time"))
             continue
-        file = path.parent / row["file"]
-        part = segment(start or 0.0, end)
+        fault = "" if row["file"] else "has no file"
+        if end is not None and end <= (start or 0.0):
+            fault = f"ends at {end:g} s, before it begins"
+        if fault:
+            failures.append((row["file"], f"row {line} of {path} {fault}"))
+            continue
+        file, part = place.file(row["file"]), segment(start or 0.0, end)
         yield _Clip(file, part, row.get("speaker", ""), row.get("transcript", ""))
 
 

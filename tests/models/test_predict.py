@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,24 @@ def test_folders_of_other_formats_are_read(model: Model, clips: Path, capsys: An
     assert (code, err) == (0, "")
     files = [row["file"] for row in csv.DictReader(io.StringIO(out))]
     assert files == ["others/a.mp3", "others/b.OGG"]
+
+
+def test_names_of_any_bytes_and_lists_of_any_spelling(
+    model: Model, clips: Path, capsys: Any
+) -> None:
+    shutil.copy(clips / "s1" / "s1_00.wav", os.fsencode(clips) + b"/s1/\xff.wav")
+    (clips / "s1" / "voice.m4a").touch()
+    code, out, err = run(capsys, f"model={model.folder}", "clips/s1", "format=csv")
+    files = [row["file"] for row in csv.DictReader(io.StringIO(out))]
+    assert (code, len(files), files[-1]) == (1, 6, "clips/s1/\\xff.wav")
+    assert "voice.m4a is sound of a kind that is not read" in err
+    whole = clips / "s1" / "s1_00.wav"
+    rows = f"s1\\s1_00.wav,,\n{whole.as_uri()},0,0.2\n,0,1\ns2/s2_00.wav,0.5,0.1\n"
+    (clips / "list.csv").write_text(f"file,start,end\n{rows}")
+    code, out, err = run(capsys, f"model={model.folder}", "clips/list.csv", "format=csv")
+    assert [row["end"] for row in csv.DictReader(io.StringIO(out))] == ["", "0.2"]
+    assert "row 4 of clips/list.csv has no file" in err
+    assert "row 5 of clips/list.csv ends at 0.1 s, before it begins" in err
 
 
 def test_a_lone_clip_of_a_speaker_is_refused(

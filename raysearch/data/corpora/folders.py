@@ -9,6 +9,8 @@ from pathlib import Path
 _SUFFIXES = frozenset({".wav", ".flac"})
 DECODED = frozenset({*_SUFFIXES, ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au"})
 """suffixes of all sound that can be decoded; corpora are published as .wav and .flac"""
+UNREAD = frozenset({".m4a", ".aac", ".mp4", ".wma", ".amr", ".webm", ".mka", ".3gp"})
+"""suffixes of sound that cannot be decoded here"""
 _DEPTH = 3
 
 

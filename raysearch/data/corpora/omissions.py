@@ -79,7 +79,7 @@ def _beside(table: pd.DataFrame, named: set[str]) -> Iterator[str]:
     if sounds:
         yield f"{sounds} sound files beside them that are no clips of it"
     if others:
-        yield f"{others.total()} files beside them that are no sound ({_listing(others)})"
+        yield f"{others.total()} files beside them that are not read ({_listing(others)})"
 
 
 def _files(folder: str) -> list[str]:

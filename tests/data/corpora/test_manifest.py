@@ -438,7 +438,7 @@ def test_a_check_counts_what_it_leaves_out(folder: Path) -> None:
     assert check.omissions == (
         "manifest: not counted as clips with a class: 1 rows with faults; 1 clips whose files are "
         "missing; 1 clips without a label; 1 clips of other classes (bored 1); 2 sound files "
-        "beside them that are no clips of it; 1 files beside them that are no sound (.txt 1)",
+        "beside them that are no clips of it; 1 files beside them that are not read (.txt 1)",
     )
 
 
