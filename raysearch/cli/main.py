@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import FrameType
 
 from raysearch.cli.commands import COMMANDS
 from raysearch.cli.help import help_text
-from raysearch.cli.silence import speaking
+from raysearch.cli.silence import SPEAKERS, speaking
 from raysearch.errors import BadInput, RaysearchError
 from raysearch.stages.atomic import READ_ONLY, is_text
 from raysearch.study.plain_text import user_path
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGHUP, _terminated)
     try:
         _check_names(arguments.words)
-        with speaking(arguments.command):
+        with nullcontext() if arguments.command in SPEAKERS else speaking(arguments.command):
             code = _run(arguments.command, arguments.words)
         if sys.stdout is not None:  # closed by the shell
             sys.stdout.flush()

@@ -12,8 +12,8 @@ from raysearch.stages.outage import trouble
 
 _EVERY = 14.0
 """seconds between two sentences"""
-_OWN = ("tune", "features", "watch", "ui")
-"""commands that show how they get on themselves"""
+SPEAKERS = ("tune", "features", "watch", "ui")
+"""commands that show how they get on themselves, once they have begun"""
 
 
 @contextmanager
@@ -21,12 +21,9 @@ def speaking(command: str, every: float = _EVERY) -> Iterator[None]:
     """While the block runs, say on stderr from time to time that it does, and what it waits for.
 
     Args:
-        command: its name; one that speaks itself is left alone.
+        command: its name.
         every: seconds.
     """
-    if command in _OWN:
-        yield
-        return
     ended = threading.Event()
 
     def speak() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raysearch.cli.commands import COMMANDS
+from raysearch.cli.silence import speaking
 from raysearch.cli.words import read_words
 from raysearch.errors import BadInput
 from raysearch.study import load_study
@@ -22,11 +23,12 @@ _NONE = "no study in {home} yet; python -m raysearch tune space=rdlr makes one"
 
 def tune(words: Sequence[str]) -> int:
     """Search a space, and print a screen: the result, and where the rest is."""
-    from raysearch.report import show_screen
-    from raysearch.tuning.progress import Progress
-    from raysearch.tuning.run import tune as run
+    with speaking("tune"):
+        from raysearch.report import show_screen
+        from raysearch.tuning.progress import Progress
+        from raysearch.tuning.run import tune as run
 
-    study = load_study(words, cwd=Path.cwd())
+        study = load_study(words, cwd=Path.cwd())
     with Progress(quiet=study.quiet) as progress:
         command = shlex.join(["python", "-m", "raysearch", "tune", *words])
         outcome = run(study, progress, command)

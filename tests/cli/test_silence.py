@@ -20,6 +20,3 @@ def test_a_command_that_waits_says_so_and_what_for(capfd: pytest.CaptureFixture[
     outage_of("the store at s3://away").answered()
     time.sleep(0.1)
     assert capfd.readouterr().err == "", "it ends with the block"
-    with speaking("tune", every=0.01):
-        time.sleep(0.03)
-    assert capfd.readouterr().err == "", "tune shows its progress itself"
