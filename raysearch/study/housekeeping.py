@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysearch.errors import BadInput
+from raysearch.errors import BadInput, StoreFailed, one_line, without_passwords
 from raysearch.stages.store import Store, is_local
 from raysearch.stages.temporary import leftovers
 from raysearch.study.folder import StudyFolder, features_of, store_folder_of, study_folders
@@ -130,9 +130,14 @@ def _stores_elsewhere(home: Path, folders: Sequence[StudyFolder]) -> Iterator[Ho
     for uri in sorted(name for name in names if isinstance(name, str)):
         if is_local(uri) and Path(uri) == store_folder_of(home):
             continue
-        sizes = Store(uri).sizes()
+        place = f"store {without_passwords(uri)}"
+        try:
+            sizes = Store(uri).sizes()
+        except (BadInput, StoreFailed) as error:
+            yield Holding(place, f"not asked, for it does not answer: {one_line(error)}", 0)
+            continue
         words = f"{many(len(sizes), 'artifact')}; others may use it, so nothing is removed there"
-        yield Holding(f"store {uri}", words, sum(sizes.values()))
+        yield Holding(place, words, sum(sizes.values()))
 
 
 def _checkpoints(home: Path, states: dict[str, Status]) -> Holding:

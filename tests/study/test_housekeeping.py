@@ -84,3 +84,18 @@ def test_a_home_whose_study_runs_keeps_its_store(
 
 def test_a_home_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert main(["clean", f"home={tmp_path / 'no'}"]) == 2
+
+
+def test_stores_elsewhere_are_told_and_left_alone(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Store(str(tmp_path / "other"))
+    other.put(OF_NOBODY, Artifact({"p": np.zeros(100)}), Provenance("gone-3", "student"))
+    for name, store in (("done-1", tmp_path / "other"), ("stopped-2", "nosuch://x")):
+        (home / "studies" / name / "study.yaml").write_text(f"objective: ua\nstore: {store}\n")
+    assert main(["clean", f"home={home}", "now=true"]) == 0
+    text = capsys.readouterr().out
+    assert "1 artifact; others may use it, so nothing is removed there" in text
+    assert "store nosuch://x" in text
+    assert "not asked, for it does not answer" in text
+    assert other.has(OF_NOBODY)
