@@ -84,7 +84,7 @@ def _heard(report: Report, speech: Mapping[str, str], page_mb: float) -> str:
     if silent := len(report.clips()) - len(speech):
         lines.append(
             f"{silent} of the clips in its tables cannot be played: their speech was not readable, "
-            f"or the page would have more than {page_mb:g} MB (page_mb={2 * page_mb:g} lets it)."
+            f"or the page would have more than {page_mb:g} MB (a larger page_mb= plays more)."
         )
     return clean(" ".join(lines))
 
