@@ -14,8 +14,6 @@ from raysearch.errors import BadInput
 from raysearch.stages.bundles import Resources, bundles, times
 from raysearch.stages.running import Runtime
 
-_WORDS = {"CPU": "CPUs", "GPU": "GPUs"}
-
 
 def shortage(runtime: Runtime, nodes: Sequence[Resources]) -> str:
     """Why a stage would wait for ever on these nodes, as one sentence; '' where it would not.
@@ -35,7 +33,7 @@ def _shortage(runtime: Runtime, nodes: Sequence[Resources]) -> str:
     room = sum(times(request[0], node) for node in nodes)
     if room >= len(request):
         return ""
-    ask = " and ".join(f"{n:g} {_WORDS[name]}" for name, n in request[0].items() if n)
+    ask = " and ".join(_amount(name, n) for name, n in request[0].items() if n)
     if len(request) > 1:
         ask = f"{len(request)} times {ask}"
     return f"a stage asks for {ask} ({_keys(runtime)}), but {_offer(request[0], nodes)}"
@@ -53,13 +51,17 @@ def _keys(runtime: Runtime) -> str:
     return " and ".join(words)
 
 
+def _amount(name: str, n: float) -> str:
+    """Such as 1 GPU, or 2 CPUs."""
+    return f"{n:g} {name}{'' if n == 1 else 's'}"
+
+
 def _offer(bundle: Mapping[str, float], nodes: Sequence[Resources]) -> str:
     """What the nodes have of the resources that a bundle names."""
     names = [name for name, n in bundle.items() if n]
     sizes = Counter(tuple(node.get(name, 0.0) for name in names) for node in nodes)
     each = [
-        f"{count} with "
-        + " and ".join(f"{n:g} {_WORDS[name]}" for name, n in zip(names, size, strict=True))
+        f"{count} with " + " and ".join(map(_amount, names, size))
         for size, count in sorted(sizes.items(), reverse=True)
     ]
     return f"the nodes are {', '.join(each)}" if each else "there is no node"

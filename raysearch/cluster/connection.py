@@ -70,12 +70,16 @@ def connection(cluster: str, log: Path, modules: Sequence[str] = ()) -> Iterator
 
         _log_to(log)
         stack.enter_context(_without_lines_of_raylet())
-        if cluster != "local" and not _in_job():  # the driver of a job runs on a node
-            check_membership(options["address"])
         before = signal.getsignal(signal.SIGTERM)
-        with warnings.catch_warnings():
+        joins = cluster != "local"
+        with (
+            warnings.catch_warnings(),
+            _standard_error_to(log) if joins else contextlib.nullcontext(),
+        ):
             # Ray announces changes of its own defaults as FutureWarnings
             warnings.simplefilter("ignore")
+            if joins and not _in_job():  # the driver of a job runs on a node
+                check_membership(options["address"])
             _init(cluster, log, options)
         stack.callback(ray.shutdown)
         if callable(before) and threading.current_thread() is threading.main_thread():
@@ -268,6 +272,24 @@ def _reason(cluster: str, error: Exception) -> str:
         "the cluster's, in token_file:, RAY_AUTH_TOKEN or ~/.ray/auth_token; Python and Ray must "
         "be of the same version there)"
     )
+
+
+@contextlib.contextmanager
+def _standard_error_to(log: Path) -> Iterator[None]:
+    """What compiled code writes to the screen in the block goes to a log.
+
+    Ray's libraries tell there that a cluster does not let us in, before they have a log of theirs.
+    """
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        with open(log, "ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
 
 
 @contextlib.contextmanager

@@ -10,9 +10,11 @@ from raysearch.errors import BadInput
 
 _ALIVE = 0
 """the state of a node, by Ray's protocol"""
+_STARTING = 60.0
+"""seconds in which the first node of a cluster comes; seen: 26 on a busy machine"""
 
 
-def check_membership(address: str, patience: float = 15.0) -> None:
+def check_membership(address: str, patience: float = 20.0) -> None:
     """Refuse a driver on a machine that runs no node of the cluster.
 
     Ray itself waits for a minute then, or ends the process in C++, which no `except` sees. Who is
@@ -20,7 +22,8 @@ def check_membership(address: str, patience: float = 15.0) -> None:
 
     Args:
         address: as `ray.init` takes it; something answers there.
-        patience: seconds in which this machine's node may still join.
+        patience: seconds in which this machine's node may still join, beside others; a cluster
+            without nodes is just being started, and is waited for longer.
 
     Raises:
         BadInput: this machine reaches the cluster and is no node of it.
@@ -35,11 +38,11 @@ def check_membership(address: str, patience: float = 15.0) -> None:
     except ConnectionError:
         return
     name = head if address == "auto" else address
-    until = time.monotonic() + patience
+    began = time.monotonic()
     while (nodes := _alive(head)) is not None:
         if any(_is_here(node) for node in nodes):
             return
-        if time.monotonic() > until:
+        if time.monotonic() - began > (patience if nodes else _STARTING):
             raise BadInput(
                 f"this machine reaches the Ray cluster at {name} but is no node of it, and a "
                 "study's driver must be one: join it here "

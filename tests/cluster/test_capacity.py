@@ -63,13 +63,13 @@ def test_how_many_stages_run_side_by_side(
         (
             Runtime(cpus=8.0, gpus=1.0),
             [{"CPU": 8.0}, {"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}],
-            "asks for 8 CPUs and 1 GPUs",
-            "2 with 8 CPUs and 0 GPUs, 1 with 1 CPUs and 1 GPUs",
+            "asks for 8 CPUs and 1 GPU",
+            "2 with 8 CPUs and 0 GPUs, 1 with 1 CPU and 1 GPU",
         ),
-        (Runtime(workers=5), [SMALL], "5 times 1 CPUs (workers=5 and threads=1)", "with 2 CPUs"),
+        (Runtime(workers=5), [SMALL], "5 times 1 CPU (workers=5 and threads=1)", "with 2 CPUs"),
         # 6 CPUs in all, and no two of them for a third process
         (Runtime(workers=3, threads=2), [{"CPU": 3.0}, {"CPU": 3.0}], "3 times 2", "2 with 3 CPUs"),
-        (Runtime(workers=2, gpus=1.0), [LARGE], "2 times 1 GPUs", "1 with 1 GPUs"),
+        (Runtime(workers=2, gpus=1.0), [LARGE], "2 times 1 GPU", "1 with 1 GPU"),
         # what is no group runs as in any study
         (Runtime(workers=2, cpus=64.0), [SMALL], "asks for 64 CPUs (cpus=64)", "with 2 CPUs"),
         (Runtime(), [], "cpus=1", "there is no node"),
