@@ -14,7 +14,10 @@ def table_of(root: Path, csv: object = None) -> Path:
     """The CSV of a manifest, by `corpus.root` and `corpus.options.csv`."""
     if csv:
         return (root.parent if root.is_file() else root) / str(csv)
-    return root if root.is_file() else root / "manifest.csv"
+    if root.is_file() or not root.is_dir():
+        return root if root.is_file() else root / "manifest.csv"
+    names = sorted(path.name for path in root.iterdir() if path.name.lower() == "manifest.csv")
+    return root / (names[0] if names else "manifest.csv")
 
 
 def name_of_table(table: Path) -> str:

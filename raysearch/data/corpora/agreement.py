@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,3 +102,27 @@ def plurality(votes: Counts) -> NDArray[np.int64]:
     top = counts.max(axis=1)
     unique = ((counts == top[:, None]).sum(axis=1) == 1) & (top > 0)
     return np.where(unique, counts.argmax(axis=1), -1).astype(np.int64)
+
+
+def rating_notes(name: str, files: pd.Series, graded: pd.DataFrame, faults: int) -> Iterator[str]:
+    """Ratings that no clip has, and those that are there twice.
+
+    Args:
+        name: of the corpus.
+        files: of all ratings that its tables hold.
+        graded: the ratings of its clips.
+        faults: how many of the others have a fault.
+    """
+    lost = len(files) - len(graded) - faults
+    if lost > 0 and len(graded) == 0:
+        yield (
+            f"{name}: none of the {len(files)} ratings is of a clip of the manifest, the first of "
+            f"{files.iloc[0]!r}: file is a path from the same folder in both."
+        )
+    elif lost > 0:
+        yield f"{name}: {lost} of {len(files)} ratings are of no clip that is used: left out."
+    if twice := int(graded.duplicated().sum()):
+        yield (
+            f"{name}: {twice} ratings are there twice, by the same rater of the same clip: each "
+            "counts."
+        )

@@ -9,14 +9,8 @@ import pandas as pd
 
 from raysearch.data.corpora.agreement import count_votes, labels_by_votes
 from raysearch.data.corpora.corpus import PART, TABLE_COLUMNS, Options, Problem, Raw
-from raysearch.data.corpora.names import common_name, in_order, look_alikes
+from raysearch.data.corpora.names import common_name, in_order, look_alikes, looks_missing
 from raysearch.data.corpora.readers import ClipRow, RatingRow, clip_table, rating_table
-
-_MISSING = {
-    *("", "none", "nan", "null", "nil", "na", "nat", "missing", "empty", "undefined", "unknown"),
-    *("unk", "unlabelled", "unlabeled", "notlabelled", "notlabeled", "nolabel", "noannotation"),
-}
-"""labels, by their letters and digits alone, that look like no label"""
 
 
 def missing_words(options: Options) -> tuple[str, ...]:
@@ -33,7 +27,7 @@ def label_notes(name: str, labels: Iterable[str], missing: Sequence[str]) -> lis
         f"{name}: {count} clips have the label {label!r}, which looks like none and counts as a "
         f"class: corpus.options.missing=[{label}] makes them clips without a label."
         for label, count in counts.items()
-        if "".join(filter(str.isalnum, label.casefold())) in _MISSING or label == "-1"
+        if looks_missing(label)
     ]
     own: dict[str, list[str]] = {}
     for label in counts:

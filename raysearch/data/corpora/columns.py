@@ -46,6 +46,8 @@ OTHER_NAMES = {
         "client_id",
     ),
     "label": ("emotion", "class", "category", "target", "emo", "emotion_label", "major_emotion"),
+    "rater": ("annotator", "annotator_id", "rater_id", "worker", "worker_id", "evaluator"),
+    "rating": ("emotion", "label", "annotation", "response"),
     "transcript": ("text", "transcription", "sentence", "utterance", "raw_text"),
     "session": ("session_id", "dialogue", "dialogue_id"),
     "start": ("start_time", "starttime", "begin", "onset", "start_sec", "start_s"),

@@ -27,7 +27,7 @@ from raysearch.data.corpora import (
 )
 from raysearch.data.corpora.agreement import count_votes, labels_by_votes
 from raysearch.data.corpora.corpus import PART, CorpusInfo, Options, Problem, Progress, Raw
-from raysearch.data.corpora.names import look_alikes
+from raysearch.data.corpora.names import look_alikes, looks_missing
 from raysearch.data.corpora.simulate import simulated, with_attributes
 from raysearch.data.corpora.tasks import as_numbers, as_task
 from raysearch.data.rules import Task, Votes
@@ -287,6 +287,15 @@ def with_alikes(name: str, raw: Raw) -> Raw:
         f"different {what}s, though only their spelling differs: write them alike if they are one."
         for what, here in names.items()
         for several in look_alikes(map(str, here))
+    ]
+    texts = {**columns, "transcript": raw.table["transcript"]}
+    notes += [
+        f"{name}: {count} clips have the {what} {text.partition('/')[2] or text!r}, which looks "
+        "like none: write nothing there, or name the word in corpus.options.missing."
+        for what, column in texts.items()
+        for text, count in column[column != ""].value_counts().items()
+        if looks_missing(str(text).partition("/")[2] or str(text))
+        and (count > 1 or what != "transcript")  # somebody may say none
     ]
     return replace(raw, notes=(*raw.notes, *notes))
 

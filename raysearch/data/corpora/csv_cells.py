@@ -106,7 +106,10 @@ def _text(path: Path, what: str) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise BadInput(f"There is no {what} {path}: give its path in corpus.root.") from None
+        folder = path.parent
+        there = sorted(one.name for one in folder.glob("*.[ct]sv")) if folder.is_dir() else []
+        hint = f"; {folder} has {', '.join(there[:5])}" if there else ""
+        raise BadInput(f"There is no {what} {path}: give its path in corpus.root{hint}.") from None
     except OSError as error:
         raise BadInput(f"The {what} {path} cannot be read: {error.strerror or error}.") from None
     wide = next((name for name, starts in _WIDE.items() if data.startswith(starts)), "")

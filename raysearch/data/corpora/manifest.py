@@ -54,7 +54,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raysearch.data.corpora.agreement import TIES, count_votes, labels_by_votes
+from raysearch.data.corpora.agreement import TIES, count_votes, labels_by_votes, rating_notes
 from raysearch.data.corpora.clip_frame import label_notes, missing_words
 from raysearch.data.corpora.columns import (
     COLUMNS,
@@ -114,10 +114,15 @@ def read_manifest(
     Raises:
         BadInput: a file or a column that it needs is missing.
     """
-    frame = _activation(renamed(read_cells(path), columns or {}, path))
+    frame, columns = read_cells(path), dict(columns or {})
+    rated = () if ratings is None else read_cells(ratings, "list of ratings").columns
+    own = {
+        x: name for x, name in columns.items() if _plain(name) in frame or _plain(name) not in rated
+    }
+    frame = _without(_activation(renamed(frame, own, path)), missing)
     _check_columns(frame, path, with_ratings=ratings is not None)
     place = TablePlace(path, audio or path.parent)
-    scores = _rating_rows(frame, ratings)
+    scores = _rating_rows(frame, ratings, columns)
     if "rater" in frame:
         frame = frame.drop_duplicates(["file", *(x for x in ("start", "end") if x in frame)])
         if "rating" not in frame:
@@ -136,6 +141,8 @@ def read_manifest(
     graded = None
     if scores is not None:
         graded = _ratings(scores, table, frame.loc[rows], place, missing, problems)
+        faults = sum(problem.kind == "votes" for problem in problems)
+        notes += rating_notes(name, scores["file"], graded, faults)
     if graded is not None and votes is None:
         votes = count_votes(graded[~graded["own"]], table)
     # ratings of attributes alone name no class: `task` makes the labels then
@@ -155,6 +162,19 @@ def read_manifest(
     )
 
 
+def _without(frame: pd.DataFrame, missing: Sequence[str]) -> pd.DataFrame:
+    """The table with "" for the words that mean that there is none; files keep their names."""
+    if not missing:
+        return frame
+    return frame.assign(
+        **{
+            name: frame[name].mask(frame[name].isin(missing), "")
+            for name in frame
+            if name != "file"
+        }
+    )
+
+
 def _means(
     frame: pd.DataFrame, table: pd.DataFrame, path: Path, problems: list[Problem]
 ) -> pd.DataFrame | None:
@@ -165,17 +185,23 @@ def _means(
     means = np.full((len(table), len(attributes)), np.nan)
     for place, (line, row) in enumerate(zip(frame.index, frame.to_dict("records"), strict=True)):
         for name in attributes:
-            value = _real(row[name]) if row[name] else np.nan
+            value = _real(row[name]) if row[name].lower() not in ("", "nan", "na") else np.nan
             if value is None:
                 sentence = (
                     f"Row {line} of {path} has {name} {row[name]!r}, which is no number: correct "
                     "it, or leave the cell empty."
                 )
                 clip = table.iloc[place]
-                problems.append(Problem("row", "error", clip["corpus"], clip["id"], sentence))
+                cause = f"a row has {name} {row[name]!r}, which is no number"
+                one = Problem("row", "error", clip["corpus"], clip["id"], sentence, cause=cause)
+                problems.append(one)
                 continue
             means[place, attributes.index(name)] = value
     return pd.DataFrame(means, index=table.index, columns=attributes)
+
+
+def _plain(column: str) -> str:
+    return column.strip().lower()
 
 
 def _activation(frame: pd.DataFrame) -> pd.DataFrame:
@@ -207,20 +233,25 @@ def _further(row: Mapping[Hashable, Any], columns: Collection[str], part: str) -
     return {PART: part, **{name: row[name] for name in columns}}
 
 
-def _rating_rows(frame: pd.DataFrame, path: Path | None) -> pd.DataFrame | None:
+def _rating_rows(
+    frame: pd.DataFrame, path: Path | None, columns: Mapping[str, str]
+) -> pd.DataFrame | None:
     """The rows that are ratings, of the manifest or of a file of their own; None if there are none.
 
     Raises:
         BadInput: the file of ratings lacks a column.
     """
     if path is not None:
-        scores = _activation(read_cells(path, "list of ratings"))
+        scores = read_cells(path, "list of ratings")
+        own = {here: there for here, there in columns.items() if _plain(there) in scores}
+        scores = _activation(renamed(scores, own, path))
         graded = "rating" not in scores and any(name in scores for name in SCORES)
         needed = ("file", "rater") if graded else ("file", "rater", "rating")
         if lacking := [name for name in needed if name not in scores]:
             raise BadInput(
                 f"The ratings {path} have no column {', '.join(map(repr, lacking))}; the "
-                f"columns found are: {', '.join(map(repr, scores.columns)) or 'none'}."
+                f"columns found are: {', '.join(map(repr, scores.columns)) or 'none'}"
+                f"{remedy(lacking, scores.columns) or '.'}"
             )
         return scores
     if "rater" not in frame:

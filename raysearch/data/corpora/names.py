@@ -57,6 +57,18 @@ def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     return (*(n for n in COMMON if n in distinct), *sorted(distinct.difference(COMMON)))
 
 
+_MISSING = {
+    *("", "none", "nan", "null", "nil", "na", "nat", "missing", "empty", "undefined", "unknown"),
+    *("unk", "unlabelled", "unlabeled", "notlabelled", "notlabeled", "nolabel", "noannotation"),
+}
+"""words, by their letters and digits alone, that look as if there were none"""
+
+
+def looks_missing(word: str) -> bool:
+    """Whether a cell's word looks as if there were none: None, nan, N/A, -, ?, -1."""
+    return "".join(filter(str.isalnum, word.casefold())) in _MISSING or word == "-1"
+
+
 def look_alikes(names: Iterable[str], apart: bool = True) -> list[tuple[str, ...]]:
     """Names that a person takes for one: they differ in case, signs, blanks or leading zeros.
 
