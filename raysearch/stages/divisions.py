@@ -162,6 +162,30 @@ def unknown_speakers(table: pd.DataFrame) -> NDArray[np.bool_]:
     return flags
 
 
+def in_no_part(
+    folds: Sequence[Fold], values: NDArray[np.str_], labelled: NDArray[np.bool_]
+) -> list[str]:
+    """A sentence on labelled clips of a given split that no fold trains, validates or tests on.
+
+    Args:
+        folds: of the split.
+        values: [N] of `values_of`.
+        labelled: [N] True where a clip has a label.
+    """
+    idle = labelled.copy()
+    for fold in folds:
+        for rows in (fold.train, fold.validation, fold.select, fold.test):
+            idle[rows] = False
+    if not idle.any():
+        return []
+    names, counts = np.unique(values[idle], return_counts=True)
+    listing = ", ".join(f"{name or '(empty)'} {n}" for name, n in zip(names, counts, strict=True))
+    return [
+        f"{int(idle.sum())} labelled clips are in no part and are not used ({listing}): name their "
+        "part by protocol.train=[...], protocol.dev=[...] or protocol.test=[...]"
+    ]
+
+
 def sides(
     folds: Sequence[Fold], table: pd.DataFrame, values: NDArray[np.str_] | None = None
 ) -> list[str]:

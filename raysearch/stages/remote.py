@@ -320,6 +320,7 @@ def reason(error: BaseException) -> str:
         "Connect call failed": "connection refused",
         "Could not connect": "no connection",
         "timed out": "no answer in time",
+        "read timeout": "no answer in time",
         "Connection was closed": "the connection was closed",
     }.items():
         if mark.lower() in text.lower():

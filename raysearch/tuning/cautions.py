@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raysearch.errors import BadInput
 from raysearch.search.sampler import Sampler
 from raysearch.selection import SHARE, Score
-from raysearch.stages.divisions import COLUMNS, sides, unknown_speakers, values_of
+from raysearch.stages.divisions import COLUMNS, in_no_part, sides, unknown_speakers, values_of
 from raysearch.stages.folds import Fold
 from raysearch.stages.grouping import whole_groups
 from raysearch.study import Study
@@ -142,6 +142,8 @@ def cautions(
     if study.protocol.name in COLUMNS:
         values = values_of(corpus.table, study.protocol.name, study.protocol.column)
         notes += sides(folds, corpus.table, values)
+        if study.protocol.name == "split":
+            notes += in_no_part(folds, values, corpus.labelled)
     if any(name.endswith("patience") for name in method.params):
         notes.append(_stopping(study))
     notes += [note for setting in settings for note in method.notes(setting)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysearch.errors import BadInput
-from raysearch.stages.divisions import parts_of, sides
+from raysearch.stages.divisions import in_no_part, parts_of, sides
 from raysearch.stages.folds import divide
 
 CLASSES = ("happy", "sad")
@@ -65,6 +65,20 @@ def test_without_a_development_part_training_speakers_validate() -> None:
     assert set(speakers[fold.train]) | set(speakers[fold.validation]) == {
         f"c/{s}" for s in range(6)
     }
+
+
+def test_clips_of_no_part_are_told_by_what_the_column_says() -> None:
+    frame = table(speakers=6)
+    names = {0: "train", 1: "train", 2: "dev", 3: "test", 4: "xyz", 5: ""}
+    folds = divide(frame.assign(split=by_speaker(frame, names)), CLASSES, protocol="split")
+    values = np.array(by_speaker(frame, names))
+    labelled = np.ones(len(frame), dtype=bool)
+    labelled[-1] = False
+    (sentence,) = in_no_part(folds, values, labelled)
+    assert "7 labelled clips are in no part and are not used ((empty) 3, xyz 4)" in sentence
+    whole = np.where(np.isin(values, ["xyz", ""]), "train", values)
+    folds = divide(frame.assign(split=whole), CLASSES, protocol="split")
+    assert in_no_part(folds, whole, labelled) == []
 
 
 def test_parts_have_any_names() -> None:
