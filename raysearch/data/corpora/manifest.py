@@ -10,7 +10,7 @@
 - `file`, `speaker`: required. Paths are relative to the CSV's folder (or `corpus.options.audio`).
 - `label`: required, unless there are votes or ratings to take it from (the class that leads; clips
   with a tie are left out, or kept without a label under `corpus.options.ties=keep`). An empty label
-  is an unlabelled clip, and so is one of `corpus.options.missing=[None,nan]`. Synonyms of the
+  is an unlabelled clip, and so is one of `corpus.options.missing=[None,nan]` (in any column). Synonyms of the
   common names are understood ('anger' is 'angry'); any other name is a class of its own.
 - `session`, `corpus` (default 'manifest'), `transcript`: optional. A clip's id is its path from
   that folder. The study is named by the table (`mine` for `mine.csv` and for `mine/manifest.csv`),
@@ -493,7 +493,7 @@ INFO = CorpusInfo(
         "audio": "the folder that its file paths start from (default: the CSV's)",
         "ratings": "a CSV with one row a rating: file, rater, rating, weight, valence, ...",
         "columns": "what the CSV calls a column, as {label: emotion, file: path}",
-        "missing": "labels that mean that a clip has none, as [None,nan]",
+        "missing": "words that mean, in any column, that there is nothing, as [None,nan]",
         "ties": "leave (default) or keep, without a label, clips whose votes no class leads",
     },
 )
