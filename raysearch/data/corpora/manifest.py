@@ -11,7 +11,8 @@
 - `label`: required, unless there are votes or ratings to take it from (the class that leads; clips
   with a tie are left out, or kept without a label under `corpus.options.ties=keep`). An empty label
   is an unlabelled clip, and so is one of `corpus.options.missing=[None,nan]`, which holds for all
-  columns. Synonyms of the common names are understood ('anger' is 'angry'); any other name is a class of its own.
+  columns. Synonyms of the common names are understood ('anger' is 'angry'); any other name is a
+  class of its own.
 - `session`, `corpus` (default 'manifest'), `transcript`: optional. A clip's id is its path from
   that folder. The study is named by the table (`mine` for `mine.csv` and for `mine/manifest.csv`),
   or by `corpus.options.name`: studies of tables with other names are other studies.
