@@ -16,18 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import augmentation, fitting, mlp_training
-from trainables.attribute_targets import (
-    TARGETS_OF_NUMBERS,
-    annotations_of_part,
-    sampled,
-    settle_numbers,
-    shrunk,
-    spread_weights,
+from trainables.attribute_lesson import (
+    LOSS_OF_NUMBERS,
+    attribute_lesson,
+    scale_of_facts,
+    settle_loss_of_numbers,
+    with_ccc,
 )
+from trainables.attribute_targets import TARGETS_OF_NUMBERS, settle_numbers
 from trainables.embedding import embedding
-from trainables.fitting import equals
-from trainables.labels import means_of
-from trainables.metrics import ccc_of, mae_of, rmse_of, sums
 from trainables.stage import (
     Artifact,
     Exporter,
@@ -47,21 +44,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainables.networks import MLP
-    from trainables.training import Refresh
 
 PARAMS: dict[str, Param] = {
     **TARGETS_OF_NUMBERS,
-    "loss": Param(
-        "ccc", "1 - CCC of a batch (ccc), squared error (mse), or both (mixture)",
-        ("ccc", "mse", "mixture"),
-    ),
-    "ccc_weight": Param(
-        0.5,
-        "share of 1 - CCC in the loss, the rest is the squared error; for mixture",
-        low=0.0,
-        high=1.0,
-        matters=equals("loss", "mixture"),
-    ),
+    **LOSS_OF_NUMBERS,
     "dropout": Param(0.5, "share of hidden units dropped", low=0.0, high=0.95),
     "width": Param(1.0, "multiplies the hidden layers 1024-1024-512-512", low=1 / 64, high=8.0),
     **fitting.steps(
@@ -81,9 +67,7 @@ PARAMS: dict[str, Param] = {
 def canonical(setting: Setting) -> dict[str, Any]:
     """The parameters, with those that have no effect set to None."""
     own = settle_numbers(fitting.pick(PARAMS, setting))
-    if own["loss"] == "mixture" and own["ccc_weight"] in (0, 1):
-        own["loss"] = "ccc" if own["ccc_weight"] == 1 else "mse"
-    return fitting.settle(PARAMS, own)
+    return fitting.settle(PARAMS, settle_loss_of_numbers(own))
 
 
 def _graph(setting: Setting) -> tuple[Node, ...]:
@@ -114,86 +98,26 @@ def numbers(inputs: StageInputs, own: Setting) -> Artifact:
         ValueError: the training part has no ratings
         NonFinite: the training diverged
     """
-    annotations = annotations_of_part(inputs.train)
-    means = means_of(annotations)
-    mean, scale = means.mean(axis=0), means.std(axis=0)
-    scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
-    ends = (float(np.nanmin(annotations)), float(np.nanmax(annotations)))
-    draw = own["strategy"] == "sampled"
-    standard = (annotations - mean) / scale
-    truth = None if inputs.refit else _validation(inputs, mean, scale)
+    lesson = attribute_lesson(inputs, own)
+    parts = {"validation": inputs.validation, "test": inputs.test}
     result = fitting.fit(
         inputs,
         own,
-        build=functools.partial(_network, inputs.train.x.shape[1], len(mean), dict(own)),
+        build=functools.partial(_network, inputs.train.x.shape[1], len(inputs.classes), dict(own)),
         infer=_infer,
-        link="identity",
-        monitor="validation_ccc",
-        loss=functools.partial(_loss, own=dict(own)),
-        score=functools.partial(_score, truth=truth, ends=[(end - mean) / scale for end in ends]),
-        train={
-            "x": inputs.train.x,
-            "target": _targets(standard, own, inputs.seed),
-            "weight": spread_weights(annotations, own["spread_power"] or 0.0),
-        },
+        score=lesson.score,
+        train={"x": inputs.train.x, **lesson.columns},
         validation={"x": inputs.validation.x},
-        predict={name: {"x": part.x} for name, part in _parts(inputs).items()},
+        predict={name: {"x": part.x} for name, part in parts.items()},
         embed={"test": "head"},
-        refresh=functools.partial(_redraw, standard=standard, seed=inputs.seed) if draw else None,
+        **lesson.training,
     )
-    info = {name.replace("_ua", "_ccc"): value for name, value in result.facts.items()}
-    info |= {"mean": mean.tolist(), "scale": scale.tolist(), "ends": ends}
+    info = with_ccc(result.facts) | lesson.scale.facts()
     if result.weights is not None:
         info["inputs"] = inputs.train.x.shape[1]
-    arrays = {name: _rated(x, mean, scale, ends) for name, x in result.probabilities.items()}
+    arrays = {name: lesson.scale.rated(x) for name, x in result.probabilities.items()}
     more = embedding(result.layers) | weight_arrays(result.weights)
     return Artifact(arrays={**arrays, **more}, info=info)
-
-
-def _rated(
-    values: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    ends: tuple[float, float],
-) -> NDArray[np.float32]:
-    """Standardised predictions [n, A] on the scale of the ratings, and never beyond its ends.
-
-    A feature that is far out in a new speaker's clips would else give numbers that no rater gives.
-    """
-    return np.clip(values * scale + mean, *ends).astype(np.float32)
-
-
-def _parts(inputs: StageInputs) -> dict[str, Part]:
-    return {"validation": inputs.validation, "test": inputs.test}
-
-
-def _validation(
-    inputs: StageInputs, mean: NDArray[np.float32], scale: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """[v, A] the standardised means of the part that stops the training."""
-    truth = means_of(annotations_of_part(inputs.validation, "validation"))
-    return np.asarray((truth - mean) / scale, dtype=np.float32)
-
-
-def _targets(standard: NDArray[np.float32], own: Setting, seed: int) -> NDArray[np.float32]:
-    """[n, A] of the first epoch."""
-    if own["strategy"] == "sampled":
-        return sampled(standard, np.random.default_rng([seed, 0]))
-    means = means_of(standard)
-    return shrunk(means, own["shrinkage"]) if own["strategy"] == "shrunk" else means
-
-
-def _redraw(
-    predictions: NDArray[np.float32], *, standard: NDArray[np.float32], seed: int
-) -> Refresh:
-    """Other ratings for the next epoch; the predictions so far are the state of the draw."""
-    import hashlib
-
-    from trainables.training import Refresh
-
-    digest = hashlib.sha256(np.ascontiguousarray(predictions).tobytes()).digest()
-    rng = np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
-    return Refresh(columns={"target": sampled(standard, rng)})
 
 
 def _network(inputs: int, outputs: int, own: Setting) -> MLP:
@@ -204,45 +128,6 @@ def _network(inputs: int, outputs: int, own: Setting) -> MLP:
 
 def _infer(module: MLP, rows: Mapping[str, Tensor]) -> Tensor:
     return module(rows["x"]).logits
-
-
-def _loss(
-    module: MLP,
-    outputs: Mapping[str, Tensor],
-    rows: Mapping[str, Tensor],
-    side_outputs: Mapping[str, Tensor],
-    side_rows: Mapping[str, Tensor],
-    *,
-    own: Setting,
-) -> dict[str, Tensor]:
-    """share * (1 - CCC) + (1 - share) * squared error."""
-    from trainables import losses
-
-    share: float = {"ccc": 1.0, "mse": 0.0, "mixture": own["ccc_weight"]}[own["loss"]]
-    arguments = (outputs["logits"], rows["target"], rows["weight"])
-    terms = {}
-    if share > 0:
-        terms["ccc"] = share * losses.concordance(*arguments)
-    if share < 1:
-        terms["mse"] = (1 - share) * losses.squared_error(*arguments)
-    return terms
-
-
-def _score(
-    predictions: NDArray[np.float32],
-    *,
-    truth: NDArray[np.float32] | None,
-    ends: list[NDArray[np.float32]],
-) -> dict[str, float]:
-    """The CCC, which stops the training, and errors in units of the standardised targets."""
-    predictions = np.clip(predictions, *ends)
-    table = sums(predictions, truth if truth is not None else predictions)
-    ccc = float(ccc_of(table))
-    return {
-        "validation_ccc": ccc,
-        "validation_rmse": float(rmse_of(table)),
-        "validation_mae": float(mae_of(table)),
-    }
 
 
 def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
@@ -258,9 +143,8 @@ def predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
         link="identity",
         precision=state.params["precision"],
     )
-    mean, scale = (np.array(state.info[name], np.float32) for name in ("mean", "scale"))
-    ends = (state.info["ends"][0], state.info["ends"][1])
-    return lambda part: _rated(predict({"x": part.x}), mean, scale, ends)
+    scale = scale_of_facts(state.info)
+    return lambda part: scale.rated(predict({"x": part.x}))
 
 
 METHOD = Method(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables import fitting
+from trainables.class_loss import check_metric, loss_terms
 from trainables.labels import labels_of
 from trainables.metrics import corpus_accuracy
 from trainables.stage import NetworkState, Part, Setting, StageInputs
@@ -54,17 +55,7 @@ def fit(
         NonFinite: the training diverged
     """
     y = labels_of(train)
-    if own["metric"] != "none" and (y < 0).any():
-        raise ValueError(
-            f"metric={own['metric']} needs a label of every clip, but label correction also learns "
-            "from clips without one; use metric=none with it"
-        )
-    if own["metric"] != "none" and own["augment_mixup"]:
-        raise ValueError(
-            f"metric={own['metric']} compares clips by their class, and "
-            f"augment_mixup={own['augment_mixup']} makes clips of two; take metric=none or "
-            "augment_mixup=0"
-        )
+    check_metric(own, y)
     unlabelled = uses_unlabelled(own)
     if unlabelled and not len(inputs.unlabelled):
         raise ValueError(
@@ -209,16 +200,7 @@ def _loss(
 
     from trainables import losses
 
-    logits, target = outputs["logits"], rows["target"]
-    weights = None if beta is None else torch.as_tensor(beta, device=logits.device)
-    if own["loss"] == "focal":
-        main = losses.focal(logits, target, own["focal_gamma"], rows["weight"], weights)
-    else:
-        main = losses.cross_entropy(logits, target, rows["weight"], weights)
-    terms = {own["loss"]: main}
-    if own["lambda_rd"] > 0:
-        rd = losses.relative_difficulty(logits, target, own["rd_alpha"], own["rd_delta"])
-        terms["rd"] = own["lambda_rd"] * rd
+    terms = loss_terms(module, outputs, rows, own, beta)
     if own["lambda_ae"] > 0:
         errors = outputs["error"]
         if own["ae_on"] == "both":
@@ -226,19 +208,7 @@ def _loss(
         terms["ae"] = own["lambda_ae"] * errors.mean()
     if own["lambda_pel"] > 0:
         terms["pel"] = own["lambda_pel"] * losses.pseudo_label(side_outputs["logits"])
-    if own["metric"] != "none":
-        metric = _metric_loss(module, outputs["embedding"], rows["y"], own)
-        terms[own["metric"]] = own["lambda_metric"] * metric
     return terms
-
-
-def _metric_loss(module: MLP, embedding: Tensor, y: Tensor, own: Setting) -> Tensor:
-    from trainables import losses
-
-    if own["metric"] == "contrastive":
-        return losses.contrastive(embedding, y, own["margin"])
-    assert module.proxies is not None
-    return losses.proxy_anchor(embedding, module.proxies, y, own["proxy_alpha"], own["proxy_delta"])
 
 
 def _score(

@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trainables import augmentation, fitting, mlp_training, targets
+from trainables.class_loss import LOSS, METRIC, settle_loss
 from trainables.embedding import embedding
-from trainables.fitting import above, equals, where
-from trainables.labels import have_votes, labels_of, partition
+from trainables.fitting import above, where
+from trainables.lesson import TARGETS, lesson_of, parts_of, targets_of
 from trainables.mlp_training import uses_unlabelled
 from trainables.stage import (
     Artifact,
@@ -34,51 +32,15 @@ from trainables.stage import (
 )
 from trainables.targets import STRATEGIES
 
-TARGETS: dict[str, Param] = {
-    **targets.declare(
-        "votes",
-        "sets",
-        "predictions",
-        default="lr",
-        help="label strategy: what the student is trained towards",
-    ),
-    "dominant": Param(
-        "label",
-        "what makes a class dominant in the votes, for label correction: the clip's label, the "
-        "most votes, or more than half of them",
-        ("label", "plurality", "majority"),
-        matters=lambda own: "sets" in STRATEGIES[own["strategy"]].needs,
-    ),
-}
 TRAINING: dict[str, Param] = {
     # Loss terms
-    "loss": Param("ce", "cross entropy or focal", ("ce", "focal")),
-    **where(
-        equals("loss", "focal"),
-        focal_gamma=Param(2.0, "focal loss's exponent; 0 is cross entropy", low=0.0, high=10.0),
-    ),
-    "class_weight": Param(
-        "inverse",
-        "beta of eq. 5: 'inverse' class frequency (mean one over the training rows) or 'none'",
-        ("none", "inverse"),
-    ),
+    **LOSS,
     "lambda_w": Param(
         0.0,
         "exponent of the corpus-wise weights, eq. 6 (paper: 1 to 4); without effect on a single "
         "corpus",
         low=0.0,
         high=16.0,
-    ),
-    "lambda_rd": Param(
-        0.0,
-        "weight of the relative difficulty, eq. 7 (paper: 0.1, 0.01, 0.001)",
-        low=0.0,
-        high=100.0,
-    ),
-    **where(
-        above("lambda_rd"),
-        rd_alpha=Param(1.0, "alpha of eq. 7 (paper: 1)", low=1e-3, high=1000.0),
-        rd_delta=Param(0.0, "delta of eq. 7 (paper: 0)", low=-1.0, high=1.0),
     ),
     "lambda_ae": Param(
         0.0,
@@ -112,27 +74,7 @@ TRAINING: dict[str, Param] = {
         uses_unlabelled,
         pel_batch=Param(32, "unlabelled rows a step, M' (paper: 32)", low=1, high=65536),
     ),
-    "metric": Param(
-        "none", "metric loss on the last embedding", ("none", "contrastive", "proxy_anchor")
-    ),
-    "lambda_metric": Param(0.1, "weight of the metric loss", low=0.0, high=100.0),
-    **where(
-        equals("metric", "contrastive"),
-        margin=Param(
-            0.5,
-            "contrastive: distance of classes that costs nothing (Proxy-Anchor's code: 0.5)",
-            low=0.0,
-            high=2.0,
-        ),
-    ),
-    **where(
-        equals("metric", "proxy_anchor"),
-        proxy_alpha=Param(32.0, "alpha of eq. 3 (its authors: 32)", low=1e-3, high=1000.0),
-        proxy_delta=Param(0.1, "delta of eq. 3 (its authors: 0.1)", low=-1.0, high=1.0),
-        proxy_lr_scale=Param(
-            100.0, "the proxies' step size over the network's (its authors: 100)", low=0.0, high=1e4
-        ),
-    ),
+    **METRIC,
     # Network and steps
     "dropout": Param(0.5, "share of hidden units dropped (paper: 0.5)", low=0.0, high=0.95),
     "width": Param(1.0, "multiplies the hidden layers 1024-1024-512-512", low=1 / 64, high=8.0),
@@ -188,11 +130,7 @@ def canonical(setting: Setting) -> dict[str, Any]:
     """
     own = fitting.pick([*TARGETS, *TRAINING], setting)
     own |= targets.canonical(own)
-    if own["loss"] == "focal" and own["focal_gamma"] == 0:
-        own["loss"] = "ce"
-    if own["metric"] == "none" or own["lambda_metric"] == 0:
-        own["metric"], own["lambda_metric"] = "none", 0.0
-    return fitting.settle(PARAMS, own)
+    return fitting.settle(PARAMS, settle_loss(own))
 
 
 def _mask_setting(setting: Setting) -> dict[str, Any]:
@@ -207,8 +145,7 @@ def _mask_setting(setting: Setting) -> dict[str, Any]:
 def _graph(setting: Setting) -> tuple[Node, ...]:
     own = canonical(setting)
     needs = STRATEGIES[own["strategy"]].needs
-    # Label correction also learns from the clips that have votes and no label.
-    undecided = ("undecided",) if "sets" in needs else ()
+    undecided = parts_of(own)
     parts = ("train", "validation", "test", *undecided, *_side(own))
     last = Node("student", student, params={**own, "cuts": None}, parts=parts, group=True)
     if "predictions" not in needs:
@@ -283,40 +220,14 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
         ValueError: the strategy needs votes or predictions and there are none
         NonFinite: the training diverged
     """
-    train = inputs.train
-    if "sets" in STRATEGIES[own["strategy"]].needs and len(inputs.undecided):
-        train = train.join(inputs.undecided)
-    teacher = inputs.parents.get("pretrained")
-    predictions = None if teacher is None else fitting.lessons(teacher)
-    rows = np.ones(len(train), dtype=bool)
-    if "votes" in STRATEGIES[own["strategy"]].needs:
-        rows = have_votes(train, own["strategy"])
-    train = train.take(rows)
-    predictions = None if predictions is None else predictions[rows]
-    target = _targets(train, predictions, len(inputs.classes), own)
+    lesson = lesson_of(inputs, inputs.parents.get("pretrained"), own)
     parts = {"validation": inputs.validation, "test": inputs.test}
-    result = mlp_training.fit(inputs, train, target, parts, own)
-    info = mlp_training.facts(result) | {"dropped": int((~rows).sum())}
-    if predictions is not None and train.y is not None:
-        has_label = train.y >= 0
-        wrong = predictions.argmax(axis=1)[has_label] != train.y[has_label]
-        info["flagged"] = float(np.mean(wrong))
+    result = mlp_training.fit(inputs, lesson.part, lesson.target, parts, own)
+    info = {**mlp_training.facts(result), **lesson.facts}
     if result.weights is not None:
-        info["inputs"] = train.x.shape[1]
+        info["inputs"] = inputs.train.x.shape[1]
     arrays = result.probabilities | embedding(result.layers) | weight_arrays(result.weights)
     return Artifact(arrays=arrays, info=info)
-
-
-def _targets(
-    train: Part, predictions: NDArray[np.float32] | None, k: int, own: Setting
-) -> NDArray[np.float32]:
-    """[n, K] of the rows to learn from."""
-    y = labels_of(train)
-    sets = None
-    if "sets" in STRATEGIES[own["strategy"]].needs and train.votes is not None:
-        division = partition(train.votes, outside=train.outside, label=y, dominant=own["dominant"])
-        sets, y = division.part, np.where(division.dominant >= 0, division.dominant, y)
-    return targets.of_setting(own, y=y, k=k, sets=sets, votes=train.votes, predictions=predictions)
 
 
 @takes(*SMOOTHING, *TRAINING, "mask", "mask_folds", "cuts")
@@ -338,7 +249,7 @@ def pretrained(inputs: StageInputs, own: Setting) -> Artifact:
 
     def fit(here: StageInputs, away: fitting.Rows, predict: Mapping[str, Part]) -> fitting.Outcome:
         train = here.train.take(~away["train"])
-        target = _targets(train, None, len(here.classes), own)
+        target = targets_of(train, None, len(here.classes), own)
         result = mlp_training.fit(here, train, target, predict, own)
         return result.probabilities, mlp_training.facts(result)
 
