@@ -115,6 +115,7 @@ def attribute_lesson(inputs: StageInputs, own: Setting) -> AttributeLesson:
         (float(np.nanmin(annotations)), float(np.nanmax(annotations))),
     )
     standard = scale.standard(annotations)
+    ends = [scale.standard(np.array(end, np.float32)) for end in scale.ends]
     truth = None
     if not inputs.refit:
         truth = scale.standard(means_of(annotations_of_part(inputs.validation, "validation")))
@@ -127,9 +128,7 @@ def attribute_lesson(inputs: StageInputs, own: Setting) -> AttributeLesson:
             "target": _targets(standard, own, inputs.seed),
             "weight": spread_weights(annotations, own["spread_power"] or 0.0),
         },
-        score=functools.partial(
-            _score, truth=truth, ends=[scale.standard(np.array(end, np.float32)) for end in scale.ends]
-        ),
+        score=functools.partial(_score, truth=truth, ends=ends),
         training={
             "link": "identity",
             "monitor": "validation_ccc",

@@ -12,8 +12,8 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from trainables import fitting, waves
 from trainables.embedding import embedding
 from trainables.fitting import CLASS_WEIGHT, equals, where
+from trainables.metrics import validation_scores
 from trainables.stage import Array, NetworkState, Param, Part, Setting, StageInputs
 from trainables.weight_files import TINY, EncoderWeights, check_digest, is_path
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from trainables.networks.encoders import SSL
     from trainables.optimisation import Fit
     from trainables.rows import Collate
+    from trainables.training import Refresh
 
 WAVE = waves.WAVE
 
@@ -186,8 +188,20 @@ class ClipNetwork:
     """a part -> the pieces that the network reads"""
     build: Callable[[], nn.Module]
     """of `training.Training`; the module maps a batch to logits, by a `head`"""
-    collate: Collate
-    """of `training.Training`"""
+    collate: Collate | None
+    """of `training.Training`; None where clips are rows of one length"""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a training of clips is towards, where it is not the cross entropy with classes."""
+
+    columns: Mapping[str, Array]
+    """of the clips [n, ...], for the loss, beside `target`"""
+    score: Callable[[NDArray[np.float32]], Mapping[str, float]] | None
+    """predictions of the validation part's clips -> values by name; None: UA and WA"""
+    training: Mapping[str, Any]
+    """other arguments of `training.Training`; its `refresh` knows clips, not pieces"""
 
 
 def fit_clips(
@@ -197,6 +211,7 @@ def fit_clips(
     predict: Mapping[str, Part],
     own: Setting,
     network: ClipNetwork,
+    goal: Goal | None = None,
 ) -> tuple[Fit, dict[str, Array], int]:
     """Train a network on pieces of clips, towards the targets of these.
 
@@ -207,6 +222,7 @@ def fit_clips(
         predict: parts whose clips are to be predicted
         own: values of `declare`'s parameters, and `bucket` where pieces differ in length
         network: of the method
+        goal: what else it is towards than classes, by cross entropy
 
     Returns:
         what the loop gave, the clips' probabilities [n, K] of the parts asked for (with them,
@@ -217,37 +233,67 @@ def fit_clips(
         ValueError: no labelled validation clips
         NonFinite: the training diverged
     """
-    y, k = fitting.stop_labels(inputs), len(inputs.classes)
+    k = len(inputs.classes)
+    how: Literal["mean", "mean_log"] = own["clip_score"] or "mean"
     pieces = network.cut(train)
     others = {name: network.cut(part) for name, part in predict.items() if len(part)}
     stop = others["validation"] if "validation" in others else network.cut(inputs.validation)
-    rows = target[pieces.clip]
+    columns = {"target": target} | dict({} if goal is None else goal.columns)
+    more = {"infer": _infer} | dict({} if goal is None else goal.training)
+    if more.get("refresh") is not None:
+        more["refresh"] = functools.partial(_by_piece, more["refresh"], clip=pieces.clip)
+    lr_scale = {} if own["ssl_lr_scale"] in (None, 1.0) else {"ssl.": own["ssl_lr_scale"]}
+    score: Any = None if goal is None else goal.score
+    if score is None:
+        score = functools.partial(validation_scores, y=fitting.stop_labels(inputs), k=k)
     result = fitting.fit(
         inputs,
         {"bucket": 0, **own},
         build=network.build,
-        infer=_infer,
-        score=functools.partial(
-            waves.clip_scores, y=y, pieces=stop.without_streams(), how=own["clip_score"], k=k
-        ),
-        train={**pieces.streams, "target": rows},
+        score=functools.partial(_of_clips, score=score, pieces=stop.without_streams(), how=how),
+        train={**pieces.streams, **{n: column[pieces.clip] for n, column in columns.items()}},
         validation=dict(stop.streams),
         predict={name: dict(part.streams) for name, part in others.items()},
         embed={"test": "head"} if "test" in others else {},
-        lr_scale={} if own["ssl_lr_scale"] in (None, 1.0) else {"ssl.": own["ssl_lr_scale"]},
         collate=network.collate,
+        **more | {"lr_scale": lr_scale | more.get("lr_scale", {})},
     )
     clips = {name: np.zeros((len(part), k), np.float32) for name, part in predict.items()}
     clips |= {
-        name: waves.over_clips(probabilities, others[name], own["clip_score"])
+        name: waves.over_clips(probabilities, others[name], how)
         for name, probabilities in result.probabilities.items()
     }
     layers = embedding({n: waves.over_clips(x, others[n]) for n, x in result.layers.items()})
     return result, {**clips, **layers}, len(pieces)
 
 
+def _of_clips(
+    predictions: NDArray[np.float32],
+    *,
+    score: Callable[[NDArray[np.float32]], Mapping[str, float]],
+    pieces: waves.Pieces,
+    how: Literal["mean", "mean_log"],
+) -> Mapping[str, float]:
+    """The scores of clips from the predictions of their pieces."""
+    return score(waves.over_clips(predictions, pieces, how))
+
+
+def _by_piece(
+    refresh: Callable[[NDArray[np.float32]], Refresh],
+    predictions: NDArray[np.float32],
+    *,
+    clip: NDArray[np.int64],
+) -> Refresh:
+    """What a hook gives for clips, for their pieces."""
+    fresh = refresh(predictions)
+    return replace(fresh, columns={n: column[clip] for n, column in fresh.columns.items()})
+
+
 def clip_predictor(
-    state: NetworkState, network: ClipNetwork
+    state: NetworkState,
+    network: ClipNetwork,
+    infer: Callable[[Any, Mapping[str, Tensor]], Tensor] | None = None,
+    link: Literal["softmax", "identity"] = "softmax",
 ) -> Callable[[Part], NDArray[np.float32]]:
     """What `fit_clips` trained as a function: a part -> its clips' probabilities [n, K]."""
     from trainables.passes import predictor
@@ -256,7 +302,8 @@ def clip_predictor(
     run = predictor(
         build=network.build,
         weights=state.weights,
-        infer=_infer,
+        infer=infer or _infer,
+        link=link,
         collate=network.collate,
         bucket=own.get("bucket", 0),
         batch=own["batch"],
@@ -265,7 +312,7 @@ def clip_predictor(
 
     def predict(part: Part) -> NDArray[np.float32]:
         pieces = network.cut(part)
-        return waves.over_clips(run(dict(pieces.streams)), pieces, own["clip_score"])
+        return waves.over_clips(run(dict(pieces.streams)), pieces, own["clip_score"] or "mean")
 
     return predict
 

@@ -365,6 +365,8 @@ class NetworkState:
     classes: tuple[str, ...]
     parents: Mapping[str, NetworkState] = field(default_factory=dict)
     """by role: the networks of the stages that `Exporter.keeps` names; of the last stage alone"""
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
+    """folders of the models that travel with this one, as `Exporter.checkpoints` names them"""
 
 
 def weight_arrays(weights: Mapping[str, Any] | None) -> dict[str, Array]:
@@ -432,6 +434,9 @@ class Exporter:
     several: Callable[[Setting], bool] = lambda setting: False
     """whether the targets of a full setting may hold several classes: the model then names all
     classes above their thresholds"""
+    checkpoints: Callable[[Setting], Mapping[str, tuple[str, str]]] = lambda own: {}
+    """parameters of the last stage -> (hub name or folder, revision) of the models by parameter
+    that its network is built on and that its weights leave out: their files travel along"""
     notes: Callable[[Setting], tuple[str, ...]] = lambda setting: ()
     """what a refit of a full setting cannot repeat, as sentences"""
     remarks: Callable[[Setting], tuple[str, ...]] = lambda setting: ()
@@ -456,6 +461,9 @@ class Method:
     handed facts of parts that the node's key holds, and reads no others"""
     features: tuple[str, ...] = ("is10",)
     """feature sets used where a study names none"""
+    features_of: Callable[[Mapping[str, tuple[Any, ...]]], tuple[str, ...]] | None = None
+    """those instead, by all values that the study's space gives each parameter; it raises
+    ValueError for a space that no feature sets serve"""
     inputs: tuple[str, ...] = ("vector",)
     """kinds of feature sets that its stages read: 'vector', 'frames'"""
     inherits: Mapping[str, str] = field(default_factory=dict)
@@ -468,6 +476,10 @@ class Method:
     """what it predicts (`task.kind`): 'classes', 'continuous'"""
     calibrate: Callable[[], Mapping[str, float]] | None = None
     """measures a training step in this process: milliseconds by `precision`, fp32 and bf16"""
+    for_numbers: Setting = field(default_factory=dict)
+    """parameters that stand for its defaults where numbers are predicted"""
+    kind_of: Callable[[Setting], str] | None = None
+    """of `kinds`, which a full setting predicts; None: any of them"""
     paper: str = ""
     export: Exporter | None = None
     """None: its studies cannot be exported"""

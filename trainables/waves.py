@@ -164,16 +164,16 @@ def condition(
     return x
 
 
-def pad_rows(
-    rows: Sequence[NDArray[np.float32]], floor: int = 1
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def pad_rows(rows: Sequence[Array], floor: int = 1) -> tuple[Array, NDArray[np.int64]]:
     """Rows [T_i, ...] as one array [n, T, ...] with zeros at the end, and their lengths [n].
 
     A row shorter than `floor` is lengthened to it, by zeros for a wave [T] and by the least value
-    of each column for frames [T, D] (their floor: 0 might be loud), and counts as so long.
+    of each column for frames [T, D] (their floor: 0 might be loud), and counts as so long. Rows of
+    half precision stay so, all others become float32.
     """
     lengths = np.array([max(len(row), floor) for row in rows], dtype=np.int64)
-    whole = np.zeros((len(rows), int(lengths.max(initial=floor)), *rows[0].shape[1:]), np.float32)
+    kind = rows[0].dtype if rows[0].dtype == np.float16 else np.float32
+    whole = np.zeros((len(rows), int(lengths.max(initial=floor)), *rows[0].shape[1:]), kind)
     for place, row in enumerate(rows):
         whole[place, : len(row)] = row
         if len(row) < lengths[place] and row.ndim > 1 and len(row):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from raysearch.data.features import known
 from raysearch.data.features.extractor import Unusable
-from raysearch.data.features.pretrained import models_of, relocated
+from raysearch.data.features.pretrained import PretrainedModel, absolute, models_of, relocated
 from raysearch.errors import BadInput, RaysearchError
 from raysearch.models.model import FACTS, FORMAT, PARENTS, STATISTICS, Facts, digest_of
 from raysearch.models.refit import Member, Network
@@ -84,6 +84,7 @@ def write(
         "task": study.task.model_dump() if study.task.graded else None,
         "rater": _rater(source, data),
         "features": [_feature(place, number, name) for number, name in enumerate(study.features)],
+        "checkpoints": _checkpoints(place, source, members),
         "normalise": study.normalise,
         "speaker_clips": _clips_needed(study),
         "speaker_scores": _speaker_scores(source),
@@ -169,6 +170,22 @@ def _feature(place: Path, number: int, name: str) -> Facts:
             models[model.name] = str(inside)
     here = relocated(info, {n: place / inside for n, inside in models.items()})
     return {"name": name, "version": here.version(), "models": models}
+
+
+def _checkpoints(place: Path, source: Source, members: Sequence[Member]) -> dict[str, str]:
+    """By parameter, where the models lie that the members' networks are built on: copied here."""
+    named = source.exporter.checkpoints(members[0].last.call.params)
+    places = {}
+    for param, (name, revision) in named.items():
+        model = PretrainedModel(f"params.{param}", absolute(name), (), revision)
+        try:
+            files = model.folder()
+        except Unusable as error:
+            raise BadInput(f"{error}") from error
+        inside = Path("encoders", param)
+        shutil.copytree(files, place / inside)
+        places[param] = str(inside)
+    return places
 
 
 def _clips_needed(study: Study) -> int:
@@ -341,8 +358,8 @@ def requirements(modules: Sequence[str]) -> Iterator[str]:
 
 
 _DIRECT = (
-    "huggingface-hub", "numpy", "opensmile", "pandas", "safetensors", "scikit-learn", "skops",
-    "soundfile", "torch", "torchaudio", "transformers",
+    "huggingface-hub", "numpy", "opensmile", "pandas", "peft", "safetensors", "scikit-learn",
+    "skops", "soundfile", "torch", "torchaudio", "transformers",
 )  # fmt: skip
 _ALWAYS = ("scipy", "mlflow")
 """scipy resamples clips of other rates than the example's"""

@@ -278,7 +278,14 @@ class Model:
         return predict, _within(STATISTICS, artifact.arrays)
 
     def _trained(self, facts: Facts, arrays: Mapping[str, Array]) -> NetworkState:
-        return NetworkState(facts["params"], weights_of(arrays), facts["stage"], self.classes)
+        places = self.facts.get("checkpoints", {})  # older models have none
+        return NetworkState(
+            facts["params"],
+            weights_of(arrays),
+            facts["stage"],
+            self.classes,
+            checkpoints={name: self.folder / place for name, place in places.items()},
+        )
 
 
 def _within(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -136,6 +136,30 @@ def find_method(tree: Mapping[str, object], problems: list[str]) -> Method | Non
         return None
 
 
+def complete(tree: Tree, method: Method, problems: list[str]) -> None:
+    """Put into `tree` what the method says where the study says nothing: parameters that suit
+    numbers, and feature sets."""
+    task, params = tree.get("task"), tree.get("params") or {}
+    if not isinstance(params, Mapping):
+        return  # told by _validate
+    if isinstance(task, Mapping) and task.get("kind") == "continuous" and method.for_numbers:
+        tree["params"] = params = {**method.for_numbers, **params}
+    if tree.get("features"):
+        return
+    tree["features"] = list(method.features)
+    space, mistakes = Space.parse(params)
+    if method.features_of is None or mistakes or space.problems(method):
+        return  # told by check_space
+    values: dict[str, tuple[object, ...]] = {
+        name: (param.default,) for name, param in method.params.items()
+    }
+    values |= {name: domain.examples() for name, domain in space.domains.items()}
+    try:
+        tree["features"] = list(method.features_of(values))
+    except ValueError as error:
+        problems.append(str(error))
+
+
 # -- the space and what it enqueues ------------------------------------------------------------
 def check_space(tree: Tree, method: Method, lenient: bool, problems: list[str]) -> None:
     """Check params, sampler and enqueue; completes the enqueued settings in `tree`."""

@@ -21,6 +21,7 @@ from raysearch.study.checks import (
     check_names,
     check_space,
     check_together,
+    complete,
     find_method,
     name_list,
 )
@@ -81,8 +82,7 @@ def load_study(words: Sequence[str], *, cwd: Path) -> Study:
         problems += published_problems(tree["published"], TASKS)
     method = find_method(tree, problems)
     if method is not None:
-        if not tree.get("features"):
-            tree["features"] = list(method.features)
+        complete(tree, method, problems)
         sets_params = any(key.split(".")[0] == "params" for key in values)
         lenient = sets_params and has_rows and "enqueue" not in values
         settle_precision(tree, study, method, problems)

@@ -73,6 +73,26 @@ def check_kind(study: Study, method: Method) -> None:
         raise BadInput(problems)
 
 
+def check_targets(study: Study, method: Method) -> None:
+    """See that every setting of the space makes targets of the kind that the task asks for.
+
+    Raises:
+        BadInput: one does not.
+    """
+    if method.kind_of is None:
+        return
+    space = study.search_space(method)
+    for setting in space.examples():
+        kind = method.kind_of(method.resolve(setting))
+        if kind != study.task.kind:
+            raise BadInput(
+                f"params.strategy={setting.get('strategy')} makes targets of the kind {kind}, but "
+                f"task.kind={study.task.kind}; take a strategy of that kind, of those that "
+                f"python -m raysearch plan method={method.name} and its help list: "
+                f"{', '.join(map(str, method.params['strategy'].choices or ()))}"
+            )
+
+
 def check_needs(method: Method, space: Space, facts: frozenset[str]) -> None:
     """See that the corpus can serve every value that the space may propose.
 

@@ -41,6 +41,7 @@ from raysearch.tuning.cautions import (
     check_kind,
     check_needs,
     check_outer,
+    check_targets,
     class_cautions,
     corpus_facts,
     grid_caution,
@@ -321,6 +322,7 @@ def prepare(study: Study, progress: Callable[[str], None] | None = None) -> Stud
     check_home(Path(study.home))
     method = find_method(study.method)
     check_kind(study, method)
+    check_targets(study, method)
     corpus = _load(study, method, progress)
     ratings = ratings_of(corpus, study, method)
     folds = _divide(study, corpus, ratings)

@@ -82,6 +82,8 @@ class Case:
     canonical: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     models: tuple[Mapping[str, Any], ...] = ()
     """settings, beside `small`, whose networks must predict alike outside of a study"""
+    augmented: tuple[str, ...] = tuple(AUGMENTED)
+    """of AUGMENTED, those for which `small` reads rows, as far as the method has them"""
     classes: tuple[str, ...] = ("a", "b", "c")
     extra: Mapping[str, Any] = field(default_factory=dict)
     """further arguments of `StageInputs`"""
@@ -407,13 +409,14 @@ class TrainedContract(ExportedContract):
 
     def test_augmentation_changes_what_is_learnt_from_and_nothing_else(self, case: Case) -> None:
         """Each kind has a stage of its own; parts stay as they are; one seed, one result."""
-        every = {name: value for name, value in AUGMENTED.items() if name in case.method.params}
+        names = [name for name in case.augmented if name in case.method.params]
+        every = {name: AUGMENTED[name] for name in names}
         if not every:
             pytest.skip("the method declares no augmentation")
         settings = [{}, *({name: value} for name, value in every.items())]
         assert len({case.keys(**setting) for setting in settings}) == len(settings)
         for name, base in DETAILS.items():
-            if name in case.method.params:
+            if base in every:
                 off, on = (
                     {case.keys(**{**more, name: value}) for value in (0.25, 0.5)}
                     for more in ({}, {base: AUGMENTED[base]})

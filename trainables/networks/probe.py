@@ -113,7 +113,7 @@ class Probe(nn.Module):
             layers, frames = list(rows["states"].unbind(dim=2)), rows["length"]
         pooled = self._pool(self.sum(layers), frames)
         embedding: list[Tensor] = [pooled]
-        for part in self.head[:-1]:
+        for part in list(self.head)[:-1]:
             embedding.append(part(embedding[-1]))
         # the whole head, so that a hook on its last layer sees what it is given
         return ProbeOutputs(self.head[-1](embedding[-1]), embedding[-1])
