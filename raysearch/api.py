@@ -17,7 +17,7 @@ import yaml
 from raysearch.data.section import Tree
 from raysearch.errors import BadInput, StudyFailed, near
 from raysearch.report import Report, build, to_markdown, to_text
-from raysearch.study.folder import StudyFolder, study_folder
+from raysearch.study.folder import StudyFolder, store_in, study_folder
 from raysearch.study.record import Record
 
 if TYPE_CHECKING:
@@ -188,6 +188,26 @@ class Result:
             for row in self._record.fold_rows
         ]
         return pd.DataFrame(rows, columns=None if rows else ["trial", "fold", "seconds"])
+
+    @property
+    def layer_weights(self) -> pd.DataFrame:
+        """One row a fold and layer of the selected trial: fold, layer, share.
+
+        Raises:
+            BadInput: no trial is complete, or its method sums no layers of an encoder.
+        """
+        from raysearch.report.sections.layer_weights import layer_weights
+
+        number, folder = self.report.best_trial, StudyFolder(self.folder)
+        frame = None
+        if number is not None:
+            frame = layer_weights(self._record, number, store_in(folder))
+        if frame is None:
+            raise BadInput(
+                f"study {self.study} has no weights of layers: they are those of method=probe with "
+                "two layers or more, once a trial is complete"
+            )
+        return frame
 
     @property
     def predictions(self) -> pd.DataFrame:

@@ -489,11 +489,11 @@ def _cut(part: Part, own: Setting) -> waves.Pieces:
     rows, clips = _states(part), np.arange(len(part))
     if not _averages(own):
         return waves.Pieces({"states": rows}, clips, len(part))
-    means = [_mean(rows[row], own["layer_norm"]) for row in range(len(rows))]
-    streams: dict[str, Any] = {
-        "states": np.stack(means)[:, None],
-        "length": np.ones(len(part), np.int64),
-    }
+    shape = _shape(part, own)
+    means = np.empty((len(part), 1, shape["layers"], shape["size"]), np.float32)
+    for row in range(len(rows)):
+        means[row, 0] = _mean(rows[row], own["layer_norm"])
+    streams: dict[str, Any] = {"states": means, "length": np.ones(len(part), np.int64)}
     return waves.Pieces(streams, clips, len(part))
 
 

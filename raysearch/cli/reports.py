@@ -17,7 +17,7 @@ from raysearch.report.formats import directory as files
 from raysearch.report.formats import html
 from raysearch.report.formats.html import PAGE_MB
 from raysearch.stages.atomic import write_whole
-from raysearch.study.folder import StudyFolder, study_folder
+from raysearch.study.folder import StudyFolder, store_in, study_folder
 from raysearch.study.record import Record
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def report(words: Sequence[str]) -> str:
     files = _is_folder(out) or values["figures"] is not None
     predictions = _predictions(folder, files or kind == "html")
     noise = _noise(folder, snrs, values["noise_kinds"]) if snrs else None
-    whole = build(record, True, layers, predictions, noise)
+    whole = build(record, True, layers, predictions, noise, store_in(folder))
     if kind == "html" and values["audio"] != "none":
         whole = replace(whole, sounds=_sounds(folder, whole.clips(), values["audio"]))
     return _give(whole, kind, out, values["figures"], full, values["page_mb"])

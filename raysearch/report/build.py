@@ -28,6 +28,7 @@ from raysearch.report.sections import (
     estimates,
     importance,
     label_audit,
+    layer_weights,
     noise_curve,
     outer,
     pareto,
@@ -40,6 +41,7 @@ from raysearch.report.sections import (
 from raysearch.report.sections.noise_curve import NoiseTest
 from raysearch.report.sections.tsne import Layers
 from raysearch.report.speaker_intervals import with_speaker_intervals
+from raysearch.stages.store import Store
 from raysearch.study.record import Record
 
 
@@ -49,6 +51,7 @@ def build(
     layers_of: Layers | None = None,
     predictions: pd.DataFrame | None = None,
     noise: NoiseTest | None = None,
+    store: Store | None = None,
 ) -> Report:
     """The report of a study, finished or not.
 
@@ -58,6 +61,7 @@ def build(
         layers_of: with pictures of the last layers of these trials.
         predictions: of every test clip: their errors, the audit, and the files of them.
         noise: with the selected setting's scores on test clips with noise.
+        store: of the study, of which the report then tells the weights of an encoder's layers.
 
     Raises:
         ValueError: a trial said to be complete lacks a fold, or a score is not finite.
@@ -79,6 +83,7 @@ def build(
             None if noise is None else noise_curve.section(record, scores, noise),
             confident_errors.section(record, predictions),
             label_audit.section(record, predictions),
+            None if store is None else layer_weights.section(record, scores.best.number, store),
             None if layers_of is None else tsne.section(record, scores.best.number, layers_of),
         ]
     uses = [use for row in record.fold_rows for use in row.stages]

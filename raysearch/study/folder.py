@@ -248,6 +248,13 @@ def store_for(study: Study) -> Store:
     return Store(store_of(study), study.store_wait)
 
 
+def store_in(folder: StudyFolder) -> Store:
+    """The store of a study as its configuration names it, for reading: nothing else of that is
+    checked, and a store that is away is not waited for."""
+    place = folder.configuration().get("store")
+    return Store(str(place or store_folder_of(folder.home)), 0.0)
+
+
 def features_of(home: Path) -> Path:
     """The folder of a home's features, which all its studies share."""
     return home / "store" / "features"

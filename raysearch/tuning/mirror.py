@@ -270,7 +270,9 @@ class Mirror:
         layers = layers_of(self._inputs, [SELECTED])
         record = Record.read(self._folder)
         predictions = keep_predictions(self._folder, self._inputs, record)
-        return build(record, True, layers if layers.small else None, predictions)
+        return build(
+            record, True, layers if layers.small else None, predictions, store=layers.store
+        )
 
     def _best_folds(self) -> list[BestFold]:
         """Curves of the best trials' folds, from the store."""

@@ -180,6 +180,12 @@ def test_the_layers_weights_are_told_and_the_one_that_tells_classes_leads() -> N
     assert max(shares, key=shares.__getitem__) == "1"
 
 
+def test_a_refit_on_means_needs_no_validation() -> None:
+    nothing = {n: parts()[n].take(np.zeros(0, np.int64)) for n in ("validation", "test")}
+    last = run({"pool": "mean"}, parts=parts() | nothing, refit=True, keep_weights=True)["student"]
+    assert last.info["epochs"] == SMALL["epochs"]
+
+
 def test_attributes_are_learnt_on_the_scale_of_their_ratings() -> None:
     artifact = run({"strategy": "sampled", "loss": "mixture", "epochs": 6})["numbers"]
     assert artifact.arrays["test"].shape == (6, K)
