@@ -1,10 +1,12 @@
 """How cost grows with the number of trials: 10, 100 and 1000 trials x 10 folds of no-op stages.
 
     python tests/benchmarks/growth.py
+    python tests/benchmarks/growth.py --trials 10000 --mlflow
 
 Prints for each size the seconds of the whole command, the driver's memory and that of a
 coordinator (the process that steps a trial through its folds) early and late in the search, and
-the time in which Optuna's TPE suggests a setting with so many trials behind it. Own memory is what
+the time in which Optuna's TPE suggests a setting with so many trials behind it, and how long the
+command goes on after its last trial (the report and, with `--mlflow`, what is still to be written). Own memory is what
 a process shares with no other (USS), from /proc.
 """
 
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--racing", default="off", choices=("off", "mixed", "wilcoxon"))
     parser.add_argument("--sampler", default="tpe", choices=("tpe", "random"))
+    parser.add_argument("--mlflow", action="store_true", help="write to MLflow too")
     args = parser.parse_args()
     figures = common.Figures("growth")
     with common.workplace(args.keep) as folder:
@@ -65,7 +68,7 @@ def main() -> None:
                 "params": {"shrink": {"float": [0, 1]}},
                 "sampler": args.sampler,
                 "racing": args.racing,
-                "tracking": {"enabled": False},
+                "tracking": {"enabled": args.mlflow},
             },
         )
         common.tune(folder, "home", "space=toy.yaml", "trials=1", "seed=999")
@@ -79,11 +82,13 @@ def main() -> None:
                 every=1.0,
                 sizes=True,
             )
+            over = time.time()
             folds, begun, ended = run.facts()
             big = trials >= 1000
             name = f"{trials} trials:"
             figures.add(f"{name} fold-runs", folds)
             figures.add(f"{name} whole command", run.seconds, "s", most=300 if big else None)
+            figures.add(f"{name} after the last trial", over - ended, "s", most=60 if big else None)
             figures.add(f"{name} CPU time a fold", 1000 * run.cpu / folds, "ms")
             figures.add(f"{name} a fold of the search", 1000 * (ended - begun) / folds, "ms")
             inside = [s for s in run.samples if begun <= s.at <= ended]
