@@ -6,8 +6,8 @@
 Prints for each size the seconds of the whole command, the driver's memory and that of a
 coordinator (the process that steps a trial through its folds) early and late in the search, and
 the time in which Optuna's TPE suggests a setting with so many trials behind it, and how long the
-command goes on after its last trial (the report and, with `--mlflow`, what is still to be written). Own memory is what
-a process shares with no other (USS), from /proc.
+command goes on after its last trial (the report and, with `--mlflow`, what is still to be
+written). Own memory is what a process shares with no other (USS), from /proc.
 """
 
 from __future__ import annotations
