@@ -37,7 +37,7 @@ def write_iemocap(root: Path, share: int = 50, observers: Sequence[int] = (1, 2)
         dialogues.setdefault(dialogue, []).append(
             f"[{number}.0 - {number}.9]\t{name}\t{code}\t[2.5, 2.5, 2.5]\n"
             f"C-E1:\t{HEARD[code]};\t()\nC-E2:\t{second};\t()\nC-E3:\tFrustration;\t()\n"
-            "".join(
+            + "".join(
                 f"A-E{rater}:\tval {1 + (number // 10 + rater // 3) % 5}; act 3; dom 3;\t()\n"
                 for rater in observers
             )
