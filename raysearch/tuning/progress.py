@@ -115,9 +115,13 @@ class Progress:
                 if self._live is not None:
                     continue
                 silent = self._clock() - self._last_line
-                if self._phase[1] and silent >= _SILENCE:
-                    self._say(f"still {self._phase[1]}")
-                elif not self._phase[1] and self._total and silent >= _SILENCE_OF_TRIALS:
+                if self._phase[1]:
+                    if silent >= _SILENCE:
+                        self._say(f"still {self._phase[1]}")
+                    continue
+                # before the first trial has begun, its processes are what is waited for
+                begun = bool(self._running or self._ran or self._stored)
+                if self._total and silent >= (_SILENCE_OF_TRIALS if begun else _SILENCE):
                     self._say(self._counts())
 
     def __exit__(
