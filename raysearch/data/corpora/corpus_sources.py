@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -293,8 +294,8 @@ def with_alikes(name: str, raw: Raw) -> Raw:
         f"{name}: {count} clips have the {what} {text.partition('/')[2] or text!r}, which looks "
         "like none: write nothing there, or name the word in corpus.options.missing."
         for what, column in texts.items()
-        for text, count in column[column != ""].value_counts().items()
-        if looks_missing(str(text).partition("/")[2] or str(text))
+        for text, count in Counter(map(str, column[column != ""])).items()
+        if looks_missing(text.partition("/")[2] or text)
         and (count > 1 or what != "transcript")  # somebody may say none
     ]
     return replace(raw, notes=(*raw.notes, *notes))

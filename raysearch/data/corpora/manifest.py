@@ -167,12 +167,9 @@ def _without(frame: pd.DataFrame, missing: Sequence[str]) -> pd.DataFrame:
     """The table with "" for the words that mean that there is none; files keep their names."""
     if not missing:
         return frame
+    others = [str(name) for name in frame if name != "file"]
     return frame.assign(
-        **{
-            name: frame[name].mask(frame[name].isin(missing), "")
-            for name in frame
-            if name != "file"
-        }
+        **{name: frame[name].mask(frame[name].isin(missing), "") for name in others}
     )
 
 
