@@ -447,3 +447,41 @@ def test_more_than_five_equal_faults_keep_their_cause(folder: Path) -> None:
     text = problems(write(folder, f"file,label,speaker,start\n{rows}"), folder)
     assert "7 rows have faults" in text
     assert "a row has the time '0,5', which is neither seconds (1.25) nor a duration (1)" in text
+
+
+def test_ratings_of_no_clip_and_ratings_twice_are_told(folder: Path) -> None:
+    path = write(folder, WHOLE.replace(",votes", ",x"))
+    rows = "".join(f"wav/{name}.wav,r1,sad\n" for name in FILES[:4])
+    columns = {"rater": "annotator", "rating": "emotion"}
+
+    def notes(text: str) -> str:
+        write(folder, f"file,annotator,emotion\n{text}", "r.csv")
+        options = {"ratings": "r.csv", "columns": columns}
+        return " ".join(load(path, folder, options=options).notes)
+
+    assert "4 ratings are there twice" in notes(rows * 2)
+    assert "2 of 6 ratings are of no clip that is used" in notes(
+        f"{rows}x.wav,r,sad\ny.wav,r,sad\n"
+    )
+    assert "none of the 1 ratings is of a clip" in notes("x.wav,r,sad\n")
+    write(folder, "file,annotator,emotion\nwav/a1.wav,r,sad\n", "r.csv")
+    text = problems(path, folder, options={"ratings": "r.csv"})
+    assert "corpus.options.columns={rater: annotator, rating: emotion}?" in text
+
+
+def test_words_for_nothing_are_told_and_one_key_holds_for_all_columns(folder: Path) -> None:
+    rows = "".join(f"wav/{n}.wav,{c},{n[0]},nan,nan,nan\n"
+                   for n, c in zip(FILES[:4], ("sad", "angry") * 2, strict=True))  # fmt: skip
+    path = write(folder, f"file,label,speaker,session,transcript,valence\n{rows}")
+    notes = " ".join(load(path, folder).notes)
+    assert "4 clips have the session 'nan', which looks like none" in notes
+    assert "4 clips have the transcript 'nan', which looks like none" in notes
+    table = load(path, folder, options={"missing": ["nan"]}).table
+    assert set(table["session"]) == set(table["transcript"]) == {""}
+
+
+def test_a_manifest_in_other_letters_and_the_tables_that_lie_there_instead(folder: Path) -> None:
+    write(folder, WHOLE, "list.csv")
+    assert "has list.csv" in problems(folder, folder)
+    write(folder, WHOLE, "Manifest.CSV")
+    assert len(load(folder, folder).table) == 4
