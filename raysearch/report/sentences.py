@@ -60,8 +60,10 @@ def headline(record: Record) -> tuple[str, ...]:
         what += f", {listed(classes)} as {'a number' if len(classes) == 1 else 'numbers'}"
     elif classes:
         what += f", {len(classes)} classes ({', '.join(classes)})"
-    if record.flip:
-        what += f", {percent(record.flip)} % of the labels in training made wrong on purpose"
+    flip, confused = record.flip
+    if flip:
+        which = f"labels {' and '.join(confused)}" if confused else "labels"
+        what += f", {percent(flip)} % of the {which} in training made wrong on purpose"
     ended = ", ".join(f"{n} {STATES[state]}" for state, n in record.states.items() if n)
     trials = many(len(record.trials), "trial") + (f" ({ended})" if ended else "")
     best = " and the best ".join(score.words for score in record.objectives)

@@ -156,10 +156,13 @@ class Record:
         return str(self.configuration.get("normalise", ""))
 
     @property
-    def flip(self) -> float:
-        """The share of labels that were made wrong on purpose in what was learnt from."""
+    def flip(self) -> tuple[float, tuple[str, ...]]:
+        """The share of labels that were made wrong on purpose in what was learnt from, and of which
+        classes; () of all."""
         labels = self.configuration.get("labels")
-        return float(labels.get("flip", 0.0)) if isinstance(labels, dict) else 0.0
+        if not isinstance(labels, dict):
+            return 0.0, ()
+        return float(labels.get("flip", 0.0)), tuple(labels.get("confusion") or ())
 
     @property
     def continuous(self) -> bool:

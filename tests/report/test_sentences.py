@@ -195,3 +195,21 @@ def test_a_simulation_that_the_corpus_tells_itself_is_told_once(write: Write) ->
     notes = ["The speech is synthetic (espeak-ng)."]
     folder = write(np.full((1, 4, 4), 0.5), facts={"notes": notes, "simulated": ["speech"]})
     assert sentences.warnings(Record.read(StudyFolder(folder)), None) == tuple(notes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"flip": 0.2}, "20.0 % of the labels in training made wrong on purpose"),
+        (
+            {"flip": 0.2, "kind": "confusable", "confusion": {"sad": "happy", "happy": ["sad"]}},
+            "20.0 % of the labels happy and sad in training made wrong on purpose",
+        ),
+        ({"flip": 0.0, "kind": "uniform", "confusion": {}}, ""),
+    ],
+)
+def test_planted_labels_stand_in_the_headline(
+    write: Write, labels: dict[str, object], words: str
+) -> None:
+    line = report_of(write(np.full((1, 3, 4), 0.5), labels=labels)).headline[0]
+    assert (words in line) if words else "on purpose" not in line
