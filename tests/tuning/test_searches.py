@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raysearch.api import Result
 from raysearch.errors import BadInput
 from raysearch.report import build
 from raysearch.report.formats.json import plain
 from raysearch.study import load_study
 from raysearch.study.folder import StudyFolder
+from raysearch.study.housekeeping import holdings
 from raysearch.study.ledger import Ledger
 from raysearch.study.record import Record
 from raysearch.study.status import STOPPED, status_of
@@ -140,6 +142,18 @@ def test_what_the_plain_search_trained_is_not_trained_again(study: Path) -> None
         }
         assert search.stages["run"] == len(computed)
     assert shared == 25, "the same sampler from the same seed tries the same five settings first"
+
+
+def test_clean_keeps_what_outer_searches_need(study: Path) -> None:
+    (store,) = [one for one in holdings(StudyFolder(study).home) if one.name == "store"]
+    assert store.content != "0 artifacts"
+    assert not store.waste
+
+
+def test_the_python_interface_has_the_estimate(study: Path) -> None:
+    result = Result(study)
+    assert list(result.estimates.index) == ["honest", "outer", "nested", "selected", "oracle"]
+    assert "A search of its own for each speaker" in str(result)
 
 
 def test_a_search_goes_on_where_it_stopped(tmp_path: Path, tones: Path, study: Path) -> None:
