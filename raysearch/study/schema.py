@@ -167,7 +167,7 @@ class Study(ConfigSection):
     ] = key(
         None,
         "of the networks' sums, for all trainings (short for params.precision and its like); bf16 "
-        "is faster on processors and cards that have it, and moves scores as another seed does; "
+        "is faster on processors and cards that have it, and moves scores a little; "
         "auto measures both on this processor, for methods on vectors; none: the method's own",
         "one of fp32, bf16, fp16, auto, or null",
         "bf16",

@@ -179,7 +179,7 @@ def _half_precision(settings: Sequence[Mapping[str, object]]) -> str:
         return ""
     return (
         f"networks' sums are in {' or '.join(sorted(values))} (precision), weights and losses in "
-        "float32: scores differ from a study in fp32 about as much as another seed's do"
+        "float32: scores differ from those of a study in fp32"
     )
 
 
