@@ -124,8 +124,15 @@ class StudyInputs:
         """What the feature sets must tell: of untrained weights, of transcripts that are missing.
 
         Raises:
-            BadInput: the method does not take what a feature set gives, or a model is missing.
+            BadInput: the method does not take what a feature set gives, a model is missing, or
+                nothing is normalised that should be by speaker.
         """
+        known, names = features.known(), self.study.features
+        if self.study.normalise == "speaker" and not any(known[n].normalise for n in names):
+            raise BadInput(
+                f"normalise=speaker has no effect on features={', '.join(names)}, which are read "
+                "as they are stored; leave it out"
+            )
         return features.check(self.study.features, self.corpus, set(self.method.inputs))
 
     def sampler(self) -> Sampler:
