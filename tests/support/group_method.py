@@ -1,4 +1,7 @@
-"""A method that reads a wave in a worker group, and says what Ray's store holds meanwhile."""
+"""A method that reads a wave in a worker group, and says what Ray's store holds meanwhile.
+
+Each of its workers takes `gigabytes` of memory for a moment.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from trainables.metrics import validation_scores
 from trainables.stage import Artifact, Method, Node, Param, StageInputs
 
 
-def build(k: int) -> nn.Module:
+def build(k: int, gigabytes: float) -> nn.Module:
+    np.ones(int(gigabytes * 1e9), dtype=np.uint8)
     return nn.Linear(2, k)
 
 
@@ -45,12 +49,12 @@ def score(probabilities: NDArray[np.float32], y: NDArray[np.int64], k: int) -> d
     return {**validation_scores(probabilities, y=y, k=k), "store": float(store_bytes())}
 
 
-def stage(inputs: StageInputs, *, lr: float) -> Artifact:
+def stage(inputs: StageInputs, *, lr: float, gigabytes: float) -> Artifact:
     y, k = inputs.train.y, len(inputs.classes)
     result = fitting.fit(
         inputs,
         {"epochs": 2, "batch": 16, "lr": lr},
-        build=functools.partial(build, k),
+        build=functools.partial(build, k, gigabytes),
         infer=infer,
         score=functools.partial(score, y=inputs.validation.y, k=k),
         train={"wave": inputs.train.frames["wave"], "target": np.eye(k, dtype=np.float32)[y]},
@@ -62,12 +66,15 @@ def stage(inputs: StageInputs, *, lr: float) -> Artifact:
 
 
 def graph(setting: Mapping[str, Any]) -> tuple[Node, ...]:
-    return (Node("stage", stage, {"lr": setting["lr"]}, group=True),)
+    return (Node("stage", stage, dict(setting), group=True),)
 
 
 METHOD = Method(
     name="group",
     summary="reads a wave in a worker group, for tests",
-    params={"lr": Param(1e-3, "the step size")},
+    params={
+        "lr": Param(1e-3, "the step size"),
+        "gigabytes": Param(0.0, "what a worker takes", low=0.0),
+    },
     graph=graph,
 )
