@@ -213,7 +213,7 @@ def relocated(info: ExtractorInfo, places: Mapping[str, Path]) -> ExtractorInfo:
         if not isinstance(function, partial):
             return function
         arguments = [
-            replace(x, name=str(places[x.name]))
+            replace(x, name=str(places[x.name].absolute()))
             if isinstance(x, PretrainedModel) and x.name in places
             else x
             for x in function.args

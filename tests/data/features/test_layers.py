@@ -12,6 +12,7 @@ import torch
 
 from raysearch.data.corpora import Corpus
 from raysearch.data.features import check, extract, known, local_chunks, sizes
+from raysearch.data.features.pretrained import models_of, relocated
 from raysearch.errors import BadInput
 from tests.contracts.extractors import corpus_of, noise
 from tests.support.checkpoints import KINDS, checkpoint
@@ -114,3 +115,16 @@ def test_the_stand_in_says_so(tmp_path: Path) -> None:
 def test_layers_that_are_not_there_are_refused(choice: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"layer"):
         check([f"layers:tiny@layers={choice}"], clips(tmp_path))
+
+
+def test_an_encoder_is_found_in_a_models_folder_that_is_named_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = known()[f"layers:{checkpoint('hubert', tmp_path)}"]
+    (model,) = models_of(info)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "hubert").rename(tmp_path / "model" / "hubert")
+    monkeypatch.chdir(tmp_path)
+    there = relocated(info, {model.name: Path("model/hubert")})
+    assert there.version().startswith("hubert-")
+    assert there.extract(noise(2_000)).shape[1:] == (3, 32)
