@@ -77,4 +77,6 @@ METHOD = Method(
         "gigabytes": Param(0.0, "what a worker takes", low=0.0),
     },
     graph=graph,
+    features=("wave",),
+    inputs=("frames",),
 )
