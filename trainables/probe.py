@@ -8,29 +8,34 @@ attributes. Label strategies, losses, augmentation and the loop are those that a
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables import attribute_lesson, augmentation, encoder_training, fitting, targets, waves
+from trainables import attribute_lesson, augmentation, encoder_training, fitting, targets
 from trainables.attribute_lesson import LOSS_OF_NUMBERS, scale_of_facts, with_ccc
 from trainables.attribute_targets import (
     STRATEGIES_OF_NUMBERS,
     TARGETS_OF_NUMBERS,
     settle_numbers,
 )
-from trainables.class_loss import LOSS, METRIC, check_metric, loss_terms, settle_loss
-from trainables.encoder_training import ENCODER, ClipNetwork, Goal
+from trainables.class_loss import LOSS, METRIC, settle_loss
+from trainables.encoder_training import ENCODER, Goal
 from trainables.fitting import equals, where
-from trainables.layer_choice import ALL, LAST, LayerChoice, canonical_layers, layer_numbers
+from trainables.layer_choice import ALL, LayerChoice, canonical_layers
 from trainables.lesson import TARGETS, lesson_of, parts_of, targets_of
+from trainables.probe_training import (
+    RECORDED,
+    clip_network,
+    fit_probe,
+    infer,
+    probe_artifact,
+    towards_classes,
+)
 from trainables.stage import (
-    Array,
     Artifact,
     Exporter,
     FoldFacts,
@@ -39,25 +44,17 @@ from trainables.stage import (
     Node,
     Param,
     Part,
-    Sequences,
     Setting,
     StageInputs,
     takes,
-    weight_arrays,
 )
 from trainables.targets import STRATEGIES
-from trainables.waves import WAVE
-from trainables.weight_files import TINY, check_digest, from_anywhere, identity
+from trainables.weight_files import TINY, from_anywhere, identity
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trainables.networks.hearing import Hearing
-    from trainables.networks.probe import Probe
-    from trainables.optimisation import Fit
+    pass
 
 LAYERS = "layers"
-RECORDED = f"{WAVE}@level=recorded"
 _tuned = equals("ssl_train", "lora", "transformer", "all")
 _frozen = equals("ssl_train", "none")
 
@@ -287,9 +284,9 @@ def student(inputs: StageInputs, own: Setting) -> Artifact:
     """
     lesson = lesson_of(inputs, inputs.parents.get("teacher"), own)
     parts = {"validation": inputs.validation, "test": inputs.test}
-    goal = _towards_classes(lesson.part, lesson.target, own)
-    result, clips = _fit(inputs, lesson.part, lesson.target, parts, own, goal)
-    return _artifact(inputs, own, result, clips, lesson.facts)
+    goal = towards_classes(lesson.part, lesson.target, own)
+    result, clips = fit_probe(inputs, lesson.part, lesson.target, parts, own, goal)
+    return probe_artifact(inputs, own, result, clips, lesson.facts)
 
 
 @takes("crossfit", *FIT)
@@ -310,8 +307,8 @@ def teacher(inputs: StageInputs, own: Setting) -> Artifact:
     def fit(here: StageInputs, away: fitting.Rows, predict: Mapping[str, Part]) -> fitting.Outcome:
         train = here.train.take(~away["train"])
         target = targets_of(train, None, len(here.classes), {"strategy": "hard"})
-        goal = _towards_classes(train, target, own)
-        result, clips = _fit(here, train, target, predict, own, goal)
+        goal = towards_classes(train, target, own)
+        result, clips = fit_probe(here, train, target, predict, own, goal)
         return clips, encoder_training.facts(result, own)
 
     groups = None
@@ -342,261 +339,10 @@ def numbers(inputs: StageInputs, own: Setting) -> Artifact:
     weight, target = lesson.columns["weight"], lesson.columns["target"]
     goal = Goal({"weight": weight}, lesson.score, dict(lesson.training))
     parts = {"validation": inputs.validation, "test": inputs.test}
-    result, clips = _fit(inputs, inputs.train, target, parts, own, goal)
+    result, clips = fit_probe(inputs, inputs.train, target, parts, own, goal)
     rated = {n: lesson.scale.rated(x) if n in parts else x for n, x in clips.items()}
-    artifact = _artifact(inputs, own, result, rated, lesson.scale.facts())
+    artifact = probe_artifact(inputs, own, result, rated, lesson.scale.facts())
     return replace(artifact, info=with_ccc(artifact.info))
-
-
-# --- One training ---------------------------------------------------------------------------
-
-
-def _towards_classes(train: Part, target: NDArray[np.float32], own: Setting) -> Goal:
-    """Targets [n, K] of these clips, with the loss that the parameters name."""
-    assert train.y is not None
-    check_metric(own, train.y)
-    beta = fitting.class_weights(own, target.sum(axis=0))
-    loss = functools.partial(_loss, own=dict(own), beta=beta)
-    columns: dict[str, Array] = {"y": train.y, "weight": np.ones(len(train), np.float32)}
-    return Goal(columns, None, {"loss": loss})
-
-
-def _fit(
-    inputs: StageInputs,
-    train: Part,
-    target: NDArray[np.float32],
-    predict: Mapping[str, Part],
-    own: Setting,
-    goal: Goal,
-) -> tuple[Fit, dict[str, Array]]:
-    """What the loop gave, with the weights of what was trained, and what it says of clips."""
-    network = _clip_network(own, _shape(train, own), len(inputs.classes))
-    lr_scale = {"proxies": own["proxy_lr_scale"]} if own["metric"] == "proxy_anchor" else {}
-    training = {"infer": _infer, "forward": _forward, "lr_scale": lr_scale, "keep_weights": True}
-    goal = replace(goal, training={**training, **goal.training})
-    result, clips, _ = encoder_training.fit_clips(
-        inputs, train, target, predict, own, network, goal
-    )
-    assert result.weights is not None
-    weights = result.weights
-    if own["ssl_train"] == "lora":  # its base is a checkpoint that is there already
-        weights = {n: w for n, w in weights.items() if not n.startswith("ssl.") or "lora_" in n}
-    return replace(result, weights=weights), clips
-
-
-def _artifact(
-    inputs: StageInputs,
-    own: Setting,
-    result: Fit,
-    clips: Mapping[str, Array],
-    more: Mapping[str, Any],
-) -> Artifact:
-    import torch
-
-    assert result.weights is not None
-    shares = torch.softmax(result.weights["sum.scores"], dim=0).tolist()
-    info = {**encoder_training.facts(result, own), **more}
-    info["layer_weights"] = dict(zip(_layer_names(own, len(shares)), shares, strict=True))
-    if not inputs.keep_weights:
-        return Artifact(arrays=clips, info=info)
-    shape = _shape(inputs.train, own)
-    if own["ssl_train"] in ("transformer", "all"):
-        from trainables.networks.hearing import facts_of, load_encoder
-
-        shape["encoder"] = facts_of(*load_encoder(own["ssl"], own["ssl_revision"] or "main"))
-    info["network"] = shape
-    return Artifact(arrays={**clips, **weight_arrays(result.weights)}, info=info)
-
-
-def _layer_names(own: Setting, count: int) -> list[str]:
-    """The numbers of the layers that are summed."""
-    if own["layers"] == ALL:
-        return [str(number) for number in range(count)]
-    if count == 1:
-        return [own["layers"]]
-    return [str(number) for number in layer_numbers(own["layers"], 1000)]
-
-
-def _states(part: Part) -> Sequences:
-    """The one feature set of frames that a frozen encoder's probe reads.
-
-    Raises:
-        ValueError: there are several, or none
-    """
-    names = [name for name in part.frames if name != WAVE]
-    if len(names) != 1:
-        raise ValueError(
-            f"ssl_train=none reads one feature set of frames, but features= names "
-            f"{names or 'none'}; leave features out, or take features=layers:MODEL"
-        )
-    return part.frames[names[0]]
-
-
-def _shape(part: Part, own: Setting) -> dict[str, Any]:
-    """What the network is built for: layers and values of a state, where they are stored.
-
-    Raises:
-        ValueError: the layers that are stored are not those of the setting
-    """
-    if own["ssl_train"] != "none":
-        return {"layers": None, "size": None, "encoder": None}
-    values = _states(part).values
-    layers = int(values.shape[1]) if values.ndim == 3 else 1
-    if values.ndim == 3 and own["layers"] not in (ALL, LAST):
-        count = len(layer_numbers(own["layers"], 1000))
-        if count != layers:
-            raise ValueError(
-                f"features= holds {layers} layers, but layers={own['layers']} names {count}; leave "
-                "features out, and params.ssl and params.layers name them"
-            )
-    return {"layers": layers, "size": int(values.shape[-1]), "encoder": None}
-
-
-def _averages(own: Setting) -> bool:
-    """Whether only the mean over a clip's frames is read: then it is taken once, before training.
-
-    The mean of a weighted sum is the weighted sum of the means.
-    """
-    return (
-        own["ssl_train"] == "none"
-        and own["pool"] == "mean"
-        and augmentation.of_setting(own) is None
-    )
-
-
-def _clip_network(
-    own: Setting, shape: Setting, outputs: int, checkpoint: Path | None = None
-) -> ClipNetwork:
-    """`checkpoint`: the folder of the encoder that LoRA adapts, where the setting's is not read."""
-    return ClipNetwork(
-        cut=functools.partial(_cut, own=dict(own)),
-        build=functools.partial(_network, dict(own), dict(shape), outputs, checkpoint),
-        collate=None if _averages(own) else functools.partial(_collate, floor=own["floor"] or 0.0),
-    )
-
-
-def _cut(part: Part, own: Setting) -> waves.Pieces:
-    """Pieces of waves; or the states of whole clips, or their means over the frames."""
-    if own["ssl_train"] != "none":
-        if WAVE not in part.frames:
-            raise ValueError(
-                f"ssl_train={own['ssl_train']} reads waves; leave features out, or take "
-                f"features={RECORDED}"
-            )
-        return waves.cut(
-            {WAVE: part.frames[WAVE]}, longest=own["longest"], shortest=own["floor"], tail="pad"
-        )
-    rows, clips = _states(part), np.arange(len(part))
-    if not _averages(own):
-        return waves.Pieces({"states": rows}, clips, len(part))
-    shape = _shape(part, own)
-    means = np.empty((len(part), 1, shape["layers"], shape["size"]), np.float32)
-    for row in range(len(rows)):
-        means[row, 0] = _mean(rows[row], own["layer_norm"])
-    streams: dict[str, Any] = {"states": means, "length": np.ones(len(part), np.int64)}
-    return waves.Pieces(streams, clips, len(part))
-
-
-def _mean(states: Array, norm: bool) -> NDArray[np.float32]:
-    """[L, D] the mean over the frames of [T, L, D] or [T, D], each normalised before."""
-    x = states.astype(np.float32)
-    if norm:
-        x -= x.mean(axis=-1, keepdims=True)
-        x /= np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + np.float32(1e-5))
-    mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean if mean.ndim == 2 else mean[None]
-
-
-def _collate(rows: Mapping[str, Any], *, floor: float) -> dict[str, Tensor]:
-    """A batch for `Probe`: `states` [n, T, L, D] or `wave` [n, T], and `length`."""
-    from trainables.rows import tensors
-
-    batch: dict[str, Any] = {}
-    for name, values in rows.items():
-        if not isinstance(values, list):
-            batch[name] = values
-        elif name == WAVE:
-            heard = [waves.samples(wave) for wave in values]
-            batch[WAVE], batch["length"] = waves.pad_rows(heard, max(round(floor * waves.RATE), 1))
-        else:
-            layers = [row if row.ndim == 3 else row[:, None] for row in values]
-            batch["states"], batch["length"] = waves.pad_rows(layers)
-    return tensors(batch)
-
-
-def _network(own: Setting, shape: Setting, outputs: int, checkpoint: Path | None) -> Probe:
-    from trainables.networks.probe import Probe
-
-    options: dict[str, Any] = {
-        "norm": bool(own["layer_norm"]) and not _averages(own),
-        "pool": own["pool"],
-        "hidden": own["hidden"] or 1,
-        "depth": own["depth"],
-        "dropout": own["dropout"] or 0.0,
-        "proxies": own["metric"] == "proxy_anchor",
-    }
-    if own["ssl_train"] == "none":
-        return Probe(shape["size"], outputs, layers=shape["layers"], **options)
-    encoder, count = _encoder(own, shape["encoder"], checkpoint)
-    chosen = layer_numbers(own["layers"], count)
-    return Probe(
-        encoder.outputs, outputs, layers=len(chosen), encoder=encoder, chosen=chosen, **options
-    )
-
-
-def _encoder(own: Setting, facts: Setting | None, checkpoint: Path | None) -> tuple[Hearing, int]:
-    """The encoder that is trained, and how many layers it gives."""
-    from trainables.networks.hearing import adapt, hearing, load_encoder, of_facts
-
-    if facts is not None:
-        model, front = of_facts(facts)
-    elif checkpoint is not None:
-        model, front = load_encoder(str(checkpoint))
-    else:
-        check_digest("ssl", own["ssl"], own["ssl_digest"])
-        model, front = load_encoder(
-            own["ssl"], own["ssl_revision"] or "main", own["layerdrop"] or 0.0
-        )
-    encoder = hearing(
-        model,
-        front,
-        train=own["ssl_train"],
-        mask_time=own["mask_time"] or 0.0,
-        checkpointing=bool(own["checkpointing"]),
-    )
-    if own["ssl_train"] == "lora":
-        adapt(
-            model,
-            rank=own["lora_rank"],
-            alpha=own["lora_alpha"],
-            dropout=own["lora_dropout"],
-            on=own["lora_on"],
-        )
-    config = model.config
-    layers = getattr(config, "encoder_layers", None) or config.num_hidden_layers
-    return encoder, int(layers) + 1
-
-
-def _infer(module: Probe, rows: Mapping[str, Tensor]) -> Tensor:
-    return module(rows).logits
-
-
-def _forward(module: Probe, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    outputs = module(rows)
-    return {"logits": outputs.logits, "embedding": outputs.embedding}
-
-
-def _loss(
-    module: Probe,
-    outputs: Mapping[str, Tensor],
-    rows: Mapping[str, Tensor],
-    side_outputs: Mapping[str, Tensor],
-    side_rows: Mapping[str, Tensor],
-    *,
-    own: Setting,
-    beta: NDArray[np.float32] | None,
-) -> dict[str, Tensor]:
-    return loss_terms(module, outputs, rows, own, beta)
 
 
 # --- A model --------------------------------------------------------------------------------
@@ -606,14 +352,14 @@ def _predictor(state: NetworkState) -> Callable[[Part], NDArray[np.float32]]:
     """What the stages trained as a function: a part -> probabilities [n, K], or attributes."""
     own, shape = {**state.params, "ssl_digest": None}, state.info["network"]
     checkpoint = state.checkpoints.get("ssl")
-    network = _clip_network(own, shape, len(state.classes), checkpoint)
+    network = clip_network(own, shape, len(state.classes), checkpoint)
     if own["ssl_train"] == "lora":
         base = network.build().state_dict()
         whole = {name: value.numpy() for name, value in base.items()}
         state = replace(state, weights={**whole, **state.weights})
     numbers = _numbers(own)
     link: Any = "identity" if numbers else "softmax"
-    predict = encoder_training.clip_predictor(state, network, infer=_infer, link=link)
+    predict = encoder_training.clip_predictor(state, network, infer=infer, link=link)
     if not numbers:
         return predict
     scale = scale_of_facts(state.info)

@@ -14,7 +14,8 @@ from tests.contracts.method_contract import CanonicalContract, Case, Effect, Tra
 from tests.support.checkpoints import checkpoint
 from trainables.layer_choice import canonical_layers, layer_numbers
 from trainables.networks.probe import LayerSum, Probe
-from trainables.probe import METHOD, RECORDED, canonical
+from trainables.probe import METHOD, canonical
+from trainables.probe_training import RECORDED
 from trainables.stage import NetworkState, Part, Sequences, weights_of
 
 pytestmark = pytest.mark.filterwarnings("default")  # transformers' own
@@ -159,7 +160,7 @@ def run(setting: Mapping[str, Any], **more: Any) -> Any:
 def test_the_mean_of_frames_taken_before_training_is_that_of_the_network() -> None:
     nodes = CASE.nodes(pool="mean")
     own = dict(nodes[-1].params)
-    from trainables.probe import _collate, _cut
+    from trainables.probe_training import _collate, _cut
 
     test = parts()["test"]
     pieces = _cut(test, own)
