@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainables.networks.hearing import Hearing
-    from trainables.networks.probe import Probe
+    from trainables.networks.layer_sum import Probe
     from trainables.optimisation import Fit
 
 RECORDED = f"{WAVE}@level=recorded"
@@ -211,7 +211,7 @@ def _collate(rows: Mapping[str, Any], *, floor: float) -> dict[str, Tensor]:
 
 
 def _network(own: Setting, shape: Setting, outputs: int, checkpoint: Path | None) -> Probe:
-    from trainables.networks.probe import Probe
+    from trainables.networks.layer_sum import Probe
 
     options: dict[str, Any] = {
         "norm": bool(own["layer_norm"]) and not _averages(own),

@@ -13,7 +13,7 @@ import torch
 from tests.contracts.method_contract import CanonicalContract, Case, Effect, TrainedContract
 from tests.support.checkpoints import checkpoint
 from trainables.layer_choice import canonical_layers, layer_numbers
-from trainables.networks.probe import LayerSum, Probe
+from trainables.networks.layer_sum import LayerSum, Probe
 from trainables.probe import METHOD, canonical
 from trainables.probe_training import RECORDED
 from trainables.stage import NetworkState, Part, Sequences, weights_of
