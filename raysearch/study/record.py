@@ -162,7 +162,7 @@ class Record:
         labels = self.configuration.get("labels")
         if not isinstance(labels, dict):
             return 0.0, ()
-        return float(labels.get("flip", 0.0)), tuple(labels.get("confusion") or ())
+        return float(labels.get("flip", 0.0)), tuple(sorted(labels.get("confusion") or ()))
 
     @property
     def continuous(self) -> bool:

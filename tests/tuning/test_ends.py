@@ -37,7 +37,7 @@ class FakeWriter:
     def end(self, ending: Ending) -> None:
         self.endings.append(ending)
 
-    def close(self, timeout: float) -> list[str]:
+    def close(self, timeout: float, answering: float | None = None) -> list[str]:
         self.patience.append(timeout)
         return []
 
