@@ -27,6 +27,7 @@ def files(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_it_writes_a_method_a_space_and_a_test(here: Path, capsys: Any) -> None:
     assert main(["new-method", "cloud_net"]) == 0
     made = files(here)

@@ -34,7 +34,12 @@ Write = Callable[..., Model]
 
 
 @pytest.mark.parametrize(
-    "kind", ["study", "by_speaker", pytest.param("frames", marks=pytest.mark.slow)]
+    "kind",
+    [
+        "study",
+        pytest.param("by_speaker", marks=pytest.mark.slow),
+        pytest.param("frames", marks=pytest.mark.slow),
+    ],
 )
 def test_a_folds_network_says_of_files_what_it_said_in_the_study(
     kind: str, write: Write, sounds: list[Sound], tmp_path: Path, request: pytest.FixtureRequest

@@ -74,7 +74,7 @@ def test_without_noise_each_fold_scores_what_it_scored_in_the_study(
                 assert value == pytest.approx(rows[row.fold].scores[name], abs=1e-4), name
 
 
-@pytest.mark.parametrize("kind", ["study", "by_speaker"])
+@pytest.mark.parametrize("kind", ["study", pytest.param("by_speaker", marks=pytest.mark.slow)])
 def test_a_models_own_road_says_the_same_of_the_noisy_sound(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -100,6 +100,7 @@ def test_a_models_own_road_says_the_same_of_the_noisy_sound(
     assert row.scores["test_nll"] == pytest.approx(-np.log(p).mean(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_command_again_computes_nothing(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_store_that_cannot_be_used_is_told_in_one_sentence_and_no_bucket_is_ma
     assert server.buckets() == [BUCKET, FOREIGN]
 
 
+@pytest.mark.slow
 def test_an_outage_is_waited_for_and_told_at_once(server: S3Server) -> None:
     store, lines = Store(PLACE, patience=60.0), []
     store.put(KEY, ARTIFACT, MADE)

@@ -328,6 +328,7 @@ def test_id_is_readable(load: Callable[..., Study]) -> None:
     assert len(digest) == 8
 
 
+@pytest.mark.slow
 def test_id_is_the_same_in_every_process(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from raysearch.study import load_study;"

@@ -494,6 +494,7 @@ def test_it_trains(setting: dict[str, Any]) -> None:
     assert len(curves["loss"]) == result.info["epochs"]
 
 
+@pytest.mark.slow
 def test_it_tells_the_classes_apart() -> None:
     setting = {"backbone": "densenet22", "growth": 2, "iterations": 0, "utterance": "mean"}
     result = run(setting | {"epochs": 6, "patience": 6, "hop": 4})
@@ -530,6 +531,7 @@ def test_votes_make_targets_too() -> None:
     assert 0 < result["iteration_0"].info["target_entropy"] < np.log(K)
 
 
+@pytest.mark.slow
 def test_a_model_of_paper_mode_predicts_what_the_stages_predicted() -> None:
     own = MODEL | {"strategy": "bdsl", "mode": "paper", "iterations": 2}
     data, result = dataset(), dict[str, Artifact]()

@@ -211,6 +211,7 @@ def test_numbers_and_single_raters_are_refused() -> None:
         plant(replace(corpus, numbers=("valence",)), study, method)
 
 
+@pytest.mark.slow
 def test_a_study_with_planted_labels_is_audited(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
