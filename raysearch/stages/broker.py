@@ -361,9 +361,11 @@ def serving(uri: str, scratch: str, patience: float, say: Callable[[str], None])
         with telling(Store(uri).place, lambda: _trouble(broker), say):
             yield
     finally:
-        for sentence in _repairs(broker):
-            say(sentence)
-        with suppress(RayError):  # it is gone
+        # one that does not answer is gone, with what it had to say; a cluster that is being ended
+        # gives a driver 30 s in all
+        with suppress(RayError):
+            for sentence in ray.get(broker.repairs.remote(), timeout=10):
+                say(sentence)
             ray.get(broker.tidy.remote(), timeout=15)
         if not is_local(uri):
             _internal_kv_del(_name(uri).encode())
@@ -375,12 +377,3 @@ def _trouble(broker: ActorHandle) -> str:
         return str(ray.get(broker.trouble.remote(), timeout=5))
     except (RayError, OSError):  # it is gone, or comes again
         return ""
-
-
-def _repairs(broker: ActorHandle) -> list[str]:
-    """What the broker had to mend since this was last asked, as plain sentences."""
-    try:
-        sentences: list[str] = ray.get(broker.repairs.remote(), timeout=10)
-    except RayError:  # it is gone, and what it had to say with it
-        return []
-    return sentences

@@ -127,4 +127,4 @@ def telling(place: str, sentence: Callable[[], str], say: Callable[[str], None])
         yield
     finally:
         ended.set()
-        thread.join(30.0)  # it may be asking Ray, which must not be gone before it has its answer
+        thread.join(6.0)  # it may be asking Ray, which must not be gone before it has its answer
