@@ -349,19 +349,26 @@ def lessons(teacher: Artifact) -> NDArray[np.float32]:
 
 
 def speaker_groups(
-    inputs: StageInputs, speakers: NDArray[np.int64], folds: int, *, option: str, instead: str
-) -> list[dict[str, NDArray[np.bool_]]]:
-    """Training and undecided clips by groups of speakers.
+    inputs: StageInputs,
+    speakers: NDArray[np.int64],
+    folds: int | None,
+    *,
+    option: str,
+    instead: str,
+) -> list[dict[str, NDArray[np.bool_]]] | None:
+    """Training and undecided clips by groups of speakers, as `teach` takes them.
 
     Args:
         inputs: of the stage; its seed deals the speakers out
         speakers: to be dealt out; clips of others are in the first group
-        folds: groups; fewer where there are fewer speakers
+        folds: groups; fewer where there are fewer speakers; None: no groups, None
         option, instead: what a setting wrote to get here, and what it could write instead
 
     Raises:
         ValueError: the training part has a single speaker
     """
+    if folds is None:
+        return None
     check_speakers(inputs.train, option, instead)
     parts = {name: getattr(inputs, name) for name in TEACHER_PARTS}
     groups = [

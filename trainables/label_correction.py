@@ -321,15 +321,13 @@ def teacher(inputs: StageInputs, own: Setting) -> Artifact:
         result, clips, _ = encoder_training.fit_clips(here, part, target, predict, own, network)
         return clips, facts(result, own)
 
-    groups = None
-    if own["crossfit"] is not None:
-        groups = fitting.speaker_groups(
-            inputs,
-            np.concatenate([inputs.train.speaker, inputs.undecided.speaker]),
-            own["crossfit"],
-            option="teacher=crossfit",
-            instead="teacher=in_sample",
-        )
+    groups = fitting.speaker_groups(
+        inputs,
+        np.concatenate([inputs.train.speaker, inputs.undecided.speaker]),
+        own["crossfit"],
+        option="teacher=crossfit",
+        instead="teacher=in_sample",
+    )
     artifact = fitting.teach(inputs, groups, fit)
     return replace(artifact, info={**artifact.info, "learnt_from": int(lesson.sum())})
 

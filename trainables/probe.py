@@ -311,15 +311,13 @@ def teacher(inputs: StageInputs, own: Setting) -> Artifact:
         result, clips = fit_probe(here, train, target, predict, own, goal)
         return clips, encoder_training.facts(result, own)
 
-    groups = None
-    if own["crossfit"] is not None:
-        groups = fitting.speaker_groups(
-            inputs,
-            inputs.train.speaker,
-            own["crossfit"],
-            option="teacher=crossfit",
-            instead="teacher=in_sample",
-        )
+    groups = fitting.speaker_groups(
+        inputs,
+        inputs.train.speaker,
+        own["crossfit"],
+        option="teacher=crossfit",
+        instead="teacher=in_sample",
+    )
     return fitting.teach(inputs, groups, fit)
 
 

@@ -253,16 +253,14 @@ def pretrained(inputs: StageInputs, own: Setting) -> Artifact:
         result = mlp_training.fit(here, train, target, predict, own)
         return result.probabilities, mlp_training.facts(result)
 
-    groups = None
-    if own["mask"] == "out_of_fold":
-        groups = fitting.speaker_groups(
-            inputs,
-            # Speakers without a labelled clip are in no training: any model may predict theirs.
-            inputs.train.speaker,
-            own["mask_folds"],
-            option="mask=out_of_fold",
-            instead="mask=in_sample",
-        )
+    groups = fitting.speaker_groups(
+        inputs,
+        # Speakers without a labelled clip are in no training: any model may predict theirs.
+        inputs.train.speaker,
+        own["mask_folds"] if own["mask"] == "out_of_fold" else None,
+        option="mask=out_of_fold",
+        instead="mask=in_sample",
+    )
     return fitting.teach(inputs, groups, fit)
 
 
